@@ -1,0 +1,52 @@
+"""Every failure has one base, and its class says what may be done about it."""
+
+from dataclasses import dataclass
+
+
+class InvalidatorError(Exception):
+    """Something went wrong that invalidator can explain."""
+
+
+class Rejected(InvalidatorError):  # noqa: N818 - the domain's word
+    """This event, or one rule for it, can never work: it goes to the dead letters, unretried."""
+
+    def __init__(self, message: str, *, error: str = "rejected", what: str = "") -> None:
+        super().__init__(message)
+        self.error = error  # a short stable word for lists and metrics, such as "missing-field"
+        self.what = what  # the template, condition or operation that failed, as its author wrote it
+
+
+class Unavailable(InvalidatorError):  # noqa: N818 - the domain's word
+    """A server is away or refuses everything for now: retried until it is back."""
+
+    def __init__(self, server: str, message: str) -> None:
+        super().__init__(f"{server}: {message}")
+        self.server = server  # what a person calls it, without a password
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake in a file that a person wrote, with all they need to mend it."""
+
+    file: str
+    line: int  # from 1; 0 where the file as a whole is meant
+    column: int  # from 1
+    message: str  # what is wrong, what was expected, what to write instead
+    text: str = ""  # the offending text
+
+    def __str__(self) -> str:
+        where = self.file if not self.line else f"{self.file}:{self.line}:{self.column}"
+        found = f"\n    {self.text}" if self.text else ""
+        return f"{where}: {self.message}{found}"
+
+
+class ConfigError(InvalidatorError):
+    """The settings cannot be used as they are."""
+
+
+class RulesError(InvalidatorError):
+    """The rules cannot be used as they are."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = problems

@@ -1,0 +1,10 @@
+"""The default name of every Redis key, channel and stream: the contract with readers."""
+
+OWN = "invalidator:"  # everything the daemon keeps for itself begins with this
+DEAD_LETTERS = "invalidator:dead"  # stream: events that could not be applied
+
+TAG_SET = "tag:{tag}"  # a SET of cache keys, as hand-written caches keep it
+TAG_STAMP = "invalidator:stamp:{tag}"  # a random token, as invalidator.cache keeps it
+VERSION = "cache:version:{name}"  # a number that only grows
+WORK = "invalidator:work:"  # a tag set in the middle of its consumption
+APPLIED = "invalidator:applied"  # channel: what was applied

@@ -1,0 +1,123 @@
+"""What flows through the pipeline. No I/O here.
+
+The hot path handles whole batches: lists of raw bytes and sets of names. An object for one
+event (`Record`, `Event`) is made only when somebody has to look at that event.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+DEFAULT_CACHE = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One raw record, whole. Made for rejections and explanations only."""
+
+    source: str  # "kafka", "pubsub", "memory"
+    origin: str  # the topic, channel or stream it came from
+    position: str  # where it lies there, for a person: "3@1042"; empty where there is none
+    raw: bytes | None  # exactly as received; None is a Kafka tombstone
+    key: bytes | None = None
+    headers: tuple[tuple[str, bytes], ...] = ()
+    time_ms: int | None = None  # when it was published, Unix milliseconds
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Records of one partition, channel or stream, in their order."""
+
+    origin: str
+    values: list[bytes | None]
+    record: Callable[[int], Record]  # the i-th of them, whole
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one read of a source gave, and the positions that end it."""
+
+    source: str
+    slices: list[Slice]
+    events: int
+    size: int  # bytes of all values
+    ends: object  # what settling acknowledges; only the source that wrote it reads it
+
+    def records(self) -> Iterator[Record]:
+        for part in self.slices:
+            for index in range(len(part.values)):
+                yield part.record(index)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One decoded event, as rules see it. Made for rejections and explanations only."""
+
+    type: str
+    data: dict[str, Any]
+    id: str | None
+    record: Record
+
+
+Kind = Literal["keys", "patterns", "tags", "versions"]
+KINDS: tuple[Kind, ...] = ("keys", "patterns", "tags", "versions")
+
+
+@dataclass(slots=True)
+class Names:
+    """What one cache has to forget: deduplicated names, complete with the cache's prefix."""
+
+    keys: set[str] = field(default_factory=set)
+    patterns: set[str] = field(default_factory=set)  # Redis globs; values in them are escaped
+    tags: set[str] = field(default_factory=set)
+    versions: set[str] = field(default_factory=set)
+
+    def count(self) -> int:
+        return len(self.keys) + len(self.patterns) + len(self.tags) + len(self.versions)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One reason why an event, or one rule for it, was rejected."""
+
+    error: str  # a short stable word: "not-json", "missing-field", "noperm"
+    message: str
+    rule: str | None = None  # None: the event itself could not be read
+    what: str = ""  # the template, condition or operation
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """One event for the dead letters, with every reason."""
+
+    record: Record
+    type: str | None  # None: it could not be told
+    faults: tuple[Fault, ...]
+
+
+@dataclass(slots=True)
+class Plan:
+    """What a batch asks of the caches."""
+
+    caches: dict[str, Names] = field(default_factory=dict)
+    rejections: list[Rejection] = field(default_factory=list)
+    unmatched: int = 0  # events that no rule names
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A name that the store can never apply."""
+
+    cache: str
+    kind: Kind
+    name: str
+    error: str
+    message: str
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What applying a plan came to."""
+
+    existed: int = 0  # keys that were really there
+    failures: list[Failure] = field(default_factory=list)
