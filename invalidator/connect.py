@@ -8,8 +8,10 @@ from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError, ResponseError
 from redis.maint_notifications import MaintNotificationsConfig
+
+from invalidator.faults import diagnose
 
 Client = Redis
 Command = tuple[str | bytes | int, ...]
@@ -62,3 +64,13 @@ async def _reply(connection: AbstractConnection) -> Reply:
     except ResponseError as error:
         return error
     return reply
+
+
+async def ping(server: Client, name: str) -> None:
+    """Raise Unavailable unless it answers."""
+    try:
+        (reply,) = await converse(server, [("PING",)])
+    except (RedisError, OSError, TimeoutError) as error:
+        raise diagnose(error).unavailable(name) from error
+    if isinstance(reply, Exception):
+        raise diagnose(reply).unavailable(name)

@@ -30,6 +30,7 @@ log = structlog.get_logger("invalidator")
 MOMENT_MS = 300  # how long an empty read waits
 COMMIT_EVERY = 0.2  # seconds: a commit per batch would burden the brokers when batches are small
 COMMIT_WITHIN = 10.0  # seconds; the library would retry for ever
+JOIN_WITHIN = 90.0  # seconds; another member's drain comes first
 DRAIN_WITHIN = 20.0  # seconds that a rebalance waits for batches in work; below REBALANCE
 CLOSE_WITHIN = 5.0
 AFTER_ERROR = 1.0  # seconds between polls while they raise
@@ -75,6 +76,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships 
         self._held = False  # paused, because the work in flight is at its bound
         self._epoch = 0
         self._all_settled = asyncio.Event()
+        self._assigned = asyncio.Event()
         self._forget_assignment()
 
     def _forget_assignment(self) -> None:
@@ -113,8 +115,20 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships 
             await _stop(consumer)
             raise Unavailable(self.name, f"{self._bootstrap}: {error}") from error
         self._consumer = consumer
+        self._assigned.clear()
         consumer.subscribe(topics=list(self._topics), listener=self)
         self._committer = asyncio.create_task(self._commit_for_ever(), name="kafka-committer")
+        await self._join()
+
+    async def _join(self) -> None:
+        """Until the group has given us partitions, or none because others have them all."""
+        try:
+            async with asyncio.timeout(JOIN_WITHIN):
+                await self._assigned.wait()
+        except TimeoutError:
+            raise Unavailable(self.name, f"group {self._group!r} does not let us in") from None
+        if self._failure:
+            raise Unavailable(self.name, self._failure)
 
     async def read(self, limit: int) -> Batch | None:
         if self._failure:
@@ -246,6 +260,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships 
             found = await self._positions.find(self._consumer, partitions)
         except Exception as error:  # noqa: BLE001 - the library would swallow it, and we stall
             self._failure = f"no position for the assigned partitions: {error}"
+            self._assigned.set()
             return
         for tp, position in found.positions.items():
             self._consumer.seek(tp, position)
@@ -254,6 +269,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships 
         self._settled = {tp: found.positions[tp] for tp in found.fresh}
         self._held = False
         await self._commit()
+        self._assigned.set()
         self._part.ready()
         log.info("assigned", source=self.name, partitions=[f"{t}-{p}" for t, p in partitions])
 

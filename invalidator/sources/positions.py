@@ -32,6 +32,15 @@ class Start:
     at: Literal["latest", "earliest", "ago"]
     seconds: float = 0.0  # how far back, for "ago"
 
+    @classmethod
+    def of(cls, setting: str | float) -> "Start":
+        """From the setting: a word, or seconds below zero."""
+        match setting:
+            case "latest" | "earliest":
+                return cls(setting)
+            case _:
+                return cls("ago", -float(setting))
+
 
 @dataclass(frozen=True, slots=True)
 class Birth:

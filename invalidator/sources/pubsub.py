@@ -18,8 +18,9 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError
 
 from invalidator import metrics
-from invalidator.connect import client
+from invalidator.connect import Client
 from invalidator.errors import Unavailable
+from invalidator.faults import diagnose
 from invalidator.health import Part
 from invalidator.model import Batch, Record, Slice
 
@@ -47,16 +48,15 @@ class PubSubSource:
 
     def __init__(
         self,
-        url: str,
+        client: Client,
         channels: Sequence[str],
         *,
         part: Part,
         buffer: int,
         max_wait: float,
-        timeout: float,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._client = client(url, timeout)
+        self._client = client
         self._channels = channels
         self._part = part
         self._bound = buffer
@@ -75,7 +75,7 @@ class PubSubSource:
         try:
             link = await self._subscribe()
         except (RedisError, OSError, TimeoutError) as error:
-            raise Unavailable(self.name, str(error) or type(error).__name__) from error
+            raise diagnose(error).unavailable(self.name) from error
         if self._connected_before:
             self._gap("reconnected")
         self._connected_before = True
@@ -132,7 +132,7 @@ class PubSubSource:
             while True:
                 self._take(await self._next_reply(link))
         except (RedisError, OSError, TimeoutError) as error:
-            self._failure = Unavailable(self.name, str(error) or type(error).__name__)
+            self._failure = diagnose(error).unavailable(self.name)
             self._part.away(str(self._failure))
             self._arrived.set()
         finally:
