@@ -1,0 +1,1 @@
+"""What makes caches forget: keys, patterns, tags and versions in Redis."""
