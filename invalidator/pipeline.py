@@ -196,7 +196,12 @@ class Pipeline:
         """Which events a failed name came from is worked out only now, from the batch itself."""
         if not outcome.failures:
             return work.plan.rejections
-        return work.rules.blame(work.batch, outcome.failures)
+        found = {rejection.record: rejection for rejection in work.plan.rejections}
+        for late in work.rules.blame(work.batch, outcome.failures):
+            early = found.get(late.record)
+            faults = early.faults + late.faults if early else late.faults
+            found[late.record] = Rejection(late.record, late.type, faults)
+        return list(found.values())
 
     async def _patiently(
         self, part: Part, pulse: Pulse, attempt: Callable[[], Awaitable[T]]
@@ -236,5 +241,10 @@ class Pipeline:
     def _tell(self, work: Work) -> None:
         """Event by event, planned once more: for a person who watches, never on the hot path."""
         for record in work.batch.records():
-            for line in work.rules.explain(record).lines():
-                log.debug(**line)
+            told = work.rules.explain(record)
+            for verdict in told.verdicts:
+                if verdict.matched and told.event:
+                    names: dict[str, list[str]] = {}
+                    for name in verdict.names:
+                        names.setdefault(name.kind, []).append(name.name)
+                    log.debug("invalidated", type=told.event.type, rule=verdict.rule, **names)
