@@ -167,10 +167,10 @@ class _Builder:
             entries[key.text] = Entry(key, node)
 
     def _scalar(self, event: Any) -> Node:
-        value, quoted = event.value, event.style is not None
-        if quoted:
+        value, style = event.value, event.style or ""
+        if style:
             # Behind the opening quote, so that offsets into the text are columns of the file.
-            shift = 1 if event.style in "'\"" else 0
+            shift = 1 if style in "'\"" else 0
             return _node(event, value, value, shift)
         return _node(event, resolve(value), value)
 
