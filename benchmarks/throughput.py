@@ -46,9 +46,7 @@ class Run:
 
 def handwritten(on: Servers, group: str) -> Contender:
     command = [sys.executable, "-m", "benchmarks.contenders.handwritten"]
-    return Contender(
-        "hand-written", [*command, on.kafka.bootstrap, TOPIC, group, on.redis_url], {}
-    )
+    return Contender("hand-written", [*command, on.kafka.bootstrap, TOPIC, group, on.redis_url], {})
 
 
 def daemon(on: Servers, group: str, rules: Path) -> Contender:
