@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from invalidator.store.faults import Meaning, Verdict, diagnose
+from invalidator.faults import Meaning, Verdict, diagnose
 from invalidator.store.wire import Command, pipelined, send
 from tests.integration.local_redis import LocalRedis, local_redis
 
