@@ -1,0 +1,56 @@
+# Everything happens in .venv; a second call starts at once.
+.DEFAULT_GOAL := help
+.PHONY: help run test check format lock bench clean
+.DELETE_ON_ERROR:
+
+BIN := .venv/bin
+PIP := $(BIN)/pip --disable-pip-version-check install --quiet
+LOCKED := $(PIP) --require-hashes
+# setuptools comes from the lock as well, not from an isolated build environment
+PACKAGE := $(PIP) --no-deps --no-build-isolation --editable .
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: .venv/.run  ## start the daemon on a Redis of its own (ARGS="..." for more options)
+	@exec $(BIN)/invalidator run --embedded $(ARGS)
+
+test: .venv/.dev  ## run all tests, with a real Redis and a real Kafka (ARGS="..." for pytest)
+	@scripts/packages.sh tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: .venv/.dev  ## formatting, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: .venv/.dev  ## write code as the checks want it
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock:  ## write requirements/*.txt anew (UPGRADE=1: with the newest versions)
+	scripts/lock.sh
+
+bench: .venv/.dev  ## compare the daemon's speed with a hand-written loop
+	@scripts/packages.sh tests
+	$(BIN)/python -m benchmarks $(ARGS)
+
+clean:  ## remove what make made
+	rm -rf .venv .cache build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/.made:
+	@scripts/venv.sh
+	@touch $@
+
+.venv/.run: .venv/.made requirements/embedded.txt requirements/build.txt pyproject.toml
+	@echo "Installing what invalidator needs into .venv ..."
+	@$(LOCKED) -r requirements/embedded.txt -r requirements/build.txt
+	@$(PACKAGE)
+	@touch $@
+
+.venv/.dev: .venv/.made requirements/dev.txt pyproject.toml
+	@echo "Installing what the tests and checks need into .venv ..."
+	@$(LOCKED) -r requirements/dev.txt
+	@$(PACKAGE)
+	@touch $@

@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Writes requirements/*.txt: every version and every hash, for Python 3.11 and 3.12 on Linux.
+# UPGRADE=1 takes the newest versions; without it, what is locked stays.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# The oldest Python decides: what only it needs (backports) does no harm on a newer one.
+python=$(command -v python3.11) || { echo "make lock needs python3.11" >&2; exit 1; }
+tools=.cache/lock
+[ -x "$tools/bin/pip-compile" ] || { "$python" -m venv "$tools" && "$tools/bin/pip" install -q pip-tools; }
+
+# Where packages came from is no part of the lock, and local wheels have other hashes.
+unset PIP_FIND_LINKS
+export CUSTOM_COMPILE_COMMAND="make lock"
+
+compile() {  # compile OUTPUT SOURCE...
+  "$tools/bin/pip-compile" -q --generate-hashes --allow-unsafe --strip-extras \
+    --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options \
+    ${UPGRADE:+--upgrade} -o "requirements/$1" "${@:2}"
+}
+
+# Everything at once, so that all files agree; then the parts of it.
+"$python" - >requirements/dev.in <<'EOF'
+import tomllib
+
+with open("pyproject.toml", "rb") as file:
+    project = tomllib.load(file)
+print("# Written by `make lock` from pyproject.toml.")
+for group in project["dependency-groups"].values():
+    print(*group, sep="\n")
+print(*project["build-system"]["requires"], sep="\n")
+EOF
+compile dev.txt pyproject.toml requirements/dev.in --extra embedded
+unset UPGRADE
+compile runtime.txt pyproject.toml -c requirements/dev.txt
+compile embedded.txt pyproject.toml --extra embedded -c requirements/dev.txt
+compile build.txt pyproject.toml --only-build-deps --build-deps-for wheel -c requirements/dev.txt

@@ -1,0 +1,41 @@
+"""The last resort: servers in containers, where a Docker engine answers."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+REDIS_IMAGE = "redis:7.4.1-alpine"
+KAFKA_IMAGE = "confluentinc/cp-kafka:7.6.0"  # testcontainers starts Confluent's image only
+
+
+def docker_answers() -> bool:
+    import docker
+
+    try:
+        client = docker.from_env(timeout=5)
+    except docker.errors.DockerException:
+        return False
+    try:
+        return bool(client.ping())
+    except (docker.errors.DockerException, OSError):
+        return False
+    finally:
+        client.close()
+
+
+@contextmanager
+def redis_container() -> Iterator[str]:
+    """The URL of a Redis."""
+    from testcontainers.community.redis import RedisContainer
+
+    with RedisContainer(REDIS_IMAGE) as container:
+        host, port = container.get_container_host_ip(), container.get_exposed_port(6379)
+        yield f"redis://{host}:{port}/0"
+
+
+@contextmanager
+def kafka_container() -> Iterator[str]:
+    """The bootstrap address of a broker."""
+    from testcontainers.community.kafka import KafkaContainer
+
+    with KafkaContainer(KAFKA_IMAGE).with_kraft() as container:
+        yield container.get_bootstrap_server()

@@ -1,0 +1,136 @@
+"""Kafka as tests speak it: synchronous, and by another client than the daemon's."""
+
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from confluent_kafka import (
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    Message,
+    Producer,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewPartitions, NewTopic
+
+from tests.backends.waiting import until_sync
+
+TIMEOUT = 15.0
+
+
+def unique(stem: str) -> str:
+    """A name that no other test has."""
+    return f"{stem}-{uuid.uuid4().hex[:8]}"
+
+
+class Kafka:
+    """Topics, records and offsets of one broker."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self.bootstrap = bootstrap
+        self.admin = AdminClient({"bootstrap.servers": bootstrap})
+
+    def create_topic(
+        self, name: str, partitions: int = 1, config: dict[str, str] | None = None
+    ) -> str:
+        """Create it and wait until every partition has a leader."""
+        topic = NewTopic(name, partitions, replication_factor=1, config=config or {})
+        self.admin.create_topics([topic])[name].result(TIMEOUT)
+        until_sync(lambda: self._led(name) == partitions, TIMEOUT, f"{name} has leaders")
+        return name
+
+    def topic(self, stem: str = "events", partitions: int = 1) -> str:
+        """A topic of the test's own."""
+        return self.create_topic(unique(stem), partitions)
+
+    def add_partitions(self, name: str, total: int) -> None:
+        self.admin.create_partitions([NewPartitions(name, total)])[name].result(TIMEOUT)
+        until_sync(lambda: self._led(name) == total, TIMEOUT, f"{name} has {total} partitions")
+
+    def topics(self) -> set[str]:
+        return set(self.admin.list_topics(timeout=TIMEOUT).topics)
+
+    def produce(
+        self,
+        topic: str,
+        values: Iterable[str | bytes | None],
+        *,
+        partition: int = -1,
+        key: str | bytes | None = None,
+        headers: dict[str, str | bytes | None] | None = None,
+        codec: str = "none",
+    ) -> None:
+        """Write records and wait until the broker has them all; None is a tombstone."""
+        producer = self.producer({"compression.type": codec, "linger.ms": 5})
+        failed: list[object] = []
+
+        def told(error: object, _: Message) -> None:
+            if error is not None:
+                failed.append(error)
+
+        for value in values:
+            while True:
+                try:
+                    producer.produce(
+                        topic, value, key, partition, on_delivery=told, headers=headers
+                    )
+                    break
+                except BufferError:
+                    producer.poll(0.1)
+        assert producer.flush(TIMEOUT) == 0, "the broker did not take every record"
+        assert not failed, failed[0]
+
+    def producer(self, config: dict[str, object] | None = None) -> Producer:
+        return Producer({"bootstrap.servers": self.bootstrap, **(config or {})})
+
+    def committed(self, group: str, topic: str) -> dict[int, int]:
+        """Committed offset per partition; partitions without one are absent."""
+        asked = [ConsumerGroupTopicPartitions(group)]
+        found = self.admin.list_consumer_group_offsets(asked)[group].result(TIMEOUT)
+        return {
+            part.partition: part.offset
+            for part in found.topic_partitions
+            if part.topic == topic and part.offset >= 0
+        }
+
+    def ends(self, topic: str) -> dict[int, int]:
+        """The offset after the last record, per partition."""
+        partitions = self.admin.list_topics(topic, timeout=TIMEOUT).topics[topic].partitions
+        with self._consumer() as consumer:
+            return {
+                number: consumer.get_watermark_offsets(TopicPartition(topic, number), TIMEOUT)[1]
+                for number in partitions
+            }
+
+    def lag(self, group: str, topic: str) -> int:
+        """Records that the group has not committed."""
+        committed = self.committed(group, topic)
+        return sum(end - committed.get(part, 0) for part, end in self.ends(topic).items())
+
+    def members(self, group: str) -> int:
+        found = self.admin.describe_consumer_groups([group])[group].result(TIMEOUT)
+        return len(found.members)
+
+    def read(self, topic: str, count: int) -> list[Message]:
+        """The first `count` records of a topic."""
+        parts = [TopicPartition(topic, part, 0) for part in self.ends(topic)]
+        with self._consumer() as consumer:
+            consumer.assign(parts)
+            found = consumer.consume(count, TIMEOUT)
+        assert len(found) == count, f"{topic} holds {len(found)} records, not {count}"
+        return found
+
+    @contextmanager
+    def _consumer(self) -> Iterator[Consumer]:
+        """One that commits nothing."""
+        config = {"group.id": unique("read"), "enable.auto.commit": False}
+        consumer = Consumer({"bootstrap.servers": self.bootstrap, **config})
+        try:
+            yield consumer
+        finally:
+            consumer.close()
+
+    def _led(self, name: str) -> int:
+        found = self.admin.list_topics(name, timeout=TIMEOUT).topics[name].partitions
+        return sum(part.leader >= 0 for part in found.values())

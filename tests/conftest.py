@@ -1,0 +1,105 @@
+"""Real backends for tests. The servers are shared; what is in them is each test's own."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+
+import pytest
+import redis
+
+from tests.backends.choose import (
+    NO_OWN_KAFKA,
+    NO_OWN_REDIS,
+    kafka_backend,
+    missing,
+    redis_backend,
+)
+from tests.backends.kafka_broker import KafkaBroker
+from tests.backends.kafka_client import Kafka
+from tests.backends.leaks import Leaks
+from tests.backends.redis_server import RedisServer
+
+StartRedis = Callable[..., RedisServer]
+StartKafka = Callable[..., KafkaBroker]
+
+
+@pytest.fixture(scope="session")
+def shared_redis() -> Iterator[str]:
+    """The URL of the Redis that tests share."""
+    with redis_backend() as url:
+        with redis.Redis.from_url(url, protocol=2) as client:
+            # tests empty it again and again: never one that somebody needs
+            assert client.dbsize() == 0, f"TEST_REDIS_URL names a database that is not empty: {url}"
+        yield url
+
+
+@pytest.fixture
+def redis_leaks(shared_redis: str) -> Iterator[Leaks]:
+    with redis.Redis.from_url(shared_redis, protocol=2, single_connection_client=True) as client:
+        client.flushdb()
+        leaks = Leaks(client, connections="TEST_REDIS_URL" not in os.environ)
+        yield leaks
+        try:
+            leaks.check()
+        finally:
+            client.flushdb()
+
+
+@pytest.fixture
+def redis_url(shared_redis: str, redis_leaks: Leaks) -> str:
+    """An empty Redis database. Afterwards, undeclared keys and open connections are errors."""
+    assert redis_leaks.client.dbsize() == 0
+    return shared_redis
+
+
+@pytest.fixture
+def redis_now(redis_leaks: Leaks, redis_url: str) -> "redis.Redis":
+    """A synchronous client on `redis_url`, to prepare and to look."""
+    return redis_leaks.client
+
+
+@pytest.fixture
+def allow_keys(redis_leaks: Leaks) -> Callable[..., None]:
+    """`allow_keys("invalidator:dead")`: names or globs of our own keys that may stay."""
+    return lambda *names: redis_leaks.allowed.extend(names)
+
+
+@pytest.fixture(scope="session")
+def kafka_bootstrap() -> Iterator[str]:
+    """The address of the broker that tests share."""
+    with kafka_backend() as bootstrap:
+        yield bootstrap
+
+
+@pytest.fixture(scope="session")
+def kafka(kafka_bootstrap: str) -> Kafka:
+    """Topics, records and offsets on the shared broker; `kafka.topic()` is the test's own."""
+    return Kafka(kafka_bootstrap)
+
+
+@pytest.fixture
+def start_redis() -> Iterator[StartRedis]:
+    """`start_redis(port=None, config={...})`: a private redis-server, to be mistreated."""
+    if not RedisServer.available():
+        missing(NO_OWN_REDIS)
+    with ExitStack() as stack:
+
+        def start(
+            port: int | None = None, config: Mapping[str, str | Sequence[str]] | None = None
+        ) -> RedisServer:
+            return stack.enter_context(RedisServer(port, config))
+
+        yield start
+
+
+@pytest.fixture
+def start_kafka() -> Iterator[StartKafka]:
+    """`start_kafka(port=None, config={...})`: a private broker, to be mistreated."""
+    if not KafkaBroker.available():
+        missing(NO_OWN_KAFKA)
+    with ExitStack() as stack:
+
+        def start(port: int | None = None, config: Mapping[str, str] | None = None) -> KafkaBroker:
+            return stack.enter_context(KafkaBroker(port, config))
+
+        yield start
