@@ -2,6 +2,7 @@
 
 OWN = "invalidator:"  # everything the daemon keeps for itself begins with this
 DEAD_LETTERS = "invalidator:dead"  # stream: events that could not be applied
+PROBE = "invalidator:probe"  # never exists: deleting it tells whether we may delete
 
 TAG_SET = "tag:{tag}"  # a SET of cache keys, as hand-written caches keep it
 TAG_STAMP = "invalidator:stamp:{tag}"  # a random token, as invalidator.cache keeps it

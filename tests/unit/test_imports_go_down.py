@@ -14,8 +14,8 @@ HOUSE = Path(invalidator.__file__).parent
 # From the ground up. A module imports from lower layers; from its own, while no circle results.
 LAYERS = (
     ("__init__", "errors", "layout"),
-    ("model", "metrics"),
-    ("connect", "envelope", "rules", "retry", "settings", "logs"),
+    ("model", "metrics", "health"),
+    ("connect", "faults", "envelope", "rules", "retry", "settings", "logs"),
     ("sources", "store", "deadletter", "backplane", "settle"),
     ("rewind", "pipeline"),
     ("daemon", "admin"),

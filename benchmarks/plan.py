@@ -1,0 +1,91 @@
+"""What planning costs an event, beyond decoding its JSON.
+
+python -m benchmarks.plan
+"""
+
+import gc
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import orjson
+
+from invalidator.model import Batch, Record, Slice
+from invalidator.rules import RuleSet, load
+
+EVENTS = 20_000
+ROUNDS = 15
+TWO_KEYS = '["order:single:{orderId}", "orders:count:{customerId}"]'
+
+
+def rules(count: int, keys: str = TWO_KEYS, extra: str = "") -> RuleSet:
+    lines = [
+        f"  - {{name: r{at}, on: type{at}.updated, {extra}invalidate: {{keys: {keys}}}}}"
+        for at in range(count)
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "rules.yaml")
+        path.write_text("\n".join(["rules:", *lines]))
+        return load(path)
+
+
+def events(kind: Callable[[int], str]) -> list[bytes]:
+    return [
+        orjson.dumps(
+            {
+                "type": kind(at),
+                "id": f"evt-{at}",
+                "data": {"orderId": f"ord_{at}", "customerId": at % 500, "status": "paid"},
+            }
+        )
+        for at in range(EVENTS)
+    ]
+
+
+def batch(values: list[bytes]) -> Batch:
+    def record(index: int) -> Record:
+        return Record("memory", "orders", str(index), values[index])
+
+    part = Slice("orders", list(values), record)
+    return Batch("memory", [part], len(values), sum(map(len, values)), None)
+
+
+def decode(values: list[bytes]) -> None:
+    loads = orjson.loads
+    for value in values:
+        loads(value)
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Nanoseconds per event."""
+    begin = time.perf_counter_ns()
+    work()
+    return (time.perf_counter_ns() - begin) / EVENTS
+
+
+def measure(title: str, ruleset: RuleSet, kind: Callable[[int], str]) -> None:
+    values = events(kind)
+    work = batch(values)
+    # The two take turns, and a ratio of bests stands, however busy the machine is.
+    decoded, planned = [], []
+    for _ in range(ROUNDS):
+        decoded.append(timed(lambda: decode(values)))
+        planned.append(timed(lambda: ruleset.plan(work, max_event_bytes=1 << 20)))
+    total, least = min(planned), min(decoded)
+    print(f"{title:42} {total:7.0f} ns/event, {total - least:6.0f} beyond orjson's {least:.0f}")
+
+
+def main() -> None:
+    gc.freeze()
+    gc.disable()
+    twenty = rules(20)
+    measure("a rule of two keys among 20", twenty, lambda at: f"type{at % 20}.updated")
+    measure("10 rules", rules(10), lambda at: f"type{at % 10}.updated")
+    measure("1000 rules", rules(1000), lambda at: f"type{at % 1000}.updated")
+    measure("no rule names the type", twenty, lambda at: f"other{at % 50}.updated")
+    measure("a new unmatched type each time", twenty, lambda at: f"other{at}.updated")
+
+
+if __name__ == "__main__":
+    main()

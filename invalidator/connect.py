@@ -1,0 +1,76 @@
+"""Redis clients, made one way: raw bytes, deadlines on every await, retries left to us."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from hiredis import pack_command
+from redis.asyncio import Redis
+from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError, ResponseError
+from redis.maint_notifications import MaintNotificationsConfig
+
+from invalidator.faults import diagnose
+
+Client = Redis
+Command = tuple[str | bytes | int, ...]
+Reply = Any  # what Redis answers: bytes, int, None, lists of these, or a ResponseError
+
+
+def client(url: str, timeout: float) -> Client:
+    """A client for the server at `url`. It connects on first use.
+
+    The library's defaults are switched off with care: its ten retries turn a frozen server
+    into a wait of a minute, and with maintenance notifications it no longer notices replies
+    that an earlier error left in the connection.
+    """
+    made: Client = Redis.from_url(
+        url,
+        protocol=2,
+        socket_timeout=timeout,
+        socket_connect_timeout=timeout,
+        retry=Retry(NoBackoff(), 0),
+        health_check_interval=0,
+        maint_notifications_config=MaintNotificationsConfig(enabled=False),
+        client_name="invalidator",
+    )
+    return made
+
+
+async def converse(client: Client, commands: Iterable[Command]) -> list[Reply]:
+    """Send all commands in one write on one connection; an error reply is a value in the list.
+
+    This is the hot path: hiredis packs a command of 256 keys five times as fast as the client
+    library's pipeline does.
+    """
+    packed = [pack_command(command) for command in commands]  # type: ignore[arg-type]  # its stub takes one item
+    pool = client.connection_pool
+    connection = await pool.get_connection()  # type: ignore[no-untyped-call]
+    try:
+        await connection.send_packed_command(packed)
+        return [await _reply(connection) for _ in packed]
+    except BaseException:
+        # Replies may still be on their way: nobody must ever read them as their own.
+        await connection.disconnect(nowait=True)
+        raise
+    finally:
+        await pool.release(connection)
+
+
+async def _reply(connection: AbstractConnection) -> Reply:
+    try:
+        reply: Reply = await connection.read_response()
+    except ResponseError as error:
+        return error
+    return reply
+
+
+async def ping(server: Client, name: str) -> None:
+    """Raise Unavailable unless it answers."""
+    try:
+        (reply,) = await converse(server, [("PING",)])
+    except (RedisError, OSError, TimeoutError) as error:
+        raise diagnose(error).unavailable(name) from error
+    if isinstance(reply, Exception):
+        raise diagnose(reply).unavailable(name)

@@ -1,0 +1,203 @@
+"""One process: wiring, signals, drain."""
+
+import asyncio
+import gc
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+
+import structlog
+
+from invalidator import __version__, metrics
+from invalidator.admin import Admin
+from invalidator.connect import Client, client
+from invalidator.deadletter import DeadLetters
+from invalidator.errors import ConfigError
+from invalidator.health import Health, Part
+from invalidator.inflight import InFlight
+from invalidator.model import DEFAULT_CACHE
+from invalidator.pipeline import Limits, Pipeline
+from invalidator.retry import until_available
+from invalidator.rules import RuleSet
+from invalidator.settings import Settings
+from invalidator.sources import Source
+from invalidator.sources.kafka import KafkaSource
+from invalidator.sources.positions import Start
+from invalidator.sources.pubsub import PubSubSource
+from invalidator.store import Store
+from invalidator.store.commands import Keys
+from invalidator.urls import redact
+
+log = structlog.get_logger("invalidator")
+
+WATCH_EVERY = 2.0  # seconds between two questions to a Redis that has nothing to do
+FORCED_WITHIN = 3.0  # seconds that a forced exit leaves for closing connections
+CLEAN, UNSETTLED = 0, 3  # exit codes; the others are the command line's
+
+
+class Daemon:
+    """Everything that runs, built before anything starts."""
+
+    def __init__(self, settings: Settings, rules: RuleSet) -> None:
+        if not settings.has_sources:
+            raise ConfigError(
+                "no source of events: set INVALIDATOR_KAFKA__BOOTSTRAP_SERVERS and "
+                "INVALIDATOR_KAFKA__TOPICS, or INVALIDATOR_PUBSUB__CHANNELS"
+            )
+        self._settings = settings
+        self._rules = rules
+        self._health = Health()
+        self._admin = Admin(self._health, settings.admin.host, settings.admin.port)
+        self._cache = self._redis(settings.redis_url.get_secret_value())
+        self._state = self._redis(settings.state_url.get_secret_value())
+        self._keys = Keys(self._cache, redact(settings.redis_url.get_secret_value()))
+        self._dead = DeadLetters(self._state, redact(settings.state_url.get_secret_value()))
+        self._pipelines = self._build_pipelines()
+        self._stop = asyncio.Event()
+        self._force = asyncio.Event()
+
+    async def run(self, on_start: Callable[[str], None] = lambda admin_url: None) -> int:
+        """Until a signal; the exit code. `on_start` hears the admin URL once it listens."""
+        async with AsyncExitStack() as stack:
+            for redis in (self._cache, self._state):
+                stack.push_async_callback(redis.aclose)
+            stack.push_async_callback(self._admin.stop)
+            url = await self._admin.start()
+            self._listen_to_signals()
+            self._announce(url)
+            on_start(url)
+            _spare_the_collector()
+            return await self._work()
+
+    async def _work(self) -> int:
+        work = asyncio.create_task(self._run_all(), name="work")
+        stop = asyncio.create_task(self._stop.wait(), name="stop")
+        force = asyncio.create_task(self._force.wait(), name="force")
+        try:
+            await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
+            for pipeline in self._pipelines:
+                pipeline.stop()
+            await asyncio.wait(
+                {work, force},
+                timeout=self._settings.drain_timeout,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            return await self._end(work)
+        finally:
+            for task in (work, stop, force):
+                task.cancel()
+            await asyncio.wait({work, stop, force}, timeout=FORCED_WITHIN)
+
+    async def _end(self, work: asyncio.Task[None]) -> int:
+        if work.done():
+            work.result()
+            log.info("stopped", settled="all that was read")
+            return CLEAN
+        log.warning(
+            "forced" if self._force.is_set() else "drain-timeout",
+            settled="not all that was read; it is read again at the next start",
+        )
+        return UNSETTLED
+
+    async def _run_all(self) -> None:
+        """The pipelines, and beside them a look at each Redis now and then."""
+        async with asyncio.TaskGroup() as beside:
+            watches = [
+                beside.create_task(_watch(self._keys.probe, self._health.part("redis"))),
+                beside.create_task(_watch(self._dead.probe, self._health.part("dead letters"))),
+            ]
+            async with asyncio.TaskGroup() as pipelines:
+                for pipeline in self._pipelines:
+                    pipelines.create_task(pipeline.run())
+            for watch in watches:
+                watch.cancel()
+
+    def _build_pipelines(self) -> Sequence[Pipeline]:
+        settings = self._settings
+        store = Store({DEFAULT_CACHE: self._keys})
+        in_flight = InFlight(settings.in_flight.events, settings.in_flight.bytes)
+        limits = Limits(settings.batch.max_events, settings.batch.max_event_bytes)
+        return [
+            Pipeline(
+                source,
+                lambda: self._rules,
+                store,
+                self._dead,
+                in_flight=in_flight,
+                limits=limits,
+                health=self._health,
+                narrate=settings.log.level == "debug",
+            )
+            for source in self._build_sources()
+        ]
+
+    def _build_sources(self) -> Sequence[Source]:
+        settings = self._settings
+        sources: list[Source] = []
+        if settings.kafka.topics:
+            sources.append(
+                KafkaSource(
+                    settings.kafka.bootstrap_servers,
+                    settings.kafka.topics,
+                    settings.kafka.group_id,
+                    start=Start.of(settings.kafka.start),
+                    part=self._health.part(KafkaSource.name),
+                    max_wait=settings.batch.max_wait,
+                )
+            )
+        if settings.pubsub.channels:
+            sources.append(
+                PubSubSource(
+                    self._redis(settings.source_redis_url.get_secret_value()),
+                    settings.pubsub.channels,
+                    part=self._health.part(PubSubSource.name),
+                    buffer=settings.pubsub.buffer,
+                    max_wait=settings.batch.max_wait,
+                )
+            )
+        return sources
+
+    def _redis(self, url: str) -> Client:
+        return client(url, self._settings.redis_timeout)
+
+    def _listen_to_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal, number)
+
+    def _on_signal(self, number: signal.Signals) -> None:
+        """The first asks for an orderly end, the second forces it."""
+        if self._stop.is_set():
+            self._force.set()
+            return
+        log.info("stopping", signal=number.name, drain_timeout=self._settings.drain_timeout)
+        self._stop.set()
+
+    def _announce(self, admin_url: str) -> None:
+        metrics.BUILD.info({"version": __version__})
+        metrics.RULES.info({"hash": self._rules.hash})
+        log.info(
+            "started",
+            version=__version__,
+            admin=admin_url,
+            rules=self._rules.hash,
+            redis=redact(self._settings.redis_url.get_secret_value()),
+            sources=[pipeline.name for pipeline in self._pipelines],
+        )
+
+
+async def _watch(probe: Callable[[], Awaitable[None]], part: Part) -> None:
+    """Keep the truth about a Redis that has nothing to do."""
+    while True:
+        await until_available(probe, part)
+        await asyncio.sleep(WATCH_EVERY)
+        # A pipeline may have found it away: what counts then is that its work gets through.
+        while part.reason:  # noqa: ASYNC110 - the interval is the point
+            await asyncio.sleep(WATCH_EVERY)
+
+
+def _spare_the_collector() -> None:
+    """What is loaded stays; and batches are many objects that no cycle ties."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 50)

@@ -1,0 +1,122 @@
+"""What an error from Redis means: come back later, never, or who knows.
+
+Redis says it by the first word of its reply, redis-py sometimes turns that word into a class
+and sometimes leaves it in the text, and a script on Redis 6 wraps it in a sentence of its own.
+"""
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+
+from redis import exceptions as redis_errors
+
+from invalidator.errors import Unavailable
+
+
+class Meaning(Enum):
+    UNAVAILABLE = "unavailable"  # the server is away or refuses everything: again later
+    PERMANENT = "permanent"  # this command with this key can never work
+    NOSCRIPT = "noscript"  # the server lost its scripts: load them and send it again
+    UNKNOWN = "unknown"  # try the key alone a few times, then reject it
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    meaning: Meaning
+    code: str  # a short stable word for lists and metrics: "wrongtype", "timeout"
+    message: str  # for a person; without the command, which redis-py would put there
+
+    def unavailable(self, server: str) -> Unavailable:
+        return Unavailable(server, self.message)
+
+
+# fmt: off
+_UNAVAILABLE = frozenset({
+    "ASK", "BUSY", "CLUSTER", "CLUSTERDOWN", "DENIED", "EXECABORT", "INPROG", "LOADING",
+    "MASTERDOWN", "MISCONF", "MOVED", "NOAUTH", "NOGOODSLAVE", "NOMASTERLINK", "NOPROTO",
+    "NOREPLICAS", "NOTREADY", "OOM", "READONLY", "REDIRECT", "TRYAGAIN", "UNBLOCKED",
+    "UNKILLABLE", "WRONGPASS",
+})
+# fmt: on
+# CROSSSLOT: each key works alone, which is how keys of a permanent failure are sent again.
+_PERMANENT = frozenset({"WRONGTYPE", "CROSSSLOT", "INVALIDOBJ"})
+_CLASSES: tuple[tuple[type[Exception], str], ...] = (
+    (redis_errors.AuthenticationError, "NOAUTH"),
+    (redis_errors.BusyLoadingError, "LOADING"),
+    (redis_errors.TimeoutError, "TIMEOUT"),
+    (redis_errors.MasterDownError, "MASTERDOWN"),
+    (redis_errors.ClusterDownError, "CLUSTERDOWN"),
+    (redis_errors.MovedError, "MOVED"),
+    (redis_errors.AskError, "ASK"),
+    (redis_errors.ConnectionError, "CONNECTION"),
+    (redis_errors.RedisClusterException, "CLUSTER"),
+    (redis_errors.ClusterError, "CLUSTER"),
+    # What came back was not Redis's protocol: this connection is lost, the key is not to blame.
+    (redis_errors.InvalidResponse, "CONNECTION"),
+    (TimeoutError, "TIMEOUT"),
+    (OSError, "CONNECTION"),
+)
+_CODE = re.compile(r"([A-Z]{2,})(?: |$)")
+# Redis 6: "Error running script (call to f_…): @user_script:1: @user_script: 1: -OOM command not …"
+_WRAPPED_BY_SCRIPT = re.compile(r"^Error (?:running|compiling) script.*?(?:@\w+: ?\d+: )+-?", re.S)
+# Redis 7: "OOM command not … script: c6271c…, on @user_script:1."
+_CALLED_IN_SCRIPT = re.compile(r"\s*script: [0-9a-f]{40}, on @user_script:\d+\.?$")
+_ANNOTATED_BY_PIPELINE = re.compile(r"^Command # \d+ \(.*\) of pipeline caused error: ", re.S)
+# Said in a plain "ERR" reply, yet the server's condition or configuration, and no key's fault.
+_REFUSES_EVERYTHING = re.compile(
+    r"unknown (?:sub)?command|Unknown Redis command|max number of clients|operation not permitted"
+    r"|Script killed by user",
+    re.IGNORECASE,
+)
+_NO_SUCH_KEY_FOR_YOU = re.compile(r"permissions? to access|can't access at least one of the keys")
+_NO_SUCH_COMMAND_FOR_YOU = re.compile(r"permissions? to run|can't run this command")
+
+
+def diagnose(error: BaseException) -> Verdict:
+    """What an exception means, or an error that came back as a reply of a pipeline."""
+    if isinstance(error, redis_errors.DataError):
+        return Verdict(Meaning.PERMANENT, "data", str(error))
+    code = _code_of_class(error)
+    message = _clean(str(error)) or type(error).__name__
+    if code:
+        return Verdict(Meaning.UNAVAILABLE, code.lower(), message)
+    if isinstance(error, RuntimeError) and "closed" in message:  # uvloop, on a lost socket
+        return Verdict(Meaning.UNAVAILABLE, "connection", message)
+    if isinstance(error, redis_errors.ResponseError):
+        return _diagnose_reply(error.status_code, message)
+    return Verdict(Meaning.UNKNOWN, type(error).__name__.lower(), message)
+
+
+def _diagnose_reply(status: str | None, message: str) -> Verdict:
+    code = _code_of_reply(status, message)
+    if code in _UNAVAILABLE:
+        return Verdict(Meaning.UNAVAILABLE, code.lower(), message)
+    if code in _PERMANENT:
+        return Verdict(Meaning.PERMANENT, code.lower(), message)
+    if code == "NOSCRIPT":
+        return Verdict(Meaning.NOSCRIPT, "noscript", message)
+    if _NO_SUCH_KEY_FOR_YOU.search(message):
+        return Verdict(Meaning.PERMANENT, "noperm", message)
+    if code == "NOPERM" or _NO_SUCH_COMMAND_FOR_YOU.search(message):
+        return Verdict(Meaning.UNAVAILABLE, "noperm", message)
+    if _REFUSES_EVERYTHING.search(message):
+        return Verdict(Meaning.UNAVAILABLE, "refused", message)
+    return Verdict(Meaning.UNKNOWN, code.lower(), message)
+
+
+def _code_of_reply(status: str | None, message: str) -> str:
+    """The reply's first word: redis-py moves those it knows out of the text."""
+    if status not in (None, "ERR"):
+        return status
+    found = _CODE.match(message)
+    return found[1] if found else "ERR"
+
+
+def _code_of_class(error: BaseException) -> str | None:
+    return next((code for kind, code in _CLASSES if isinstance(error, kind)), None)
+
+
+def _clean(message: str) -> str:
+    message = _ANNOTATED_BY_PIPELINE.sub("", message)
+    message = _WRAPPED_BY_SCRIPT.sub("", message)
+    return _CALLED_IN_SCRIPT.sub("", message).strip()

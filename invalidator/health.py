@@ -1,0 +1,89 @@
+"""What the daemon is waiting for, and whether it still gets on: the truth behind the probes."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import structlog
+
+log = structlog.get_logger("invalidator")
+
+REMIND_EVERY = 30.0  # seconds between two lines about the same wait
+
+
+@dataclass(slots=True)
+class Part:
+    """A server or source that readiness depends on."""
+
+    name: str
+    clock: Callable[[], float] = time.monotonic
+    reason: str = "starting"  # why it is not ready; empty when it is
+    since: float = 0.0
+    _said: float | None = None  # when its absence was last logged
+
+    def __post_init__(self) -> None:
+        self.since = self.clock()
+
+    def away(self, reason: str) -> None:
+        """Note that it cannot be reached; say so at once, then now and then."""
+        now = self.clock()
+        if self._said is None:
+            self.since = now
+        self.reason = reason
+        if self._said is None or now - self._said >= REMIND_EVERY:
+            self._said = now
+            log.warning(
+                "waiting", part=self.name, reason=reason, seconds=round(now - self.since, 1)
+            )
+
+    def ready(self) -> None:
+        """Note that it answers."""
+        if not self.reason:
+            return
+        if self._said is not None:
+            log.info("back", part=self.name, seconds=round(self.clock() - self.since, 1))
+        self.reason = ""
+        self._said = None
+        self.since = self.clock()
+
+
+@dataclass(slots=True)
+class Pulse:
+    """A loop's sign of life. Idle loops beat too; one that is stuck does not."""
+
+    name: str
+    clock: Callable[[], float] = time.monotonic
+    last: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.beat()
+
+    def beat(self) -> None:
+        self.last = self.clock()
+
+
+@dataclass(slots=True)
+class Health:
+    """All parts and pulses of one daemon."""
+
+    clock: Callable[[], float] = time.monotonic
+    stuck_after: float = 120.0  # seconds; longer than a rebalance may take
+    parts: dict[str, Part] = field(default_factory=dict)
+    pulses: list[Pulse] = field(default_factory=list)
+
+    def part(self, name: str) -> Part:
+        return self.parts.setdefault(name, Part(name, self.clock))
+
+    def pulse(self, name: str) -> Pulse:
+        pulse = Pulse(name, self.clock)
+        self.pulses.append(pulse)
+        return pulse
+
+    def waiting(self) -> dict[str, str]:
+        """What is not ready, and why."""
+        return {part.name: part.reason for part in self.parts.values() if part.reason}
+
+    def stuck(self) -> list[str]:
+        """Loops without a sign of life. Waiting for a server known to be away beats."""
+        now = self.clock()
+        return [p.name for p in self.pulses if now - p.last > self.stuck_after]

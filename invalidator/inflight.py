@@ -1,0 +1,39 @@
+"""Bounds on the work in flight: what was read and is not settled yet."""
+
+import asyncio
+
+from invalidator import metrics
+from invalidator.model import Batch
+
+
+class InFlight:
+    """Shared by all sources of a daemon, so that its memory has one bound."""
+
+    def __init__(self, events: int, size: int) -> None:
+        self._most_events = events
+        self._most_bytes = size
+        self._events = 0
+        self._bytes = 0
+        self._freed = asyncio.Event()
+
+    def room(self) -> int:
+        """How many events may be read now. Bytes are known only after a read: one batch over."""
+        if self._bytes >= self._most_bytes:
+            return 0
+        return max(0, self._most_events - self._events)
+
+    def add(self, batch: Batch) -> None:
+        self._events += batch.events
+        self._bytes += batch.size
+        metrics.IN_FLIGHT.set(self._events)
+
+    def remove(self, batch: Batch) -> None:
+        self._events -= batch.events
+        self._bytes -= batch.size
+        metrics.IN_FLIGHT.set(self._events)
+        self._freed.set()
+
+    async def wait(self) -> None:
+        """Until something was settled."""
+        self._freed.clear()
+        await self._freed.wait()

@@ -1,0 +1,39 @@
+"""Every metric, declared once, with its meaning. No label ever carries event data."""
+
+from prometheus_client import Counter, Gauge, Histogram, Info
+
+BUILD = Info("invalidator_build", "The running version.")
+RULES = Info("invalidator_rules", "The rules in force, by their hash.")
+
+EVENTS = Counter(
+    "invalidator_events_total",
+    "Events settled, by what became of them: applied, unmatched (no rule names the type), "
+    "rejected (in the dead letters).",
+    ["source", "outcome"],
+)
+BATCHES = Counter("invalidator_batches_total", "Batches settled.", ["source"])
+BATCH_EVENTS = Histogram(
+    "invalidator_batch_events",
+    "Events per batch.",
+    ["source"],
+    buckets=(1, 10, 100, 500, 1_000, 5_000, 10_000, 20_000, 50_000),
+)
+APPLY_SECONDS = Histogram(
+    "invalidator_apply_seconds",
+    "From planned to applied, per batch, waits for a Redis that is away included.",
+    ["source"],
+    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60),
+)
+NAMES = Counter(
+    "invalidator_names_total",
+    "Names applied to the caches, deduplicated within their batch.",
+    ["kind"],
+)
+EXISTED = Counter("invalidator_keys_existed_total", "Keys that were there when they were deleted.")
+DEAD = Counter("invalidator_dead_letters_total", "Events put into the dead letters.", ["error"])
+IN_FLIGHT = Gauge("invalidator_in_flight_events", "Events read and not yet settled.")
+GAPS = Counter(
+    "invalidator_gaps_total",
+    "Times in which a source may have missed events for good.",
+    ["source", "cause"],
+)

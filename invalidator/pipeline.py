@@ -1,0 +1,252 @@
+"""The way of an event, from its source to its acknowledgement.
+
+1. `read`     a source gives a batch of raw records and the positions that end it
+2. `plan`     envelope and rules turn it into sets of names, one per cache and kind
+3. `apply`    the store makes the caches forget them
+4. `blame`    a name that can never be applied is led back to its events
+5. `bury`     rejected events are written to the dead letters
+6. `settle`   only then are the positions acknowledged, in order
+
+Reading and planning (`_intake`) run while the last batch is applied (`_outflow`). A server that
+is away stops both where they are: nothing is acknowledged, nothing is a dead letter, and all goes
+on by itself when it is back.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import structlog
+
+from invalidator import metrics
+from invalidator.deadletter import DeadLetters
+from invalidator.errors import Unavailable
+from invalidator.health import Health, Part, Pulse
+from invalidator.inflight import InFlight
+from invalidator.model import Batch, Outcome, Plan, Rejection
+from invalidator.retry import until_available
+from invalidator.rules import RuleSet
+from invalidator.sources import Source
+from invalidator.store import Store
+
+log = structlog.get_logger("invalidator")
+
+T = TypeVar("T")
+KEEP_ALIVE_EVERY = 5.0  # seconds without room for more, before the source is told that we live
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A batch with the rules it was read under, and what they ask for."""
+
+    batch: Batch
+    rules: RuleSet
+    plan: Plan
+    planned_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much one pipeline takes in at a time."""
+
+    events: int  # per batch
+    event_bytes: int  # a larger event is rejected
+
+
+class Pipeline:
+    """One source's events, through the rules in force, to the caches."""
+
+    def __init__(
+        self,
+        source: Source,
+        rules: Callable[[], RuleSet],
+        store: Store,
+        dead: DeadLetters,
+        *,
+        in_flight: InFlight,
+        limits: Limits,
+        health: Health,
+        narrate: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._source = source
+        self._rules = rules
+        self._store = store
+        self._dead = dead
+        self._in_flight = in_flight
+        self._limits = limits
+        self._narrate = narrate
+        self._clock = clock
+        self._part = health.part(source.name)
+        self._cache = health.part("redis")
+        self._letters = health.part("dead letters")
+        self._reading = health.pulse(f"{source.name} intake")
+        self._working = health.pulse(f"{source.name} outflow")
+        self._planned: asyncio.Queue[Work | None] = asyncio.Queue(maxsize=1)
+        self._stopping = asyncio.Event()
+
+    @property
+    def name(self) -> str:
+        return self._source.name
+
+    async def run(self) -> None:
+        """Until `stop` is called and all that was read is settled."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._intake(), name=f"{self._source.name}-intake")
+                tasks.create_task(self._outflow(), name=f"{self._source.name}-outflow")
+        finally:
+            await self._source.close()
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    # --- intake: read, plan ---------------------------------------------------------------
+
+    async def _intake(self) -> None:
+        await self._open()
+        while not self._stopping.is_set():
+            await self._take(await self._read())
+        await self._source.stop()
+        while (rest := await self._read()) is not None:
+            await self._take(rest)
+        await self._planned.put(None)
+
+    async def _open(self) -> None:
+        """Connect, however long that takes; a stop ends the wait."""
+        opening = asyncio.create_task(
+            self._patiently(self._part, self._reading, self._source.open), name="open"
+        )
+        stopping = asyncio.create_task(self._stopping.wait(), name="stopping")
+        try:
+            await asyncio.wait({opening, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if opening.done():
+                opening.result()
+        finally:
+            for task in (opening, stopping):
+                task.cancel()
+            await asyncio.wait({opening, stopping})
+
+    async def _read(self) -> Batch | None:
+        room = await self._room()
+        self._reading.beat()
+        try:
+            return await self._source.read(min(room, self._limits.events))
+        except Unavailable as error:
+            self._part.away(str(error))
+            await self._open()
+            return None
+
+    async def _take(self, batch: Batch | None) -> None:
+        if batch is None:
+            return
+        self._in_flight.add(batch)
+        rules = self._rules()
+        plan = rules.plan(batch, max_event_bytes=self._limits.event_bytes)
+        work = Work(batch, rules, plan, self._clock())
+        await self._waiting(lambda: self._planned.put(work))
+
+    async def _room(self) -> int:
+        while not (room := self._in_flight.room()):
+            await self._waiting(self._in_flight.wait)
+        return room
+
+    async def _waiting(self, wait: Callable[[], Awaitable[None]]) -> None:
+        """Wait for the outflow, without the source taking us for dead."""
+        while True:
+            try:
+                async with asyncio.timeout(KEEP_ALIVE_EVERY):
+                    return await wait()
+            except TimeoutError:
+                self._reading.beat()
+                await self._source.keep_alive()
+
+    # --- outflow: apply, blame, bury, settle ------------------------------------------------
+
+    async def _outflow(self) -> None:
+        while (work := await self._next()) is not None:
+            await self._carry_out(work)
+
+    async def _next(self) -> Work | None:
+        while True:
+            self._working.beat()
+            try:
+                async with asyncio.timeout(KEEP_ALIVE_EVERY):
+                    return await self._planned.get()
+            except TimeoutError:
+                continue  # idle, and alive
+
+    async def _carry_out(self, work: Work) -> None:
+        outcome = await self._patiently(
+            self._cache, self._working, lambda: self._store.apply(work.plan)
+        )
+        applied_at = self._clock()
+        rejections = self._blame(work, outcome)
+        if rejections:
+            await self._patiently(
+                self._letters, self._working, lambda: self._dead.put(rejections, work.rules.hash)
+            )
+        await self._source.settle(work.batch)
+        self._in_flight.remove(work.batch)
+        self._report(work, outcome, len(rejections), applied_at - work.planned_at)
+
+    def _blame(self, work: Work, outcome: Outcome) -> list[Rejection]:
+        """Which events a failed name came from is worked out only now, from the batch itself."""
+        if not outcome.failures:
+            return work.plan.rejections
+        found = {rejection.record: rejection for rejection in work.plan.rejections}
+        for late in work.rules.blame(work.batch, outcome.failures):
+            early = found.get(late.record)
+            faults = early.faults + late.faults if early else late.faults
+            found[late.record] = Rejection(late.record, late.type, faults)
+        return list(found.values())
+
+    async def _patiently(self, part: Part, pulse: Pulse, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Waiting for a server known to be away is a sign of life."""
+
+        async def beating() -> T:
+            pulse.beat()
+            return await attempt()
+
+        return await until_available(beating, part)
+
+    # --- what people see ----------------------------------------------------------------------
+
+    def _report(self, work: Work, outcome: Outcome, rejected: int, seconds: float) -> None:
+        batch, name = work.batch, self._source.name
+        unmatched = work.plan.unmatched
+        applied = batch.events - unmatched - rejected
+        for label, count in (
+            ("applied", applied),
+            ("unmatched", unmatched),
+            ("rejected", rejected),
+        ):
+            metrics.EVENTS.labels(name, label).inc(count)
+        metrics.BATCHES.labels(name).inc()
+        metrics.BATCH_EVENTS.labels(name).observe(batch.events)
+        metrics.APPLY_SECONDS.labels(name).observe(seconds)
+        log.info(
+            "batch",
+            source=name,
+            events=batch.events,
+            names=sum(names.count() for names in work.plan.caches.values()),
+            existed=outcome.existed,
+            unmatched=unmatched,
+            rejected=rejected,
+            ms=round(seconds * 1000, 1),
+        )
+        if self._narrate:
+            self._tell(work)
+
+    def _tell(self, work: Work) -> None:
+        """Event by event, planned once more: for a person who watches, never on the hot path."""
+        for record in work.batch.records():
+            told = work.rules.explain(record)
+            for verdict in told.verdicts:
+                if verdict.matched and told.event:
+                    names: dict[str, list[str]] = {}
+                    for name in verdict.names:
+                        names.setdefault(name.kind, []).append(name.name)
+                    log.debug("invalidated", type=told.event.type, rule=verdict.rule, **names)

@@ -1,0 +1,136 @@
+"""Which rules an event's type matches: a walk down a tree of segments, never over the rules."""
+
+import re
+from dataclasses import dataclass, field
+from typing import Final
+
+_TOKENS: Final = re.compile(r"(?:^|[.:])[^.:]*")
+_CAPTURE: Final = re.compile(r"\{([A-Za-z_]\w*)\}")
+MAX_PATTERN: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """One entry of `on:`. `*` is one segment, `**` any number, `{name}` one that is kept."""
+
+    text: str
+    tokens: tuple[str, ...]  # segments, each with the separator before it
+    captures: tuple[tuple[str, int], ...]  # a name and its segment; negative from the end
+
+    @property
+    def literal(self) -> bool:
+        return not any(is_wild(token) for token in self.tokens)
+
+
+class PatternError(ValueError):
+    """An `on:` that cannot be read; `offset` says where."""
+
+    def __init__(self, message: str, offset: int) -> None:
+        super().__init__(message)
+        self.offset = offset
+
+
+def tokens(kind: str) -> list[str]:
+    """`order:item.added` as `order`, `:item`, `.added`."""
+    return _TOKENS.findall(kind)
+
+
+def _bare(token: str) -> str:
+    return token[1:] if token[:1] in (".", ":") else token
+
+
+def is_wild(token: str) -> bool:
+    bare = _bare(token)
+    return bare in ("*", "**") or _CAPTURE.fullmatch(bare) is not None
+
+
+def parse(text: str) -> Pattern:
+    """The pattern of an `on:` entry, or a PatternError."""
+    if not text or len(text) > MAX_PATTERN:
+        raise PatternError(f"a type has 1 to {MAX_PATTERN} characters", 0)
+    parts = tokens(text)
+    offset = 0
+    for token in parts:
+        bare = _bare(token)
+        at = offset + len(token) - len(bare)
+        if not bare:
+            raise PatternError("an empty segment matches nothing", at)
+        if not is_wild(token) and ("*" in bare or "{" in bare or "}" in bare):
+            raise PatternError("* and {name} stand for a whole segment between . or :", at)
+        offset += len(token)
+    return Pattern(text, tuple(parts), _captures(parts))
+
+
+def _captures(parts: list[str]) -> tuple[tuple[str, int], ...]:
+    deep = [at for at, token in enumerate(parts) if _bare(token) == "**"]
+    found: dict[str, int] = {}
+    for at, token in enumerate(parts):
+        capture = _CAPTURE.fullmatch(_bare(token))
+        if not capture:
+            continue
+        if len(deep) > 1:
+            raise PatternError("{name} beside two ** could be more than one segment", 0)
+        if capture[1] in found:
+            raise PatternError(f"{{{capture[1]}}} stands here twice", 0)
+        found[capture[1]] = at if not deep or at < deep[0] else at - len(parts)
+    return tuple(found.items())
+
+
+Hit = tuple[int, int]  # a rule and which of its patterns matched
+
+
+@dataclass(slots=True)
+class _Branch:
+    literal: dict[str, "_Branch"] = field(default_factory=dict)
+    one: dict[str, "_Branch"] = field(default_factory=dict)  # `*`, by the separator before it
+    deep: "_Branch | None" = None
+    ends: list[Hit] = field(default_factory=list)
+
+
+class Tree:
+    """All patterns of a rule set."""
+
+    def __init__(self) -> None:
+        self._root = _Branch()
+
+    def add(self, pattern: Pattern, hit: Hit) -> None:
+        branch = self._root
+        for token in pattern.tokens:
+            bare = _bare(token)
+            if bare == "**":
+                branch.deep = branch.deep or _Branch()
+                branch = branch.deep
+            elif is_wild(token):
+                branch = branch.one.setdefault(token[: len(token) - len(bare)], _Branch())
+            else:
+                branch = branch.literal.setdefault(token, _Branch())
+        branch.ends.append(hit)
+
+    def hits(self, kind: str, *, named: bool = False) -> tuple[Hit, ...]:
+        """The rules for a type, each once, by its first pattern that matches.
+
+        `named`: only patterns that write the last segment out.
+        """
+        parts = tokens(kind)
+        found: dict[int, int] = {}
+        seen: set[tuple[int, int]] = set()
+        todo: list[tuple[_Branch, int, bool]] = [(self._root, 0, False)]
+        while todo:
+            branch, at, written = todo.pop()
+            if (id(branch), at) in seen:
+                continue
+            seen.add((id(branch), at))
+            if branch.deep:
+                todo.extend((branch.deep, later, False) for later in range(at, len(parts) + 1))
+            if at == len(parts):
+                if written or not named:
+                    for rule, pattern in branch.ends:
+                        found[rule] = min(found.get(rule, pattern), pattern)
+                continue
+            token = parts[at]
+            bare = _bare(token)
+            if (wild := branch.one.get(token[: len(token) - len(bare)])) and bare:
+                todo.append((wild, at + 1, False))
+            if exact := branch.literal.get(token):
+                todo.append((exact, at + 1, True))
+        return tuple(sorted(found.items()))

@@ -1,0 +1,202 @@
+"""YAML as rules files need it: the 1.2 core schema, with positions, and nothing clever.
+
+`on` is a word here, not the boolean true. Aliases, tags and duplicate keys are mistakes, size
+and depth are bounded. Nodes are built from libyaml's events, so nothing recurses in C.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from invalidator.errors import Problem
+
+try:
+    from yaml import CSafeLoader as _Loader
+except ImportError:  # a PyYAML without libyaml: slower, the same events
+    from yaml import SafeLoader as _Loader
+
+MAX_BYTES = 4 * 1024 * 1024
+MAX_DEPTH = 32
+MAX_PROBLEMS = 200
+
+_NULL = frozenset(["", "~", "null", "Null", "NULL"])
+_BOOL = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+_INT = re.compile(r"[-+]?[0-9]{1,40}|0o[0-7]{1,40}|0x[0-9a-fA-F]{1,40}")
+_FLOAT = re.compile(
+    r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]{1,3})?|[-+]?\.inf|\.nan"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One value of a file and where it stands: scalar, list of nodes, or dict of entries."""
+
+    value: Any  # None, bool, int, float, str, list[Node], dict[str, Entry]
+    line: int  # from 1
+    column: int  # from 1; of the text itself, behind an opening quote
+    text: str = ""  # a scalar as written
+
+    def plain(self) -> Any:
+        """The value without positions, as JSON would give it."""
+        if isinstance(self.value, dict):
+            return {key: entry.value.plain() for key, entry in self.value.items()}
+        if isinstance(self.value, list):
+            return [item.plain() for item in self.value]
+        return self.value
+
+    def kind(self) -> str:
+        return kind_of(self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    key: Node
+    value: Node
+
+
+_KINDS = {dict: "an object", list: "a list", str: "text", bool: "a boolean", type(None): "nothing"}
+
+
+def kind_of(value: object) -> str:
+    return _KINDS.get(type(value), "a number")
+
+
+@dataclass(slots=True)
+class Report:
+    """Collects every mistake of one file."""
+
+    file: str
+    problems: list[Problem] = field(default_factory=list)
+
+    def add(self, node: Node, message: str, text: str | None = None, offset: int = 0) -> None:
+        shown = node.text if text is None else text
+        self.at(node.line, node.column + offset, message, shown)
+
+    def at(self, line: int, column: int, message: str, text: str = "") -> None:
+        if len(self.problems) < MAX_PROBLEMS:
+            self.problems.append(Problem(self.file, line, column, message, text[:200]))
+
+
+def read(text: bytes, report: Report) -> Node | None:
+    """The file's one document; None where it cannot be used, and the report says why."""
+    if len(text) > MAX_BYTES:
+        report.at(0, 0, f"the file has {len(text)} bytes, more than {MAX_BYTES}")
+        return None
+    try:
+        return _Builder(report).build(yaml.parse(text.decode(), Loader=_Loader))
+    except UnicodeDecodeError as error:
+        line = text.count(b"\n", 0, error.start) + 1
+        report.at(line, 1, "this is not UTF-8")
+    except yaml.YAMLError as error:
+        _syntax(error, report)
+    return None
+
+
+def _syntax(error: yaml.YAMLError, report: Report) -> None:
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    said = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
+    if mark is None:
+        report.at(1, 1, f"not YAML: {said}")
+    else:
+        report.at(mark.line + 1, mark.column + 1, f"not YAML: {said}")
+
+
+class _Builder:
+    """Builds nodes from parser events, with its own stack."""
+
+    def __init__(self, report: Report) -> None:
+        self.report = report
+        self.root: Node | None = None
+        self.stack: list[tuple[Node, Node | None]] = []  # a container and its open key
+
+    def build(self, events: Iterable[Any]) -> Node | None:
+        documents = 0
+        for event in events:
+            name = type(event).__name__
+            if name == "DocumentStartEvent":
+                documents += 1
+                if documents > 1:
+                    self._complain(event, "a rules file is one document, without a second ---")
+                    return None
+            elif name == "AliasEvent":
+                self._complain(event, "aliases are not read: write the value out")
+                self._put(_node(event, None))
+            elif name == "ScalarEvent":
+                self._refuse(event)
+                self._put(self._scalar(event))
+            elif name in ("MappingStartEvent", "SequenceStartEvent"):
+                self._refuse(event)
+                if not self._open(event, {} if name == "MappingStartEvent" else []):
+                    return None
+            elif name in ("MappingEndEvent", "SequenceEndEvent"):
+                self.stack.pop()
+        return self.root
+
+    def _open(self, event: Any, empty: object) -> bool:
+        if len(self.stack) >= MAX_DEPTH:
+            self._complain(event, f"nested deeper than {MAX_DEPTH} levels")
+            return False
+        node = _node(event, empty)
+        self._put(node)
+        self.stack.append((node, None))
+        return True
+
+    def _put(self, node: Node) -> None:
+        if not self.stack:
+            self.root = node
+            return
+        container, key = self.stack[-1]
+        if isinstance(container.value, list):
+            container.value.append(node)
+        elif key is None:
+            self.stack[-1] = (container, node)
+        else:
+            self.stack[-1] = (container, None)
+            self._enter(container.value, key, node)
+
+    def _enter(self, entries: dict[str, Entry], key: Node, node: Node) -> None:
+        if isinstance(key.value, dict | list):
+            self.report.add(key, f"a key is text, not {key.kind()}")
+        elif key.text in entries:
+            first = entries[key.text].key
+            self.report.add(key, f"the key stands here twice, first in line {first.line}")
+        else:
+            entries[key.text] = Entry(key, node)
+
+    def _scalar(self, event: Any) -> Node:
+        value, style = event.value, event.style or ""
+        if style:
+            # Behind the opening quote, so that offsets into the text are columns of the file.
+            shift = 1 if style in "'\"" else 0
+            return _node(event, value, value, shift)
+        return _node(event, resolve(value), value)
+
+    def _refuse(self, event: Any) -> None:
+        if event.anchor is not None:
+            self._complain(event, f"anchors are not read: &{event.anchor}")
+        if event.tag is not None and event.tag != "!":
+            self._complain(event, f"tags are not read: {event.tag}")
+
+    def _complain(self, event: Any, message: str) -> None:
+        self.report.add(_node(event, None), message)
+
+
+def _node(event: Any, value: Any, text: str = "", shift: int = 0) -> Node:
+    mark = event.start_mark
+    return Node(value, mark.line + 1, mark.column + 1 + shift, text)
+
+
+def resolve(text: str) -> Any:
+    """A plain scalar's value by the core schema of YAML 1.2."""
+    if text in _NULL:
+        return None
+    if text in _BOOL:
+        return _BOOL[text]
+    if _INT.fullmatch(text):
+        return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
+    if _FLOAT.fullmatch(text):
+        return float(text.replace(".inf", "inf").replace(".nan", "nan"))
+    return text

@@ -1,0 +1,47 @@
+"""What each setting is, and where its value came from: for `invalidator settings` and the docs."""
+
+from dataclasses import dataclass
+
+from pydantic_core import PydanticUndefined
+
+from invalidator.settings.fields import Leaf, leaves
+from invalidator.settings.model import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """One setting, fit to be shown: passwords are masked."""
+
+    name: str  # as it is written in the environment
+    meaning: str
+    default: str
+    value: str
+    origin: str  # "default", "environment", "command line", or the file's name
+
+
+def defaults() -> list[Described]:
+    """Every setting as it is where nothing is set."""
+    return [_described(leaf, _default(leaf), "default") for leaf in leaves().values()]
+
+
+def describe(settings: Settings) -> list[Described]:
+    """Every setting as it is in force."""
+    return [
+        _described(
+            leaf,
+            leaf.written.show(leaf.value(settings)),
+            settings._origins.get(name, "default"),
+        )
+        for name, leaf in leaves().items()
+    ]
+
+
+def _described(leaf: Leaf, value: str, origin: str) -> Described:
+    meaning = leaf.field.description or ""
+    return Described(leaf.name, meaning, _default(leaf), value, origin)
+
+
+def _default(leaf: Leaf) -> str:
+    if leaf.field.default is PydanticUndefined:  # the only computed default there is
+        return "as INVALIDATOR_REDIS_URL"
+    return leaf.written.show(leaf.field.default)

@@ -1,0 +1,94 @@
+"""What is wrong with the settings, each in one line that says what to write instead."""
+
+import re
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from invalidator.settings.fields import Leaf, env_name, leaves
+from invalidator.settings.model import PREFIX
+from invalidator.settings.sources import Layer
+from invalidator.urls import redact
+
+# What Kubernetes puts into every pod of a namespace with a Service named `invalidator` or
+# `invalidator-something`. The port is a URL there, which tells it from a mistyped ADMIN__PORT.
+_SERVICE = re.compile(
+    PREFIX + r"(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)"
+)
+_SERVICE_URL = re.compile(r"(tcp|udp|sctp)://")
+
+_LONG = 100  # characters of a wrong value that are shown
+
+
+def misnamed(layer: Layer) -> Iterator[str]:
+    """Names that are no setting, or not one that this source may hold."""
+    for name, value in layer.values.items():
+        where = f"{name} ({layer.origin(name)})"
+        if name in _groups():
+            yield f"{where}: is a group of settings; set one of {_groups()[name]}"
+        elif name in leaves():
+            if name in layer.refused:
+                yield f"{where}: can only be set in the environment or on the command line"
+        elif not (_from_kubernetes(name, value) or _foreign(layer, name)):
+            yield f"{where}: no such setting{_hint(name)}"
+
+
+def wrong_values(error: ValidationError, origins: Mapping[str, str]) -> list[str]:
+    """What could not be understood."""
+    return [line for details in error.errors() if (line := _wrong(details, origins))]
+
+
+def _wrong(details: ErrorDetails, origins: Mapping[str, str]) -> str | None:
+    name = env_name(tuple(str(part) for part in details["loc"][:2]))
+    leaf = leaves().get(name) or leaves().get(env_name((str(details["loc"][0]),)))
+    reason = str(details.get("ctx", {}).get("error", details["msg"]))
+    if leaf is None:  # a check across a group; a group set as one text is `misnamed`
+        return reason if details["type"] == "value_error" else None
+    if details["type"] == "default_factory_not_called":  # it follows from another mistake
+        return None
+    origin = origins.get(leaf.name, "default")
+    return f"{leaf.name} ({origin}): found {_shown(leaf, details['input'])}, expected {reason}"
+
+
+def _shown(leaf: Leaf, value: object) -> str:
+    if leaf.written.secret:
+        return redact(value) if isinstance(value, str) else "***"
+    text = str(value)
+    return f'"{text[:_LONG]}…"' if len(text) > _LONG else f'"{text}"'
+
+
+def _foreign(layer: Layer, name: str) -> bool:
+    """A secret file of another program: without our prefix, and near to none of our names."""
+    file = layer.files.get(name, "")
+    bare = file and not file.rpartition("/")[2].upper().startswith(PREFIX)
+    grouped = name.startswith(tuple(f"{group}__" for group in _groups()))
+    return bool(bare) and not grouped and _nearest(name, 0.8) is None
+
+
+def _from_kubernetes(name: str, value: str) -> bool:
+    if name.endswith("_PORT") and _SERVICE_URL.match(value):
+        return True
+    return _SERVICE.fullmatch(name) is not None
+
+
+def _hint(name: str) -> str:
+    near = _nearest(name, 0.5)
+    return f"; did you mean {near}?" if near else "; `invalidator settings` lists them all"
+
+
+def _groups() -> dict[str, str]:
+    """The settings of each group, by the name that the group itself would have."""
+    groups: dict[str, list[str]] = {}
+    for leaf in leaves().values():
+        if len(leaf.path) > 1:
+            groups.setdefault(env_name(leaf.path[:1]), []).append(leaf.name)
+    return {group: ", ".join(names) for group, names in groups.items()}
+
+
+def _nearest(name: str, cutoff: float) -> str | None:
+    """Compared without the prefix, which would make every name look near."""
+    known = {leaf.removeprefix(PREFIX): leaf for leaf in leaves()}
+    near = get_close_matches(name.removeprefix(PREFIX), known, n=1, cutoff=cutoff)
+    return known[near[0]] if near else None

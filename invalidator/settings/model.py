@@ -1,0 +1,191 @@
+"""Every setting: its name, its meaning, its default."""
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    NestedSecretsSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from invalidator.settings.values import (
+    Count,
+    Duration,
+    FilePath,
+    LogFormat,
+    LogLevel,
+    Names,
+    OptionalPath,
+    Port,
+    PositiveDuration,
+    RedisUrl,
+    Servers,
+    Size,
+    Start,
+    Text,
+    Topics,
+)
+
+PREFIX = "INVALIDATOR_"
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+
+
+class Kafka(_Group):
+    bootstrap_servers: Servers = Field(
+        default=(), description="Kafka brokers to ask first, as host:port. Empty: no Kafka."
+    )
+    topics: Topics = Field(default=(), description="Topics to read events from.")
+    group_id: Text = Field(
+        default="invalidator",
+        description="The consumer group. All replicas of one deployment share it and divide the "
+        "partitions between them.",
+    )
+    start: Start = Field(
+        default="latest",
+        description="Where a group that has no position yet begins: latest, earliest, or how far "
+        "back (-1h). A group with a position goes on from there.",
+    )
+
+    @model_validator(mode="after")
+    def _complete(self) -> "Kafka":
+        servers, topics = f"{PREFIX}KAFKA__BOOTSTRAP_SERVERS", f"{PREFIX}KAFKA__TOPICS"
+        if self.topics and not self.bootstrap_servers:
+            raise ValueError(f"{servers}: missing, because {topics} names topics to read")
+        if self.bootstrap_servers and not self.topics:
+            raise ValueError(f"{topics}: missing, because {servers} names brokers to read from")
+        return self
+
+
+class PubSub(_Group):
+    channels: Names = Field(
+        default=(),
+        description="Redis pub/sub channels to listen on, names or globs (orders.*). Redis keeps "
+        "nothing for an absent reader, so what is published during a restart is not seen.",
+    )
+    buffer: Count = Field(
+        default=100_000,
+        description="How many received messages may wait in memory. What comes on top is dropped "
+        "and counted.",
+    )
+
+
+class Batch(_Group):
+    max_events: Count = Field(
+        default=20_000, description="How many events are applied together at most."
+    )
+    max_wait: Duration = Field(
+        default=0.0,
+        description="How long the first event of a batch may wait for more. 0: a batch is "
+        "whatever is there.",
+    )
+    max_event_bytes: Size = Field(
+        default=1 << 20, description="An event larger than this goes to the dead letters unread."
+    )
+
+
+class InFlight(_Group):
+    events: Count = Field(
+        default=60_000,
+        description="How many events may be read and not yet settled. Reading pauses at the bound.",
+    )
+    bytes: Size = Field(
+        default=64 << 20,
+        description="How many bytes of events may be read and not yet settled. Reading pauses at "
+        "the bound.",
+    )
+
+
+class Log(_Group):
+    format: LogFormat = Field(
+        default="json", description="json (one object a line) or console (for people)."
+    )
+    level: LogLevel = Field(
+        default="info",
+        description="debug, info, warning or error. Only debug shows keys and single events.",
+    )
+
+
+class Admin(_Group):
+    host: Text = Field(
+        default="127.0.0.1", description="Address of the admin port: health, readiness and metrics."
+    )
+    port: Port = Field(default=8080, description="The admin port. 0 picks a free one and logs it.")
+
+
+class Settings(BaseSettings):
+    """All settings of one process, checked and complete. Made by `load`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        enable_decoding=False,  # lists are written with commas, not as JSON
+        extra="ignore",  # an env file may hold other programs' names; `load` reports wrong ones
+        frozen=True,
+        hide_input_in_errors=True,
+        secrets_dir_missing="ok",
+    )
+
+    rules: FilePath = Field(
+        default=Path("rules.yaml"), description="The rules: a file, or a directory of files."
+    )
+    redis_url: RedisUrl = Field(
+        default=SecretStr("redis://127.0.0.1:6379/0"),
+        description="The Redis that holds the cache: redis://, rediss:// (TLS) or unix://.",
+    )
+    source_redis_url: RedisUrl = Field(
+        default_factory=lambda known: known["redis_url"],
+        description="The Redis where channels live, if it is not the cache's.",
+    )
+    state_url: RedisUrl = Field(
+        default_factory=lambda known: known["redis_url"],
+        description="The Redis where dead letters are kept, if it is not the cache's. Best one "
+        "that never evicts.",
+    )
+    redis_timeout: PositiveDuration = Field(
+        default=2.0, description="How long any answer of Redis may take before it counts as away."
+    )
+    kafka: Kafka = Kafka()
+    pubsub: PubSub = PubSub()
+    batch: Batch = Batch()
+    in_flight: InFlight = InFlight()
+    log: Log = Log()
+    admin: Admin = Admin()
+    drain_timeout: Duration = Field(
+        default=20.0,
+        description="How long a shutdown may take to settle what was read. What is left then is "
+        "read again by the next start.",
+    )
+    env_file: OptionalPath = Field(
+        default=None,
+        description="A file of NAME=value lines with more settings, also given by --env-file. "
+        "${OTHER} in it is replaced.",
+    )
+    secrets_dir: FilePath = Field(
+        default=Path("/run/secrets/invalidator"),
+        description="A directory of mounted secrets: one file per setting, named as the setting, "
+        "with or without INVALIDATOR_, in upper or lower case.",
+    )
+
+    _origins: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    @property
+    def has_sources(self) -> bool:
+        return bool(self.kafka.topics or self.pubsub.channels)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        prefixed = NestedSecretsSettingsSource(file_secret_settings)
+        plain = NestedSecretsSettingsSource(file_secret_settings, secrets_prefix="")
+        return init_settings, env_settings, dotenv_settings, prefixed, plain

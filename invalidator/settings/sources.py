@@ -1,0 +1,122 @@
+"""Which names each source gives, so that a mistake can say where it was made.
+
+The values themselves reach `Settings` through pydantic-settings; what it would pass over in
+silence (a missing env file, a line it cannot read, an unreadable secret) is found here.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dotenv.parser import Binding, parse_stream
+from pydantic_settings import (
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    NestedSecretsSettingsSource,
+    SecretsSettingsSource,
+    SettingsError,
+)
+
+from invalidator.settings.model import PREFIX, Settings
+
+ENV_FILE, SECRETS_DIR = f"{PREFIX}ENV_FILE", f"{PREFIX}SECRETS_DIR"
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """What one source holds."""
+
+    label: str  # for a person: "environment", "env file prod.env"
+    values: dict[str, Any] = field(default_factory=dict)  # by environment name
+    path: Path | None = None  # where `Settings` shall read it; None: nowhere, or it cannot be read
+    files: dict[str, str] = field(default_factory=dict)  # the file of each, where each has one
+    mistakes: tuple[str, ...] = ()
+    refused: frozenset[str] = frozenset()  # settings that this source cannot hold
+
+    def origin(self, name: str) -> str:
+        return f"{self.label} {self.files[name]}" if name in self.files else self.label
+
+
+def environment() -> Layer:
+    return Layer("environment", _ours(EnvSettingsSource(Settings)))
+
+
+def from_env_file(path: Path | None) -> Layer:
+    label = f"env file {path}"
+    if path is None:
+        return Layer(label)
+    if path.exists() and not path.is_file():  # a pipe, say, which can be read only once
+        return Layer(label, mistakes=(f"{label}: is not a regular file",))
+    try:
+        with path.open(encoding="utf-8") as stream:
+            bindings = list(parse_stream(stream))
+    except (OSError, UnicodeDecodeError) as error:
+        return Layer(label, mistakes=(f"{label}: cannot be read: {_reason(error)}",))
+    if unreadable := _unreadable_lines(label, bindings):
+        return Layer(label, mistakes=tuple(unreadable))
+    values = _ours(DotEnvSettingsSource(Settings, env_file=path))
+    return Layer(label, values, path=path, refused=frozenset({ENV_FILE}))
+
+
+def from_secrets(directory: Path | None) -> Layer:
+    if directory is None:
+        return Layer("secret file")
+    if not directory.is_dir():
+        return Layer("secret file", mistakes=(f"secrets in {directory}: no such directory",))
+    try:
+        inner = SecretsSettingsSource(Settings, secrets_dir=directory)
+        found = NestedSecretsSettingsSource(inner).env_vars
+        mistakes = _skipped(directory, set(found))
+    except (OSError, UnicodeDecodeError, SettingsError) as error:
+        return Layer(
+            "secret file", mistakes=(f"secrets in {directory}: cannot be read: {_reason(error)}",)
+        )
+    files = {_prefixed(file): file for file in sorted(found, reverse=True)}
+    return Layer(
+        "secret file",
+        {name: found[file] for name, file in files.items()},
+        path=directory,
+        files={name: str(directory / file) for name, file in files.items()},
+        mistakes=tuple(mistakes),
+        refused=frozenset({ENV_FILE, SECRETS_DIR}),
+    )
+
+
+def _ours(source: EnvSettingsSource) -> dict[str, Any]:
+    return {
+        name.upper(): value
+        for name, value in source.env_vars.items()
+        if name.upper().startswith(PREFIX) and value is not None
+    }
+
+
+def _unreadable_lines(label: str, bindings: list[Binding]) -> list[str]:
+    """The line itself is not shown: it may hold a password."""
+    return [
+        f"{label}, line {binding.original.line}: expected NAME=value"
+        for binding in bindings
+        if binding.error or (binding.value is None and _is_ours(binding.key or ""))
+    ]
+
+
+def _is_ours(name: str) -> bool:
+    return name.upper().startswith(PREFIX)
+
+
+def _prefixed(file: str) -> str:
+    return file.upper() if _is_ours(file) else PREFIX + file.upper()
+
+
+def _skipped(directory: Path, found: set[str]) -> list[str]:
+    """Files that pydantic-settings leaves out in silence: links that lead out of the directory."""
+    return [
+        f"secret file {entry}: is a link that leads out of {directory}, so it is not read"
+        for entry in sorted(directory.iterdir())
+        if not entry.name.startswith(".") and entry.is_file() and entry.name.lower() not in found
+    ]
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else str(error)

@@ -1,0 +1,142 @@
+"""How each kind of setting is written as text, checked and shown."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import GetCoreSchemaHandler, SecretStr
+from pydantic_core import CoreSchema, core_schema
+
+from invalidator.units import parse_duration, parse_size, show_duration, show_size
+from invalidator.urls import check_redis_url, redact
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """How a value is written as text, in both directions."""
+
+    parse: Callable[[str], Any]  # raises ValueError, whose text says what was expected
+    show: Callable[[Any], str] = str
+    secret: bool = False  # `show` masks it
+
+    def __get_pydantic_core_schema__(
+        self, source: object, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(self._read, handler(source))
+
+    def _read(self, value: object) -> object:
+        return self.parse(value.strip()) if isinstance(value, str) else value
+
+
+def _whole(minimum: int, maximum: int | None = None) -> Written:
+    expected = f"a whole number, {minimum} or more"
+    if maximum is not None:
+        expected = f"a whole number from {minimum} to {maximum}"
+
+    def parse(text: str) -> int:
+        if not text.isdecimal() or int(text) < minimum or (maximum and int(text) > maximum):
+            raise ValueError(expected)
+        return int(text)
+
+    return Written(parse)
+
+
+def _size(text: str) -> int:
+    size = parse_size(text)
+    if size < 1:
+        raise ValueError("a size greater than 0")
+    return size
+
+
+def _positive_duration(text: str) -> float:
+    seconds = parse_duration(text)
+    if seconds <= 0:
+        raise ValueError("a duration greater than 0, such as 2s")
+    return seconds
+
+
+def _choice(*words: str) -> Written:
+    def parse(text: str) -> str:
+        if text.lower() not in words:
+            raise ValueError(f"one of {', '.join(words)}")
+        return text.lower()
+
+    return Written(parse)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for part in text.split(",") if (name := part.strip())))
+
+
+def _text(text: str) -> str:
+    if not text:
+        raise ValueError("some text")
+    return text
+
+
+def _topics(text: str) -> tuple[str, ...]:
+    topics = _names(text)
+    for topic in topics:
+        if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", topic):
+            raise ValueError(f"topic names of letters, digits, . _ and -, which {topic!r} is not")
+    return topics
+
+
+def _servers(text: str) -> tuple[str, ...]:
+    servers = _names(text)
+    for server in servers:
+        if not re.fullmatch(r"([^\s:/@\[\]]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}", server):
+            raise ValueError(f"host:port with commas between, which {server!r} is not")
+    return servers
+
+
+def _path(text: str) -> Path:
+    if not text:
+        raise ValueError("a path")
+    return Path(text)
+
+
+def _redis_url(text: str) -> SecretStr:
+    check_redis_url(text)
+    return SecretStr(text)
+
+
+def _show_url(url: SecretStr) -> str:
+    return redact(url.get_secret_value())
+
+
+def _start(text: str) -> str | float:
+    if text in ("latest", "earliest"):
+        return text
+    expected = "latest, earliest, or how far back as a negative duration such as -1h"
+    if not text.startswith("-"):
+        raise ValueError(expected)
+    try:
+        return -parse_duration(text[1:])
+    except ValueError:
+        raise ValueError(expected) from None
+
+
+def _show_start(start: str | float) -> str:
+    return start if isinstance(start, str) else f"-{show_duration(-start)}"
+
+
+Duration = Annotated[float, Written(parse_duration, show_duration)]
+PositiveDuration = Annotated[float, Written(_positive_duration, show_duration)]
+Size = Annotated[int, Written(_size, show_size)]
+Count = Annotated[int, _whole(1)]
+Port = Annotated[int, _whole(0, 65535)]
+Names = Annotated[tuple[str, ...], Written(_names, ",".join)]
+Text = Annotated[str, Written(_text)]
+Topics = Annotated[tuple[str, ...], Written(_topics, ",".join)]
+Servers = Annotated[tuple[str, ...], Written(_servers, ",".join)]
+FilePath = Annotated[Path, Written(_path)]
+OptionalPath = Annotated[Path | None, Written(_path, lambda path: str(path or ""))]
+RedisUrl = Annotated[SecretStr, Written(_redis_url, _show_url, secret=True)]
+Start = Annotated[Literal["latest", "earliest"] | float, Written(_start, _show_start)]
+LogFormat = Annotated[Literal["json", "console"], _choice("json", "console")]
+LogLevel = Annotated[
+    Literal["debug", "info", "warning", "error"], _choice("debug", "info", "warning", "error")
+]

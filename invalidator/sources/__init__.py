@@ -1,0 +1,38 @@
+"""Where events come from. Every source keeps one protocol and passes one contract suite."""
+
+from typing import Protocol
+
+from invalidator.model import Batch
+
+
+class Source(Protocol):
+    """Raw records in; positions back when everything about them is settled."""
+
+    @property
+    def name(self) -> str:
+        """A fixed word for logs and metrics: "kafka", "pubsub", "memory"."""
+
+    async def open(self) -> None:
+        """Connect. Raises Unavailable; may be called again after it did, or after `read` did."""
+
+    async def read(self, limit: int) -> Batch | None:
+        """The next records, `limit` at most; None when none came for a moment.
+
+        Raises Unavailable when the source has to be opened again.
+        """
+
+    async def settle(self, batch: Batch) -> None:
+        """Acknowledge a batch: all of it is applied or in the dead letters.
+
+        Batches are settled in the order in which they were read. One whose records now belong
+        to another member is passed over: they are read again there.
+        """
+
+    async def keep_alive(self) -> None:
+        """Called now and then while nothing is read because the work in flight is at its bound."""
+
+    async def stop(self) -> None:
+        """Take in nothing new. What came in before can still be read."""
+
+    async def close(self) -> None:
+        """Acknowledge what was settled, and let go. Never raises for a server that is away."""

@@ -1,0 +1,177 @@
+"""Where a Kafka consumer group stands, and where it begins when it stands nowhere yet.
+
+A group is born once, with its first member. The commits carry when that was and how many
+partitions each topic had: so a member that finds a partition without a position knows whether it
+was there at the birth (then the group's start applies, as of the birth) or was added later (then
+everything in it is new, and it is read from its beginning).
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+import orjson
+from aiokafka import AIOKafkaConsumer, OffsetAndMetadata, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from invalidator.errors import Unavailable
+
+Answer = TypeVar("Answer")
+
+CLOCKS_DIFFER_MS = 60_000  # a birth is another machine's time: rather read a minute too much
+ADMIN_WITHIN = 15.0  # seconds that one question to the brokers may take
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where a group without a position begins."""
+
+    at: Literal["latest", "earliest", "ago"]
+    seconds: float = 0.0  # how far back, for "ago"
+
+    @classmethod
+    def of(cls, setting: str | float) -> "Start":
+        """From the setting: a word, or seconds below zero."""
+        match setting:
+            case "latest" | "earliest":
+                return cls(setting)
+            case _:
+                return cls("ago", -float(setting))
+
+
+@dataclass(frozen=True, slots=True)
+class Birth:
+    """When the group read for the first time, and what it found."""
+
+    time_ms: int
+    partitions: Mapping[str, int]  # how many each topic had
+
+    def dump(self) -> str:
+        return orjson.dumps({"v": 1, "born": self.time_ms, "had": dict(self.partitions)}).decode()
+
+    @classmethod
+    def parse(cls, note: str) -> "Birth | None":
+        """From a commit's metadata; None where something else committed."""
+        try:
+            read = orjson.loads(note)
+            return cls(int(read["born"]), {str(t): int(n) for t, n in read["had"].items()})
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+    def had(self, tp: TopicPartition) -> bool:
+        return bool(tp.partition < self.partitions.get(tp.topic, 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Where to read on."""
+
+    birth: Birth
+    positions: Mapping[TopicPartition, int]
+    fresh: frozenset[TopicPartition]  # those that had no position before
+
+
+class GroupPositions:
+    """Asks the brokers about one group and its topics."""
+
+    def __init__(
+        self,
+        bootstrap: str,
+        group_id: str,
+        topics: Sequence[str],
+        start: Start,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._bootstrap = bootstrap
+        self._group = group_id
+        self._topics = topics
+        self._start = start
+        self._clock = clock
+        self._counts: dict[str, int] = {}
+
+    async def await_topics(self) -> None:
+        """Raise Unavailable, by name, while a topic is not there.
+
+        Asking for all topics creates none; subscribing to one that is absent might.
+        """
+        self._counts = await self._ask(self._partition_counts)
+        missing = [topic for topic in self._topics if topic not in self._counts]
+        if missing:
+            raise Unavailable(
+                "kafka", f"{self._bootstrap} has no topic named {', '.join(map(repr, missing))}"
+            )
+
+    async def find(self, consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition]) -> Found:
+        committed = await self._ask(self._committed)
+        birth = self._birth_of(committed)
+        positions = {tp: committed[tp].offset for tp in partitions if tp in committed}
+        fresh = [tp for tp in partitions if tp not in positions]
+        started = [tp for tp in fresh if birth.had(tp)]
+        added = [tp for tp in fresh if not birth.had(tp)]
+        if started:
+            positions |= await self._at_start(consumer, started, birth, newborn=not committed)
+        if added:
+            positions |= await consumer.beginning_offsets(added)
+        return Found(birth, positions, frozenset(fresh))
+
+    def _birth_of(self, committed: Mapping[TopicPartition, OffsetAndMetadata]) -> Birth:
+        """The earliest that a commit tells of; ours, now, where there is no commit at all.
+
+        Positions that another tool wrote tell nothing: then every partition without one counts
+        as new, which reads too much rather than too little.
+        """
+        births = [b for c in committed.values() if (b := Birth.parse(c.metadata or ""))]
+        if births:
+            return min(births, key=lambda birth: birth.time_ms)
+        now = int(self._clock() * 1000)
+        return Birth(now, {} if committed else self._wanted())
+
+    def _wanted(self) -> dict[str, int]:
+        return {topic: self._counts[topic] for topic in self._topics if topic in self._counts}
+
+    async def _at_start(
+        self,
+        consumer: AIOKafkaConsumer,
+        partitions: list[TopicPartition],
+        birth: Birth,
+        *,
+        newborn: bool,
+    ) -> dict[TopicPartition, int]:
+        """Where the group's start lies. `latest` in a group born elsewhere means: as of then."""
+        if self._start.at == "earliest":
+            return dict(await consumer.beginning_offsets(partitions))
+        ends: dict[TopicPartition, int] = await consumer.end_offsets(partitions)
+        if self._start.at == "latest" and newborn:
+            return ends
+        since = birth.time_ms - int(self._start.seconds * 1000)
+        if not newborn:
+            since -= CLOCKS_DIFFER_MS
+        at = await consumer.offsets_for_times(dict.fromkeys(partitions, since))
+        return {tp: at[tp].offset if at.get(tp) else ends[tp] for tp in partitions}
+
+    async def _partition_counts(self, admin: AIOKafkaAdminClient) -> dict[str, int]:
+        topics = await admin.describe_topics()
+        return {topic["topic"]: len(topic["partitions"]) for topic in topics}
+
+    async def _committed(
+        self, admin: AIOKafkaAdminClient
+    ) -> dict[TopicPartition, OffsetAndMetadata]:
+        known = await admin.list_consumer_group_offsets(self._group)
+        return {tp: c for tp, c in known.items() if c.offset >= 0 and tp.topic in self._topics}
+
+    async def _ask(self, question: Callable[[AIOKafkaAdminClient], Awaitable[Answer]]) -> Answer:
+        admin = AIOKafkaAdminClient(
+            bootstrap_servers=self._bootstrap, client_id="invalidator", request_timeout_ms=10_000
+        )
+        try:
+            async with asyncio.timeout(ADMIN_WITHIN):
+                await admin.start()
+                return await question(admin)
+        except (KafkaError, OSError, TimeoutError) as error:
+            why = str(error) or "no answer in time"
+            raise Unavailable("kafka", f"{self._bootstrap}: {why}") from error
+        finally:
+            await admin.close()

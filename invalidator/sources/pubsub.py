@@ -1,0 +1,201 @@
+"""Redis pub/sub: at most once. Redis keeps nothing for a reader that is not there.
+
+A gap (every connection after the first, and every overflow of the buffer) is counted and logged:
+events published in it are lost, and no reader can tell which.
+"""
+
+import asyncio
+import contextlib
+import re
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import RedisError
+
+from invalidator import metrics
+from invalidator.connect import Client
+from invalidator.errors import Unavailable
+from invalidator.faults import diagnose
+from invalidator.health import Part
+from invalidator.model import Batch, Record, Slice
+
+log = structlog.get_logger("invalidator")
+
+PING_EVERY = 1.0  # seconds without a message before we ask whether the link still lives
+PONG_WITHIN = 3.0  # seconds; PING_EVERY and this together find a dead link within 5 s
+MOMENT = 0.5  # seconds that an empty read waits
+GLOB = re.compile(r"[*?\[\\]")
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message as it came."""
+
+    channel: str
+    value: bytes
+    time_ms: int  # when we received it: pub/sub carries no time of its own
+
+
+class PubSubSource:
+    """Subscribes to channels and globs; a task of its own drains the link into a buffer."""
+
+    name = "pubsub"
+
+    def __init__(
+        self,
+        client: Client,
+        channels: Sequence[str],
+        *,
+        part: Part,
+        buffer: int,
+        max_wait: float,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._client = client
+        self._channels = channels
+        self._part = part
+        self._bound = buffer
+        self._max_wait = max_wait
+        self._clock = clock
+        self._buffer: deque[Message] = deque()
+        self._arrived = asyncio.Event()
+        self._listener: asyncio.Task[None] | None = None
+        self._failure: Unavailable | None = None
+        self._connected_before = False
+        self._overflowing = False
+
+    async def open(self) -> None:
+        await self._hang_up()
+        self._failure = None
+        try:
+            link = await self._subscribe()
+        except (RedisError, OSError, TimeoutError) as error:
+            raise diagnose(error).unavailable(self.name) from error
+        if self._connected_before:
+            self._gap("reconnected")
+        self._connected_before = True
+        self._part.ready()
+        self._listener = asyncio.create_task(self._listen(link), name="pubsub-listener")
+
+    async def read(self, limit: int) -> Batch | None:
+        if not self._buffer:
+            await self._wait_for(1, MOMENT)
+        if not self._buffer:
+            if self._failure:
+                raise self._failure
+            return None
+        if self._max_wait and len(self._buffer) < limit:
+            await self._wait_for(limit, self._max_wait)
+        taken = [self._buffer.popleft() for _ in range(min(limit, len(self._buffer)))]
+        self._overflowing = False
+        return self._batch(taken)
+
+    async def settle(self, batch: Batch) -> None:
+        """Pub/sub has nothing to acknowledge."""
+
+    async def keep_alive(self) -> None:
+        """The listener keeps the link; messages wait in the buffer, up to its bound."""
+
+    async def stop(self) -> None:
+        await self._hang_up()
+
+    async def close(self) -> None:
+        await self._hang_up()
+        with contextlib.suppress(RedisError, OSError):
+            await self._client.aclose()
+
+    async def _subscribe(self) -> AbstractConnection:
+        """A link of our own, not the library's: that one reconnects in silence."""
+        pool = self._client.connection_pool
+        link: AbstractConnection = await pool.get_connection()  # type: ignore[no-untyped-call]
+        names = [name for name in self._channels if not GLOB.search(name)]
+        globs = [name for name in self._channels if GLOB.search(name)]
+        try:
+            for command, wanted in (("SUBSCRIBE", names), ("PSUBSCRIBE", globs)):
+                if wanted:
+                    await link.send_command(command, *wanted)
+            for _ in self._channels:
+                await link.read_response()
+        except BaseException:
+            await self._give_back(link)
+            raise
+        return link
+
+    async def _listen(self, link: AbstractConnection) -> None:
+        """Fill the buffer until the link breaks; `read` reports the break once that is empty."""
+        try:
+            while True:
+                self._take(await self._next_reply(link))
+        except (RedisError, OSError, TimeoutError) as error:
+            self._failure = diagnose(error).unavailable(self.name)
+            self._part.away(str(self._failure))
+            self._arrived.set()
+        finally:
+            await self._give_back(link)
+
+    async def _next_reply(self, link: AbstractConnection) -> list[Any]:
+        """The next push. After a silence, a PING finds out whether the link still lives."""
+        reply = await link.read_response(timeout=PING_EVERY)
+        if reply is None:
+            await link.send_command("PING")
+            reply = await link.read_response(timeout=PONG_WITHIN)
+        if reply is None:
+            raise TimeoutError(f"no answer to a PING within {PONG_WITHIN:g} s")
+        return list(reply)
+
+    def _take(self, reply: list[Any]) -> None:
+        if reply[0] not in (b"message", b"pmessage"):
+            return
+        if len(self._buffer) >= self._bound:
+            if not self._overflowing:
+                self._overflowing = True
+                self._gap("overflow")
+            self._buffer.popleft()  # the newest are the likeliest to be asked for next
+        channel = reply[-2].decode(errors="backslashreplace")
+        self._buffer.append(Message(channel, reply[-1], int(self._clock() * 1000)))
+        self._arrived.set()
+
+    def _gap(self, cause: str) -> None:
+        metrics.GAPS.labels(self.name, cause).inc()
+        log.warning("gap", source=self.name, cause=cause, channels=list(self._channels))
+
+    async def _wait_for(self, count: int, seconds: float) -> None:
+        """Until that many are there, the time is over, or the link broke."""
+        try:
+            async with asyncio.timeout(seconds):
+                while len(self._buffer) < count and not self._failure:
+                    self._arrived.clear()
+                    await self._arrived.wait()
+        except TimeoutError:
+            pass
+
+    def _batch(self, taken: list[Message]) -> Batch:
+        channels: dict[str, list[Message]] = {}
+        for message in taken:
+            channels.setdefault(message.channel, []).append(message)
+        slices = [self._slice(channel, messages) for channel, messages in channels.items()]
+        size = sum(len(message.value) for message in taken)
+        return Batch(self.name, slices, len(taken), size, None)
+
+    def _slice(self, channel: str, messages: list[Message]) -> Slice:
+        def record(index: int) -> Record:
+            message = messages[index]
+            return Record(self.name, channel, "", message.value, time_ms=message.time_ms)
+
+        return Slice(channel, [message.value for message in messages], record)
+
+    async def _give_back(self, link: AbstractConnection) -> None:
+        """Never as it is: it is subscribed."""
+        await link.disconnect(nowait=True)
+        await self._client.connection_pool.release(link)
+
+    async def _hang_up(self) -> None:
+        if self._listener:
+            self._listener.cancel()
+            await asyncio.wait([self._listener])
+            self._listener = None

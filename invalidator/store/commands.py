@@ -1,0 +1,97 @@
+"""Deleting keys: many in a command, all commands in one write, each failure to its own key."""
+
+import asyncio
+from collections.abc import Sequence
+
+from redis.exceptions import RedisError
+
+from invalidator import layout
+from invalidator.connect import Client, Reply, converse
+from invalidator.faults import Meaning, Verdict, diagnose
+
+PER_COMMAND = 256  # keys; more gains nothing, and one command must not hold the server up
+TRIES = 3  # for an error that nobody knows, before its key is given up
+BETWEEN_TRIES = 0.1  # seconds
+
+
+class Keys:
+    """UNLINK on one Redis."""
+
+    def __init__(self, client: Client, server: str) -> None:
+        self._client = client
+        self._server = server
+        self._granted: str | None = None  # a key that we were allowed to delete
+
+    async def unlink(self, keys: Sequence[str]) -> tuple[int, dict[str, Verdict]]:
+        """How many were there, and which can never be deleted. Raises Unavailable."""
+        chunks = [keys[at : at + PER_COMMAND] for at in range(0, len(keys), PER_COMMAND)]
+        replies = await self._send(chunks)
+        existed = 0
+        doubtful: list[str] = []
+        for chunk, reply in zip(chunks, replies, strict=True):
+            if isinstance(reply, int):
+                existed += reply
+            else:
+                doubtful += self._unless_away(chunk, reply)
+        if not doubtful:
+            self._granted = keys[0] if keys else self._granted
+            return existed, {}
+        found, failed = await self._one_by_one(doubtful)
+        await self._suspect_permissions(keys, failed)
+        return existed + found, failed
+
+    async def probe(self) -> None:
+        """Raise Unavailable unless the server lets us delete: a replica answers PINGs too."""
+        (reply,) = await self._send([[layout.PROBE]])
+        if isinstance(reply, Exception):
+            raise diagnose(reply).unavailable(self._server)
+
+    async def _one_by_one(self, keys: Sequence[str]) -> tuple[int, dict[str, Verdict]]:
+        """One bad key must not keep the others of its command alive."""
+        existed, failed = 0, {}
+        for left in range(TRIES - 1, -1, -1):
+            unknown = []
+            replies = await self._send([[key] for key in keys])
+            for key, reply in zip(keys, replies, strict=True):
+                if isinstance(reply, int):
+                    existed += reply
+                    self._granted = key
+                    continue
+                self._unless_away([key], reply)
+                verdict = diagnose(reply)
+                if verdict.meaning is Meaning.UNKNOWN and left:
+                    unknown.append(key)
+                else:
+                    failed[key] = verdict
+            if not unknown:
+                break
+            keys = unknown
+            await asyncio.sleep(BETWEEN_TRIES)
+        return existed, failed
+
+    async def _suspect_permissions(self, keys: Sequence[str], failed: dict[str, Verdict]) -> None:
+        """When every key is forbidden, is it the keys, or did somebody take our permissions?
+
+        A key that we could delete before tells: deleting it once more does no harm.
+        """
+        denied = [v for v in failed.values() if v.code == "noperm"]
+        if len(denied) < len(keys):
+            return
+        if self._granted is not None:
+            (reply,) = await self._send([[self._granted]])
+            if isinstance(reply, int):
+                return
+        raise denied[0].unavailable(self._server)
+
+    def _unless_away(self, keys: Sequence[str], reply: Exception) -> Sequence[str]:
+        """The keys to look at one by one; but a server that is away is not their fault."""
+        verdict = diagnose(reply)
+        if verdict.meaning is Meaning.UNAVAILABLE:
+            raise verdict.unavailable(self._server)
+        return keys
+
+    async def _send(self, chunks: Sequence[Sequence[str]]) -> list[Reply]:
+        try:
+            return await converse(self._client, [("UNLINK", *chunk) for chunk in chunks])
+        except (RedisError, OSError, TimeoutError) as error:
+            raise diagnose(error).unavailable(self._server) from error

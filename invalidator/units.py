@@ -1,0 +1,55 @@
+"""Durations and sizes as people write them: `500ms`, `10m`, `4MiB`. Seconds and bytes inside."""
+
+import re
+
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_BYTES = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+_QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)")
+
+
+def parse_duration(text: str) -> float:
+    """Seconds. A bare number is refused: nobody can tell seconds from milliseconds."""
+    number, unit = _quantity(text, "a duration such as 500ms, 30s, 10m, 1h or 0")
+    if unit in _SECONDS:
+        # Milliseconds are divided by: 0.001 has no exact float, so 300 * 0.001 is not 0.3.
+        return float(number) / 1000 if unit == "ms" else float(number) * _SECONDS[unit]
+    if unit:
+        raise ValueError(f"a duration in one of the units {', '.join(_SECONDS)}")
+    if float(number) == 0:
+        return 0.0
+    raise ValueError(f"a duration with a unit, such as {number}s or {number}ms")
+
+
+def show_duration(seconds: float) -> str:
+    """The shortest whole number with a unit that `parse_duration` reads back as the same."""
+    if seconds == 0:
+        return "0"
+    for unit in ("d", "h", "m", "s"):
+        if seconds % _SECONDS[unit] == 0:
+            return f"{seconds / _SECONDS[unit]:.0f}{unit}"
+    return f"{seconds * 1000:.10g}ms"
+
+
+def parse_size(text: str) -> int:
+    """Bytes. Only powers of 1024, so that MB and MiB are never taken for each other."""
+    number, unit = _quantity(text, "a size such as 512KiB, 4MiB, 1GiB, or a number of bytes")
+    if unit not in _BYTES:
+        raise ValueError("a size in KiB, MiB or GiB, or a plain number of bytes")
+    size = float(number) * _BYTES[unit] if "." in number else int(number) * _BYTES[unit]
+    if size != int(size):
+        raise ValueError("a size that comes to a whole number of bytes")
+    return int(size)
+
+
+def show_size(size: int) -> str:
+    for unit in ("GiB", "MiB", "KiB"):
+        if size and size % _BYTES[unit] == 0:
+            return f"{size // _BYTES[unit]}{unit}"
+    return str(size)
+
+
+def _quantity(text: str, expected: str) -> tuple[str, str]:
+    found = _QUANTITY.fullmatch(text.strip())
+    if not found:
+        raise ValueError(expected)
+    return found[1], found[2]

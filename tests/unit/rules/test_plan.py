@@ -1,0 +1,229 @@
+"""Planning: from raw records to deduplicated names, and what becomes of bad ones."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from invalidator.errors import RulesError
+from invalidator.model import Batch, Failure, Plan, Record, Slice
+from invalidator.rules import RuleSet, load
+from invalidator.rules.ruleset import MEMO
+
+LIMIT = 100_000
+
+
+@pytest.fixture
+def rules(tmp_path: Path) -> Any:
+    def make(text: str) -> RuleSet:
+        path = tmp_path / "rules.yaml"
+        path.write_text(text)
+        return load(path)
+
+    return make
+
+
+def batch(*events: Any) -> Batch:
+    values = [
+        event if isinstance(event, bytes | type(None)) else json.dumps(event).encode()
+        for event in events
+    ]
+
+    def record(index: int) -> Record:
+        return Record("memory", "orders", str(index), values[index], key=b"k")
+
+    return Batch("memory", [Slice("orders", values, record)], len(values), 0, None)
+
+
+def plan(ruleset: RuleSet, *events: Any) -> Plan:
+    return ruleset.plan(batch(*events), max_event_bytes=LIMIT)
+
+
+ORDERS = """
+rules:
+  - name: order-changed
+    on: [order.updated, "order.item.*"]
+    invalidate:
+      keys: ["order:single:{orderId}", "orders:count:{customer.id}"]
+"""
+
+
+def test_each_event_adds_its_names_once(rules: Any) -> None:
+    event = {"type": "order.updated", "data": {"orderId": "o1", "customer": {"id": 7}}}
+    made = plan(rules(ORDERS), event, event, {**event, "type": "order.item.added"})
+    assert made.caches["default"].keys == {"order:single:o1", "orders:count:7"}
+    assert not made.rejections
+    assert made.unmatched == 0
+
+
+def test_an_event_without_data_is_its_own_data(rules: Any) -> None:
+    made = plan(rules(ORDERS), {"type": "order.updated", "orderId": 1, "customer": {"id": 2}})
+    assert made.caches["default"].keys == {"order:single:1", "orders:count:2"}
+
+
+def test_unmatched_events_are_counted_and_tombstones_are_not(rules: Any) -> None:
+    made = plan(rules(ORDERS), {"type": "order.item"}, {"type": "x"}, None)
+    assert made.unmatched == 2
+    assert not made.rejections
+
+
+@pytest.mark.parametrize(
+    ("raw", "error"),
+    [
+        (b"{", "not-json"),
+        (b"\xff", "not-json"),
+        (b"[1]", "not-object"),
+        (b"{}", "no-type"),
+        (b'{"type": 5}', "no-type"),
+        (b'{"type": ["order.updated"]}', "no-type"),
+        (b'{"type": ""}', "no-type"),
+        (b'{"type": "' + b"x" * LIMIT + b'"}', "too-large"),
+    ],
+)
+def test_what_cannot_be_read_is_rejected_and_the_rest_applied(
+    rules: Any, raw: bytes, error: str
+) -> None:
+    good = {"type": "order.updated", "orderId": 1, "customer": {"id": 2}}
+    made = plan(rules(ORDERS), raw, good)
+    assert len(made.caches["default"].keys) == 2
+    [rejection] = made.rejections
+    assert rejection.record.raw == raw
+    assert rejection.type is None
+    assert [(fault.error, fault.rule) for fault in rejection.faults] == [(error, None)]
+
+
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [
+        (None, "null-field"),
+        ("", "empty-field"),
+        (1.5, "not-scalar"),
+        ([1], "not-scalar"),
+        ({"a": 1}, "not-scalar"),
+        (2**70, "not-scalar"),
+        ("a\nb", "control-character"),
+        ("a\x00", "control-character"),
+        ("x" * 1100, "too-long"),
+    ],
+)
+def test_a_bad_value_rejects_this_rule_for_this_event(rules: Any, value: Any, error: str) -> None:
+    ruleset = rules(
+        """
+rules:
+  - {name: first, on: a, invalidate: {keys: ["good:{ok}", "bad:{bad}"]}}
+  - {name: second, on: a, invalidate: {keys: ["other:{ok}"]}}
+"""
+    )
+    made = plan(ruleset, {"type": "a", "ok": "v", "bad": value})
+    assert made.caches["default"].keys == {"other:v"}
+    [rejection] = made.rejections
+    assert rejection.type == "a"
+    [fault] = rejection.faults
+    assert (fault.error, fault.rule, fault.what) == (error, "first", "bad:{bad}")
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [
+        ("plain", "k:plain"),
+        (True, "k:true"),
+        (False, "k:false"),
+        (0, "k:0"),
+        (-5, "k:-5"),
+        (2**64 - 1, "k:18446744073709551615"),
+        ("{x}*?'\"\\", "k:{x}*?'\"\\"),
+        ("naïve \u00a0\u200b名", "k:naïve \u00a0\u200b名"),
+    ],
+)
+def test_scalars_are_rendered_as_they_are(rules: Any, value: Any, name: str) -> None:
+    ruleset = rules('rules: [{name: r, on: a, invalidate: {keys: ["k:{v}"]}}]')
+    made = plan(ruleset, {"type": "a", "v": value})
+    assert made.caches["default"].keys == {name}
+
+
+def test_a_missing_field_says_where_the_way_ends(rules: Any) -> None:
+    ruleset = rules('rules: [{name: r, on: a, invalidate: {keys: ["k:{customer.address.zip}"]}}]')
+    for customer, said in (
+        ({"address": 5}, "customer.address is a number, so it has no zip: 5"),
+        ({}, "customer has no address"),
+        ([], "customer is a list, so it has no address: []"),
+    ):
+        [rejection] = plan(ruleset, {"type": "a", "customer": customer}).rejections
+        assert rejection.faults[0].message == said
+        assert rejection.faults[0].error == "missing-field"
+
+
+def test_hostile_types_do_not_grow_memory(rules: Any) -> None:
+    ruleset = rules(ORDERS)
+    events = [{"type": f"order.item.{at}"} for at in range(MEMO * 2 + 10)]
+    events.append({"type": "order.item." + "x" * 5000})
+    plan(ruleset, *events)
+    assert len(ruleset._table) <= MEMO + 1
+    assert "order.updated" in ruleset._table
+
+
+def test_literal_text_cannot_break_out_of_the_generated_code(rules: Any) -> None:
+    text = r"""'"\n{{x}}\\%s\u0041 名 #"""
+    quoted = json.dumps("k:" + text + "{v}")
+    made = plan(
+        rules(f"rules: [{{name: r, on: a, invalidate: {{keys: [{quoted}]}}}}]"),
+        {"type": "a", "v": 1},
+    )
+    assert made.caches["default"].keys == {"k:" + text.replace("{{", "{").replace("}}", "}") + "1"}
+
+
+def test_explain_names_each_rule_and_each_template(rules: Any) -> None:
+    ruleset = rules(ORDERS)
+    record = next(batch({"type": "order.updated", "id": "e1", "data": {"orderId": 1}}).records())
+    [verdict] = ruleset.explain(record).verdicts
+    assert verdict.matched
+    assert verdict.fault is not None
+    assert verdict.fault.what == "orders:count:{customer.id}"
+    record = next(batch({"type": "order.item.x", "orderId": 1, "customer": {"id": 2}}).records())
+    [verdict] = ruleset.explain(record).verdicts
+    assert [(name.name, name.template) for name in verdict.names] == [
+        ("order:single:1", "order:single:{orderId}"),
+        ("orders:count:2", "orders:count:{customer.id}"),
+    ]
+
+
+def test_blame_finds_the_events_behind_a_failed_name(rules: Any) -> None:
+    ruleset = rules(ORDERS)
+    events = [{"type": "order.updated", "orderId": at, "customer": {"id": 1}} for at in (1, 2, 3)]
+    failure = Failure("default", "keys", "order:single:2", "noperm", "no")
+    [rejection] = ruleset.blame(batch(*events), [failure])
+    assert rejection.record.position == "1"
+    assert rejection.faults[0].rule == "order-changed"
+
+
+def test_every_mistake_is_reported_at_once_with_its_place(rules: Any) -> None:
+    with pytest.raises(RulesError) as caught:
+        rules(
+            """rules:
+  - name: one
+    on: "a*b"
+    invalidate: {keys: ["k:{a"]}
+  - nam: two
+    on: [a]
+    invalidate: {keys: k}
+"""
+        )
+    found = [(problem.line, problem.column) for problem in caught.value.problems]
+    assert found == [(3, 10), (4, 30), (5, 5), (5, 5)]
+    assert "did you mean name?" in str(caught.value)
+
+
+def test_a_missing_file_is_a_rules_error(tmp_path: Path) -> None:
+    with pytest.raises(RulesError, match="No such file"):
+        load(tmp_path / "none.yaml")
+
+
+def test_a_directory_is_one_rule_set_with_unique_names(tmp_path: Path) -> None:
+    rule = "rules: [{name: %s, on: a, invalidate: {keys: k}}]"
+    (tmp_path / "a.yaml").write_text(rule % "one")
+    (tmp_path / "b.yaml").write_text(rule % "two")
+    assert [entry.name for entry in load(tmp_path).rules] == ["one", "two"]
+    (tmp_path / "b.yaml").write_text(rule % "one")
+    with pytest.raises(RulesError, match=r"stands already at a\.yaml:1"):
+        load(tmp_path)
