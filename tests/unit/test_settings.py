@@ -1,6 +1,5 @@
 """Settings: where they come from, how they are written, what a mistake says."""
 
-import os
 import re
 from pathlib import Path
 
@@ -8,12 +7,6 @@ import pytest
 
 from invalidator.errors import ConfigError
 from invalidator.settings import Settings, defaults, describe, load
-
-
-@pytest.fixture(autouse=True)
-def _nothing_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.upper().startswith("INVALIDATOR_")]:
-        monkeypatch.delenv(name)
 
 
 def set_all(monkeypatch: pytest.MonkeyPatch, **values: str) -> None:
