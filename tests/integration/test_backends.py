@@ -11,7 +11,6 @@ from tests.backends import until, until_sync
 from tests.backends.choose import missing
 from tests.backends.kafka_client import Kafka, unique
 from tests.backends.leaks import Leaks
-from tests.backends.redis_server import RedisServer
 from tests.conftest import StartKafka, StartRedis
 
 
@@ -92,14 +91,9 @@ def test_a_frozen_redis_answers_only_once_thawed(start_redis: StartRedis) -> Non
     until_sync(lambda: server.ping() == b"+PONG\r\n")
 
 
-def test_a_server_that_cannot_start_shows_its_log() -> None:
-    server = RedisServer(config={"maxmemory": "plenty"})
-    try:
-        with pytest.raises(RuntimeError, match="maxmemory"):
-            server.start()
-    finally:
-        server.close()
-    assert not server.directory.exists()
+def test_a_server_that_cannot_start_shows_its_log(start_redis: StartRedis) -> None:
+    with pytest.raises(RuntimeError, match="maxmemory"):
+        start_redis(config={"maxmemory": "plenty"})
 
 
 def test_records_and_committed_offsets_can_be_seen(kafka: Kafka) -> None:

@@ -15,8 +15,8 @@ HOUSE = Path(invalidator.__file__).parent
 LAYERS = (
     ("__init__", "errors", "layout", "units", "urls"),
     ("model", "metrics", "health"),
-    ("connect", "faults", "envelope", "rules", "retry", "settings", "logs"),
-    ("sources", "store", "deadletter", "backplane", "settle"),
+    ("connect", "embedded", "faults", "envelope", "rules", "retry", "settings", "logs"),
+    ("sources", "store", "deadletter", "backplane", "inflight", "settle"),
     ("rewind", "pipeline"),
     ("daemon", "admin"),
     ("cli",),
