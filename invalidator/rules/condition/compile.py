@@ -87,12 +87,13 @@ def to_python(condition: Node, roots: Mapping[str, str]) -> Fragment:
 def function(condition: str | Node) -> Callable[[Mapping[str, Any]], bool]:
     """A condition as a function of its roots' values, named as for `to_python`."""
     tree = parse(condition) if isinstance(condition, str) else condition
-    used = sorted(_roots(tree))
-    fragment = to_python(tree, {name: f"r{number}" for number, name in enumerate(used)})
-    lines = [f"r{number} = roots.get({name!a})" for number, name in enumerate(used)]
-    lines += [*fragment.assign("answer"), "return answer"]
-    source = "def condition(roots):\n" + "".join(f"    {line}\n" for line in lines)
-    scope = dict(fragment.globals)
+    fragment = to_python(tree, {name: f"roots[{name!a}]" for name in _roots(tree)})
+    source = (
+        "def condition(roots):\n"
+        f"    try:\n        return {fragment.expression}\n"
+        "    except Exception:\n        return decide(tree, roots)\n"
+    )
+    scope = {**fragment.globals, "decide": decide, "tree": tree}
     exec(compile(source, "<condition>", "exec"), scope)  # noqa: S102 - generated, see above
     return cast("Callable[[Mapping[str, Any]], bool]", scope["condition"])
 
