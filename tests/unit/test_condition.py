@@ -287,7 +287,7 @@ FAILURES = [
     ("min / -1 > 0", "'min': the result does not fit into 64 bits", "min"),
     ("min % -1 == 0", "'min': the result does not fit into 64 bits", "min"),
     ("total.startsWith('1')", "'total': startsWith() needs strings, was an integer", "total"),
-    ("status.endsWith(total)", "'status': endsWith() needs strings, was an integer", "status"),
+    ("status.endsWith(total)", "'total': endsWith() needs strings, was an integer", "total"),
     ("tags.contains('new')", "'tags': contains() needs strings, was a list", "tags"),
     ("nothing.matches('a')", "'nothing': matches() needs a string", "nothing"),
     ("size(total) > 0", "'total': size() needs a string, a list or an object, was an integer",

@@ -72,8 +72,9 @@ def to_python(condition: Node, roots: Mapping[str, str]) -> Fragment:
     """A condition as Python source.
 
     `roots` says which Python expression gives each root: "data", "headers", "before", "after",
-    "match", and "event.type", "event.id"... for the fields of the event. They must not raise. A
-    root that is left out is one that these events do not have: reading it is a ConditionError.
+    "match", and "event.type", "event.id"... for the fields of the event (null where it has none).
+    They must not raise, and may be evaluated not at all or many times. A root that is left out is
+    one that these events do not have: reading it is a ConditionError.
     """
     writer = _Writer(roots)
     expression = writer.boolean(condition)
