@@ -1,0 +1,278 @@
+"""From tree to Python: an expression that is as cheap as one written by hand.
+
+Nothing of the author's text reaches the source except as a literal that `ascii()` wrote: names are
+keys of dicts, patterns and sets are objects among the globals.
+
+Where JSON's types allow it, Python's own operators do the work: a comparison with a string needs
+no guard, since nothing but an equal string equals it. The rest goes through runtime's helpers.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, cast
+
+from invalidator.rules.condition import runtime
+from invalidator.rules.condition.exact import decide
+from invalidator.rules.condition.parser import parse
+from invalidator.rules.condition.regex import Pattern
+from invalidator.rules.condition.tree import (
+    Binary,
+    Call,
+    Changed,
+    Choice,
+    Has,
+    Index,
+    ListOf,
+    Literal,
+    Logic,
+    Macro,
+    Matches,
+    Node,
+    Root,
+    Select,
+    Unary,
+    Variable,
+    children,
+    kind,
+)
+
+PREFIX = "_c_"  # of every name that a fragment uses: keep other names free of it
+MANY = 8  # strings in a list, from which a set is quicker
+ORDERING = {"<": "less", "<=": "less_equal", ">": "greater", ">=": "greater_equal"}
+ARITHMETIC = {"+": "add", "-": "subtract", "*": "multiply", "/": "divide", "%": "remainder"}
+METHODS = {"startsWith": "startswith", "endsWith": "endswith"}
+
+
+@dataclass(frozen=True, slots=True)
+class Fragment:
+    """A condition as Python source, to be placed into a larger function.
+
+    `expression` gives exactly True or False, or raises some Exception. `exact` is evaluated
+    only then, with the same variables in scope: it gives the answer that CEL gives where an
+    error does not matter (`broken || true`), or raises ConditionError, and nothing else.
+    """
+
+    expression: str
+    exact: str
+    globals: dict[str, Any]  # what both need; equal names mean equal things in all fragments
+
+    def assign(self, target: str) -> tuple[str, ...]:
+        """The lines that put the answer into a variable, or raise ConditionError."""
+        return (
+            "try:",
+            f"    {target} = {self.expression}",
+            "except Exception:",
+            f"    {target} = {self.exact}",
+        )
+
+
+def to_python(condition: Node, roots: Mapping[str, str]) -> Fragment:
+    """A condition as Python source.
+
+    `roots` says which Python expression gives each root: "data", "headers", "before", "after",
+    "match", and "event.type", "event.id"... for the fields of the event. They must not raise. A
+    root that is left out is one that these events do not have: reading it is a ConditionError.
+    """
+    writer = _Writer(roots)
+    expression = writer.boolean(condition)
+    exact = f"{PREFIX}exact_{_digest(repr(condition))}"
+    writer.globals[exact] = partial(decide, condition)
+    used = sorted(_roots(condition) & roots.keys())
+    given = ", ".join(f"{name!a}: {roots[name]}" for name in used)
+    return Fragment(expression, f"{exact}({{{given}}})", writer.globals)
+
+
+def function(condition: str | Node) -> Callable[[Mapping[str, Any]], bool]:
+    """A condition as a function of its roots' values, named as for `to_python`."""
+    tree = parse(condition) if isinstance(condition, str) else condition
+    used = sorted(_roots(tree))
+    fragment = to_python(tree, {name: f"r{number}" for number, name in enumerate(used)})
+    lines = [f"r{number} = roots.get({name!a})" for number, name in enumerate(used)]
+    lines += [*fragment.assign("answer"), "return answer"]
+    source = "def condition(roots):\n" + "".join(f"    {line}\n" for line in lines)
+    scope = dict(fragment.globals)
+    exec(compile(source, "<condition>", "exec"), scope)  # noqa: S102 - generated, see above
+    return cast("Callable[[Mapping[str, Any]], bool]", scope["condition"])
+
+
+def _roots(node: Node) -> set[str]:
+    if isinstance(node, Root):
+        return {node.name}
+    if isinstance(node, Changed):
+        return {"before", "after"}
+    return set().union(*map(_roots, children(node)))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def _literal(node: Node) -> bool:
+    return isinstance(node, Literal)
+
+
+class _Writer:
+    def __init__(self, roots: Mapping[str, str]) -> None:
+        self.roots = roots
+        self.globals: dict[str, Any] = {}
+        self.variables: dict[str, str] = {}
+        self.loops: list[str] = []  # the Python names of the lists that are being visited
+
+    def call(self, helper: str, *arguments: str) -> str:
+        name = PREFIX + helper
+        self.globals[name] = getattr(runtime, helper)
+        return f"{name}({', '.join(arguments)})"
+
+    def constant(self, what: str, key: str, value: object) -> str:
+        name = f"{PREFIX}{what}_{_digest(key)}"
+        self.globals[name] = value
+        return name
+
+    def around(self) -> tuple[str, ...]:
+        """The last argument of helpers that loop: how many elements the loops around visit."""
+        if not self.loops:
+            return ()
+        return (" * ".join(f"len({name})" for name in self.loops),)
+
+    def boolean(self, node: Node) -> str:
+        source = self.value(node)
+        return source if kind(node) == "bool" else self.call("boolean", source)
+
+    def value(self, node: Node) -> str:
+        match node:
+            case Literal(value=value):
+                return f"({value!a})" if isinstance(value, int | float) else ascii(value)
+            case Root(name=name):
+                return self.roots.get(name) or self.call("absent", ascii(name))
+            case Variable(name=name):
+                return self.variables[name]
+            case Select(of=of, name=name):
+                return self.field(of, name)
+            case Index(of=of, key=Literal(value=str() as name)):
+                return self.field(of, name)
+            case Index(of=of, key=key):
+                return self.call("index", self.value(of), self.value(key))
+            case ListOf(items=items):
+                return f"[{', '.join(map(self.value, items))}]"
+            case Logic(operator=operator, operands=operands):
+                word = " and " if operator == "&&" else " or "
+                return f"({word.join(map(self.boolean, operands))})"
+            case Choice(test=test, then=then, other=other):
+                return f"({self.value(then)} if {self.boolean(test)} else {self.value(other)})"
+            case Macro():
+                return self.macro(node)
+        return self.operation(node)
+
+    def operation(self, node: Node) -> str:
+        match node:
+            case Binary():
+                return self.binary(node)
+            case Unary(operator="!", operand=operand):
+                return f"(not {self.boolean(operand)})"
+            case Unary(operand=operand):
+                return self.call("negate", self.value(operand))
+            case Call():
+                return self.method(node)
+            case Matches(of=of, pattern=pattern):
+                return f"{self.search(pattern)}({self.value(of)})"
+            case Has(of=of, name=name):
+                return self.call("has", self.value(of), ascii(name))
+            case Changed(path=path):
+                rows = self.value(Root(0, "before")), self.value(Root(0, "after"))
+                return self.call("changed", *rows, ascii(path))
+        raise AssertionError(f"a node without a meaning: {node}")
+
+    def field(self, of: Node, name: str) -> str:
+        # A dict answers or raises KeyError, any other JSON value raises TypeError.
+        if isinstance(of, Root | Variable | Select | Index):
+            return f"{self.value(of)}[{name!a}]"
+        return self.call("field", self.value(of), ascii(name))
+
+    def search(self, pattern: Pattern) -> str:
+        return self.constant("search", pattern.text, pattern.search)
+
+    def method(self, node: Call) -> str:
+        arguments = [self.value(argument) for argument in node.arguments]
+        if node.name == "size":
+            return f"len({arguments[0]})"  # TypeError for all that has no size
+        if node.name == "contains":
+            return self.call("contains", *arguments)
+        # Of all JSON values only a string has these methods, and they take only strings.
+        return f"{arguments[0]}.{METHODS[node.name]}({arguments[1]})"
+
+    def binary(self, node: Binary) -> str:
+        operator, left, right = node.operator, node.left, node.right
+        if operator in ("==", "!="):
+            same = self.equal(left, right)
+            return same if operator == "==" else f"(not {same})"
+        if operator == "in":
+            return self.within(left, right)
+        sides = self.value(left), self.value(right)
+        if operator in ARITHMETIC:
+            return self.call(ARITHMETIC[operator], *sides)
+        if "string" in (kind(left), kind(right)):
+            return f"({sides[0]} {operator} {sides[1]})"  # TypeError unless both are strings
+        if "number" in (kind(left), kind(right)):
+            return f"({self.number(left)} {operator} {self.number(right)})"
+        return self.call(ORDERING[operator], *sides)
+
+    def number(self, node: Node) -> str:
+        source = self.value(node)
+        return source if kind(node) == "number" else self.call("number", source)
+
+    def equal(self, left: Node, right: Node) -> str:
+        if _literal(left) and not _literal(right):
+            left, right = right, left
+        sides = self.value(left), self.value(right)
+        if isinstance(right, Literal) and not _literal(left):
+            return _equals_literal(sides[0], right.value)
+        if "string" in (kind(left), kind(right)):
+            return f"({sides[0]} == {sides[1]})"
+        return self.call("equal", *sides)
+
+    def within(self, value: Node, of: Node) -> str:
+        if isinstance(of, ListOf) and of.items and all(map(_plain, of.items)):
+            if len(of.items) >= MANY and all(kind(item) == "string" for item in of.items):
+                known = frozenset(item.value for item in of.items if isinstance(item, Literal))
+                name = self.constant("set", repr(sorted(map(str, known))), known)
+                return self.call("within_strings", self.value(value), name)
+            return f"({self.value(value)} in ({''.join(f'{self.value(i)}, ' for i in of.items)}))"
+        return self.call("within", self.value(value), self.value(of), *self.around())
+
+    def macro(self, node: Macro) -> str:
+        items = self.call("elements", self.value(node.of), *self.around())
+        level = len(self.loops)
+        several, one = f"{PREFIX}list{level}", f"{PREFIX}item{level}"
+        outer = self.variables
+        self.variables = {**outer, node.variable: one}
+        self.loops.append(several)
+        body = self.boolean(node.body)
+        self.loops.pop()
+        self.variables = outer
+        loop = f"for {several} in ({items},) for {one} in {several}"
+        match node.name:
+            case "exists" | "all":
+                return f"{'any' if node.name == 'exists' else 'all'}({body} {loop})"
+            case "exists_one":
+                return f"([{body} {loop}].count(True) == 1)"
+            case "filter":
+                return f"[{one} {loop} if {body}]"
+
+
+def _plain(node: Node) -> bool:
+    """Whether Python's `in` compares with this literal as CEL does: 0 and 1 equal booleans."""
+    return (
+        isinstance(node, Literal)
+        and not isinstance(node.value, bool)
+        and (node.value is None or isinstance(node.value, str) or node.value not in (0, 1))
+    )
+
+
+def _equals_literal(source: str, value: str | int | float | bool | None) -> str:
+    if value is None or isinstance(value, bool):
+        return f"({source} is {value})"
+    if not isinstance(value, str) and value in (0, 1):
+        return f"({value!a} == {source} is not {bool(value)})"  # chained: one evaluation
+    return f"({source} == {value!a})"

@@ -1,0 +1,332 @@
+"""From text to tree: a recursive descent over CEL's grammar, or the part of it that we offer."""
+
+from difflib import get_close_matches
+from typing import Literal as OneOf
+from typing import cast
+
+from invalidator.rules.condition.errors import ConditionSyntaxError
+from invalidator.rules.condition.lexer import Token, tokens
+from invalidator.rules.condition.regex import Pattern, PatternError
+from invalidator.rules.condition.tree import (
+    EVENT_FIELDS,
+    ROOTS,
+    Binary,
+    Call,
+    Changed,
+    Choice,
+    Has,
+    Index,
+    ListOf,
+    Literal,
+    Logic,
+    Macro,
+    Matches,
+    Node,
+    Root,
+    Select,
+    Unary,
+    Variable,
+    depth,
+    kind,
+)
+
+MAX_DEPTH = 30  # of the tree, and of parentheses
+MAX_MACROS = 3  # one inside the other
+
+FUNCTIONS = ("changed", "has", "size")
+METHODS = ("all", "contains", "endsWith", "exists", "exists_one", "filter", "matches", "size",
+           "startsWith")  # fmt: skip
+MACROS = ("all", "exists", "exists_one", "filter")
+CONSTANTS = {"true": True, "false": False, "null": None}
+# CEL keeps these words for itself; as the name of a field they need data. in front.
+RESERVED = ("as", "break", "const", "continue", "else", "for", "function", "if", "import", "let",
+            "loop", "namespace", "package", "return", "var", "void", "while")  # fmt: skip
+ELSEWHERE = ("bool", "bytes", "double", "duration", "dyn", "int", "map", "matches", "math",
+             "string", "timestamp", "type", "uint")  # fmt: skip
+WORDS = {"and": "&&", "or": "||", "not": "!", "is": "==", "equals": "=="}
+
+LEVELS = (("==", "!=", "<", "<=", ">", ">=", "in"), ("+", "-"), ("*", "/", "%"))
+INT64 = 2**63
+
+
+def parse(text: str) -> Node:
+    """Reads a condition, or raises ConditionSyntaxError."""
+    parser = _Parser(text)
+    condition = parser.whole()
+    if depth(condition) > MAX_DEPTH:
+        raise ConditionSyntaxError(f"this is nested more than {MAX_DEPTH} deep", 1)
+    if kind(condition) not in ("bool", "any"):
+        message = f"a condition must be true or false, this is always a {kind(condition)}"
+        raise ConditionSyntaxError(message.replace("a null", "null"), condition.column)
+    return condition
+
+
+def _nearest(name: str, valid: tuple[str, ...]) -> str:
+    lowered = {one.lower(): one for one in valid}
+    close = get_close_matches(name.lower(), lowered, n=1, cutoff=0.5)
+    if close:
+        return f"did you mean '{lowered[close[0]]}'?"
+    return f"known are {', '.join(valid)}"
+
+
+class _Parser:
+    def __init__(self, text: str) -> None:
+        self.tokens = tokens(text)
+        self.at = 0
+        self.depth = 0
+        self.variables: list[str] = []
+
+    @property
+    def token(self) -> Token:
+        return self.tokens[self.at]
+
+    def next(self) -> Token:
+        token = self.token
+        self.at = min(self.at + 1, len(self.tokens) - 1)  # never past the end
+        return token
+
+    def take(self, symbol: str) -> Token | None:
+        found = self.token.text == symbol and self.token.kind in ("symbol", "name")
+        return self.next() if found else None
+
+    def error(self, message: str, token: Token | None = None) -> ConditionSyntaxError:
+        return ConditionSyntaxError(message, (token or self.token).column)
+
+    def expect(self, symbol: str, why: str) -> Token:
+        token = self.take(symbol)
+        if token is None:
+            raise self.error(f"expected '{symbol}' {why}, found {self.token}")
+        return token
+
+    def deeper(self) -> None:
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise self.error(f"this is nested more than {MAX_DEPTH} deep")
+
+    def whole(self) -> Node:
+        if self.token.kind == "end":
+            raise self.error("a condition cannot be empty")
+        condition = self.expression()
+        if self.at < len(self.tokens) - 1:
+            raise self.unexpected()
+        return condition
+
+    def unexpected(self) -> ConditionSyntaxError:
+        if self.token.text in WORDS:
+            return self.error(f"write '{WORDS[self.token.text]}' for '{self.token.text}'")
+        return self.error(
+            f"expected an operator such as '==' or '&&', or the end, found {self.token}"
+        )
+
+    def expression(self) -> Node:
+        self.deeper()
+        test = self.logic("||")
+        if self.take("?"):
+            then = self.logic("||")
+            self.expect(":", "and what holds otherwise")
+            test = Choice(test.column, test, then, self.expression())
+        self.depth -= 1
+        return test
+
+    def logic(self, operator: OneOf["||", "&&"]) -> Node:
+        operands = [self.operand(operator)]
+        while self.take(operator):
+            operands.append(self.operand(operator))
+        first = operands[0]
+        return first if len(operands) == 1 else Logic(first.column, operator, tuple(operands))
+
+    def operand(self, operator: OneOf["||", "&&"]) -> Node:
+        return self.logic("&&") if operator == "||" else self.binary(0)
+
+    def binary(self, level: int) -> Node:
+        if level == len(LEVELS):
+            return self.unary()
+        left = self.binary(level + 1)
+        while self.token.kind in ("symbol", "name") and self.token.text in LEVELS[level]:
+            operator = self.next().text
+            left = Binary(left.column, operator, left, self.binary(level + 1))
+        return left
+
+    def unary(self) -> Node:
+        token = self.take("!") or self.take("-")
+        if token is None:
+            return self.member(self.primary())
+        if token.text == "-" and self.token.kind in ("int", "float"):
+            return self.member(self.number(self.next(), -1, token.column))
+        self.deeper()
+        operand = self.unary()
+        self.depth -= 1
+        return Unary(token.column, cast("OneOf['!', '-']", token.text), operand)
+
+    def member(self, node: Node) -> Node:
+        while True:
+            if self.take("."):
+                node = self.selected(node)
+            elif self.take("["):
+                key = self.expression()
+                self.expect("]", "after an index")
+                node = Index(node.column, node, key)
+            else:
+                return node
+
+    def selected(self, node: Node) -> Node:
+        name = self.name("a field or a method after '.'")
+        if self.token.text == "(":
+            return self.method(node, name)
+        return Select(node.column, node, name.text)
+
+    def name(self, what: str) -> Token:
+        if self.token.kind != "name":
+            raise self.error(f"expected {what}, found {self.token}")
+        return self.next()
+
+    def primary(self) -> Node:
+        token = self.next()
+        match token.kind:
+            case "string":
+                return Literal(token.column, token.value)
+            case "int" | "float":
+                return self.number(token, 1, token.column)
+            case "name":
+                return self.named(token)
+        if token.text == "(":
+            inner = self.expression()
+            self.expect(")", "to close the parenthesis")
+            return inner
+        if token.text == "[":
+            return ListOf(token.column, self.several("]"))
+        if token.text == "=":
+            raise self.error("write '==' to compare", token)
+        raise self.error(f"expected a value, found {token}", token)
+
+    def number(self, token: Token, sign: int, column: int) -> Node:
+        assert isinstance(token.value, int | float)
+        value = sign * token.value
+        if isinstance(value, int) and not -INT64 <= value < INT64:
+            raise ConditionSyntaxError("this integer does not fit into 64 bits", column)
+        return Literal(column, value)
+
+    def several(self, close: str) -> tuple[Node, ...]:
+        items: list[Node] = []
+        while not self.take(close):
+            if items:
+                self.expect(",", f"or '{close}'")
+                if self.take(close):  # CEL lets a list end in a comma
+                    break
+            items.append(self.expression())
+        return tuple(items)
+
+    def named(self, token: Token) -> Node:
+        name = token.text
+        if name in CONSTANTS:
+            return Literal(token.column, CONSTANTS[name])
+        if self.token.text == "(":
+            return self.function(token)
+        if name in self.variables:
+            return Variable(token.column, name)
+        if name == "event":
+            return self.event(token)
+        if name in ROOTS:
+            return Root(token.column, name)
+        if name == "in" or name in WORDS:
+            instead = f": write '{WORDS[name]}'" if name in WORDS else ""
+            raise self.error(f"expected a value, found '{name}'{instead}", token)
+        if name in RESERVED:
+            raise self.error(f"'{name}' is a reserved word: for a field write data.{name}", token)
+        return Select(token.column, Root(token.column, "data"), name)
+
+    def event(self, token: Token) -> Node:
+        self.expect(".", "and a field after 'event'")
+        name = self.name("a field of the event")
+        if name.text not in EVENT_FIELDS:
+            nearest = _nearest(name.text, EVENT_FIELDS)
+            raise self.error(f"unknown field 'event.{name.text}': {nearest}", name)
+        return Root(token.column, f"event.{name.text}")
+
+    def function(self, token: Token) -> Node:
+        name = token.text
+        if name not in FUNCTIONS:
+            raise self.unknown("function", token, FUNCTIONS, METHODS)
+        self.next()
+        arguments = self.several(")")
+        if len(arguments) != 1:
+            raise self.error(f"{name}() takes one argument, not {len(arguments)}", token)
+        if name == "size":
+            return Call(token.column, "size", arguments)
+        return (self.has if name == "has" else self.changed)(token, arguments[0])
+
+    def unknown(
+        self, what: str, token: Token, valid: tuple[str, ...], others: tuple[str, ...]
+    ) -> ConditionSyntaxError:
+        name = token.text
+        if name in others:
+            form = f"value.{name}(...)" if what == "function" else f"{name}(...)"
+            return self.error(f"'{name}' is used as {form}", token)
+        if name in ELSEWHERE:
+            return self.error(f"CEL's {name}() is not offered here", token)
+        return self.error(f"unknown {what} '{name}': {_nearest(name, valid)}", token)
+
+    def has(self, token: Token, argument: Node) -> Node:
+        match argument:
+            case Select(of=of, name=name):
+                return Has(token.column, of, name)
+            case Index(of=of, key=Literal(value=str() as name)):
+                return Has(token.column, of, name)
+            case Root(name=name) if name.startswith("event."):
+                # An event has all of these fields; those that it does not carry are null.
+                return Binary(token.column, "!=", argument, Literal(token.column, None))
+        raise self.error(
+            'has() takes a field, as in has(customer.tier) or has(data["a-name"])', token
+        )
+
+    def changed(self, token: Token, argument: Node) -> Node:
+        match argument:
+            case Literal(value=str() as path) if all(path.split(".")):
+                return Changed(token.column, tuple(path.split(".")))
+        raise self.error(
+            'changed() takes the name of a field in quotes, as in changed("email")', token
+        )
+
+    def method(self, node: Node, name: Token) -> Node:
+        if name.text not in METHODS:
+            raise self.unknown("method", name, METHODS, FUNCTIONS)
+        if name.text in MACROS:
+            return self.macro(node, name)
+        self.next()
+        arguments = self.several(")")
+        wanted = 0 if name.text == "size" else 1
+        if len(arguments) != wanted:
+            takes = "takes one argument" if wanted else "takes no argument as a method"
+            raise self.error(f"{name.text}() {takes}, found {len(arguments)}", name)
+        if name.text == "matches":
+            return self.matches(node, name, arguments[0])
+        method = cast("OneOf['size', 'startsWith', 'endsWith', 'contains']", name.text)
+        return Call(node.column, method, (node, *arguments))
+
+    def matches(self, node: Node, name: Token, pattern: Node) -> Node:
+        # Only a pattern that stands in the rule is checked before any event arrives.
+        if not isinstance(pattern, Literal) or not isinstance(pattern.value, str):
+            raise ConditionSyntaxError("matches() takes its pattern as a string", pattern.column)
+        try:
+            return Matches(node.column, node, Pattern(pattern.value))
+        except PatternError as error:
+            raise ConditionSyntaxError(f"matches(): {error}", pattern.column) from None
+
+    def macro(self, node: Node, name: Token) -> Node:
+        self.next()
+        variable = self.name(f"a name for the element, as in {name.text}(x, x > 1)")
+        self.check_variable(variable)
+        self.expect(",", f"after {name.text}({variable.text}")
+        self.variables.append(variable.text)
+        if len(self.variables) > MAX_MACROS:
+            raise self.error(f"macros are nested more than {MAX_MACROS} deep", name)
+        body = self.expression()
+        self.variables.pop()
+        self.expect(")", f"to close {name.text}()")
+        macro = cast("OneOf['exists', 'all', 'exists_one', 'filter']", name.text)
+        return Macro(node.column, macro, node, variable.text, body)
+
+    def check_variable(self, variable: Token) -> None:
+        name = variable.text
+        if name in ROOTS or name in RESERVED or name in CONSTANTS or name == "in":
+            raise self.error(f"'{name}' is taken: choose another name for the element", variable)

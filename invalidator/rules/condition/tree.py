@@ -1,0 +1,259 @@
+"""A condition, read: what the parser makes and everything else walks."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal as OneOf
+
+from invalidator.rules.condition.regex import Pattern
+
+ROOTS = ("data", "event", "headers", "before", "after", "match")
+EVENT_FIELDS = ("type", "id", "source", "time", "key", "subject", "extensions")
+
+Kind = OneOf["bool", "number", "string", "null", "list", "any"]
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    column: int = field(compare=False, repr=False)  # from 1, where it begins in the text
+
+
+@dataclass(frozen=True, slots=True)
+class Literal(Node):
+    value: str | int | float | bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class ListOf(Node):
+    items: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Root(Node):
+    """Where an event's values come from: one of ROOTS, the fields of `event` as "event.type"."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Variable(Node):
+    """What a macro such as exists() calls each element."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Select(Node):
+    of: Node
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Index(Node):
+    of: Node
+    key: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Has(Node):
+    of: Node
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Changed(Node):
+    path: tuple[str, ...]  # the same path in `before` and in `after`
+
+
+@dataclass(frozen=True, slots=True)
+class Unary(Node):
+    operator: OneOf["!", "-"]
+    operand: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Binary(Node):
+    operator: str  # arithmetic, a comparison or "in"
+    left: Node
+    right: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Logic(Node):
+    """A whole chain of && or of ||, flat, so that a long one is not deep."""
+
+    operator: OneOf["&&", "||"]
+    operands: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice(Node):
+    test: Node
+    then: Node
+    other: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Node):
+    name: OneOf["size", "startsWith", "endsWith", "contains"]
+    arguments: tuple[Node, ...]  # a method's receiver comes first
+
+
+@dataclass(frozen=True, slots=True)
+class Matches(Node):
+    of: Node
+    pattern: Pattern
+
+
+@dataclass(frozen=True, slots=True)
+class Macro(Node):
+    name: OneOf["exists", "all", "exists_one", "filter"]
+    of: Node
+    variable: str
+    body: Node
+
+
+def children(node: Node) -> tuple[Node, ...]:
+    match node:
+        case ListOf(items=several) | Logic(operands=several) | Call(arguments=several):
+            return several
+        case Select(of=one) | Has(of=one) | Matches(of=one) | Unary(operand=one):
+            return (one,)
+        case Index(of=of, key=key):
+            return (of, key)
+        case Binary(left=left, right=right):
+            return (left, right)
+        case Choice(test=test, then=then, other=other):
+            return (test, then, other)
+        case Macro(of=of, body=body):
+            return (of, body)
+    return ()
+
+
+def depth(node: Node) -> int:
+    deepest = 0
+    waiting = [(node, 1)]
+    while waiting:
+        here, level = waiting.pop()
+        deepest = max(deepest, level)
+        waiting.extend((child, level + 1) for child in children(here))
+    return deepest
+
+
+def kind(node: Node) -> Kind:
+    """What a node's value must be, where that can be told without an event."""
+    match node:
+        case Literal(value=value):
+            return _literal_kind(value)
+        case ListOf() | Macro(name="filter"):
+            return "list"
+        case Has() | Changed() | Logic() | Matches() | Macro() | Unary(operator="!"):
+            return "bool"
+        case Binary():
+            return _binary_kind(node)
+        case Call(name=name):
+            return "number" if name == "size" else "bool"
+        case Unary():
+            return "number"
+        case Choice(then=then, other=other):
+            return kind(then) if kind(then) == kind(other) else "any"
+    return "any"
+
+
+def _literal_kind(value: object) -> Kind:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "bool"
+    return "string" if isinstance(value, str) else "number"
+
+
+def _binary_kind(node: Binary) -> Kind:
+    if node.operator in ("-", "*", "/", "%"):
+        return "number"
+    if node.operator == "+":
+        left = kind(node.left)
+        return left if left in ("number", "string", "list") else kind(node.right)
+    return "bool"
+
+
+def label(node: Node) -> str:
+    """The path that a node reads, as a person writes it; empty where it is not a path."""
+    match node:
+        case Root(name=name) | Variable(name=name):
+            return name
+        case Select(of=Root(name="data"), name=name):
+            return name
+        case Select(of=of, name=name):
+            return f"{label(of)}.{name}" if label(of) else ""
+        case Index(of=of, key=Literal(value=value)):
+            shown = f'"{value}"' if isinstance(value, str) else value
+            return f"{label(of)}[{shown}]" if label(of) else ""
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """One value that a condition looks at."""
+
+    root: str  # one of ROOTS
+    path: tuple[str, ...]  # fields below it; "[]" stands for an element of a list
+    column: int  # from 1
+
+
+def reads(condition: Node) -> tuple[Read, ...]:
+    """Every value that a condition looks at, the longest path of each, in the order of the text."""
+    return tuple(sorted(set(_reads(condition, {})), key=lambda read: (read.column, read.path)))
+
+
+Bound = dict[str, tuple[str, tuple[str, ...]] | None]  # a macro's variable: root and path, if known
+
+
+def _reads(node: Node, bound: Bound) -> Iterator[Read]:
+    if isinstance(node, Changed):
+        yield Read("before", node.path, node.column)
+        yield Read("after", node.path, node.column)
+        return
+    place = _place(node, bound)
+    if place is not None:
+        yield Read(*place, node.column)
+        yield from _keys(node, bound)
+        return
+    if isinstance(node, Macro):
+        yield from _reads(node.of, bound)
+        below = _place(node.of, bound)
+        element = None if below is None else (below[0], (*below[1], "[]"))
+        yield from _reads(node.body, {**bound, node.variable: element})
+        return
+    for child in children(node):
+        yield from _reads(child, bound)
+
+
+def _place(node: Node, bound: Bound) -> tuple[str, tuple[str, ...]] | None:
+    match node:
+        case Root(name=name):
+            root, _, rest = name.partition(".")
+            return root, ((rest,) if rest else ())
+        case Variable(name=name):
+            return bound[name]
+        case Select(of=of, name=name) | Has(of=of, name=name):
+            return _below(of, name, bound)
+        case Index(of=of, key=Literal(value=str() as name)):
+            return _below(of, name, bound)
+        case Index(of=of):
+            return _below(of, "[]", bound)
+    return None
+
+
+def _below(node: Node, name: str, bound: Bound) -> tuple[str, tuple[str, ...]] | None:
+    above = _place(node, bound)
+    return None if above is None else (above[0], (*above[1], name))
+
+
+def _keys(node: Node, bound: Bound) -> Iterator[Read]:
+    """What the computed keys inside a path read."""
+    match node:
+        case Index(of=of, key=key):
+            yield from _keys(of, bound)
+            yield from _reads(key, bound)
+        case Select(of=of) | Has(of=of):
+            yield from _keys(of, bound)
