@@ -191,7 +191,8 @@ async def _watch(probe: Callable[[], Awaitable[None]], part: Part) -> None:
     while True:
         await until_available(probe, part)
         await asyncio.sleep(WATCH_EVERY)
-        while part.reason:  # a pipeline found it away: what counts is that its work gets through
+        # A pipeline may have found it away: what counts then is that its work gets through.
+        while part.reason:  # noqa: ASYNC110 - the interval is the point
             await asyncio.sleep(WATCH_EVERY)
 
 

@@ -203,9 +203,7 @@ class Pipeline:
             found[late.record] = Rejection(late.record, late.type, faults)
         return list(found.values())
 
-    async def _patiently(
-        self, part: Part, pulse: Pulse, attempt: Callable[[], Awaitable[T]]
-    ) -> T:
+    async def _patiently(self, part: Part, pulse: Pulse, attempt: Callable[[], Awaitable[T]]) -> T:
         """Waiting for a server known to be away is a sign of life."""
 
         async def beating() -> T:
@@ -220,7 +218,11 @@ class Pipeline:
         batch, name = work.batch, self._source.name
         unmatched = work.plan.unmatched
         applied = batch.events - unmatched - rejected
-        for label, count in (("applied", applied), ("unmatched", unmatched), ("rejected", rejected)):
+        for label, count in (
+            ("applied", applied),
+            ("unmatched", unmatched),
+            ("rejected", rejected),
+        ):
             metrics.EVENTS.labels(name, label).inc(count)
         metrics.BATCHES.labels(name).inc()
         metrics.BATCH_EVENTS.labels(name).observe(batch.events)

@@ -3,7 +3,7 @@
 import hashlib
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from confluent_kafka import KafkaException
@@ -20,6 +20,8 @@ LOGGER = ["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
 
 class KafkaBroker(Server):
     """`config` adds to server.properties, or replaces what stands there."""
+
+    jvm: Sequence[str] = JVM
 
     def __init__(self, port: int | None = None, config: Mapping[str, str] | None = None) -> None:
         super().__init__(port)
@@ -63,7 +65,7 @@ class KafkaBroker(Server):
         return self.directory / "data"
 
     def _java(self) -> list[str]:
-        return [shutil.which("java") or "java", *JVM, *LOGGER, "-cp", f"{_jars()}/*"]
+        return [shutil.which("java") or "java", *self.jvm, *LOGGER, "-cp", f"{_jars()}/*"]
 
     def _format(self) -> None:
         """Kafka keeps nothing in a folder that was not formatted for its cluster."""

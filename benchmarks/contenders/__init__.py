@@ -1,0 +1,1 @@
+"""What a team would run instead, each as its author would write it."""

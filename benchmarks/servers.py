@@ -1,0 +1,27 @@
+"""The servers that contenders share: a broker with a warm JVM, a Redis without disk."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from tests.backends.kafka_broker import KafkaBroker
+from tests.backends.kafka_client import Kafka
+from tests.backends.redis_server import RedisServer
+
+
+class Broker(KafkaBroker):
+    """With the JVM's full compiler: tests start fast, brokers in production run long."""
+
+    jvm = ("-Xms1g", "-Xmx1g")
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    kafka: Kafka
+    redis_url: str
+
+
+@contextmanager
+def servers() -> Iterator[Servers]:
+    with Broker() as broker, RedisServer() as redis:
+        yield Servers(Kafka(broker.bootstrap), redis.url)

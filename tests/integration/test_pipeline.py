@@ -1,0 +1,321 @@
+"""The pipeline on real Redis servers: nothing is acknowledged before it is applied."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+
+from invalidator.inflight import InFlight
+from invalidator.model import Batch
+from invalidator.pipeline import Limits
+from invalidator.rules import RuleSet
+from invalidator.sources.memory import MemorySource
+from tests.backends import until
+from tests.conftest import StartRedis
+from tests.integration.piping import (
+    RULES,
+    dead_letters,
+    event,
+    looking,
+    order,
+    piping,
+    rules_from,
+)
+
+if TYPE_CHECKING:
+    import redis
+
+
+def run(now: "redis.Redis", *words: str) -> None:
+    client: Any = now  # its own signature is untyped
+    client.execute_command(*words)
+
+
+AllowKeys = Callable[..., None]
+
+
+@pytest.fixture
+def rules(tmp_path: Path) -> RuleSet:
+    return rules_from(RULES, tmp_path)
+
+
+async def test_an_event_deletes_the_keys_that_its_rules_name_and_no_others(
+    rules: RuleSet, redis_url: str, redis_now: "redis.Redis"
+) -> None:
+    redis_now.mset({"order:single:o1": 1, "orders:count:c": 1, "audit:o1": 1, "order:single:o2": 1})
+    async with piping(rules, redis_url) as bench:
+        bench.source.publish(order(1))
+        await until(lambda: bench.source.settled == 1)
+    assert redis_now.keys() == [b"order:single:o2"]
+
+
+async def test_what_cannot_be_read_is_a_dead_letter_and_the_rest_of_its_batch_is_applied(
+    rules: RuleSet, redis_url: str, redis_now: "redis.Redis", allow_keys: AllowKeys
+) -> None:
+    allow_keys("invalidator:dead")
+    redis_now.mset({f"order:single:o{n}": 1 for n in range(6)})
+    bad = [b"\xff\x00 not json", b"[1]", b'{"data": {}}', order("x" * 20_000)]
+    async with piping(rules, redis_url) as bench:
+        bench.source.publish(order(0), bad[0], order(1), *bad[1:3], order(2), bad[3], order(3))
+        await until(lambda: bench.source.settled == 8)
+    assert sorted(redis_now.keys("order:*")) == [b"order:single:o4", b"order:single:o5"]
+    letters = dead_letters(redis_now)
+    assert [letter["error"] for letter in letters] == [
+        "not-json", "not-object", "no-type", "too-large",
+    ]  # fmt: skip
+    assert [letter["raw"] for letter in letters] == bad
+    assert [letter["position"] for letter in letters] == ["1", "3", "4", "6"]
+    assert {letter["rules"] for letter in letters} == {rules.hash}
+
+
+async def test_a_rule_that_cannot_be_planned_leaves_the_events_other_rules_alone(
+    rules: RuleSet, redis_url: str, redis_now: "redis.Redis", allow_keys: AllowKeys
+) -> None:
+    allow_keys("invalidator:dead")
+    redis_now.set("audit:o1", 1)
+    async with piping(rules, redis_url) as bench:
+        bench.source.publish(event(orderId="o1"))
+        await until(lambda: bench.source.settled == 1)
+    assert redis_now.exists("audit:o1") == 0
+    (letter,) = dead_letters(redis_now)
+    (fault,) = letter["faults"]
+    assert (fault["rule"], fault["what"]) == ("order-changed", "orders:count:{customerId}")
+    assert "customerId" in fault["message"]
+
+
+async def test_events_that_no_rule_names_and_tombstones_are_acknowledged(
+    rules: RuleSet, redis_url: str, redis_now: "redis.Redis"
+) -> None:
+    async with piping(rules, redis_url) as bench:
+        bench.source.publish(event("user.updated", id=1), None)
+        await until(lambda: bench.source.settled == 2)
+    assert redis_now.dbsize() == 0
+
+
+async def test_while_redis_is_away_nothing_is_acknowledged_and_all_goes_on_by_itself(
+    rules: RuleSet, start_redis: StartRedis
+) -> None:
+    server = start_redis()
+    async with piping(rules, server.url) as bench:
+        bench.source.publish(order(1))
+        await until(lambda: bench.source.settled == 1)
+        server.kill()
+        bench.source.publish(order(2), order(3), b"not json")
+        reason = await until(lambda: bench.health.waiting().get("redis"))
+        assert server.address.split(":")[1] in reason or "the cache" in reason
+        assert bench.source.settled == 1
+        server.start()
+        with looking(server.url) as now:
+            now.mset({"order:single:o2": 1, "order:single:o3": 1})
+            await until(lambda: bench.source.settled == 4)
+            assert now.exists("order:single:o2", "order:single:o3") == 0
+            assert len(dead_letters(now)) == 1
+        assert bench.health.waiting() == {}
+
+
+@pytest.mark.parametrize(
+    ("refuse", "allow"),
+    [
+        (["REPLICAOF", "127.0.0.1", "1"], ["REPLICAOF", "NO", "ONE"]),
+        (["ACL", "SETUSER", "default", "-unlink"], ["ACL", "SETUSER", "default", "+unlink"]),
+        (
+            ["CONFIG", "SET", "min-replicas-to-write", "1"],
+            ["CONFIG", "SET", "min-replicas-to-write", "0"],
+        ),
+    ],
+    ids=["read-only", "command-forbidden", "too-few-replicas"],
+)
+async def test_a_server_that_refuses_everything_is_waited_for_and_makes_no_dead_letter(
+    rules: RuleSet, start_redis: StartRedis, refuse: list[str], allow: list[str]
+) -> None:
+    server = start_redis()
+    with looking(server.url) as now:
+        now.mset({"order:single:o1": 1})
+        async with piping(rules, server.url) as bench:
+            run(now, *refuse)
+            bench.source.publish(order(1))
+            await until(lambda: bench.health.waiting().get("redis"))
+            assert bench.source.settled == 0
+            run(now, *allow)
+            await until(lambda: bench.source.settled == 1)
+        assert now.exists("order:single:o1") == 0
+        assert dead_letters(now) == []
+
+
+async def test_a_forbidden_key_is_a_dead_letter_and_keeps_no_other_key_alive(
+    rules: RuleSet, start_redis: StartRedis
+) -> None:
+    server = start_redis(
+        config={"user": "default on nopass +@all ~order:* ~orders:* ~invalidator:*"}
+    )
+    admin = server.url
+    async with piping(rules, server.url) as bench:
+        with looking(admin) as now:
+            now.mset({f"order:single:o{n}": 1 for n in range(300)})
+        bench.source.publish(*(order(n) for n in range(300)))
+        await until(lambda: bench.source.settled == 300)
+    with looking(admin) as now:
+        assert now.exists(*(f"order:single:o{n}" for n in range(300))) == 0
+        letters = dead_letters(now)
+    assert len(letters) == 300
+    assert {fault["rule"] for letter in letters for fault in letter["faults"]} == {"order-audit"}
+    assert {letter["error"] for letter in letters} == {"noperm"}
+
+
+async def test_permissions_that_were_taken_away_are_waited_for(
+    rules: RuleSet, start_redis: StartRedis
+) -> None:
+    server = start_redis()
+    with looking(server.url) as now:
+        async with piping(rules, server.url) as bench:
+            bench.source.publish(order(1))
+            await until(lambda: bench.source.settled == 1)
+            run(now, "ACL", "SETUSER", "default", "resetkeys", "~invalidator:*")
+            bench.source.publish(event(orderId="o2", customerId="c"))
+            await until(lambda: bench.health.waiting().get("redis"))
+            run(now, "ACL", "SETUSER", "default", "allkeys")
+            await until(lambda: bench.source.settled == 2)
+        assert dead_letters(now) == []
+
+
+async def test_while_the_dead_letters_are_away_their_batch_is_not_acknowledged(
+    rules: RuleSet, redis_url: str, redis_now: "redis.Redis", start_redis: StartRedis
+) -> None:
+    letters = start_redis()
+    letters.kill()
+    async with piping(rules, redis_url, state_url=letters.url) as bench:
+        bench.source.publish(b"not json")
+        await until(lambda: bench.health.waiting().get("dead letters"))
+        assert bench.source.settled == 0
+        letters.start()
+        await until(lambda: bench.source.settled == 1)
+    with looking(letters.url) as now:
+        assert [letter["raw"] for letter in dead_letters(now)] == [b"not json"]
+    assert redis_now.dbsize() == 0
+
+
+async def test_the_next_batch_is_read_and_planned_while_one_is_applied(
+    rules: RuleSet, start_redis: StartRedis
+) -> None:
+    server = start_redis()
+    async with piping(rules, server.url, limits=Limits(10, 1000), timeout=5) as bench:
+        bench.source.publish(order(0))
+        await until(lambda: bench.source.settled == 1)
+        server.freeze()
+        bench.source.publish(*(order(n) for n in range(1, 100)))
+        await until(lambda: bench.in_flight.room() == 10_000 - 30)  # applied, planned, in hand
+        assert bench.source.settled == 1
+        server.thaw()
+        await until(lambda: bench.source.settled == 100)
+
+
+class Counting(MemorySource):
+    """Remembers how much it was asked for, and how often it was kept alive."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.limits: list[int] = []
+        self.kept_alive = 0
+
+    async def read(self, limit: int) -> Batch | None:
+        self.limits.append(limit)
+        return await super().read(limit)
+
+    async def keep_alive(self) -> None:
+        self.kept_alive += 1
+
+
+async def test_work_in_flight_stays_within_its_bound_and_the_source_is_kept_alive(
+    rules: RuleSet, start_redis: StartRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("invalidator.pipeline.KEEP_ALIVE_EVERY", 0.02)
+    server = start_redis()
+    source = Counting()
+    bound = InFlight(15, 1 << 20)
+    async with piping(
+        rules, server.url, source=source, in_flight=bound, limits=Limits(10, 1000)
+    ) as bench:
+        server.freeze()
+        bench.source.publish(*(order(n) for n in range(50)))
+        await until(lambda: source.kept_alive > 3)
+        assert source.limits[:2] == [10, 5]
+        assert bound.room() == 0
+        server.thaw()
+        await until(lambda: bench.source.settled == 50)
+
+
+async def test_a_batch_larger_than_the_byte_bound_is_still_read_alone(
+    rules: RuleSet, redis_url: str, redis_now: "redis.Redis"
+) -> None:
+    async with piping(rules, redis_url, in_flight=InFlight(1000, 1)) as bench:
+        bench.source.publish(*(order(n) for n in range(20)))
+        await until(lambda: bench.source.settled == 20)
+        bench.source.publish(order(20))
+        await until(lambda: bench.source.settled == 21)
+    assert redis_now.dbsize() == 0
+
+
+async def test_a_batch_keeps_the_rules_it_was_read_with(
+    rules: RuleSet, start_redis: StartRedis, tmp_path: Path
+) -> None:
+    server = start_redis()
+    new = rules_from(RULES.replace("audit:", "audit2:"), tmp_path)
+    async with piping(rules, server.url, limits=Limits(1, 1000), timeout=5) as bench:
+        with looking(server.url) as now:
+            now.mset({"audit:o1": 1, "audit2:o1": 1, "audit2:o9": 1})
+        server.freeze()
+        bench.source.publish(order(1), order(2))
+        await until(lambda: bench.in_flight.room() == 9_998)
+        bench.rules = new
+        server.thaw()
+        await until(lambda: bench.source.settled == 2)
+        bench.source.publish(order(9))
+        await until(lambda: bench.source.settled == 3)
+        with looking(server.url) as now:
+            assert now.keys() == [b"audit2:o1"]
+
+
+async def test_a_stop_settles_what_was_read(
+    rules: RuleSet, redis_url: str, redis_now: "redis.Redis"
+) -> None:
+    async with piping(rules, redis_url, limits=Limits(7, 1000)) as bench:
+        bench.source.publish(*(order(n) for n in range(100)))
+        await until(lambda: bench.source.settled > 0)
+        bench.pipeline.stop()
+        await asyncio.wait_for(bench.running, 5)
+        assert bench.source.settled == 100
+    assert redis_now.dbsize() == 0
+
+
+async def test_a_key_that_two_rules_name_is_deleted_once(
+    redis_url: str, redis_now: "redis.Redis", tmp_path: Path
+) -> None:
+    rules = rules_from(RULES.replace("audit:{", "order:single:{"), tmp_path)
+    redis_now.config_resetstat()
+    async with piping(rules, redis_url) as bench:
+        bench.source.publish(*(order(1) for _ in range(50)))
+        await until(lambda: bench.source.settled == 50)
+    stats = redis_now.info("commandstats")
+    assert stats["cmdstat_unlink"]["calls"] == 1
+
+
+async def test_a_dead_letter_names_every_rule_of_its_event_that_failed(
+    start_redis: StartRedis, tmp_path: Path
+) -> None:
+    text = RULES + ("  - {name: never, on: order.updated, invalidate: {keys: ['n:{nothing}']}}\n")
+    server = start_redis(
+        config={"user": "default on nopass +@all ~order:* ~orders:* ~invalidator:*"}
+    )
+    async with piping(rules_from(text, tmp_path), server.url) as bench:
+        bench.source.publish(order(1))
+        await until(lambda: bench.source.settled == 1)
+    with looking(server.url) as now:
+        (letter,) = dead_letters(now)
+    assert {(f["rule"], f["error"]) for f in letter["faults"]} == {
+        ("never", "missing-field"),
+        ("order-audit", "noperm"),
+    }
+    assert orjson.loads(letter["raw"])["data"]["orderId"] == "o1"
