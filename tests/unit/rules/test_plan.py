@@ -7,38 +7,10 @@ from typing import Any
 import pytest
 
 from invalidator.errors import RulesError
-from invalidator.model import Batch, Failure, Plan, Record, Slice
-from invalidator.rules import RuleSet, load
+from invalidator.model import Failure
+from invalidator.rules import load
 from invalidator.rules.engine import MEMO
-
-LIMIT = 100_000
-
-
-@pytest.fixture
-def rules(tmp_path: Path) -> Any:
-    def make(text: str) -> RuleSet:
-        path = tmp_path / "rules.yaml"
-        path.write_text(text)
-        return load(path)
-
-    return make
-
-
-def batch(*events: Any) -> Batch:
-    values = [
-        event if isinstance(event, bytes | type(None)) else json.dumps(event).encode()
-        for event in events
-    ]
-
-    def record(index: int) -> Record:
-        return Record("memory", "orders", str(index), values[index], key=b"k")
-
-    return Batch("memory", [Slice("orders", values, record)], len(values), 0, None)
-
-
-def plan(ruleset: RuleSet, *events: Any) -> Plan:
-    return ruleset.plan(batch(*events), max_event_bytes=LIMIT)
-
+from tests.unit.rules.conftest import LIMIT, batch, plan
 
 ORDERS = """
 rules:
