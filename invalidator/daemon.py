@@ -143,6 +143,7 @@ class Daemon:
                     start=Start.of(settings.kafka.start),
                     part=self._health.part(KafkaSource.name),
                     max_wait=settings.batch.max_wait,
+                    session_timeout=settings.kafka.session_timeout,
                 )
             )
         if settings.pubsub.channels:

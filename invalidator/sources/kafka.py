@@ -34,7 +34,7 @@ JOIN_WITHIN = 90.0  # seconds; another member's drain comes first
 DRAIN_WITHIN = 20.0  # seconds that a rebalance waits for batches in work; below REBALANCE
 CLOSE_WITHIN = 5.0
 AFTER_ERROR = 1.0  # seconds between polls while they raise
-SESSION_MS, REBALANCE_MS, REQUEST_MS = 30_000, 45_000, 60_000  # must grow in this order
+REBALANCE_MS, REQUEST_MS = 45_000, 60_000  # at least the session's, and in this order
 
 
 Polled = dict[TopicPartition, list[ConsumerRecord]]
@@ -62,6 +62,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships 
         start: Start,
         part: Part,
         max_wait: float,
+        session_timeout: float = 30.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._bootstrap = ",".join(bootstrap_servers)
@@ -69,6 +70,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships 
         self._group = group_id
         self._part = part
         self._max_wait = max_wait
+        self._session_ms = int(session_timeout * 1000)
         self._positions = GroupPositions(self._bootstrap, group_id, topics, start, clock)
         self._consumer: AIOKafkaConsumer | None = None
         self._committer: asyncio.Task[None] | None = None
@@ -103,7 +105,8 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships 
             auto_offset_reset="earliest",
             isolation_level="read_committed",
             partition_assignment_strategy=(StickyPartitionAssignor,),
-            session_timeout_ms=SESSION_MS,
+            session_timeout_ms=self._session_ms,
+            heartbeat_interval_ms=min(3_000, self._session_ms // 3),
             rebalance_timeout_ms=REBALANCE_MS,
             request_timeout_ms=REQUEST_MS,
             metadata_max_age_ms=30_000,
