@@ -191,6 +191,7 @@ class _Builder:
             version=self._key(versions["key"].value, "name") if versions else DEFAULT_VERSION,
             protect=tuple(node.value for node in _items(fields, "protect")),
             place=self._place(entry.key),
+            tagged=bool(layouts),
         )
 
     def _layout(self, fields: Fields) -> Layout:

@@ -108,7 +108,7 @@ class RuleSet:
         if pattern is None:
             return Verdict(rule.name, matched=False, why=_why_not(rule, reading, part.origin))
         ruling = engine.ruling((at, pattern), reading, part, 0)
-        said = f"{reading.kind} is {rule.on[pattern].text}"
+        said = f"on {rule.on[pattern].text}"
         note = ": ".join(ruling.noted) if ruling.noted else ""
         if not ruling.applies:
             said = f"when: {rule.when.text if rule.when else ''} is not so"

@@ -109,6 +109,7 @@ class Cache:
     version: Key = DEFAULT_VERSION  # of a counter
     protect: tuple[str, ...] = ()  # globs that no sweep ever deletes
     place: Place | None = None  # None: nobody wrote it
+    tagged: bool = False  # its author says how it keeps tags
 
 
 @dataclass(frozen=True, slots=True)
