@@ -33,7 +33,7 @@ lock:  ## write requirements/*.txt anew (UPGRADE=1: with the newest versions)
 
 bench: .venv/.dev  ## compare the daemon's speed with a hand-written loop
 	@scripts/packages.sh tests
-	$(BIN)/python -m benchmarks $(ARGS)
+	$(BIN)/python -m benchmarks.throughput $(ARGS)
 
 clean:  ## remove what make made
 	rm -rf .venv .cache build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -29,7 +29,7 @@ def shared_redis() -> Iterator[str]:
     with redis_backend() as url:
         with redis.Redis.from_url(url, protocol=2) as client:
             # tests empty it again and again: never one that somebody needs
-            assert client.dbsize() == 0, f"TEST_REDIS_URL names a database that is not empty: {url}"
+            assert client.dbsize() == 0, "TEST_REDIS_URL names a database that is not empty"
         yield url
 
 
@@ -53,7 +53,7 @@ def redis_url(shared_redis: str, redis_leaks: Leaks) -> str:
 
 
 @pytest.fixture
-def redis_now(redis_leaks: Leaks, redis_url: str) -> "redis.Redis":
+def redis_now(redis_leaks: Leaks, redis_url: str) -> redis.Redis:
     """A synchronous client on `redis_url`, to prepare and to look."""
     return redis_leaks.client
 

@@ -5,8 +5,8 @@ A secret file holds one value and is named as the setting, with or without the p
 lower case: `redis_url`, `INVALIDATOR_REDIS_URL` and `admin__port` all work.
 """
 
-from invalidator.settings.describe import Described, describe
+from invalidator.settings.describe import Described, defaults, describe
 from invalidator.settings.load import load
-from invalidator.settings.model import Settings
+from invalidator.settings.model import Log, Settings
 
-__all__ = ["Described", "Settings", "describe", "load"]
+__all__ = ["Described", "Log", "Settings", "defaults", "describe", "load"]

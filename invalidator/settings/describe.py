@@ -19,18 +19,26 @@ class Described:
     origin: str  # "default", "environment", "command line", or the file's name
 
 
+def defaults() -> list[Described]:
+    """Every setting as it is where nothing is set."""
+    return [_described(leaf, _default(leaf), "default") for leaf in leaves().values()]
+
+
 def describe(settings: Settings) -> list[Described]:
-    return [_described(name, leaf, settings) for name, leaf in leaves().items()]
+    """Every setting as it is in force."""
+    return [
+        _described(
+            leaf,
+            leaf.written.show(leaf.value(settings)),
+            settings._origins.get(name, "default"),
+        )
+        for name, leaf in leaves().items()
+    ]
 
 
-def _described(name: str, leaf: Leaf, settings: Settings) -> Described:
-    return Described(
-        name=name,
-        meaning=leaf.field.description or "",
-        default=_default(leaf),
-        value=leaf.written.show(leaf.value(settings)),
-        origin=settings._origins.get(name, "default"),
-    )
+def _described(leaf: Leaf, value: str, origin: str) -> Described:
+    meaning = leaf.field.description or ""
+    return Described(leaf.name, meaning, _default(leaf), value, origin)
 
 
 def _default(leaf: Leaf) -> str:

@@ -26,7 +26,9 @@ def misnamed(layer: Layer) -> Iterator[str]:
     """Names that are no setting, or not one that this source may hold."""
     for name, value in layer.values.items():
         where = f"{name} ({layer.origin(name)})"
-        if name in leaves():
+        if name in _groups():
+            yield f"{where}: is a group of settings; set one of {_groups()[name]}"
+        elif name in leaves():
             if name in layer.refused:
                 yield f"{where}: can only be set in the environment or on the command line"
         elif not (_from_kubernetes(name, value) or _foreign(layer, name)):
@@ -42,7 +44,7 @@ def _wrong(details: ErrorDetails, origins: Mapping[str, str]) -> str | None:
     name = env_name(tuple(str(part) for part in details["loc"][:2]))
     leaf = leaves().get(name) or leaves().get(env_name((str(details["loc"][0]),)))
     reason = str(details.get("ctx", {}).get("error", details["msg"]))
-    if leaf is None:  # a group as a whole, or a name that `misnamed` reports
+    if leaf is None:  # a check across a group; a group set as one text is `misnamed`
         return reason if details["type"] == "value_error" else None
     if details["type"] == "default_factory_not_called":  # it follows from another mistake
         return None
@@ -61,7 +63,8 @@ def _foreign(layer: Layer, name: str) -> bool:
     """A secret file of another program: without our prefix, and near to none of our names."""
     file = layer.files.get(name, "")
     bare = file and not file.rpartition("/")[2].upper().startswith(PREFIX)
-    return bool(bare) and _nearest(name, 0.8) is None
+    grouped = name.startswith(tuple(f"{group}__" for group in _groups()))
+    return bool(bare) and not grouped and _nearest(name, 0.8) is None
 
 
 def _from_kubernetes(name: str, value: str) -> bool:
@@ -73,6 +76,15 @@ def _from_kubernetes(name: str, value: str) -> bool:
 def _hint(name: str) -> str:
     near = _nearest(name, 0.5)
     return f"; did you mean {near}?" if near else "; `invalidator settings` lists them all"
+
+
+def _groups() -> dict[str, str]:
+    """The settings of each group, by the name that the group itself would have."""
+    groups: dict[str, list[str]] = {}
+    for leaf in leaves().values():
+        if len(leaf.path) > 1:
+            groups.setdefault(env_name(leaf.path[:1]), []).append(leaf.name)
+    return {group: ", ".join(names) for group, names in groups.items()}
 
 
 def _nearest(name: str, cutoff: float) -> str | None:

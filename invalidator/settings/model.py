@@ -21,23 +21,25 @@ from invalidator.settings.values import (
     Port,
     PositiveDuration,
     RedisUrl,
+    Servers,
     Size,
     Start,
     Text,
+    Topics,
 )
 
 PREFIX = "INVALIDATOR_"
 
 
 class _Group(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
 
 class Kafka(_Group):
-    bootstrap_servers: Names = Field(
+    bootstrap_servers: Servers = Field(
         default=(), description="Kafka brokers to ask first, as host:port. Empty: no Kafka."
     )
-    topics: Names = Field(default=(), description="Topics to read events from.")
+    topics: Topics = Field(default=(), description="Topics to read events from.")
     group_id: Text = Field(
         default="invalidator",
         description="The consumer group. All replicas of one deployment share it and divide the "
@@ -160,8 +162,8 @@ class Settings(BaseSettings):
     )
     env_file: OptionalPath = Field(
         default=None,
-        description="A file of NAME=value lines with more settings. Read from the environment "
-        "only. ${OTHER} in it is replaced.",
+        description="A file of NAME=value lines with more settings, also given by --env-file. "
+        "${OTHER} in it is replaced.",
     )
     secrets_dir: FilePath = Field(
         default=Path("/run/secrets/invalidator"),

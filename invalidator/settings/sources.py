@@ -45,6 +45,8 @@ def from_env_file(path: Path | None) -> Layer:
     label = f"env file {path}"
     if path is None:
         return Layer(label)
+    if path.exists() and not path.is_file():  # a pipe, say, which can be read only once
+        return Layer(label, mistakes=(f"{label}: is not a regular file",))
     try:
         with path.open(encoding="utf-8") as stream:
             bindings = list(parse_stream(stream))
@@ -116,5 +118,5 @@ def _skipped(directory: Path, found: set[str]) -> list[str]:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror} ({error.filename})" if error.filename else error.strerror
+        return error.strerror
     return "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else str(error)

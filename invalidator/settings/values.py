@@ -1,5 +1,6 @@
 """How each kind of setting is written as text, checked and shown."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +76,22 @@ def _text(text: str) -> str:
     return text
 
 
+def _topics(text: str) -> tuple[str, ...]:
+    topics = _names(text)
+    for topic in topics:
+        if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", topic):
+            raise ValueError(f"topic names of letters, digits, . _ and -, which {topic!r} is not")
+    return topics
+
+
+def _servers(text: str) -> tuple[str, ...]:
+    servers = _names(text)
+    for server in servers:
+        if not re.fullmatch(r"([^\s:/@\[\]]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}", server):
+            raise ValueError(f"host:port with commas between, which {server!r} is not")
+    return servers
+
+
 def _path(text: str) -> Path:
     if not text:
         raise ValueError("a path")
@@ -113,6 +130,8 @@ Count = Annotated[int, _whole(1)]
 Port = Annotated[int, _whole(0, 65535)]
 Names = Annotated[tuple[str, ...], Written(_names, ",".join)]
 Text = Annotated[str, Written(_text)]
+Topics = Annotated[tuple[str, ...], Written(_topics, ",".join)]
+Servers = Annotated[tuple[str, ...], Written(_servers, ",".join)]
 FilePath = Annotated[Path, Written(_path)]
 OptionalPath = Annotated[Path | None, Written(_path, lambda path: str(path or ""))]
 RedisUrl = Annotated[SecretStr, Written(_redis_url, _show_url, secret=True)]

@@ -12,18 +12,18 @@ from tests.backends.waiting import until_sync
 class Leaks:
     """Looks at a Redis before a test, and again after it."""
 
-    def __init__(self, client: "redis.Redis", *, connections: bool) -> None:
+    def __init__(self, client: redis.Redis, *, connections: bool) -> None:
         self.client = client
         self.allowed: list[str] = []
         self._watched = connections  # a server that others use too has connections of theirs
         self._before = self._connections()
 
-    def check(self) -> None:
-        """Fail if the test left something behind."""
+    def check(self, within: float = 3.0) -> None:
+        """Fail if the test left something behind; connections may take a moment to close."""
         left = self._undeclared(self.client.scan_iter(match=f"{OWN}*", count=1000))
         assert not left, f"keys left in Redis: {left}; if they shall stay, allow_keys(...) them"
         if self._watched:
-            until_sync(self._all_closed, 3.0, "every connection of the test is closed")
+            until_sync(self._all_closed, within, "every connection of the test is closed")
 
     def _undeclared(self, keys: Iterable[bytes]) -> list[str]:
         names = sorted(key.decode(errors="replace") for key in keys)

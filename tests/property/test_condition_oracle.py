@@ -14,10 +14,9 @@ from hypothesis import strategies as st
 
 from invalidator.rules.condition import ConditionError, ConditionSyntaxError, function, parse
 from invalidator.rules.condition.exact import decide
+from invalidator.rules.condition.parser import MAX_MACROS
 from invalidator.rules.condition.regex import Pattern, PatternError
 
-NAMES = ("a", "b", "c", "d", "e", "missing")
-FIELDS = ("k", "m", "absent")
 PATTERNS = ("^a", "b$", "a|b", "[a-c]+c", "^(a|bc)*$", "a.c", "", "x?y{2,3}", r"^\d+$", "^[^a]*$")
 FAILED = "an error"
 
@@ -56,8 +55,23 @@ def json_values(numbers: Numbers) -> st.SearchStrategy[Any]:
 
 
 def events(numbers: Numbers) -> st.SearchStrategy[dict[str, Any]]:
-    values = json_values(numbers)
-    return st.fixed_dictionaries({}, optional=dict.fromkeys(NAMES[:-1], values))
+    """Mostly of the types that `Writer` expects; now and then a field is something else."""
+    anything = json_values(numbers)
+    row = st.fixed_dictionaries({"k": STRINGS, "m": numbers.values}, optional={"o": anything})
+    usual = {
+        "i": numbers.values,
+        "j": numbers.values,
+        "s": STRINGS,
+        "t": STRINGS,
+        "flag": st.booleans(),
+        "codes": st.lists(STRINGS, max_size=4),
+        "counts": st.lists(numbers.values, max_size=4),
+        "rows": st.lists(row, max_size=3),
+        "row": row,
+        "thing": anything,
+    }
+    unusual = st.dictionaries(st.sampled_from(sorted(usual)), anything, max_size=2)
+    return st.builds(dict.__or__, st.fixed_dictionaries(usual), st.just({}) | unusual)
 
 
 def written(value: object) -> str:
@@ -70,9 +84,12 @@ def written(value: object) -> str:
     return f'"{plain}"'
 
 
+Scope = tuple[tuple[str, str], ...]  # macros' variables, each with what it holds
+
+
 @dataclass(frozen=True)
 class Writer:
-    """Draws expressions, deliberately also such as fail on most data."""
+    """Draws expressions that make sense, and now and then a part that does not."""
 
     draw: Any
     numbers: Numbers
@@ -80,102 +97,119 @@ class Writer:
     def pick(self, *choices: str) -> str:
         return str(self.draw(st.sampled_from(choices)))
 
-    def test(self, depth: int, scope: tuple[str, ...]) -> str:
+    def rarely(self) -> bool:
+        return self.draw(st.integers(0, 11)) == 11
+
+    def any(self, depth: int, scope: Scope) -> str:
+        kinds = (self.number, self.text, self.flag, self.odd)
+        kinds += (self.test, self.list) * (depth > 0)
+        return str(self.draw(st.sampled_from(kinds))(depth - 1, scope))
+
+    def odd(self, depth: int, scope: Scope) -> str:
+        strange = ("null", "missing", "row.absent", "thing", "thing.k", "thing[0]", "[]", "s.k")
+        return self.pick(*strange, "counts[9]", "counts[true]", "counts[-1]", "row[0]", "[1][0]")
+
+    def named(self, kind: str, scope: Scope, *fields: str) -> str:
+        """A field of the event, or a variable in scope, that should be of this kind."""
+        own = [name for name, held in scope if held == kind]
+        rows = [name for name, held in scope if held == "row"]
+        key = {"number": "m", "text": "k"}.get(kind)
+        below = [f"{name}.{key}" for name in rows] if key else []
+        return self.pick(*fields, *own * 3, *below * 3)
+
+    def test(self, depth: int, scope: Scope) -> str:
         """Something true or false."""
-        deeper = depth - 1
-        kinds = ["compare", "compare", "member", "string", "has", "path"]
-        if depth > 0:
-            kinds += ["logic", "logic", "not", "choice", "macro", "macro"]
-        match self.pick(*kinds):
-            case "logic":
-                operator = self.pick("&&", "||")
-                return f"({self.test(deeper, scope)} {operator} {self.test(deeper, scope)})"
-            case "not":
-                return f"!({self.test(deeper, scope)})"
-            case "choice":
-                parts = [self.test(deeper, scope) for _ in range(3)]
-                return f"({parts[0]} ? {parts[1]} : {parts[2]})"
-            case "macro":
-                return self.macro(deeper, scope)
-            case "member":
-                return f"{self.value(depth, scope)} in {self.container(depth, scope)}"
-            case "string":
-                return self.string_test(scope)
-            case "has":
-                return f"has({self.path(scope)}.{self.pick(*FIELDS)})"
-            case "path":
-                return self.path(scope)
-        operator = self.pick("==", "!=", "<", "<=", ">", ">=")
-        return f"({self.value(depth, scope)} {operator} {self.value(depth, scope)})"
+        if self.rarely():
+            return self.odd(depth, scope)
+        leaves = (self.compare, self.compare, self.member, self.string_test, self.has, self.flag)
+        inner = (self.logic, self.logic, self.negation, self.choice)
+        inner += (self.macro, self.macro) * (len(scope) < MAX_MACROS)
+        kinds = leaves + inner * (depth > 0)
+        return str(self.draw(st.sampled_from(kinds))(depth - 1, scope))
 
-    def string_test(self, scope: tuple[str, ...]) -> str:
-        of = self.pick(self.path(scope), written(self.draw(STRINGS)))
+    def flag(self, depth: int, scope: Scope) -> str:
+        return self.pick("flag", "true", "false")
+
+    def logic(self, depth: int, scope: Scope) -> str:
+        parts = [self.test(depth, scope) for _ in range(self.draw(st.integers(2, 3)))]
+        return "(" + self.pick(" && ", " || ").join(parts) + ")"
+
+    def negation(self, depth: int, scope: Scope) -> str:
+        return f"!{self.test(depth, scope)}"
+
+    def choice(self, depth: int, scope: Scope) -> str:
+        test, then, other = (self.test(depth, scope) for _ in range(3))
+        return f"({test} ? {then} : {other})"
+
+    def compare(self, depth: int, scope: Scope) -> str:
+        kinds = (self.number, self.number, self.text)
+        kind = self.any if self.rarely() else self.draw(st.sampled_from(kinds))
+        sides = [kind(depth, scope) for _ in range(2)]
+        return f"({sides[0]} {self.pick('==', '!=', '<', '<=', '>', '>=')} {sides[1]})"
+
+    def member(self, depth: int, scope: Scope) -> str:
+        if self.rarely():
+            return f"({self.any(depth, scope)} in {self.any(depth, scope)})"
+        if self.draw(st.booleans()):
+            return f"({self.text(depth, scope)} in {self.pick('codes', 'row')})"
+        return f"({self.any(depth, scope)} in {self.list(depth, scope)})"
+
+    def string_test(self, depth: int, scope: Scope) -> str:
+        of = self.text(0, scope)
         method = self.pick("startsWith", "endsWith", "contains", "matches")
-        if method == "matches":
-            return f"{of}.matches({written(self.pick(*PATTERNS))})"
-        return f"{of}.{method}({self.pick(self.path(scope), written(self.draw(STRINGS)))})"
+        part = written(self.pick(*PATTERNS)) if method == "matches" else self.text(0, scope)
+        return f"{of}.{method}({part})"
 
-    def macro(self, depth: int, scope: tuple[str, ...]) -> str:
+    def has(self, depth: int, scope: Scope) -> str:
+        rows = [name for name, held in scope if held == "row"]
+        of = self.pick("row", "row", "thing", "missing", *rows * 3)
+        return f"has({of}.{self.pick('k', 'm', 'o', 'absent')})"
+
+    def macro(self, depth: int, scope: Scope) -> str:
         name = self.pick("exists", "all", "exists_one")
+        of = self.pick("codes", "counts", "rows", "row", "thing")
+        held = {"codes": "text", "counts": "number", "rows": "row", "row": "text"}.get(of, "any")
         variable = f"x{len(scope)}"
-        of = self.container(depth, scope)
-        return f"{of}.{name}({variable}, {self.test(depth, (*scope, variable))})"
+        return f"{of}.{name}({variable}, {self.test(depth, (*scope, (variable, held)))})"
 
-    def container(self, depth: int, scope: tuple[str, ...]) -> str:
-        items = [self.value(depth - 1, scope) for _ in range(self.draw(st.integers(0, 3)))]
-        return self.pick(self.path(scope), f"[{', '.join(items)}]")
+    def list(self, depth: int, scope: Scope) -> str:
+        if self.draw(st.booleans()):
+            return self.pick("codes", "counts", "rows")
+        items = [self.any(depth - 2, scope) for _ in range(self.draw(st.integers(0, 3)))]
+        return f"[{', '.join(items)}]"
 
-    def path(self, scope: tuple[str, ...]) -> str:
-        base = self.pick(*NAMES, *scope, *scope)
-        match self.pick("plain", "plain", "field", "index", "key"):
-            case "field":
-                return f"{base}.{self.pick(*FIELDS)}"
-            case "index":
-                return f"{base}[{self.pick('0', '1', '-1', 'true', 'null', '[1]')}]"
-            case "key":
-                return f"{base}[{written(self.pick(*FIELDS))}]"
-        return base
+    def text(self, depth: int, scope: Scope) -> str:
+        if self.rarely():
+            return self.odd(depth, scope)
+        if depth > 0 and self.rarely():
+            return f"({self.text(depth - 1, scope)} + {self.text(depth - 1, scope)})"
+        if self.draw(st.booleans()):
+            return written(self.draw(STRINGS))
+        return self.named("text", scope, "s", "t", "row.k", 'row["k"]', "codes[0]", "rows[0].k")
 
-    def value(self, depth: int, scope: tuple[str, ...]) -> str:
-        kinds = ["literal", "literal", "path", "path", "size"]
-        if depth > 0:
-            kinds += ["list", "choice", "test"]
-            kinds += ["arithmetic"] * 3 if self.numbers.operators else []
-        match self.pick(*kinds):
-            case "path":
-                return self.path(scope)
-            case "size":
-                of = self.path(scope)
-                return self.pick(f"size({of})", f"{of}.size()")
-            case "list":
-                return self.container(depth - 1, scope)
-            case "choice":
-                test = self.test(depth - 1, scope)
-                return f"({test} ? {self.value(depth - 1, scope)} : {self.path(scope)})"
-            case "test":
-                return f"({self.test(depth - 1, scope)})"
-            case "arithmetic":
-                return self.arithmetic(depth - 1, scope)
-        return written(self.draw(st.none() | st.booleans() | self.numbers.values | STRINGS))
+    def number(self, depth: int, scope: Scope) -> str:
+        if self.rarely():
+            return self.odd(depth, scope)
+        if depth > 0 and self.numbers.operators and self.draw(st.booleans()):
+            return self.arithmetic(depth - 1, scope)
+        if self.draw(st.booleans()):
+            return written(self.draw(self.numbers.values))
+        return self.named("number", scope, "i", "j", "row.m", "counts[0]", "rows[0].m")
 
-    def arithmetic(self, depth: int, scope: tuple[str, ...]) -> str:
+    def arithmetic(self, depth: int, scope: Scope) -> str:
         operator = self.pick(*self.numbers.operators)
-        sides = [self.operand(depth, scope) for _ in range(2)]
         # A minus only here: the oracle negates booleans, CEL and we refuse.
         minus = self.pick("", "", "-")
+        sides = [self.number(depth, scope) for _ in range(2)]
         return f"{minus}({sides[0]} {operator} {sides[1]})"
-
-    def operand(self, depth: int, scope: tuple[str, ...]) -> str:
-        if depth > 0 and self.draw(st.booleans()):
-            return self.arithmetic(depth - 1, scope)
-        number = written(self.draw(self.numbers.values))
-        return self.pick(self.path(scope), number, written(self.draw(STRINGS)), "[1]")
 
 
 @st.composite
 def examples(draw: Any) -> tuple[str, dict[str, Any]]:
     numbers = draw(st.sampled_from(ANY_NUMBERS))
-    text = Writer(draw, numbers).test(3, ())
+    writer = Writer(draw, numbers)
+    kinds = (writer.logic, writer.negation, writer.compare, writer.member, writer.macro)
+    text = draw(st.sampled_from(kinds))(3, ())
     assume(len(text) < 2000)
     return text, draw(events(numbers))
 

@@ -13,10 +13,10 @@ HOUSE = Path(invalidator.__file__).parent
 
 # From the ground up. A module imports from lower layers; from its own, while no circle results.
 LAYERS = (
-    ("__init__", "errors", "layout"),
+    ("__init__", "errors", "layout", "units", "urls"),
     ("model", "metrics", "health"),
-    ("connect", "faults", "envelope", "rules", "retry", "settings", "logs"),
-    ("sources", "store", "deadletter", "backplane", "settle"),
+    ("connect", "embedded", "faults", "envelope", "rules", "retry", "settings", "logs"),
+    ("sources", "store", "deadletter", "backplane", "inflight", "settle"),
     ("rewind", "pipeline"),
     ("daemon", "admin"),
     ("cli",),

@@ -1,0 +1,122 @@
+"""The command line. A verb's heavy imports happen when it runs, so that help answers at once."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+from invalidator import __version__
+from invalidator.cli import publish, run, settings
+from invalidator.cli.verbs import UsageError, Verbs
+from invalidator.errors import ConfigError, InvalidatorError, RulesError
+
+_VERBS: tuple[ModuleType, ...] = (run, publish, settings)
+
+_DESCRIPTION = "Reads domain events and deletes the cache entries that your rules name for them."
+
+_EPILOG = """\
+examples:
+  invalidator run --embedded             try it: starts a Redis of its own
+  invalidator run --rules rules.yaml     the daemon, as INVALIDATOR_* settings say
+  invalidator publish order.updated '{"orderId": "ord_1"}'
+                                         send it an event
+  invalidator settings                   every setting, its value and where that came from
+
+`invalidator VERB --help` has more on each.
+
+exit codes:
+  0    clean
+  1    an unexpected failure, or a server that cannot be reached
+  2    the command line, the settings or the rules cannot be used
+  3    stopped before all work in hand was settled; nothing is lost: it is read again
+  130  interrupted
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    try:
+        code = _dispatch(argv)
+        sys.stdout.flush()  # here, where a closed pipe is still handled
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough. What is still buffered must not be tried again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code
+
+
+def _dispatch(argv: Sequence[str] | None) -> int:
+    parser = _parser()
+    try:
+        args = parser.parse_args(argv)
+    except SystemExit as stop:  # --help, --version, or argparse has said what is wrong
+        return int(stop.code or 0)
+    if args.run is None:
+        parser.print_help()
+        return 2
+    return _guarded(args)
+
+
+def _guarded(args: argparse.Namespace) -> int:
+    """Run the verb; what it raises is told to a person, not to a programmer."""
+    try:
+        return int(args.run(args))
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the last place that can say it well
+        if args.debug:
+            import traceback
+
+            traceback.print_exc()
+        return _explain(error)
+
+
+def _explain(error: Exception) -> int:
+    match error:
+        case ConfigError():
+            return _say(f"the settings cannot be used:\n{_indented(error)}", 2)
+        case RulesError():
+            return _say(f"the rules cannot be used:\n{_indented(error)}", 2)
+        case UsageError():
+            return _say(str(error), 2)
+        case InvalidatorError():
+            return _say(str(error), 1)
+    kind = type(error).__name__
+    return _say(f"unexpected {kind}: {error}\nrun with --debug for the traceback", 1)
+
+
+def _indented(error: Exception) -> str:
+    return "\n".join(f"  {line}" for line in str(error).splitlines())
+
+
+def _say(message: str, code: int) -> int:
+    print(f"invalidator: {message}", file=sys.stderr)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="invalidator",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=None)
+    parser.add_argument("--version", action="version", version=f"invalidator {__version__}")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks of failures")
+    verbs: Verbs = parser.add_subparsers(title="verbs", metavar="VERB")
+    for verb in _VERBS:
+        verb.add(verbs)
+    for verb_parser in verbs.choices.values():
+        _complete(verb_parser)
+    return parser
+
+
+def _complete(parser: argparse.ArgumentParser) -> None:
+    """What all verbs share. `--debug` works before and after the verb."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument(
+        "--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks"
+    )

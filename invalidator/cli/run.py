@@ -1,0 +1,129 @@
+"""`invalidator run`: the daemon."""
+
+import argparse
+import json
+import shlex
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from invalidator.cli.verbs import Verbs
+
+if TYPE_CHECKING:
+    from invalidator.rules import RuleSet
+    from invalidator.settings import Settings
+
+_EPILOG = """\
+examples:
+  invalidator run --embedded
+      on a Redis of its own, which is gone when it ends; prints what to paste to see it work
+  INVALIDATOR_REDIS_URL=redis://cache:6379/0 INVALIDATOR_PUBSUB__CHANNELS=events invalidator run
+      events from the channel `events`, entries of the same Redis
+  invalidator run --env-file prod.env --rules /etc/invalidator/rules.d
+      everything from files
+
+SIGTERM or SIGINT: stops reading, settles what was read, ends. A second one ends at once.
+"""
+
+
+def add(verbs: Verbs) -> None:
+    parser = verbs.add_parser(
+        "run",
+        help="run the daemon",
+        description="Reads events and deletes what the rules name, until it is told to stop.",
+        epilog=_EPILOG,
+    )
+    parser.add_argument("--embedded", action="store_true", help="start a Redis of its own to try")
+    parser.add_argument("--rules", metavar="PATH", help="rules file or directory")
+    parser.add_argument("--env-file", metavar="PATH", help="file of NAME=value settings")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    with ExitStack() as stack:
+        settings = _embedded(args, stack) if args.embedded else _settings(args)
+        return _serve(settings, embedded=args.embedded)
+
+
+def _settings(args: argparse.Namespace, **more: str) -> "Settings":
+    from invalidator.settings import load
+
+    return load(args.env_file, rules=args.rules, **more)
+
+
+def _embedded(args: argparse.Namespace, stack: ExitStack) -> "Settings":
+    """The Redis of its own; and what a person who tries it wants, where they set nothing."""
+    from invalidator.embedded import redis_server
+    from invalidator.settings import describe
+
+    _settings(args)  # a mistake is said before a server is started
+    url = stack.enter_context(redis_server())
+    settings = _settings(args, redis_url=url)
+    untouched = {entry.name for entry in describe(settings) if entry.origin == "default"}
+    wanted = {
+        "log__format": "console",
+        "log__level": "debug",  # shows each event and what it invalidated
+        "admin__port": "0",
+        **({} if settings.has_sources else {"pubsub__channels": "events"}),
+    }
+    more = {name: v for name, v in wanted.items() if f"INVALIDATOR_{name.upper()}" in untouched}
+    return _settings(args, redis_url=url, **more)
+
+
+def _serve(settings: "Settings", *, embedded: bool) -> int:
+    import asyncio
+
+    from invalidator import logs
+    from invalidator.daemon import Daemon
+    from invalidator.rules import load
+
+    rules = load(settings.rules)
+    logs.configure(settings.log)
+
+    async def serve() -> int:
+        daemon = Daemon(settings, rules)
+        return await daemon.run(
+            lambda admin: _welcome(settings, rules, admin) if embedded else None
+        )
+
+    return asyncio.run(serve())
+
+
+def _welcome(settings: "Settings", rules: "RuleSet", admin: str) -> None:
+    url = settings.redis_url.get_secret_value()
+    print(f"Redis    {url}  (its own; gone when this ends)")
+    print(f"events   {', '.join(settings.pubsub.channels + settings.kafka.topics)}")
+    print(f"admin    {admin}/readyz")
+    print(f"rules    {settings.rules}, {rules.hash}")
+    for rule in rules.rules:
+        print(f"           {rule.name}: on {', '.join(entry.text for entry in rule.on)}")
+    print("\nPaste this into another terminal to see it work:\n")
+    print(f"  {_try_it(rules, url)}\n", flush=True)
+
+
+def _try_it(rules: "RuleSet", url: str) -> str:
+    """A cached order and the event that makes it stale; with these rules if they know orders."""
+    program = Path(sys.argv[0]).resolve()
+    call = [str(program)] if program.suffix != ".py" else [sys.executable, "-m", "invalidator"]
+    data = {"orderId": "ord_1", "customerId": "cust_7"}
+    kind, key = _example(rules, data)
+    words = [*call, "publish", kind, json.dumps(data)]
+    if key:
+        words += ["--set", f"{key}=cached"]
+    return shlex.join([*words, "--redis-url", url])
+
+
+def _example(rules: "RuleSet", data: dict[str, str]) -> tuple[str, str]:
+    """A type of event that the rules take, and a key that it would delete."""
+    from invalidator.model import Record
+
+    named = [entry.text for rule in rules.rules for entry in rule.on if entry.literal]
+    for kind in ["order.updated", *named]:
+        raw = json.dumps({"type": kind, "data": data}).encode()
+        told = rules.explain(Record("example", "events", "", raw))
+        for verdict in told.verdicts:
+            for name in verdict.names:
+                if name.kind == "keys":
+                    return kind, name.name
+    return (named or ["order.updated"])[0], ""
