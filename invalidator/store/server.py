@@ -54,6 +54,9 @@ class Server:
 
     async def ask(self, commands: Iterable[Command]) -> list[Reply]:
         """Send all in one write. Raises Unavailable."""
+        commands = list(commands)
+        if not commands:
+            return []
         try:
             replies = await converse(self.client, commands)
         except (RedisError, OSError, TimeoutError) as error:
@@ -76,6 +79,20 @@ class Server:
         for reply in replies:
             for part in reply if isinstance(reply, list) else ():
                 self._unless_away(part)
+        return replies
+
+    async def insist(self, commands: Iterable[Command]) -> list[Reply]:
+        """`ask` about keys of our own: whatever fails there is no fault of an event."""
+        return self._only_good(await self.ask(commands))
+
+    async def insist_on(self, script: Script, calls: Sequence[Call]) -> list[Reply]:
+        """`run` on keys of our own."""
+        return self._only_good(await self.run(script, calls))
+
+    def _only_good(self, replies: list[Reply]) -> list[Reply]:
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise diagnose(reply).unavailable(self.name)
         return replies
 
     def _unless_away(self, reply: Reply) -> None:

@@ -29,7 +29,7 @@ class Versions:
 
     async def _attempt(self, groups: Sequence[Sequence[str]]) -> list[Reply]:
         calls = [Call([self._key(name) for name in group]) for group in groups]
-        return await self._server.run(BUMP, calls) if calls else []
+        return await self._server.run(BUMP, calls)
 
     def _key(self, name: str) -> bytes:
         return self._template.replace("{name}", name).encode()
