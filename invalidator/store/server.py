@@ -102,6 +102,12 @@ class Server:
                 raise verdict.unavailable(self.name)
 
 
+def run_id(info: bytes) -> bytes:
+    """Which process answered, from `INFO server`: a cursor means nothing to another one."""
+    _, _, rest = info.partition(b"run_id:")
+    return rest.partition(b"\r\n")[0]
+
+
 def _lost(reply: Reply) -> bool:
     return isinstance(reply, Exception) and diagnose(reply).meaning is Meaning.NOSCRIPT
 

@@ -5,10 +5,9 @@ Readers start a new set, and a crash leaves the old one where the next try finds
 beside the tag names its work keys, and a registry names the pointers, for events that nobody
 will deliver again.
 
-A work key's name is used once. Two daemons may then consume the same one side by side: whatever
-either takes out of it was deleted after it was claimed. Under a name that is used again, the
-slower one would take out members that belong to the next claim. Members leave it only once
-they are deleted, so it is done when it is empty, whatever restarts did to a cursor.
+A work key's name is used once. Two daemons may then consume the same one side by side, and either
+may drop it: whatever was in it had been claimed before, and is deleted. Under a name that is used
+again, the slower one would drop members that belong to the next claim.
 """
 
 import asyncio

@@ -6,12 +6,12 @@ from itertools import chain
 
 from invalidator.connect import Command
 from invalidator.faults import Verdict
-from invalidator.store.server import Call, Script, Server
+from invalidator.store.server import Call, Script, Server, run_id
 
 FINISH = Script.load("finish")
 SIDE_BY_SIDE = 64  # sets read at a time
 MEMBERS = 4096  # read at a time, over all of them: what bounds our memory
-PER_COMMAND = 1000  # members read or taken out: half a millisecond of the server's time
+PER_COMMAND = 1000  # members read by one command: half a millisecond of the server's time
 
 Unlink = Callable[[Sequence[bytes]], Awaitable[tuple[int, dict[bytes, Verdict]]]]
 
@@ -31,8 +31,16 @@ class Work:
     def members(self, reply: list[bytes]) -> list[bytes]:
         return reply if self.kind == b"set" else reply[::2]  # every other one is a score
 
-    def take_out(self, members: Sequence[bytes]) -> Command:
-        return (b"SREM" if self.kind == b"set" else b"ZREM", self.key, *members)
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """A place in a set. Another process of the server keeps its members in another order."""
+
+    run: bytes | None
+    cursor: bytes
+
+
+START = Cursor(None, b"0")
 
 
 @dataclass(slots=True)
@@ -54,7 +62,7 @@ def works(pointer: bytes, reply: list[bytes]) -> list[Work]:
 
 
 class Consumer:
-    """Deletes the members of sets, taking out of them what is deleted."""
+    """Deletes the members of sets, and then the sets."""
 
     def __init__(
         self, server: Server, unlink: Unlink, registry: tuple[bytes, ...], per_call: int
@@ -65,30 +73,32 @@ class Consumer:
         self._per_call = per_call
 
     async def finish(self, tags: dict[Work, str]) -> Consumed:
-        """Until none has a member left. Each failure is put down to its tag."""
+        """Until all members of all are deleted. Each failure is put down to its tag."""
         result = Consumed()
         todo = list(tags)
         for at in range(0, len(todo), SIDE_BY_SIDE):
-            cursors = dict.fromkeys(todo[at : at + SIDE_BY_SIDE], b"0")
+            cursors = dict.fromkeys(todo[at : at + SIDE_BY_SIDE], START)
             while cursors:
                 cursors = await self._step(cursors, tags, result)
         return result
 
     async def _step(
-        self, cursors: dict[Work, bytes], tags: dict[Work, str], result: Consumed
-    ) -> dict[Work, bytes]:
+        self, cursors: dict[Work, Cursor], tags: dict[Work, str], result: Consumed
+    ) -> dict[Work, Cursor]:
         """Some members of each; returns where to go on with those that have more."""
         count = min(PER_COMMAND, MEMBERS // len(cursors))
-        replies = await self._server.insist(
-            work.read(cursor, count) for work, cursor in cursors.items()
-        )
-        following = {work: reply[0] for work, reply in zip(cursors, replies, strict=True)}
-        found = {work: work.members(reply[1]) for work, reply in zip(cursors, replies, strict=True)}
-        await self._delete(found, tags, result)
-        await self._server.insist(_take_out(found))
-        ended = [work for work, cursor in following.items() if cursor == b"0"]
-        settled = await self._settle(ended)
-        return {work: cursor for work, cursor in following.items() if work not in settled}
+        commands = (work.read(at.cursor, count) for work, at in cursors.items())
+        info, *replies = await self._server.insist([("INFO", "server"), *commands])
+        run = run_id(info)
+        pages = dict(zip(cursors, replies, strict=True))
+        await self._delete({w: w.members(reply[1]) for w, reply in pages.items()}, tags, result)
+        following = {
+            work: Cursor(run, reply[0]) if cursors[work].run in (run, None) else START
+            for work, reply in pages.items()
+        }
+        ended = [work for work, at in following.items() if at.run and at.cursor == b"0"]
+        await self._drop(ended)
+        return {work: at for work, at in following.items() if work not in ended}
 
     async def _delete(
         self, found: dict[Work, list[bytes]], tags: dict[Work, str], result: Consumed
@@ -101,22 +111,11 @@ class Consumer:
             for key in failed.keys() & keys[work]:
                 result.failed[tags[work]] = failed[key]
 
-    async def _settle(self, ended: list[Work]) -> set[Work]:
-        """Those that are empty. A restart may have led a cursor past some members of others."""
+    async def _drop(self, ended: list[Work]) -> None:
         groups = [ended[at : at + self._per_call] for at in range(0, len(ended), self._per_call)]
         calls = [Call([*_pairs(group), *self._registry]) for group in groups]
-        replies = await self._server.insist_on(FINISH, calls)
-        answers = chain.from_iterable(replies)
-        return {work for work, empty in zip(ended, answers, strict=True) if empty}
+        await self._server.insist_on(FINISH, calls)
 
 
 def _pairs(group: list[Work]) -> Iterable[bytes]:
     return chain.from_iterable((work.pointer, work.key) for work in group)
-
-
-def _take_out(found: dict[Work, list[bytes]]) -> list[Command]:
-    return [
-        work.take_out(members[at : at + PER_COMMAND])
-        for work, members in found.items()
-        for at in range(0, len(members), PER_COMMAND)
-    ]

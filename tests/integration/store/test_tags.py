@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 from collections.abc import Iterable, Sequence
 
 import pytest
@@ -291,6 +292,34 @@ async def test_a_forbidden_member_fails_its_tag_and_the_others_go(start_redis: S
             consumed = await tags_of(Server(limited, "cache")).consume(["a", "b"])
         assert {tag: verdict.code for tag, verdict in consumed.failed.items()} == {"a": "noperm"}
         assert left(admin) == {b"secret"}
+
+
+async def test_a_restart_between_two_pages_of_a_set_skips_no_member(
+    start_redis: StartRedis,
+) -> None:
+    running = start_redis()
+    members = [f"key:{number}" for number in range(20_000)]
+    restarted = False
+    async with client(running.url, 2.0) as connected:
+
+        async def unlink(keys: Sequence[bytes]) -> tuple[int, dict[bytes, Verdict]]:
+            nonlocal restarted
+            if not restarted:
+                restarted = True
+                with redis.Redis(port=running.port) as admin:
+                    admin.save()
+                running.kill()
+                running.start()
+            return await Keys(connected, "cache").unlink(keys)
+
+        with redis.Redis(port=running.port) as admin:
+            put(admin, "tag:a", *members)
+        tags = Tags(Server(connected, "cache"), [SET], unlink)
+        with contextlib.suppress(Unavailable):  # if the broken connection is noticed at all
+            await tags.consume(["a"])
+        await tags.consume(["a"])
+    with redis.Redis(port=running.port) as admin:
+        assert admin.dbsize() == 0
 
 
 async def test_a_server_that_dies_under_it_is_unavailable(start_redis: StartRedis) -> None:
