@@ -37,7 +37,7 @@ exit codes:
 def main(argv: Sequence[str] | None = None) -> int:
     try:
         code = _dispatch(argv)
-        sys.stdout.flush()  # here, where a closed pipe is still handled
+        print(end="", flush=True)  # here, where a closed pipe is still handled
     except BrokenPipeError:
         # The reader (head, less) has seen enough. What is still buffered must not be tried again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -66,14 +66,14 @@ def _guarded(args: argparse.Namespace) -> int:
     except BrokenPipeError:
         raise
     except Exception as error:  # noqa: BLE001 - the last place that can say it well
-        if args.debug:
-            import traceback
-
-            traceback.print_exc()
-        return _explain(error)
+        return _explain(error, debug=args.debug)
 
 
-def _explain(error: Exception) -> int:
+def _explain(error: Exception, *, debug: bool) -> int:
+    if debug:
+        import traceback
+
+        traceback.print_exception(error)
     match error:
         case ConfigError():
             return _say(f"the settings cannot be used:\n{_indented(error)}", 2)
@@ -83,8 +83,8 @@ def _explain(error: Exception) -> int:
             return _say(str(error), 2)
         case InvalidatorError():
             return _say(str(error), 1)
-    kind = type(error).__name__
-    return _say(f"unexpected {kind}: {error}\nrun with --debug for the traceback", 1)
+    more = "" if debug else "\nrun with --debug for the traceback"
+    return _say(f"unexpected {type(error).__name__}: {error}{more}", 1)
 
 
 def _indented(error: Exception) -> str:

@@ -98,11 +98,11 @@ class Writer:
         return str(self.draw(st.sampled_from(choices)))
 
     def rarely(self) -> bool:
-        return self.draw(st.integers(0, 11)) == 11
+        return bool(self.draw(st.integers(0, 11)) == 11)
 
     def any(self, depth: int, scope: Scope) -> str:
-        kinds = (self.number, self.text, self.flag, self.odd)
-        kinds += (self.test, self.list) * (depth > 0)
+        kinds = [self.number, self.text, self.flag, self.odd]
+        kinds += [self.test, self.list] * (depth > 0)
         return str(self.draw(st.sampled_from(kinds))(depth - 1, scope))
 
     def odd(self, depth: int, scope: Scope) -> str:
@@ -121,9 +121,9 @@ class Writer:
         """Something true or false."""
         if self.rarely():
             return self.odd(depth, scope)
-        leaves = (self.compare, self.compare, self.member, self.string_test, self.has, self.flag)
-        inner = (self.logic, self.logic, self.negation, self.choice)
-        inner += (self.macro, self.macro) * (len(scope) < MAX_MACROS)
+        leaves = [self.compare, self.compare, self.member, self.string_test, self.has, self.flag]
+        inner = [self.logic, self.logic, self.negation, self.choice]
+        inner += [self.macro, self.macro] * (len(scope) < MAX_MACROS)
         kinds = leaves + inner * (depth > 0)
         return str(self.draw(st.sampled_from(kinds))(depth - 1, scope))
 
