@@ -79,6 +79,10 @@ class Sweeper:
         self._wanted.set()
         return self._next
 
+    def protect(self, matcher: Matcher) -> None:
+        """What is spared from now on, by a sweep under way too."""
+        self._protect = matcher
+
     @property
     def waiting(self) -> int:
         """Distinct patterns that no sweep has begun on."""
