@@ -52,7 +52,8 @@ class RuleSet:
         part = Slice(record.origin, [record.raw], lambda _: record)
         engine = self.engine(record.origin)
         try:
-            reading = engine.read(part, 0, len(record.raw or b""))
+            binary = engine.binary(part)
+            reading = engine.read(part, 0, len(record.raw or b""), binary=binary)
         except Rejected as error:
             return Explanation(record, None, (), fault_of(error))
         if reading is None:
