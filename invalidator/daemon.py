@@ -21,6 +21,7 @@ from invalidator.retry import until_available
 from invalidator.rules import RuleSet
 from invalidator.settings import Settings
 from invalidator.sources import Source
+from invalidator.sources.consumer import Timing
 from invalidator.sources.kafka import KafkaSource
 from invalidator.sources.positions import Start
 from invalidator.sources.pubsub import PubSubSource
@@ -143,7 +144,7 @@ class Daemon:
                     start=Start.of(settings.kafka.start),
                     part=self._health.part(KafkaSource.name),
                     max_wait=settings.batch.max_wait,
-                    session_timeout=settings.kafka.session_timeout,
+                    timing=Timing(session=settings.kafka.session_timeout),
                 )
             )
         if settings.pubsub.channels:

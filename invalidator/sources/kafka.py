@@ -6,49 +6,50 @@ made it drop. We keep the next offset of each partition ourselves, and seek to i
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
-from aiokafka import (
-    AIOKafkaConsumer,
-    ConsumerRebalanceListener,
-    ConsumerRecord,
-    OffsetAndMetadata,
-    TopicPartition,
-)
-from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
+from invalidator import metrics
 from invalidator.errors import Unavailable
 from invalidator.health import Part
 from invalidator.model import Batch, Record, Slice
-from invalidator.sources.positions import Birth, GroupPositions, Start
+from invalidator.sources.consumer import (
+    Polled,
+    Timing,
+    build,
+    describe,
+    poll,
+    start,
+    stop,
+    trouble,
+)
+from invalidator.sources.membership import Epoch, Membership
+from invalidator.sources.positions import GroupPositions, Start
 
 log = structlog.get_logger("invalidator")
 
-MOMENT_MS = 300  # how long an empty read waits
-COMMIT_EVERY = 0.2  # seconds: a commit per batch would burden the brokers when batches are small
-COMMIT_WITHIN = 10.0  # seconds; the library would retry for ever
+MOMENT = 0.3  # seconds that an empty read waits
+SUSPECT_MOMENT = 0.1  # seconds for one partition, while we look for the one that cannot be read
 JOIN_WITHIN = 90.0  # seconds; another member's drain comes first
-DRAIN_WITHIN = 20.0  # seconds that a rebalance waits for batches in work; below REBALANCE
-CLOSE_WITHIN = 5.0
-AFTER_ERROR = 1.0  # seconds between polls while they raise
-REBALANCE_MS, REQUEST_MS = 45_000, 60_000  # at least the session's, and in this order
-
-
-Polled = dict[TopicPartition, list[ConsumerRecord]]
+BEGINNING_WITHIN = 10.0
+USUAL = Timing()
+ASIDE_FOR = 10.0  # seconds until a partition that could not be read is tried again
 
 
 @dataclass(frozen=True, slots=True)
 class Ends:
     """Where a Kafka batch ends."""
 
-    epoch: int  # the assignment it was read under
+    epoch: Epoch  # the assignment it was read under
     offsets: dict[TopicPartition, int]  # the next offset of each partition; never a count
 
 
-class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships no types
+class KafkaSource:
     """One member of a consumer group."""
 
     name = "kafka"
@@ -62,7 +63,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships 
         start: Start,
         part: Part,
         max_wait: float,
-        session_timeout: float = 30.0,
+        timing: Timing = USUAL,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._bootstrap = ",".join(bootstrap_servers)
@@ -70,154 +71,161 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships 
         self._group = group_id
         self._part = part
         self._max_wait = max_wait
-        self._session_ms = int(session_timeout * 1000)
+        self._timing = timing
         self._positions = GroupPositions(self._bootstrap, group_id, topics, start, clock)
         self._consumer: AIOKafkaConsumer | None = None
-        self._committer: asyncio.Task[None] | None = None
+        self._member: Membership | None = None
         self._stopped = False
         self._held = False  # paused, because the work in flight is at its bound
-        self._epoch = 0
-        self._all_settled = asyncio.Event()
-        self._assigned = asyncio.Event()
-        self._forget_assignment()
-
-    def _forget_assignment(self) -> None:
-        """A new epoch: what was read under the last one is no longer ours to commit."""
-        self._epoch += 1
-        self._unsettled = 0  # batches given out in this epoch
-        self._all_settled.set()
-        self._next: dict[TopicPartition, int] = {}  # what to read next, for each of our partitions
-        self._settled: dict[TopicPartition, int] = {}  # what is to be committed
-        self._birth: Birth | None = None
-        self._failure: str = ""  # why the assignment could not be taken up
+        self._suspects: deque[TopicPartition] = deque()  # after an error: to be polled one by one
+        self._try_again_at = 0.0  # when partitions that were put aside are suspects again
 
     # --- the protocol -------------------------------------------------------------------
 
     async def open(self) -> None:
-        await self._let_go()
+        await self.close()
         await self._positions.await_topics()
-        self._stopped = False
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._bootstrap,
-            group_id=self._group,
-            client_id="invalidator",
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            isolation_level="read_committed",
-            partition_assignment_strategy=(StickyPartitionAssignor,),
-            session_timeout_ms=self._session_ms,
-            heartbeat_interval_ms=min(3_000, self._session_ms // 3),
-            rebalance_timeout_ms=REBALANCE_MS,
-            request_timeout_ms=REQUEST_MS,
-            metadata_max_age_ms=30_000,
-            max_partition_fetch_bytes=4 * 1024 * 1024,
-        )
+        self._stopped = self._held = False
+        self._suspects.clear()
+        self._consumer = build(self._bootstrap, self._group, self._timing)
         try:
-            await consumer.start()
-        except (KafkaError, OSError) as error:
-            await _stop(consumer)
-            raise Unavailable(self.name, f"{self._bootstrap}: {error}") from error
-        self._consumer = consumer
-        self._assigned.clear()
-        consumer.subscribe(topics=list(self._topics), listener=self)
-        self._committer = asyncio.create_task(self._commit_for_ever(), name="kafka-committer")
+            await start(self._consumer)
+        except (KafkaError, OSError, TimeoutError) as error:
+            raise self._unavailable(describe(error)) from error
+        self._member = Membership(
+            self._consumer, self._bootstrap, self._positions, self._timing, self._part
+        )
+        self._consumer.subscribe(topics=list(self._topics), listener=self._member)
+        self._member.begin()
         await self._join()
 
-    async def _join(self) -> None:
-        """Until the group has given us partitions, or none because others have them all."""
-        try:
-            async with asyncio.timeout(JOIN_WITHIN):
-                await self._assigned.wait()
-        except TimeoutError:
-            raise Unavailable(self.name, f"group {self._group!r} does not let us in") from None
-        if self._failure:
-            raise Unavailable(self.name, self._failure)
-
     async def read(self, limit: int) -> Batch | None:
-        if self._failure:
-            raise Unavailable(self.name, self._failure)
-        if self._stopped:
+        member = self._check()
+        if self._stopped or not await self._is_assigned(MOMENT):
             return None
         self._let_flow()
-        polled = await self._poll(limit, MOMENT_MS)
+        epoch = member.epoch
+        polled = await self._poll(epoch, limit, MOMENT)
         if polled and self._max_wait:
-            await self._fill_up(polled, limit)
-        return self._batch(polled) if polled else None
+            await self._fill_up(epoch, polled, limit)
+        if not polled or epoch is not member.epoch:
+            return None  # after a rebalance, what we had is read again by its new owner
+        member.busy = True
+        return self._batch(epoch, polled)
 
     async def settle(self, batch: Batch) -> None:
         ends = batch.ends
         assert isinstance(ends, Ends)
-        if ends.epoch != self._epoch:
-            return
-        self._settled.update(ends.offsets)
-        self._unsettled -= 1
-        if not self._unsettled:
-            self._all_settled.set()
+        if self._member and ends.epoch is self._member.epoch:
+            ends.epoch.settle(ends.offsets)
 
     async def keep_alive(self) -> None:
         """Polling tells the group that we live; paused partitions give no records meanwhile."""
-        if self._consumer is None:
-            return
+        if not self._consumer or not self._member or not await self._is_assigned(0):
+            return  # during a rebalance a poll would wait for its end
         self._held = True
         self._consumer.pause(*self._consumer.assignment())
-        if await self._consumer.getmany(timeout_ms=0, max_records=1):
-            self._seek_to_own()  # it was not paused in time, and nobody takes this record
+        try:
+            gone = await poll(self._consumer, 1, 0)  # it was not paused in time
+        except Exception as error:  # noqa: BLE001 - the next read meets it again, and tells
+            log.debug("kafka-keep-alive", reason=describe(error))
+            gone = {}
+        self._seek_to_own(*gone)
 
     async def stop(self) -> None:
         self._stopped = True
 
     async def close(self) -> None:
-        await self._let_go()
+        """Commit, leave the group, close: bounded, and quiet when the brokers are away."""
+        if self._member:
+            await self._member.end()
+        if self._consumer:
+            await stop(self._consumer)
+        self._member = self._consumer = None
+
+    # --- the group ------------------------------------------------------------------------
+
+    async def _join(self) -> None:
+        """Until the group has given us partitions, or none because others have them all."""
+        deadline = asyncio.get_running_loop().time() + JOIN_WITHIN
+        while not await self._is_assigned(MOMENT):
+            self._check()
+            if asyncio.get_running_loop().time() > deadline:
+                raise self._unavailable(f"group {self._group!r} does not let us in")
+        self._check()
+
+    async def _is_assigned(self, seconds: float) -> bool:
+        assert self._member
+        if not self._member.assigned.is_set():
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._member.assigned.wait()
+            except TimeoutError:
+                return False
+        return True
+
+    def _check(self) -> Membership:
+        if self._member is None or self._consumer is None:
+            raise self._unavailable("not connected")
+        if reason := self._member.trouble() or trouble(self._consumer):
+            raise self._unavailable(reason)
+        return self._member
+
+    def _unavailable(self, reason: str) -> Unavailable:
+        return Unavailable(self.name, f"{self._bootstrap}: {reason}")
 
     # --- reading ------------------------------------------------------------------------
 
-    async def _poll(self, limit: int, timeout_ms: int) -> Polled:
+    async def _poll(self, epoch: Epoch, limit: int, seconds: float) -> Polled:
         """What the library has for our positions. It may raise anything: a codec, a checksum."""
-        assert self._consumer is not None
+        assert self._consumer
+        assert self._member
+        one = [self._suspects.popleft()] if self._suspects else []
         try:
-            polled = await self._consumer.getmany(timeout_ms=timeout_ms, max_records=limit)
-        except Exception as error:  # noqa: BLE001 - whatever it was, records may have been dropped
-            self._seek_to_own()
-            self._part.away(f"{type(error).__name__}: {error}")
-            await asyncio.sleep(AFTER_ERROR)
+            polled = await poll(self._consumer, limit, SUSPECT_MOMENT if one else seconds, one)
+        except OffsetOutOfRangeError as error:
+            await self._start_over(error.args[0])
             return {}
-        if polled:
-            self._part.ready()
-        return self._take(polled)
+        except Exception as error:  # noqa: BLE001 - whatever it was, records may have been dropped
+            if epoch is self._member.epoch:
+                self._suspect(one, error)
+            return {}
+        if not polled:
+            return polled
+        if epoch is not self._member.epoch:  # a rebalance came while we waited
+            self._seek_to_own(*polled)
+            return {}
+        self._member.say_ready()
+        return self._take(epoch, polled)
 
-    def _take(self, polled: Polled) -> Polled:
+    def _take(self, epoch: Epoch, polled: Polled) -> Polled:
         """Move our positions on; leave out what was fetched before our seek took effect."""
-        assert self._consumer is not None
+        assert self._consumer
         taken = {}
         for tp, records in polled.items():
-            after = self._next.get(tp)
-            if after is None:
-                continue  # the listener is still about to seek
+            after = epoch.next[tp]
             if records[0].offset < after:
                 self._consumer.seek(tp, after)
                 continue
             taken[tp] = records
-            self._next[tp] = records[-1].offset + 1
+            epoch.next[tp] = records[-1].offset + 1
         return taken
 
-    async def _fill_up(self, polled: Polled, limit: int) -> None:
+    async def _fill_up(self, epoch: Epoch, polled: Polled, limit: int) -> None:
         """Give a batch that is not full a moment to fill."""
+        assert self._member
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._max_wait
-        epoch = self._epoch
         while (left := deadline - loop.time()) > 0 and (room := limit - _count(polled)) > 0:
-            more = await self._poll(room, max(1, int(left * 1000)))
-            if epoch != self._epoch:  # a rebalance: what we had is read again by its new owner
-                polled.clear()
-                epoch = self._epoch
-            for tp, records in more.items():
+            if not await self._is_assigned(0) or epoch is not self._member.epoch:
+                return
+            for tp, records in (await self._poll(epoch, room, left)).items():
                 polled[tp] = polled.get(tp, []) + records
 
-    def _batch(self, polled: Polled) -> Batch:
-        self._unsettled += 1
-        self._all_settled.clear()
+    def _batch(self, epoch: Epoch, polled: Polled) -> Batch:
+        epoch.give()
         slices = [self._slice(tp, records) for tp, records in polled.items()]
-        ends = Ends(self._epoch, {tp: records[-1].offset + 1 for tp, records in polled.items()})
+        ends = Ends(epoch, {tp: records[-1].offset + 1 for tp, records in polled.items()})
         return Batch(self.name, slices, _count(polled), sum(map(_size, slices)), ends)
 
     def _slice(self, tp: TopicPartition, records: list[ConsumerRecord]) -> Slice:
@@ -229,109 +237,77 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships 
                 f"{tp.partition}@{r.offset}",
                 r.value,
                 key=r.key,
-                headers=tuple(r.headers),
-                time_ms=r.timestamp,
+                headers=tuple((name, value or b"") for name, value in r.headers),
+                time_ms=r.timestamp if r.timestamp >= 0 else None,  # -1: the producer gave none
             )
 
         return Slice(tp.topic, [r.value for r in records], record)
 
     def _let_flow(self) -> None:
-        if self._held and self._consumer is not None:
+        """Resume what keep_alive paused, and now and then what could not be read."""
+        assert self._consumer
+        assert self._member
+        aside = self._member.epoch.aside
+        if self._held:
             self._held = False
-            self._consumer.resume(*self._consumer.assignment())
+            self._consumer.resume(*(self._consumer.assignment() - aside.keys()))
+        if aside and asyncio.get_running_loop().time() >= self._try_again_at:
+            self._suspects.extend(aside)
+            self._consumer.resume(*aside)
+            aside.clear()
 
-    def _seek_to_own(self) -> None:
+    # --- after an error -------------------------------------------------------------------
+
+    def _seek_to_own(self, *only: TopicPartition) -> None:
         """Back to our own positions: the library may have moved on without giving us records."""
-        assert self._consumer is not None
-        for tp in self._consumer.assignment():
-            if tp in self._next:
-                self._consumer.seek(tp, self._next[tp])
+        assert self._consumer
+        assert self._member
+        following = self._member.epoch.next
+        for tp in only or self._consumer.assignment():
+            if tp in following:
+                self._consumer.seek(tp, following[tp])
 
-    # --- the group: called by the library, which swallows what these raise -----------------
-
-    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        """Let batches in work be settled and committed before others may read on."""
-        if set(revoked):
-            await self._drain()
-            await self._commit()
-        self._forget_assignment()
-
-    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        assert self._consumer is not None
-        partitions = sorted(assigned)
-        try:
-            found = await self._positions.find(self._consumer, partitions)
-        except Exception as error:  # noqa: BLE001 - the library would swallow it, and we stall
-            self._failure = f"no position for the assigned partitions: {error}"
-            self._assigned.set()
+    def _suspect(self, one: Sequence[TopicPartition], error: Exception) -> None:
+        """Look for the partition that cannot be read, and put it aside: the others flow."""
+        assert self._consumer
+        assert self._member
+        self._seek_to_own()
+        epoch = self._member.epoch
+        if not one:
+            self._suspects = deque(sorted(epoch.next.keys() - epoch.aside.keys()))
             return
-        for tp, position in found.positions.items():
-            self._consumer.seek(tp, position)
-        self._birth = found.birth
-        self._next = dict(found.positions)
-        self._settled = {tp: found.positions[tp] for tp in found.fresh}
-        self._held = False
-        await self._commit()
-        self._assigned.set()
-        self._part.ready()
-        log.info("assigned", source=self.name, partitions=[f"{t}-{p}" for t, p in partitions])
+        (tp,) = one
+        self._consumer.pause(tp)
+        self._try_again_at = asyncio.get_running_loop().time() + ASIDE_FOR
+        epoch.aside[tp] = f"{_name(tp)} cannot be read at {epoch.next[tp]}: {describe(error)}"
+        self._member.say_ready()
 
-    async def _drain(self) -> None:
+    async def _start_over(self, lost: dict[TopicPartition, int]) -> None:
+        """Positions that the brokers no longer know: what was there is lost, and we say so."""
+        assert self._consumer
+        assert self._member
+        epoch = self._member.epoch
+        self._seek_to_own()
+        ours = {tp: at for tp, at in lost.items() if epoch.next.get(tp) == at}
         try:
-            async with asyncio.timeout(DRAIN_WITHIN):
-                await self._all_settled.wait()
-        except TimeoutError:
-            log.warning("rebalance-did-not-wait", batches=self._unsettled, read_again="elsewhere")
-
-    # --- committing -----------------------------------------------------------------------
-
-    async def _commit_for_ever(self) -> None:
-        while True:
-            await asyncio.sleep(COMMIT_EVERY)
-            await self._commit()
-
-    async def _commit(self) -> None:
-        """Commit what was settled. What fails now is tried again with the next."""
-        if not self._settled or self._consumer is None:
-            return
-        epoch, settled, self._settled = self._epoch, self._settled, {}
-        note = self._birth.dump() if self._birth else ""
-        try:
-            async with asyncio.timeout(COMMIT_WITHIN):
-                await self._consumer.commit(
-                    {tp: OffsetAndMetadata(offset, note) for tp, offset in settled.items()}
-                )
-        except (CommitFailedError, IllegalStateError) as error:
-            log.warning("commit-refused", reason=str(error), read_again="by the partitions' owner")
+            async with asyncio.timeout(BEGINNING_WITHIN):
+                beginnings = await self._consumer.beginning_offsets(list(ours))
         except (KafkaError, TimeoutError) as error:
-            log.warning("commit-delayed", reason=str(error) or "no answer in time")
-            if epoch == self._epoch:
-                self._settled = settled | self._settled
-
-    async def _let_go(self) -> None:
-        """Commit, leave the group, close: bounded, and quiet when the brokers are away."""
-        if self._committer:
-            self._committer.cancel()
-            await asyncio.wait([self._committer])
-            self._committer = None
-        if self._consumer:
-            await self._commit()
-            await _stop(self._consumer)
-            self._consumer = None
-        self._forget_assignment()
+            log.warning("position-lost", partitions=[*map(_name, ours)], reason=describe(error))
+            return  # the next poll says it again
+        if epoch is not self._member.epoch:
+            return
+        for tp, beginning in beginnings.items():
+            metrics.GAPS.labels(self.name, "position lost").inc()
+            log.error(
+                "gap", source=self.name, partition=_name(tp), lost=ours[tp], goes_on=beginning
+            )
+            epoch.next[tp] = beginning
+            self._consumer.seek(tp, beginning)
 
 
-async def _stop(consumer: AIOKafkaConsumer) -> None:
-    """The library's stop can hang, and can raise a CancelledError that nobody asked for."""
-    try:
-        async with asyncio.timeout(CLOSE_WITHIN):
-            await consumer.stop()
-    except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise
-    except (KafkaError, OSError, TimeoutError) as error:
-        log.debug("kafka-close", reason=str(error))
+def _name(tp: TopicPartition) -> str:
+    return f"{tp.topic}-{tp.partition}"
 
 
 def _size(part: Slice) -> int:

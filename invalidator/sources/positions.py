@@ -15,14 +15,18 @@ from typing import Literal, TypeVar
 import orjson
 from aiokafka import AIOKafkaConsumer, OffsetAndMetadata, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, for_code
+from aiokafka.protocol.commit import OffsetFetchRequest
 
 from invalidator.errors import Unavailable
+from invalidator.sources.consumer import describe
 
 Answer = TypeVar("Answer")
 
 CLOCKS_DIFFER_MS = 60_000  # a birth is another machine's time: rather read a minute too much
-ADMIN_WITHIN = 15.0  # seconds that one question to the brokers may take
+ADMIN_WITHIN = 12.0  # seconds that one question may take, where the first server answers
+SERVER_WITHIN = 4.0  # seconds for a bootstrap server, before the next one is tried
+ASK_AGAIN = 0.2  # seconds, while a coordinator is being found or loads its groups
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,19 +163,50 @@ class GroupPositions:
     async def _committed(
         self, admin: AIOKafkaAdminClient
     ) -> dict[TopicPartition, OffsetAndMetadata]:
-        known = await admin.list_consumer_group_offsets(self._group)
-        return {tp: c for tp, c in known.items() if c.offset >= 0 and tp.topic in self._topics}
+        """All that the group has committed on our topics.
+
+        The library's own question takes an error for "nothing": a group whose coordinator has
+        just been restarted would look newborn, and start anew at its start.
+        """
+        while True:
+            try:
+                found = await self._offsets(admin)
+                return {tp: c for tp, c in found.items() if tp.topic in self._topics}
+            except KafkaError as error:
+                if not error.retriable:
+                    raise
+            await asyncio.sleep(ASK_AGAIN)
+
+    async def _offsets(self, admin: AIOKafkaAdminClient) -> dict[TopicPartition, OffsetAndMetadata]:
+        coordinator = await admin.find_coordinator(self._group)
+        request = OffsetFetchRequest(self._group, None)
+        answer = await admin._send_request(request, coordinator)
+        _raise_for(answer.error_code)
+        found = {}
+        for topic, partitions in answer.topics:
+            for partition, offset, note, error_code in partitions:
+                _raise_for(error_code)
+                if offset >= 0:
+                    found[TopicPartition(topic, partition)] = OffsetAndMetadata(offset, note)
+        return found
 
     async def _ask(self, question: Callable[[AIOKafkaAdminClient], Awaitable[Answer]]) -> Answer:
         admin = AIOKafkaAdminClient(
-            bootstrap_servers=self._bootstrap, client_id="invalidator", request_timeout_ms=10_000
+            bootstrap_servers=self._bootstrap,
+            client_id="invalidator",
+            request_timeout_ms=int(SERVER_WITHIN * 1000),
         )
+        within = ADMIN_WITHIN + SERVER_WITHIN * self._bootstrap.count(",")
         try:
-            async with asyncio.timeout(ADMIN_WITHIN):
+            async with asyncio.timeout(within):
                 await admin.start()
                 return await question(admin)
         except (KafkaError, OSError, TimeoutError) as error:
-            why = str(error) or "no answer in time"
-            raise Unavailable("kafka", f"{self._bootstrap}: {why}") from error
+            raise Unavailable("kafka", f"{self._bootstrap}: {describe(error)}") from error
         finally:
             await admin.close()
+
+
+def _raise_for(error_code: int) -> None:
+    if error_code:
+        raise for_code(error_code)()

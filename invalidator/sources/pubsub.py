@@ -10,8 +10,7 @@ import re
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from redis.asyncio.connection import AbstractConnection
@@ -29,11 +28,12 @@ log = structlog.get_logger("invalidator")
 PING_EVERY = 1.0  # seconds without a message before we ask whether the link still lives
 PONG_WITHIN = 3.0  # seconds; PING_EVERY and this together find a dead link within 5 s
 MOMENT = 0.5  # seconds that an empty read waits
+MESSAGES = frozenset({b"message", b"pmessage"})
+CONFIRMATIONS = frozenset({b"subscribe", b"psubscribe"})
 GLOB = re.compile(r"[*?\[\\]")
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):  # one is made for every event: this is the cheapest that has names
     """One message as it came."""
 
     channel: str
@@ -119,26 +119,34 @@ class PubSubSource:
             for command, wanted in (("SUBSCRIBE", names), ("PSUBSCRIBE", globs)):
                 if wanted:
                     await link.send_command(command, *wanted)
-            for _ in self._channels:
-                await link.read_response()
+            await self._confirm(link, len(self._channels))
         except BaseException:
             await self._give_back(link)
             raise
         return link
+
+    async def _confirm(self, link: AbstractConnection, missing: int) -> None:
+        """Messages of the first channels may come before the last one is confirmed."""
+        while missing:
+            reply = await link.read_response()
+            if _word(reply) in CONFIRMATIONS:
+                missing -= 1
+            else:
+                self._take(reply)
 
     async def _listen(self, link: AbstractConnection) -> None:
         """Fill the buffer until the link breaks; `read` reports the break once that is empty."""
         try:
             while True:
                 self._take(await self._next_reply(link))
-        except (RedisError, OSError, TimeoutError) as error:
+        except Exception as error:  # noqa: BLE001 - a listener that died in silence hears nothing
             self._failure = diagnose(error).unavailable(self.name)
             self._part.away(str(self._failure))
             self._arrived.set()
         finally:
             await self._give_back(link)
 
-    async def _next_reply(self, link: AbstractConnection) -> list[Any]:
+    async def _next_reply(self, link: AbstractConnection) -> Any:
         """The next push. After a silence, a PING finds out whether the link still lives."""
         reply = await link.read_response(timeout=PING_EVERY)
         if reply is None:
@@ -146,11 +154,14 @@ class PubSubSource:
             reply = await link.read_response(timeout=PONG_WITHIN)
         if reply is None:
             raise TimeoutError(f"no answer to a PING within {PONG_WITHIN:g} s")
-        return list(reply)
+        return reply
 
-    def _take(self, reply: list[Any]) -> None:
-        if reply[0] not in (b"message", b"pmessage"):
+    def _take(self, reply: Any) -> None:
+        word = _word(reply)
+        if word == b"pong":
             return
+        if word not in MESSAGES:  # "unsubscribe", or what only an unsubscribed link is told
+            raise ConnectionError(f"the link is no longer subscribed: {reply!r}")
         if len(self._buffer) >= self._bound:
             if not self._overflowing:
                 self._overflowing = True
@@ -199,3 +210,8 @@ class PubSubSource:
             self._listener.cancel()
             await asyncio.wait([self._listener])
             self._listener = None
+
+
+def _word(reply: Any) -> bytes:
+    """What kind of push it is; empty for what is none."""
+    return reply[0] if isinstance(reply, list) and isinstance(reply[0], bytes) else b""

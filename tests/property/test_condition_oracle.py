@@ -107,7 +107,7 @@ class Writer:
 
     def odd(self, depth: int, scope: Scope) -> str:
         strange = ("null", "missing", "row.absent", "thing", "thing.k", "thing[0]", "[]", "s.k")
-        return self.pick(*strange, "counts[9]", "counts[true]", "counts[-1]", "row[0]", "[1][0]")
+        return self.pick(*strange, "counts[9]", "counts[true]", "counts[-1]", "row[0]", "[true][0]")
 
     def named(self, kind: str, scope: Scope, *fields: str) -> str:
         """A field of the event, or a variable in scope, that should be of this kind."""

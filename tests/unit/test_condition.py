@@ -273,6 +273,8 @@ FAILURES = [
     ("status[0] == 'p'", "'status[0]': a string has no elements", "status[0]"),
     ("customer[total] == 1", "no field '12'", ""),
     ("'a' in status", "'status': 'in' needs a list or an object, was a string", "status"),
+    ("null in customer", "'customer': null cannot be the name of a field", "customer"),
+    ("price in customer", "'customer': a float cannot be the name of a field", "customer"),
     ("status.exists(c, true)", "'status': needs a list or an object, was a string", "status"),
     ("total + 'a' == ''", "'total': '+' between an integer and a string", "total"),
     ("yes + 1 == 2", "'yes': '+' between a boolean and an integer", "yes"),

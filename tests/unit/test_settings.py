@@ -51,6 +51,7 @@ def test_every_setting_is_read_from_the_environment(monkeypatch: pytest.MonkeyPa
         "KAFKA__TOPICS": "orders,users",
         "KAFKA__GROUP_ID": "g",
         "KAFKA__START": "-1h",
+        "KAFKA__SESSION_TIMEOUT": "10s",
         "PUBSUB__CHANNELS": "events,orders.*",
         "PUBSUB__BUFFER": "7",
         "BATCH__MAX_EVENTS": "8",

@@ -1,0 +1,182 @@
+"""aiokafka's consumer, and what it does not do by itself.
+
+Whatever has to know the inside of the library stands here, and nowhere else.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+
+log = structlog.get_logger("invalidator")
+
+START_WITHIN = 30.0  # seconds
+STOP_WITHIN = 4.0
+ABANDON_WITHIN = 1.0
+SLACK = 1.0  # seconds that a poll may take longer than it was told to
+
+Polled = dict[TopicPartition, list[ConsumerRecord]]
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Seconds that a member of a group allows itself and others."""
+
+    # these three must grow in this order
+    session: float = 30.0  # without a heartbeat, until the group gives a member up
+    rebalance: float = 45.0  # that the group waits for all members to join again
+    request: float = 60.0  # that a request may take; joining is one
+    drain: float = 20.0  # that a rebalance waits for batches in work; below `rebalance`
+    max_poll_interval: float = 300.0  # without a poll, until a member leaves by itself
+    metadata_max_age: float = 30.0  # until new partitions are noticed
+    ask_every: float = 5.0  # without a record, between two questions whether the brokers are there
+
+
+def build(bootstrap: str, group: str, timing: Timing) -> AIOKafkaConsumer:
+    """A consumer that commits nothing, and goes nowhere, by itself."""
+    return AIOKafkaConsumer(
+        bootstrap_servers=bootstrap,
+        group_id=group,
+        client_id="invalidator",
+        enable_auto_commit=False,
+        auto_offset_reset="none",
+        isolation_level="read_committed",
+        partition_assignment_strategy=(StickyPartitionAssignor,),
+        session_timeout_ms=_ms(timing.session),
+        heartbeat_interval_ms=_ms(timing.session / 10),
+        rebalance_timeout_ms=_ms(timing.rebalance),
+        request_timeout_ms=_ms(timing.request),
+        max_poll_interval_ms=_ms(timing.max_poll_interval),
+        metadata_max_age_ms=_ms(timing.metadata_max_age),
+        max_partition_fetch_bytes=4 * 1024 * 1024,
+    )
+
+
+async def start(consumer: AIOKafkaConsumer) -> None:
+    """Connect. Raises KafkaError, OSError or TimeoutError."""
+    async with asyncio.timeout(START_WITHIN):
+        await consumer.start()
+
+
+async def poll(
+    consumer: AIOKafkaConsumer, limit: int, seconds: float, only: Sequence[TopicPartition] = ()
+) -> Polled:
+    """The library's getmany, which forgets its timeout while the group rebalances."""
+    try:
+        async with asyncio.timeout(seconds + SLACK):
+            polled: Polled = await consumer.getmany(
+                *only, timeout_ms=_ms(seconds), max_records=limit
+            )
+            return polled
+    except TimeoutError:
+        _count_down(consumer)
+        return {}
+    except BaseException:
+        _count_down(consumer)
+        raise
+
+
+def _count_down(consumer: AIOKafkaConsumer) -> None:
+    """A poll that raised counts as under way for ever, and a member that polls never leaves."""
+    state = consumer._subscription
+    state._fetch_count = 0
+    state._last_fetch_ended = time.monotonic()
+
+
+def trouble(consumer: AIOKafkaConsumer) -> str:
+    """Why it will never give a record again; empty while it may.
+
+    When one of its tasks has died, it goes on to answer polls, with nothing.
+    """
+    tasks = (
+        consumer._coordinator._coordination_task,
+        consumer._fetcher._fetch_task,
+        consumer._client._sync_task,
+    )
+    for task in tasks:
+        if task.done():
+            reason = None if task.cancelled() else task.exception()
+            return f"the client's {task.get_coro().__name__} ended: {reason}"
+    try:
+        consumer._coordinator.check_errors()
+    except Exception as error:  # noqa: BLE001 - what a task of the library ended with
+        return describe(error)
+    return ""
+
+
+def generation(consumer: AIOKafkaConsumer) -> int:
+    """Which assignment of the group we are in; -1 once the group has given us up.
+
+    The library would commit under -1 as well, and brokers accept that in an empty group.
+    """
+    number: int = consumer._coordinator.generation
+    return number
+
+
+async def ask(consumer: AIOKafkaConsumer) -> None:
+    """A cheap question that the brokers of our partitions have to answer.
+
+    Polls answer {} whether nothing was published or nobody is there.
+    """
+    partitions = consumer.assignment()
+    if partitions:
+        await consumer.end_offsets(partitions)
+    else:
+        await consumer.topics()
+
+
+async def stop(consumer: AIOKafkaConsumer) -> None:
+    """Leave the group and close.
+
+    The library's stop can hang, and it can raise a CancelledError that nobody asked for; either
+    way it leaves tasks and connections behind.
+    """
+    try:
+        async with asyncio.timeout(STOP_WITHIN):
+            await consumer.stop()
+    except asyncio.CancelledError:
+        await _abandon(consumer)
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+    except Exception as error:  # noqa: BLE001 - closing goes on, whatever it was
+        log.debug("kafka-close", reason=describe(error))
+        await _abandon(consumer)
+
+
+async def _abandon(consumer: AIOKafkaConsumer) -> None:
+    """End what stop() left."""
+    coordinator, fetcher, client = consumer._coordinator, consumer._fetcher, consumer._client
+    tasks = [client._sync_task]
+    if coordinator:
+        tasks += [coordinator._coordination_task, coordinator._heartbeat_task]
+        tasks += [coordinator._commit_refresh_task]
+    if fetcher:
+        tasks += [fetcher._fetch_task, *fetcher._pending_tasks]
+    left = [task for task in tasks if task is not None]
+    for task in left:
+        task.cancel()
+    if left:
+        await asyncio.wait(left, timeout=ABANDON_WITHIN)
+    for task in left:
+        if task.done() and not task.cancelled():
+            task.exception()  # seen, so that nobody reports it
+    for connection in list(client._conns.values()):
+        connection.close()
+
+
+def describe(error: BaseException) -> str:
+    """In one line; the library's errors often say nothing but their name, or their name twice."""
+    said = " ".join(str(error).split())
+    name = type(error).__name__
+    if isinstance(error, TimeoutError):
+        return said or "no answer in time"
+    return said if said.startswith(name) else f"{name}: {said}".removesuffix(": ")
+
+
+def _ms(seconds: float) -> int:
+    return int(seconds * 1000)

@@ -1,0 +1,228 @@
+"""Our place in a Kafka consumer group: which partitions are ours, and what we commit for them.
+
+Everything belongs to an epoch, which is one assignment. What was read under it may be committed
+under it only: after that another member may have read the same records, and read on.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+
+import structlog
+from aiokafka import (
+    AIOKafkaConsumer,
+    ConsumerRebalanceListener,
+    OffsetAndMetadata,
+    TopicPartition,
+)
+from aiokafka.errors import CommitFailedError, IllegalStateError
+
+from invalidator.health import Part
+from invalidator.sources.consumer import Timing, ask, describe, generation
+from invalidator.sources.positions import Birth, GroupPositions
+
+log = structlog.get_logger("invalidator")
+
+COMMIT_EVERY = 0.2  # seconds: a commit per batch would burden the brokers when batches are small
+COMMIT_WITHIN = 10.0  # seconds; the library would retry for ever
+LAST_COMMIT_WITHIN = 4.0  # seconds
+ASK_WITHIN = 3.0  # seconds
+GROUP_WENT_ON = "the group has rebalanced without us"
+
+
+class Epoch:
+    """One assignment of partitions."""
+
+    def __init__(
+        self,
+        generation: int = -1,
+        birth: Birth | None = None,
+        positions: Mapping[TopicPartition, int] | None = None,
+    ) -> None:
+        self.generation = generation  # the group's own number of it
+        self.note = birth.dump() if birth else ""  # what every commit carries
+        self.next = dict(positions or {})  # what to read next, for each of our partitions
+        self.settled: dict[TopicPartition, int] = {}  # what is to be committed
+        self.aside: dict[TopicPartition, str] = {}  # what cannot be read for now, and why
+        self.drained = asyncio.Event()
+        self.drained.set()
+        self._given = 0  # batches given out and not settled
+
+    def give(self) -> None:
+        self._given += 1
+        self.drained.clear()
+
+    def settle(self, offsets: Mapping[TopicPartition, int]) -> None:
+        self.settled.update(offsets)
+        self._given -= 1
+        if not self._given:
+            self.drained.set()
+
+    @property
+    def given(self) -> int:
+        return self._given
+
+
+class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships no types
+    """Lives as long as one consumer. The library calls it, and swallows what it raises."""
+
+    def __init__(
+        self,
+        consumer: AIOKafkaConsumer,
+        bootstrap: str,
+        positions: GroupPositions,
+        timing: Timing,
+        part: Part,
+    ) -> None:
+        self.epoch = Epoch()
+        self.failure = ""  # why the assignment could not be taken up
+        self.assigned = asyncio.Event()  # not set while the group rebalances
+        self.busy = False  # records came since the brokers were last asked
+        self._consumer = consumer
+        self._bootstrap = bootstrap
+        self._positions = positions
+        self._timing = timing
+        self._part = part
+        self._committing = asyncio.Lock()  # an older commit must never overtake a newer one
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def begin(self) -> None:
+        self._tasks = [
+            asyncio.create_task(self._commit_for_ever(), name="kafka-committer"),
+            asyncio.create_task(self._ask_for_ever(), name="kafka-watch"),
+        ]
+
+    async def end(self) -> None:
+        """Commit what was settled. The consumer may be stopped then."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        self._tasks = []
+        self.epoch.drained.set()  # a rebalance that waits for us would hold up the stop
+        try:
+            async with asyncio.timeout(LAST_COMMIT_WITHIN):
+                await self.commit()
+        except TimeoutError:
+            log.warning(
+                "commit-given-up", reason="no answer in time", read_again="at the next start"
+            )
+
+    def trouble(self) -> str:
+        """Why nothing can be read or committed any more; empty while all is well."""
+        dead = [task.get_name() for task in self._tasks if task.done()]
+        return self.failure or "".join(f"{name} ended" for name in dead)
+
+    def say_ready(self) -> None:
+        """Unless a partition cannot be read."""
+        if self.epoch.aside:
+            self._part.away("; ".join(self.epoch.aside.values()))
+        elif self.assigned.is_set() and not self.failure:
+            self._part.ready()
+
+    # --- rebalances ---------------------------------------------------------------------
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        """Let batches in work be settled and committed before others may read on."""
+        self.assigned.clear()
+        try:
+            if set(revoked):
+                await self._drain()
+                await self.commit()
+        finally:
+            self.epoch = Epoch()
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        partitions = sorted(assigned)
+        try:
+            self.epoch = await self._take_up(partitions)
+        except CommitFailedError:
+            return  # the group has moved on already, and calls us again
+        except Exception as error:  # noqa: BLE001 - the library would swallow it, and we stall
+            self.failure = f"no position for the assigned partitions: {describe(error)}"
+            self.assigned.set()
+            return
+        self.assigned.set()
+        self.say_ready()
+        log.info("assigned", source="kafka", partitions=[f"{t}-{p}" for t, p in partitions])
+
+    async def _take_up(self, partitions: Sequence[TopicPartition]) -> Epoch:
+        """A start is committed before anything is read: else a crash now would move it."""
+        found = await self._positions.find(self._consumer, partitions)
+        epoch = Epoch(generation(self._consumer), found.birth, found.positions)
+        if found.fresh:
+            fresh = {tp: found.positions[tp] for tp in found.fresh}
+            async with asyncio.timeout(COMMIT_WITHIN):
+                await self._put(epoch, fresh)
+        for tp, position in found.positions.items():
+            self._consumer.seek(tp, position)
+        return epoch
+
+    async def _drain(self) -> None:
+        try:
+            async with asyncio.timeout(self._timing.drain):
+                await self.epoch.drained.wait()
+        except TimeoutError:
+            log.warning("rebalance-did-not-wait", batches=self.epoch.given, read_again="elsewhere")
+
+    # --- committing ---------------------------------------------------------------------
+
+    async def commit(self) -> None:
+        """Commit what was settled. What fails now is tried again with the next."""
+        async with self._committing:
+            epoch = self.epoch
+            settled, epoch.settled = epoch.settled, {}
+            if settled:
+                await self._try_to_commit(epoch, settled)
+
+    async def _try_to_commit(self, epoch: Epoch, settled: dict[TopicPartition, int]) -> None:
+        try:
+            if generation(self._consumer) != epoch.generation:
+                raise IllegalStateError(GROUP_WENT_ON)
+            async with asyncio.timeout(COMMIT_WITHIN):
+                await self._put(epoch, settled)
+        except CommitFailedError:
+            _refused(GROUP_WENT_ON)
+        except IllegalStateError as error:
+            _refused(describe(error))
+        except asyncio.CancelledError:
+            epoch.settled = settled | epoch.settled
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise  # else the library's own, when it lost a connection
+        except Exception as error:  # noqa: BLE001 - a committer that died would be noticed late
+            log.warning("commit-delayed", reason=describe(error))
+            epoch.settled = settled | epoch.settled
+
+    async def _put(self, epoch: Epoch, offsets: Mapping[TopicPartition, int]) -> None:
+        await self._consumer.commit(
+            {tp: OffsetAndMetadata(offset, epoch.note) for tp, offset in offsets.items()}
+        )
+
+    async def _commit_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(COMMIT_EVERY)
+            await self.commit()
+
+    # --- whether anybody is there ---------------------------------------------------------
+
+    async def _ask_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(self._timing.ask_every)
+            if not self.busy:
+                await self._ask()
+            self.busy = False
+
+    async def _ask(self) -> None:
+        try:
+            async with asyncio.timeout(ASK_WITHIN):
+                await ask(self._consumer)
+        except TimeoutError:
+            self._part.away(f"{self._bootstrap}: no answer within {ASK_WITHIN:g} s")
+        except Exception as error:  # noqa: BLE001 - whatever it was, no broker answered
+            self._part.away(f"{self._bootstrap}: {describe(error)}")
+        else:
+            self.say_ready()
+
+
+def _refused(reason: str) -> None:
+    log.warning("commit-refused", reason=reason, read_again="by the partitions' owner")
