@@ -6,6 +6,7 @@ down the careful path, which runs each rule by itself and says what is wrong.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Final
 
 import orjson
@@ -20,6 +21,7 @@ from invalidator.rules.schema import Cache, Rule
 
 MEMO: Final = 4096  # event types remembered: hostile ones must not grow memory
 MEMO_LENGTH: Final = 256  # characters of a type that is remembered
+STREAK: Final = 100  # events that are read the longer way behind one that needed it
 
 Sink = Callable[[Any], object]
 Lane = tuple[str, Kind, float | None]  # a cache, a kind, and for names applied again: when
@@ -88,6 +90,7 @@ class Engine:
         self._envelope = envelope
         self._tree = Tree()
         self._singles: dict[Hit, Single] = {}
+        self._changes: dict[str, list[Single]] = {}  # by the type of a change event
         self._functions: dict[tuple[Hit, ...], Apply] = {}
         literals = []
         for at in chosen:
@@ -99,16 +102,18 @@ class Engine:
 
     def plan(self, part: Slice, limit: int, draft: Draft) -> None:
         first = self._envelope.first
-        if first is None or headed(part, self._envelope):
+        binary = headed(part, self._envelope)
+        if first is None or binary:
             for index in range(len(part.values)):
-                self._event(part, index, limit, draft)
+                self._event(part, index, limit, draft, binary=binary)
         else:
             self._plain(first, part, limit, draft)
 
     def _plain(self, first: str, part: Slice, limit: int, draft: Draft) -> None:
         """THE hot path: plain events, whose type stands in one field."""
         loads, table, sinks = orjson.loads, self.table, draft.sinks
-        for index, raw in enumerate(part.values):
+        left = enumerate(part.values)
+        for index, raw in left:
             try:
                 if len(raw) > limit:  # type: ignore[arg-type]  # a tombstone raises, as it should
                     raise ValueError
@@ -121,26 +126,51 @@ class Engine:
                     data = event
                 table[kind](data, event, kind, part, index, sinks)
             except Exception:  # noqa: BLE001 - whatever it is, the careful path says it exactly
-                self._event(part, index, limit, draft)
+                if self._event(part, index, limit, draft):
+                    for other, _ in islice(left, STREAK):
+                        self._event(part, other, limit, draft)
 
-    def _event(self, part: Slice, index: int, limit: int, draft: Draft) -> None:
-        """One event by the envelope: by its type's function if that succeeds, else carefully."""
+    def _event(
+        self, part: Slice, index: int, limit: int, draft: Draft, *, binary: bool = False
+    ) -> bool:
+        """One event by the envelope: by its type's functions if that succeeds, else carefully.
+
+        True: it was sound but for its form, so its neighbours are probably no plain events either.
+        """
         try:
-            reading = self.read(part, index, limit)
+            reading = self.read(part, index, limit, binary=binary)
         except Rejected as error:
             rejection = Rejection(part.record(index), None, (fault_of(error),))
             draft.plan.rejections.append(rejection)
-            return
+            return False
         if reading is None:
-            return
-        if not reading.images and not reading.named:
-            kind = reading.kind
-            try:
+            return False
+        kind = reading.kind
+        try:
+            if reading.images:
+                self._change(reading, part, index, draft.sinks)
+            else:
                 self.table[kind](reading.data, reading.event, kind, part, index, draft.sinks)
-                return
-            except Exception:  # noqa: BLE001, S110 - said exactly below
-                pass
-        self._carefully(reading, part, index, draft)
+        except Exception:  # noqa: BLE001 - said exactly there
+            self._carefully(reading, part, index, draft)
+            return False
+        return True
+
+    def _change(self, reading: Reading, part: Slice, index: int, sinks: list[Sink]) -> None:
+        """A change event: each rule renders its names for both rows."""
+        singles = self._changes.get(reading.kind)
+        if singles is None:
+            singles = [self._single(hit) for hit in self.hits(reading)]
+            if len(self._changes) < MEMO and len(reading.kind) <= MEMO_LENGTH:
+                self._changes[reading.kind] = singles
+        for single in singles:
+            made = single.change(reading, part, index)
+            if made is None:
+                raise ValueError
+            for row in made:
+                _pour(row, single.unit.sinks, sinks)
+        if not singles:
+            sinks[UNMATCHED](1)
 
     def _carefully(self, reading: Reading, part: Slice, index: int, draft: Draft) -> None:
         """Each rule by itself: what one rejects, the others still do."""
@@ -164,12 +194,13 @@ class Engine:
             rejection = Rejection(part.record(index), reading.kind, tuple(faults))
             draft.plan.rejections.append(rejection)
 
-    def read(self, part: Slice, index: int, limit: int) -> Reading | None:
+    def read(self, part: Slice, index: int, limit: int, *, binary: bool = False) -> Reading | None:
         """One record, unwrapped; Rejected where it cannot be, None where nothing is to do."""
         raw = part.values[index]
         if raw is None:
             return None
-        reading = unwrap(decode(raw, limit, part, index), self._envelope, part, index)
+        event = decode(raw, limit, part, index)
+        reading = unwrap(event, self._envelope, part, index, binary=binary)
         if reading and reading.guessed and not self.hits(reading):
             looked = ", ".join(self._envelope.types)
             said = f"the event has no type (looked for {looked}), and no rule is on {part.origin}"
@@ -180,10 +211,17 @@ class Engine:
         return self._tree.hits(reading.kind, named=reading.named)
 
     def ruling(self, hit: Hit, reading: Reading, part: Slice, index: int) -> Ruling:
+        return self._single(hit).rule(reading, part, index)
+
+    def binary(self, part: Slice) -> bool:
+        """Whether the types of these events may stand in their headers."""
+        return headed(part, self._envelope)
+
+    def _single(self, hit: Hit) -> Single:
         single = self._singles.get(hit)
         if single is None:
             single = self._singles[hit] = Single(self._unit(hit))
-        return single.rule(reading, part, index)
+        return single
 
     def _apply(self, kind: str) -> Apply:
         """The function for a type, shared by all types that match the same rules."""
@@ -210,3 +248,14 @@ def _ignore(
     data: object, event: object, kind: str, part: Slice, index: int, sinks: list[Sink]
 ) -> None:
     sinks[UNMATCHED](1)
+
+
+def _pour(row: tuple[Any, ...], lanes: tuple[tuple[int, ...], ...], sinks: list[Sink]) -> None:
+    """One rendering of a rule into the sinks of its effects."""
+    for names, targets in zip(row, lanes, strict=True):
+        for target in targets if names is not None else ():
+            if type(names) is list:
+                for name in names:
+                    sinks[target](name)
+            else:
+                sinks[target](names)

@@ -36,8 +36,8 @@ class RuleSet:
         self._lanes = _lanes(self.rules)
         self._engines: dict[tuple[tuple[int, ...], Envelope], Engine] = {}
         self._origins: dict[str, Engine] = {}
-        if not any(rule.sources for rule in self.rules) and len(self.envelopes) == 1:
-            self._origins[""] = self._engine("")
+        one = len(self.envelopes) == 1 and not any(rule.sources for rule in self.rules)
+        self._only = self._engine("") if one else None  # the same for all origins
 
     def plan(self, batch: Batch, *, max_event_bytes: int) -> Plan:
         """What a batch asks of the caches."""
@@ -53,7 +53,8 @@ class RuleSet:
         part = Slice(record.origin, [record.raw], lambda _: record)
         engine = self.engine(record.origin)
         try:
-            reading = engine.read(part, 0, len(record.raw or b""))
+            binary = engine.binary(part)
+            reading = engine.read(part, 0, len(record.raw or b""), binary=binary)
         except Rejected as error:
             return Explanation(record, None, (), fault_of(error))
         if reading is None:
@@ -81,7 +82,7 @@ class RuleSet:
         return found
 
     def engine(self, origin: str) -> Engine:
-        found = self._origins.get(origin) or self._origins.get("")
+        found = self._only or self._origins.get(origin)
         if found is None:
             if len(self._origins) >= ORIGINS:
                 self._origins.clear()
