@@ -72,7 +72,10 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
         positions: GroupPositions,
         timing: Timing,
         part: Part,
+        *,
+        commits: bool = True,
     ) -> None:
+        self._commits = commits  # a dry run leaves no position
         self.epoch = Epoch()
         self.failure = ""  # why the assignment could not be taken up
         self.assigned = asyncio.Event()  # not set while the group rebalances
@@ -194,6 +197,8 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
             epoch.settled = settled | epoch.settled
 
     async def _put(self, epoch: Epoch, offsets: Mapping[TopicPartition, int]) -> None:
+        if not self._commits:
+            return
         await self._consumer.commit(
             {tp: OffsetAndMetadata(offset, epoch.note) for tp, offset in offsets.items()}
         )
