@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import orjson
 
-from invalidator.envelope import Envelope, Reading, decode, headed, unwrap
+from invalidator.envelope import AUTO, Envelope, Reading, decode, headed, unwrap
 from invalidator.errors import Rejected
 from invalidator.model import Kind, Names, Note, Plan, Rejection, Slice
 from invalidator.rules.careful import Ruling, Single, fault_of
@@ -21,6 +21,7 @@ from invalidator.rules.schema import Cache, Rule
 
 MEMO: Final = 4096  # event types remembered: hostile ones must not grow memory
 MEMO_LENGTH: Final = 256  # characters of a type that is remembered
+EAGER: Final = 5000  # rules compiled ahead, each counted for every type that it is part of
 STREAK: Final = 100  # events that are read the longer way behind one that needed it
 
 Sink = Callable[[Any], object]
@@ -98,7 +99,17 @@ class Engine:
                 self._tree.add(pattern, (at, number))
                 if pattern.literal:
                     literals.append(pattern.text)
-        self.table = _Table(self._apply, {kind: self._apply(kind) for kind in literals})
+        self.table = _Table(self._apply, self._ready(literals))
+
+    def _ready(self, kinds: Sequence[str]) -> dict[str, Apply]:
+        """Functions for types that rules name outright, compiled before the first event comes."""
+        made, left = {}, EAGER
+        for kind in kinds:
+            left -= len(self._tree.hits(kind))
+            if left < 0:
+                break  # many wildcards times many types: the rest when they come
+            made[kind] = self._apply(kind)
+        return made
 
     def plan(self, part: Slice, limit: int, draft: Draft) -> None:
         first = self._envelope.first
@@ -112,6 +123,8 @@ class Engine:
     def _plain(self, first: str, part: Slice, limit: int, draft: Draft) -> None:
         """THE hot path: plain events, whose type stands in one field."""
         loads, table, sinks = orjson.loads, self.table, draft.sinks
+        strict = self._envelope.data != AUTO
+        inner = self._envelope.data if strict else "data"
         left = enumerate(part.values)
         for index, raw in left:
             try:
@@ -119,9 +132,9 @@ class Engine:
                     raise ValueError
                 event = loads(raw)  # type: ignore[arg-type]
                 kind = event[first]
-                data = event.get("data")
+                data = event.get(inner)
                 if type(data) is not dict:
-                    if "specversion" in event:
+                    if strict or "specversion" in event:
                         raise ValueError
                     data = event
                 table[kind](data, event, kind, part, index, sinks)
