@@ -6,7 +6,7 @@ event (`Record`, `Event`) is made only when somebody has to look at that event.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 DEFAULT_CACHE = "default"
 
@@ -45,6 +45,10 @@ class Batch:
     events: int
     size: int  # bytes of all values
     ends: object  # what settling acknowledges; only the source that wrote it reads it
+
+    def ended(self) -> "Batch":
+        """The same batch without its records: all that is needed once it is applied."""
+        return Batch(self.source, [], self.events, self.size, self.ends)
 
     def records(self) -> Iterator[Record]:
         for part in self.slices:
@@ -130,9 +134,17 @@ class Failure:
     message: str
 
 
+class Ticket(Protocol):
+    """Something that an applied batch still waits for."""
+
+    async def wait(self) -> Sequence[Failure]:
+        """Until it is over; what could not be done."""
+
+
 @dataclass(slots=True)
 class Outcome:
-    """What applying a plan came to."""
+    """What applying names came to."""
 
     existed: int = 0  # keys that were really there
     failures: list[Failure] = field(default_factory=list)
+    sweeps: list[Ticket] = field(default_factory=list)

@@ -45,6 +45,7 @@ class RuleSet:
         for part in batch.slices:
             self.engine(part.origin).plan(part, max_event_bytes, draft)
         draft.plan.unmatched = len(draft.unmatched)
+        draft.sinks.clear()  # methods of the draft among them: a cycle would keep the plan alive
         return draft.plan
 
     def explain(self, record: Record) -> Explanation:

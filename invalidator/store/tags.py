@@ -12,7 +12,7 @@ again, the slower one would drop members that belong to the next claim.
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -71,9 +71,11 @@ class Tags:
         self._token = token
         self._sleep = sleep
 
-    def stamps(self, tags: Iterable[str]) -> list[str]:
-        """The keys to delete for the layout `stamp`, on the fast path of keys."""
-        return [kept.key_of(tag) for kept in self._layouts if kept.kind == "stamp" for tag in tags]
+    def stamps(self, tags: Collection[str]) -> dict[str, str]:
+        """The keys to delete for the layout `stamp`, each with its tag: on the fast path."""
+        return {
+            kept.key_of(tag): tag for kept in self._layouts if kept.kind == "stamp" for tag in tags
+        }
 
     async def consume(self, tags: Collection[str]) -> Consumed:
         """Delete every key that is in the tags' sets now. Raises Unavailable."""

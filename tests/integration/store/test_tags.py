@@ -62,7 +62,7 @@ async def test_several_layouts_side_by_side(server: Server, redis_now: "redis.Re
     put(redis_now, "cache:tag:a", "k2")
     tags = tags_of(server, SET, Layout(key="cache:tag:{tag}"), Layout("stamp", "stamp:{tag}"))
     assert (await tags.consume(["a"])).existed == 2
-    assert tags.stamps(["a", "b"]) == ["stamp:a", "stamp:b"]
+    assert tags.stamps(["a", "b"]) == {"stamp:a": "a", "stamp:b": "b"}
     assert left(redis_now) == set()
 
 
