@@ -57,3 +57,35 @@ def cached_by_arguments(client: "redis.Redis", name: str) -> Callable[..., Any]:
         return call
 
     return decorate
+
+
+class Tagged:
+    """Entries under several tags, each tag a set of their keys."""
+
+    def __init__(self, client: "redis.Redis", tag_key: str) -> None:
+        self._redis: Any = client
+        self._tag_key = tag_key
+
+    def get(self, key: str, tags: list[str], load: Load) -> Any:
+        found = self._redis.get(key)
+        if found is not None:
+            return json.loads(found)
+        value = load()
+        pipe = self._redis.pipeline()
+        pipe.set(key, json.dumps(value), ex=300)
+        for tag in tags:
+            pipe.sadd(self._tag_key.format(tag=tag), key)
+        pipe.execute()
+        return value
+
+
+class Versioned:
+    """Keys that hold a version: raising it leaves the old entries to expire unread."""
+
+    def __init__(self, client: "redis.Redis") -> None:
+        self._redis: Any = client
+        self._cache = Cached(client)
+
+    def get(self, entity: str, number: int, load: Load) -> Any:
+        version = int(self._redis.get(f"cache:version:{entity}") or 0)
+        return self._cache.get(f"{entity}:v{version}:{number}", load)
