@@ -10,7 +10,7 @@ from invalidator.connect import Client
 from invalidator.health import Part
 from invalidator.model import Names, Outcome
 from invalidator.rules.schema import Cache
-from invalidator.store.cache import CacheStore, layouts, written
+from invalidator.store.cache import CacheStore, layouts
 from invalidator.store.commands import Keys
 from invalidator.store.protect import protected
 from invalidator.store.server import Server
@@ -83,7 +83,7 @@ class Store:
 
 def _templates(cache: Cache) -> list[str]:
     """What a sweep must spare: without its set, a tag's members could never be found."""
-    return [layout.key for layout in layouts(cache)] + [written(cache.version, "name")]
+    return [layout.key for layout in layouts(cache)] + [cache.version]
 
 
 def _observe(progress: Progress) -> None:

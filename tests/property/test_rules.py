@@ -13,7 +13,7 @@ from invalidator.model import Names, Plan, Rejection
 from invalidator.rules import RuleSet, load
 from invalidator.rules.check import check
 from invalidator.rules.template import Template, TemplateError, parse
-from invalidator.store.glob import Matcher
+from invalidator.store.matcher import Matcher
 from tests.unit.rules.conftest import batch, plan
 
 SCALARS = st.one_of(
