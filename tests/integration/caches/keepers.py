@@ -71,11 +71,9 @@ class Tagged:
         if found is not None:
             return json.loads(found)
         value = load()
-        pipe = self._redis.pipeline()
-        pipe.set(key, json.dumps(value), ex=300)
+        self._redis.set(key, json.dumps(value), ex=300)
         for tag in tags:
-            pipe.sadd(self._tag_key.format(tag=tag), key)
-        pipe.execute()
+            self._redis.sadd(self._tag_key.format(tag=tag), key)
         return value
 
 
