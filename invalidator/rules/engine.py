@@ -5,17 +5,17 @@ down the careful path, which runs each rule by itself and says what is wrong.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Final
+from typing import Final
 
 import orjson
 
 from invalidator.envelope import AUTO, Envelope, Reading, decode, headed, unwrap
 from invalidator.errors import Rejected
-from invalidator.model import Kind, Names, Note, Plan, Rejection, Slice
+from invalidator.model import Rejection, Slice
 from invalidator.rules.careful import Ruling, Single, fault_of
 from invalidator.rules.compile import UNMATCHED, Apply, Unit, applying
+from invalidator.rules.draft import Draft, Lane, Sink, pour
 from invalidator.rules.matching import Hit, Tree
 from invalidator.rules.schema import Cache, Rule
 
@@ -23,35 +23,6 @@ MEMO: Final = 4096  # event types remembered: hostile ones must not grow memory
 MEMO_LENGTH: Final = 256  # characters of a type that is remembered
 EAGER: Final = 5000  # rules compiled ahead, each counted for every type that it is part of
 STREAK: Final = 100  # events that are read the longer way behind one that needed it
-
-Sink = Callable[[Any], object]
-Lane = tuple[str, Kind, float | None]  # a cache, a kind, and for names applied again: when
-
-
-@dataclass(slots=True)
-class Draft:
-    """A plan in the making, with the sinks that fill it."""
-
-    plan: Plan
-    sinks: list[Sink] = field(default_factory=list)
-    unmatched: list[int] = field(default_factory=list)
-
-    @classmethod
-    def of(cls, lanes: Sequence[Lane]) -> "Draft":
-        draft = cls(Plan())
-        draft.sinks = [getattr(draft.names(cache, delay), kind).add for cache, kind, delay in lanes]
-        draft.sinks += [draft.note, draft.unmatched.append]
-        return draft
-
-    def names(self, cache: str, delay: float | None = None) -> Names:
-        plan = self.plan
-        caches = plan.caches if delay is None else plan.repeats.setdefault(delay, {})
-        return caches.setdefault(cache, Names())
-
-    def note(self, about: tuple[str, str, str]) -> None:
-        rule, word, message = about
-        known = self.plan.notes.setdefault((rule, word), Note(0, message))
-        known.count += 1
 
 
 class _Table(dict[str, Apply]):
@@ -181,7 +152,7 @@ class Engine:
             if made is None:
                 raise ValueError
             for row in made:
-                _pour(row, single.unit.sinks, sinks)
+                pour(row, single.unit.sinks, sinks)
         if not singles:
             sinks[UNMATCHED](1)
 
@@ -261,14 +232,3 @@ def _ignore(
     data: object, event: object, kind: str, part: Slice, index: int, sinks: list[Sink]
 ) -> None:
     sinks[UNMATCHED](1)
-
-
-def _pour(row: tuple[Any, ...], lanes: tuple[tuple[int, ...], ...], sinks: list[Sink]) -> None:
-    """One rendering of a rule into the sinks of its effects."""
-    for names, targets in zip(row, lanes, strict=True):
-        for target in targets if names is not None else ():
-            if type(names) is list:
-                for name in names:
-                    sinks[target](name)
-            else:
-                sinks[target](names)
