@@ -5,6 +5,7 @@ import gc
 import signal
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 
 import structlog
 
@@ -15,17 +16,16 @@ from invalidator.deadletter import DeadLetters
 from invalidator.errors import ConfigError
 from invalidator.health import Health, Part
 from invalidator.inflight import InFlight
-from invalidator.model import DEFAULT_CACHE
 from invalidator.pipeline import Limits, Pipeline
 from invalidator.retry import until_available
 from invalidator.rules import RuleSet
 from invalidator.settings import Settings
 from invalidator.sources import Source
+from invalidator.sources.consumer import Timing
 from invalidator.sources.kafka import KafkaSource
 from invalidator.sources.positions import Start
 from invalidator.sources.pubsub import PubSubSource
 from invalidator.store import Store
-from invalidator.store.commands import Keys
 from invalidator.urls import redact
 
 log = structlog.get_logger("invalidator")
@@ -50,7 +50,9 @@ class Daemon:
         self._admin = Admin(self._health, settings.admin.host, settings.admin.port)
         self._cache = self._redis(settings.redis_url.get_secret_value())
         self._state = self._redis(settings.state_url.get_secret_value())
-        self._keys = Keys(self._cache, redact(settings.redis_url.get_secret_value()))
+        self._store = Store(
+            self._cache, redact(settings.redis_url.get_secret_value()), self._health.part("sweeps")
+        )
         self._dead = DeadLetters(self._state, redact(settings.state_url.get_secret_value()))
         self._pipelines = self._build_pipelines()
         self._stop = asyncio.Event()
@@ -102,8 +104,10 @@ class Daemon:
     async def _run_all(self) -> None:
         """The pipelines, and beside them a look at each Redis now and then."""
         async with asyncio.TaskGroup() as beside:
+            beside.create_task(self._recover())
             watches = [
-                beside.create_task(_watch(self._keys.probe, self._health.part("redis"))),
+                beside.create_task(self._store.sweep()),
+                beside.create_task(_watch(self._store.probe, self._health.part("redis"))),
                 beside.create_task(_watch(self._dead.probe, self._health.part("dead letters"))),
             ]
             async with asyncio.TaskGroup() as pipelines:
@@ -112,16 +116,22 @@ class Daemon:
             for watch in watches:
                 watch.cancel()
 
+    async def _recover(self) -> None:
+        """What a crash left half done, where no event comes again to finish it."""
+        if "tags" in self._rules.kinds:
+            await until_available(
+                partial(self._store.recover, self._rules.caches), self._health.part("redis")
+            )
+
     def _build_pipelines(self) -> Sequence[Pipeline]:
         settings = self._settings
-        store = Store({DEFAULT_CACHE: self._keys})
         in_flight = InFlight(settings.in_flight.events, settings.in_flight.bytes)
         limits = Limits(settings.batch.max_events, settings.batch.max_event_bytes)
         return [
             Pipeline(
                 source,
                 lambda: self._rules,
-                store,
+                self._store,
                 self._dead,
                 in_flight=in_flight,
                 limits=limits,
@@ -143,6 +153,7 @@ class Daemon:
                     start=Start.of(settings.kafka.start),
                     part=self._health.part(KafkaSource.name),
                     max_wait=settings.batch.max_wait,
+                    timing=Timing(session=settings.kafka.session_timeout),
                 )
             )
         if settings.pubsub.channels:

@@ -39,7 +39,8 @@ _UNAVAILABLE = frozenset({
 })
 # fmt: on
 # CROSSSLOT: each key works alone, which is how keys of a permanent failure are sent again.
-_PERMANENT = frozenset({"WRONGTYPE", "CROSSSLOT", "INVALIDOBJ"})
+# The last two are said by our own scripts, of a version's value.
+_PERMANENT = frozenset({"WRONGTYPE", "CROSSSLOT", "INVALIDOBJ", "NOTANUMBER", "TOOLARGE"})
 _CLASSES: tuple[tuple[type[Exception], str], ...] = (
     (redis_errors.AuthenticationError, "NOAUTH"),
     (redis_errors.BusyLoadingError, "LOADING"),

@@ -7,5 +7,6 @@ PROBE = "invalidator:probe"  # never exists: deleting it tells whether we may de
 TAG_SET = "tag:{tag}"  # a SET of cache keys, as hand-written caches keep it
 TAG_STAMP = "invalidator:stamp:{tag}"  # a random token, as invalidator.cache keeps it
 VERSION = "cache:version:{name}"  # a number that only grows
-WORK = "invalidator:work:"  # a tag set in the middle of its consumption
+WORK = "invalidator:work:"  # a tag set in the middle of its consumption, and a pointer to it
+WORKS = "invalidator:works"  # set: every such pointer, to finish what a crash left
 APPLIED = "invalidator:applied"  # channel: what was applied

@@ -30,6 +30,12 @@ NAMES = Counter(
     ["kind"],
 )
 EXISTED = Counter("invalidator_keys_existed_total", "Keys that were there when they were deleted.")
+SWEEPS = Counter("invalidator_sweeps_total", "Sweeps over the whole keyspace that are over.")
+SWEEP_SECONDS = Histogram(
+    "invalidator_sweep_seconds",
+    "From a sweep's begin to its end, passes that had to be repeated included.",
+    buckets=(0.01, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900),
+)
 DEAD = Counter("invalidator_dead_letters_total", "Events put into the dead letters.", ["error"])
 IN_FLIGHT = Gauge("invalidator_in_flight_events", "Events read and not yet settled.")
 GAPS = Counter(

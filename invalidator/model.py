@@ -4,9 +4,9 @@ The hot path handles whole batches: lists of raw bytes and sets of names. An obj
 event (`Record`, `Event`) is made only when somebody has to look at that event.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 DEFAULT_CACHE = "default"
 
@@ -31,6 +31,9 @@ class Slice:
     origin: str
     values: list[bytes | None]
     record: Callable[[int], Record]  # the i-th of them, whole
+    # Their headers, where any has some. Without it only the first record is asked whether its
+    # type stands in headers.
+    headers: Sequence[Sequence[tuple[str, bytes]]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,10 @@ class Batch:
     events: int
     size: int  # bytes of all values
     ends: object  # what settling acknowledges; only the source that wrote it reads it
+
+    def ended(self) -> "Batch":
+        """The same batch without its records: all that is needed once it is applied."""
+        return Batch(self.source, [], self.events, self.size, self.ends)
 
     def records(self) -> Iterator[Record]:
         for part in self.slices:
@@ -96,12 +103,24 @@ class Rejection:
 
 
 @dataclass(slots=True)
+class Note:
+    """Something about a rule that an operator should see, though no event is lost by it."""
+
+    count: int
+    message: str  # of the first
+
+
+@dataclass(slots=True)
 class Plan:
     """What a batch asks of the caches."""
 
     caches: dict[str, Names] = field(default_factory=dict)
     rejections: list[Rejection] = field(default_factory=list)
     unmatched: int = 0  # events that no rule names
+    # Names to be applied once more, so many seconds later; they are in `caches` too.
+    repeats: dict[float, dict[str, Names]] = field(default_factory=dict)
+    # By rule and a stable word: "condition-failed", "on-reject".
+    notes: dict[tuple[str, str], Note] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +134,17 @@ class Failure:
     message: str
 
 
+class Ticket(Protocol):
+    """Something that an applied batch still waits for."""
+
+    async def wait(self) -> Sequence[Failure]:
+        """Until it is over; what could not be done."""
+
+
 @dataclass(slots=True)
 class Outcome:
-    """What applying a plan came to."""
+    """What applying names came to."""
 
     existed: int = 0  # keys that were really there
     failures: list[Failure] = field(default_factory=list)
+    sweeps: list[Ticket] = field(default_factory=list)

@@ -1,21 +1,23 @@
 """The way of an event, from its source to its acknowledgement.
 
-1. `read`     a source gives a batch of raw records and the positions that end it
-2. `plan`     envelope and rules turn it into sets of names, one per cache and kind
-3. `apply`    the store makes the caches forget them
-4. `blame`    a name that can never be applied is led back to its events
-5. `bury`     rejected events are written to the dead letters
-6. `settle`   only then are the positions acknowledged, in order
+1. `read`      a source gives a batch of raw records and the positions that end it
+2. `plan`      envelope and rules turn it into sets of names, one per cache and kind
+3. `apply`     the store makes the caches forget keys, tags and versions
+4. `blame`     a name that can never be applied is led back to its events
+5. `wait`      for what takes longer: a sweep that began after the read, a second pass
+6. `bury`      rejected events are written to the dead letters
+7. `settle`    only then are the positions acknowledged, in order
 
-Reading and planning (`_intake`) run while the last batch is applied (`_outflow`). A server that
-is away stops both where they are: nothing is acknowledged, nothing is a dead letter, and all goes
-on by itself when it is back.
+Reading and planning (`_intake`) run while the last batch is applied (`_outflow`), and batches that
+wait for a sweep (`_settlement`) hold up neither. A server that is away stops them where they are:
+nothing is acknowledged, nothing is a dead letter, and all goes on by itself when it is back.
 """
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import structlog
@@ -25,9 +27,10 @@ from invalidator.deadletter import DeadLetters
 from invalidator.errors import Unavailable
 from invalidator.health import Health, Part, Pulse
 from invalidator.inflight import InFlight
-from invalidator.model import Batch, Outcome, Plan, Rejection
+from invalidator.model import Batch, Failure, Outcome, Plan, Rejection
 from invalidator.retry import until_available
 from invalidator.rules import RuleSet
+from invalidator.settle import Applied, Line, left_alone
 from invalidator.sources import Source
 from invalidator.store import Store
 
@@ -70,6 +73,7 @@ class Pipeline:
         health: Health,
         narrate: bool = False,
         clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self._source = source
         self._rules = rules
@@ -79,11 +83,15 @@ class Pipeline:
         self._limits = limits
         self._narrate = narrate
         self._clock = clock
+        self._sleep = sleep
         self._part = health.part(source.name)
         self._cache = health.part("redis")
         self._letters = health.part("dead letters")
         self._reading = health.pulse(f"{source.name} intake")
         self._working = health.pulse(f"{source.name} outflow")
+        self._settling = health.pulse(f"{source.name} settlement")
+        self._line = Line()
+        self._tickets: set[asyncio.Task[list[Failure]]] = set()
         self._planned: asyncio.Queue[Work | None] = asyncio.Queue(maxsize=1)
         self._stopping = asyncio.Event()
 
@@ -97,7 +105,10 @@ class Pipeline:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._intake(), name=f"{self._source.name}-intake")
                 tasks.create_task(self._outflow(), name=f"{self._source.name}-outflow")
+                tasks.create_task(self._settlement(), name=f"{self._source.name}-settlement")
         finally:
+            for ticket in self._tickets:
+                ticket.cancel()
             await self._source.close()
 
     def stop(self) -> None:
@@ -163,45 +174,94 @@ class Pipeline:
                 self._reading.beat()
                 await self._source.keep_alive()
 
-    # --- outflow: apply, blame, bury, settle ------------------------------------------------
+    # --- outflow: apply, blame --------------------------------------------------------------
 
     async def _outflow(self) -> None:
-        while (work := await self._next()) is not None:
-            await self._carry_out(work)
+        while (work := await self._beating(self._working, self._planned.get)) is not None:
+            await self._line.join(await self._apply(work))
+            self._in_flight.remove(work.batch)
+        await self._line.end()
 
-    async def _next(self) -> Work | None:
-        while True:
-            self._working.beat()
-            try:
-                async with asyncio.timeout(KEEP_ALIVE_EVERY):
-                    return await self._planned.get()
-            except TimeoutError:
-                continue  # idle, and alive
-
-    async def _carry_out(self, work: Work) -> None:
+    async def _apply(self, work: Work) -> Applied:
+        plan = work.plan
         outcome = await self._patiently(
-            self._cache, self._working, lambda: self._store.apply(work.plan)
+            self._cache,
+            self._working,
+            lambda: self._store.apply(plan.caches, work.rules.caches),
         )
         applied_at = self._clock()
-        rejections = self._blame(work, outcome)
-        if rejections:
-            await self._patiently(
-                self._letters, self._working, lambda: self._dead.put(rejections, work.rules.hash)
-            )
-        await self._source.settle(work.batch)
-        self._in_flight.remove(work.batch)
-        self._report(work, outcome, len(rejections), applied_at - work.planned_at)
+        waits = None
+        if outcome.sweeps or plan.repeats:
+            waits = asyncio.create_task(self._wait(work, outcome, applied_at), name="tickets")
+            self._tickets.add(waits)
+            waits.add_done_callback(self._tickets.discard)
+        if self._narrate:
+            self._tell(work)
+        return Applied(
+            work.batch.ended(),
+            self._blame(work, outcome.failures),
+            work.rules.hash,
+            outcome,
+            plan.unmatched,
+            sum(names.count() for names in plan.caches.values()),
+            applied_at - work.planned_at,
+            waits,
+        )
 
-    def _blame(self, work: Work, outcome: Outcome) -> list[Rejection]:
+    def _blame(self, work: Work, failures: Sequence[Failure]) -> list[Rejection]:
         """Which events a failed name came from is worked out only now, from the batch itself."""
-        if not outcome.failures:
+        if not failures:
             return work.plan.rejections
         found = {rejection.record: rejection for rejection in work.plan.rejections}
-        for late in work.rules.blame(work.batch, outcome.failures):
-            early = found.get(late.record)
-            faults = early.faults + late.faults if early else late.faults
-            found[late.record] = Rejection(late.record, late.type, faults)
-        return list(found.values())
+        late = work.rules.blame(work.batch, failures)
+        for rejection in late:
+            early = found.get(rejection.record)
+            faults = early.faults + rejection.faults if early else rejection.faults
+            found[rejection.record] = Rejection(rejection.record, rejection.type, faults)
+        return [*found.values(), *([] if late else left_alone(self.name, failures))]
+
+    async def _wait(self, work: Work, outcome: Outcome, applied_at: float) -> list[Failure]:
+        """What takes longer: sweeps, and second passes with sweeps of their own."""
+        failures = [entry for sweep in outcome.sweeps for entry in await sweep.wait()]
+        failed = {(entry.cache, entry.kind, entry.name) for entry in outcome.failures}
+        for delay, names in sorted(work.plan.repeats.items()):
+            await self._sleep(max(0.0, applied_at + delay - self._clock()))
+            again = await until_available(
+                partial(self._store.apply, names, work.rules.caches), self._cache
+            )
+            failures += [entry for sweep in again.sweeps for entry in await sweep.wait()]
+            failures += [e for e in again.failures if (e.cache, e.kind, e.name) not in failed]
+        return failures
+
+    # --- settlement: wait, bury, settle -----------------------------------------------------
+
+    async def _settlement(self) -> None:
+        while (applied := await self._beating(self._settling, self._line.next)) is not None:
+            await self._settle(applied)
+
+    async def _settle(self, applied: Applied) -> None:
+        rejections = applied.rejections
+        if waits := applied.waits:
+            failures = await self._beating(self._settling, lambda: asyncio.shield(waits))
+            rejections = [*rejections, *left_alone(self.name, failures)]
+        if rejections:
+            await self._patiently(
+                self._letters, self._settling, lambda: self._dead.put(rejections, applied.rules)
+            )
+        await self._source.settle(applied.batch)
+        self._report(applied, len(rejections))
+
+    # --- waiting --------------------------------------------------------------------------------
+
+    async def _beating(self, pulse: Pulse, wait: Callable[[], Awaitable[T]]) -> T:
+        """Idle, and alive."""
+        while True:
+            pulse.beat()
+            try:
+                async with asyncio.timeout(KEEP_ALIVE_EVERY):
+                    return await wait()
+            except TimeoutError:
+                continue
 
     async def _patiently(self, part: Part, pulse: Pulse, attempt: Callable[[], Awaitable[T]]) -> T:
         """Waiting for a server known to be away is a sign of life."""
@@ -214,31 +274,27 @@ class Pipeline:
 
     # --- what people see ----------------------------------------------------------------------
 
-    def _report(self, work: Work, outcome: Outcome, rejected: int, seconds: float) -> None:
-        batch, name = work.batch, self._source.name
-        unmatched = work.plan.unmatched
-        applied = batch.events - unmatched - rejected
-        for label, count in (
-            ("applied", applied),
-            ("unmatched", unmatched),
+    def _report(self, applied: Applied, rejected: int) -> None:
+        batch, name = applied.batch, self._source.name
+        for outcome, count in (
+            ("applied", batch.events - applied.unmatched - rejected),
+            ("unmatched", applied.unmatched),
             ("rejected", rejected),
         ):
-            metrics.EVENTS.labels(name, label).inc(count)
+            metrics.EVENTS.labels(name, outcome).inc(max(0, count))
         metrics.BATCHES.labels(name).inc()
         metrics.BATCH_EVENTS.labels(name).observe(batch.events)
-        metrics.APPLY_SECONDS.labels(name).observe(seconds)
+        metrics.APPLY_SECONDS.labels(name).observe(applied.seconds)
         log.info(
             "batch",
             source=name,
             events=batch.events,
-            names=sum(names.count() for names in work.plan.caches.values()),
-            existed=outcome.existed,
-            unmatched=unmatched,
+            names=applied.names,
+            existed=applied.outcome.existed,
+            unmatched=applied.unmatched,
             rejected=rejected,
-            ms=round(seconds * 1000, 1),
+            ms=round(applied.seconds * 1000, 1),
         )
-        if self._narrate:
-            self._tell(work)
 
     def _tell(self, work: Work) -> None:
         """Event by event, planned once more: for a person who watches, never on the hot path."""

@@ -1,9 +1,21 @@
 """Redis URLs: what is accepted, and how one is shown without its password."""
 
 import re
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 REDIS_SCHEMES = ("redis", "rediss", "unix")
+
+# Of the client library's options only these: others would undo our deadlines and decoding.
+_OPTIONS = ("db", "client_name")
+_TLS_OPTIONS = (
+    "ssl_ca_certs",
+    "ssl_ca_path",
+    "ssl_cert_reqs",
+    "ssl_certfile",
+    "ssl_check_hostname",
+    "ssl_keyfile",
+    "ssl_password",
+)
 
 _SECRET_OPTION = re.compile(r"([?&][^=&]*(?:password|secret|token)[^=&]*=)[^&#]*", re.IGNORECASE)
 
@@ -37,6 +49,7 @@ def check_redis_url(url: str) -> None:
         _check_socket(parts)
     else:
         _check_server(parts)
+    _check_options(parts)
 
 
 def _split(url: str) -> SplitResult:
@@ -44,7 +57,10 @@ def _split(url: str) -> SplitResult:
         parts = urlsplit(url)
         parts.port  # noqa: B018 - reading it is the check
     except ValueError:
-        raise ValueError("a URL with a port from 1 to 65535") from None
+        raise ValueError(
+            "a URL with a port from 0 to 65535, whose password has / ? # @ written as "
+            "%2F %3F %23 %40"
+        ) from None
     return parts
 
 
@@ -58,3 +74,12 @@ def _check_server(parts: SplitResult) -> None:
         raise ValueError("a URL with a host, such as redis://127.0.0.1:6379/0")
     if not re.fullmatch(r"/?[0-9]*", parts.path):
         raise ValueError("a URL that ends in a database number, such as /0")
+
+
+def _check_options(parts: SplitResult) -> None:
+    known = (*_OPTIONS, *_TLS_OPTIONS) if parts.scheme == "rediss" else _OPTIONS
+    for name, value in parse_qsl(parts.query, keep_blank_values=True):
+        if name not in known:
+            raise ValueError(f"no options in the URL but {', '.join(known)}")
+        if name == "db" and not value.isdecimal():
+            raise ValueError("a database number after db=")

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from invalidator import __version__
-from invalidator.cli import publish, run, settings
+from invalidator.cli import check, explain, publish, run, schema, settings, test
 from invalidator.cli.verbs import UsageError, Verbs
 from invalidator.errors import ConfigError, InvalidatorError, RulesError
 
-_VERBS: tuple[ModuleType, ...] = (run, publish, settings)
+_VERBS: tuple[ModuleType, ...] = (run, publish, check, test, explain, schema, settings)
 
 _DESCRIPTION = "Reads domain events and deletes the cache entries that your rules name for them."
 
@@ -21,6 +21,10 @@ examples:
   invalidator run --rules rules.yaml     the daemon, as INVALIDATOR_* settings say
   invalidator publish order.updated '{"orderId": "ord_1"}'
                                          send it an event
+  invalidator check                      every mistake of your rules, with its place
+  invalidator test                       the tests that stand in your rules
+  invalidator explain '{"type": "order.updated", "data": {"orderId": "ord_1"}}'
+                                         what your rules would make of it
   invalidator settings                   every setting, its value and where that came from
 
 `invalidator VERB --help` has more on each.
@@ -37,7 +41,7 @@ exit codes:
 def main(argv: Sequence[str] | None = None) -> int:
     try:
         code = _dispatch(argv)
-        sys.stdout.flush()  # here, where a closed pipe is still handled
+        print(end="", flush=True)  # here, where a closed pipe is still handled
     except BrokenPipeError:
         # The reader (head, less) has seen enough. What is still buffered must not be tried again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -66,14 +70,14 @@ def _guarded(args: argparse.Namespace) -> int:
     except BrokenPipeError:
         raise
     except Exception as error:  # noqa: BLE001 - the last place that can say it well
-        if args.debug:
-            import traceback
-
-            traceback.print_exc()
-        return _explain(error)
+        return _explain(error, debug=args.debug)
 
 
-def _explain(error: Exception) -> int:
+def _explain(error: Exception, *, debug: bool) -> int:
+    if debug:
+        import traceback
+
+        traceback.print_exception(error)
     match error:
         case ConfigError():
             return _say(f"the settings cannot be used:\n{_indented(error)}", 2)
@@ -83,8 +87,8 @@ def _explain(error: Exception) -> int:
             return _say(str(error), 2)
         case InvalidatorError():
             return _say(str(error), 1)
-    kind = type(error).__name__
-    return _say(f"unexpected {kind}: {error}\nrun with --debug for the traceback", 1)
+    more = "" if debug else "\nrun with --debug for the traceback"
+    return _say(f"unexpected {type(error).__name__}: {error}{more}", 1)
 
 
 def _indented(error: Exception) -> str:

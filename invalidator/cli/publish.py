@@ -134,8 +134,8 @@ def _publish(settings: "Settings", channel: str, event: dict[str, Any]) -> None:
 
 def _nobody(channel: str) -> str:
     return (
-        f"warning: nobody listens on {channel}, so nothing was invalidated. Is a daemon running on "
-        f"this Redis,\nwith {channel} among its INVALIDATOR_PUBSUB__CHANNELS?"
+        f"warning: nobody listens on {channel}, so nothing was invalidated. A daemon must run\n"
+        f"with {channel} in its INVALIDATOR_PUBSUB__CHANNELS and this Redis as its source."
     )
 
 

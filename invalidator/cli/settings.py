@@ -25,8 +25,8 @@ def add(verbs: Verbs) -> None:
     parser = verbs.add_parser(
         "settings",
         help="print every setting, its value and where that came from",
-        description="Prints every setting: its name in the environment, its value and where that "
-        "came from, its default and its meaning. Checks them all on the way (exit code 2).",
+        description="Prints every setting: its name in the environment, its value and where that\n"
+        "came from, its default and its meaning. A mistake in any is said instead (exit code 2).",
         epilog=_EPILOG,
     )
     parser.add_argument("--env-file", metavar="PATH", help="file of NAME=value settings")

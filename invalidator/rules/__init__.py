@@ -1,7 +1,20 @@
 """Declarative rules: read, checked, compiled, explained."""
 
+from invalidator.rules.explain import Explanation, Verdict, Yield
 from invalidator.rules.loader import load
-from invalidator.rules.ruleset import Explanation, RuleSet, Verdict, Yield
-from invalidator.rules.schema import Cache, Effect, Rule
+from invalidator.rules.ruleset import RuleSet
+from invalidator.rules.schema import Cache, Effect, Key, Layout, Rule, Test
 
-__all__ = ["Cache", "Effect", "Explanation", "Rule", "RuleSet", "Verdict", "Yield", "load"]
+__all__ = [
+    "Cache",
+    "Effect",
+    "Explanation",
+    "Key",
+    "Layout",
+    "Rule",
+    "RuleSet",
+    "Test",
+    "Verdict",
+    "Yield",
+    "load",
+]

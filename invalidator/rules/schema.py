@@ -1,12 +1,30 @@
 """A rules file as frozen data."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
 
-from invalidator.model import DEFAULT_CACHE, Kind
+from invalidator import layout
+from invalidator.model import DEFAULT_CACHE, KINDS, Kind
+from invalidator.rules.condition import Node as Tree
 from invalidator.rules.matching import Pattern
 from invalidator.rules.template import Template
 
-MAX_KEYS = 10_000  # names that one event and rule may render, unless the rule says otherwise
+MAX_KEYS: Final = 10_000  # names that one event and rule may give, unless the rule says otherwise
+
+TagLayout = Literal["set", "sorted-set", "stamp"]
+LAYOUTS: Final[tuple[TagLayout, ...]] = ("set", "sorted-set", "stamp")
+Members = Literal["full", "relative"]
+MEMBERS: Final[tuple[Members, ...]] = ("full", "relative")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where something stands in the files."""
+
+    file: str
+    line: int
+    column: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +33,14 @@ class Effect:
 
     kind: Kind
     template: Template
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    text: str
+    tree: Tree
+    place: Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +48,55 @@ class Rule:
     name: str
     on: tuple[Pattern, ...]
     effects: tuple[Effect, ...]
-    file: str
-    line: int
+    place: Place
+    when: Condition | None = None
+    on_error: Literal["apply", "skip", "reject"] = "apply"  # where the condition fails
+    repeat_after: float | None = None  # seconds
     cache: str = DEFAULT_CACHE
+    sources: tuple[str, ...] = ()  # origins it is limited to; `*` is any text; none: all
+    on_reject: tuple[Effect, ...] = ()  # without fields: they can always be applied
     max_keys: int = MAX_KEYS
+    allow_broad: bool = False
     enabled: bool = True
     description: str = ""
     owner: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key around one name: `cache:tag:` … ``."""
+
+    before: str
+    after: str = ""
+
+    def of(self, name: str) -> str:
+        return f"{self.before}{name}{self.after}"
+
+    @classmethod
+    def parse(cls, text: str, slot: str) -> "Key":
+        """A key template with exactly one slot; ValueError where it has not."""
+        before, found, after = text.partition(f"{{{slot}}}")
+        if not found or f"{{{slot}}}" in after:
+            raise ValueError(f"expected {{{slot}}} exactly once")
+        return cls(before, after)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """One way in which a cache keeps its tags."""
+
+    layout: TagLayout
+    key: Key  # of a tag
+    members: Members = "full"  # whether members are whole keys, or lack the cache's prefix
+
+
+DEFAULT_KEYS: Final[dict[TagLayout, str]] = {
+    "set": layout.TAG_SET,
+    "sorted-set": layout.TAG_SET,
+    "stamp": layout.TAG_STAMP,
+}
+DEFAULT_LAYOUTS: Final = (Layout("set", Key.parse(layout.TAG_SET, "tag")),)
+DEFAULT_VERSION: Final = Key.parse(layout.VERSION, "name")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,3 +105,26 @@ class Cache:
 
     name: str = DEFAULT_CACHE
     prefix: str = ""  # before keys and patterns
+    layouts: tuple[Layout, ...] = DEFAULT_LAYOUTS
+    version: Key = DEFAULT_VERSION  # of a counter
+    protect: tuple[str, ...] = ()  # globs that no sweep ever deletes
+    place: Place | None = None  # None: nobody wrote it
+    tagged: bool = False  # its author says how it keeps tags
+
+
+@dataclass(frozen=True, slots=True)
+class Test:
+    """An event, and exactly what it must invalidate."""
+
+    __test__ = False  # not one of pytest's
+
+    name: str
+    place: Place
+    event: Mapping[str, Any]
+    names: Mapping[Kind, frozenset[str]] = field(
+        default_factory=lambda: {kind: frozenset() for kind in KINDS}
+    )
+    rejected: frozenset[str] = frozenset()  # rules
+    source: str = ""
+    key: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()

@@ -7,6 +7,7 @@ from typing import Final, Literal
 from invalidator.rules.words import nearest
 
 ROOTS: Final = ("data", "event", "headers", "before", "after", "match")
+EVENT: Final = ("type", "id", "source", "time", "key", "subject", "extensions")
 
 Step = str | int | None  # a field, an index, or None: each element of a list
 
@@ -91,9 +92,26 @@ _FILTER = re.compile(r"\s*\|\s*([A-Za-z_]\w*)\s*(?:\(\s*(\w*)\s*\))?")
 
 def parse(text: str) -> Template:
     """The template of a text, or a TemplateError."""
-    reader = _Reader(text)
-    parts = reader.parts(None)
-    return Template(text, parts)
+    parts = _Reader(text).parts(None)
+    made = Template(text, parts)
+    _one_chain(made)
+    return made
+
+
+def _one_chain(template: Template) -> None:
+    """Several lists in one template go inside each other, or it is unclear what goes together."""
+    chain: tuple[Path, ...] = ()
+    for path in template.paths():
+        lists = path.lists()
+        shorter, longer = sorted((chain, lists), key=len)
+        if longer[: len(shorter)] != shorter:
+            said = f"{path.text} is of another list than {_last(template, chain)}"
+            raise TemplateError(f"{said}: write two templates", template.text.find(path.text))
+        chain = longer
+
+
+def _last(template: Template, chain: tuple[Path, ...]) -> str:
+    return next(path.text for path in template.paths() if path.lists() == chain)
 
 
 class _Reader:
@@ -160,7 +178,7 @@ class _Reader:
                 self.at = index.end()
             else:
                 break
-        return path_of(names, self.text[start : self.at])
+        return _path(names, self.text[start : self.at], start)
 
     def _name(self) -> str:
         found = _NAME.match(self.text, self.at)
@@ -202,12 +220,21 @@ class _Reader:
         return self.text[self.at : self.at + count]
 
 
-def path_of(names: list[Step], text: str) -> Path:
+def _path(names: list[Step], text: str, offset: int) -> Path:
     """A path from its steps: a first name that is no root is a field of the data."""
     first = names[0]
-    if isinstance(first, str) and first in ROOTS:
-        return Path(first, tuple(names[1:]), text)
-    return Path("data", tuple(names), text)
+    if not isinstance(first, str) or first not in ROOTS:
+        return Path("data", tuple(names), text)
+    if len(names) == 1 and first != "data":
+        said = f"{first} is a whole object; for a field of that name write data.{first}"
+        raise TemplateError(said, offset)
+    if first == "event" and names[1] not in EVENT:
+        hint = nearest(str(names[1]), EVENT)
+        said = f"an event has no {names[1]}{hint}; a field of its data called event is data.event"
+        raise TemplateError(said, offset)
+    if first in ("headers", "match") and (len(names) != 2 or not isinstance(names[1], str)):
+        raise TemplateError(f"{first} holds texts by name: {first}.name", offset)
+    return Path(first, tuple(names[1:]), text)
 
 
 def _filter(name: str, argument: str | None, offset: int) -> Filter:

@@ -9,8 +9,10 @@ from urllib.parse import quote
 
 import orjson
 
+from invalidator.envelope import extensions
 from invalidator.errors import Rejected
 from invalidator.model import Slice
+from invalidator.rules.condition import ConditionError
 from invalidator.rules.template import Step
 from invalidator.rules.words import shown
 
@@ -84,12 +86,8 @@ class Field:
             said = f"{self.path} is {_kind(value)} where a list belongs: {shown(value)}"
             raise self._rejected("not-list", said)
         if len(value) > most:
-            raise self.many(len(value), most)
+            raise too_many(self.template, most)
         return value
-
-    def many(self, count: int, most: int) -> Rejected:
-        said = f"{self.template} gives {count} names, more than max_keys: {most}"
-        return self._rejected("too-many", said)
 
     def _explain(self, start: object) -> Rejected:
         """Says where the way to the value ends."""
@@ -99,11 +97,11 @@ class Field:
             if not _holds(value, step):
                 return self._rejected("missing-field", self._ends(value, walked, step))
             value = value[step]
-            walked = _joined(walked, step)
+            walked = joined(walked, step)
         return self._rejected("missing-field", f"{self.path} cannot be looked up")
 
     def _ends(self, value: object, walked: str, step: Step) -> str:
-        wanted = _joined("", step)
+        wanted = joined("", step)
         if isinstance(value, dict):
             return f"{walked or 'the event'} has no {wanted}"
         if isinstance(value, list) and isinstance(step, int):
@@ -120,7 +118,7 @@ def _holds(value: object, step: Step) -> bool:
     return isinstance(value, dict) and step in value
 
 
-def _joined(walked: str, step: Step) -> str:
+def joined(walked: str, step: Step) -> str:
     if isinstance(step, str):
         return f"{walked}.{step}" if walked else step
     return f"{walked}[{'' if step is None else step}]"
@@ -136,6 +134,10 @@ def _kind(value: object) -> str:
 def too_long(template: str, name: str) -> Rejected:
     said = f"the name has {len(name)} characters, more than {MAX_NAME}: {shown(name)}"
     return Rejected(said, error="too-long", what=template)
+
+
+def too_many(what: str, most: int) -> Rejected:
+    return Rejected(f"{what} gives more names than max_keys: {most}", error="too-many", what=what)
 
 
 def nth(value: object, index: int) -> Any:
@@ -163,6 +165,20 @@ def key_of(part: Slice, index: int) -> str | None:
     return None if key is None else key.decode("utf-8", "replace")
 
 
+def row_of(name: str, event: dict[str, Any], data: dict[str, Any]) -> dict[str, Any] | None:
+    """The row before or after a change; plain events may carry it beside or inside their data."""
+    row = event.get(name)
+    if type(row) is not dict:
+        row = data.get(name)
+    return row if type(row) is dict else None
+
+
+def source_of(event: dict[str, Any], part: Slice) -> str:
+    """The event's own source, else where it came from."""
+    source = event.get("source")
+    return source if type(source) is str and source else part.origin
+
+
 def md5(text: str) -> str:
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
@@ -186,3 +202,14 @@ def as_json(value: object) -> str:
 
 def as_sorted_json(value: object) -> str:
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+
+
+HELPERS: Final[dict[str, Any]] = {
+    helper.__name__: helper
+    for helper in (
+        *(nth, escape, headers_of, key_of, row_of, source_of, too_long, too_many),
+        *(md5, sha1, sha256, urlencode, as_json, as_sorted_json, ConditionError),
+    )
+}
+HELPERS["segments"] = segments
+HELPERS["extensions_of"] = extensions

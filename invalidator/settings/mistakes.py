@@ -74,7 +74,7 @@ def _from_kubernetes(name: str, value: str) -> bool:
 
 
 def _hint(name: str) -> str:
-    near = _nearest(name, 0.5)
+    near = _nearest(name, 0.6)
     return f"; did you mean {near}?" if near else "; `invalidator settings` lists them all"
 
 
@@ -89,6 +89,9 @@ def _groups() -> dict[str, str]:
 
 def _nearest(name: str, cutoff: float) -> str | None:
     """Compared without the prefix, which would make every name look near."""
+    bare = name.removeprefix(PREFIX)
+    if inner := [leaf for leaf in leaves() if leaf.endswith(f"__{bare}")]:
+        return inner[0]  # only the group was forgotten
     known = {leaf.removeprefix(PREFIX): leaf for leaf in leaves()}
-    near = get_close_matches(name.removeprefix(PREFIX), known, n=1, cutoff=cutoff)
+    near = get_close_matches(bare, known, n=1, cutoff=cutoff)
     return known[near[0]] if near else None

@@ -22,6 +22,7 @@ from invalidator.settings.values import (
     PositiveDuration,
     RedisUrl,
     Servers,
+    SessionTimeout,
     Size,
     Start,
     Text,
@@ -49,6 +50,11 @@ class Kafka(_Group):
         default="latest",
         description="Where a group that has no position yet begins: latest, earliest, or how far "
         "back (-1h). A group with a position goes on from there.",
+    )
+    session_timeout: SessionTimeout = Field(
+        default=30.0,
+        description="How long the group waits for a member that says nothing before others get "
+        "its partitions: from 1s to 45s, and within the brokers' own bounds.",
     )
 
     @model_validator(mode="after")

@@ -66,18 +66,17 @@ def from_secrets(directory: Path | None) -> Layer:
     try:
         inner = SecretsSettingsSource(Settings, secrets_dir=directory)
         found = NestedSecretsSettingsSource(inner).env_vars
-        mistakes = _skipped(directory, set(found))
+        files = [f for f in sorted(directory.iterdir()) if f.is_file() and f.name[0] != "."]
     except (OSError, UnicodeDecodeError, SettingsError) as error:
-        return Layer(
-            "secret file", mistakes=(f"secrets in {directory}: cannot be read: {_reason(error)}",)
-        )
-    files = {_prefixed(file): file for file in sorted(found, reverse=True)}
+        reason = f"secrets in {directory}: cannot be read: {_reason(error)}"
+        return Layer("secret file", mistakes=(reason,))
+    read = [file for file in files if file.name.lower() in found]
     return Layer(
         "secret file",
-        {name: found[file] for name, file in files.items()},
+        {_prefixed(file.name): found[file.name.lower()] for file in read},
         path=directory,
-        files={name: str(directory / file) for name, file in files.items()},
-        mistakes=tuple(mistakes),
+        files={_prefixed(file.name): str(file) for file in read},
+        mistakes=(*_skipped(files, read), *_doubled(read)),
         refused=frozenset({ENV_FILE, SECRETS_DIR}),
     )
 
@@ -93,10 +92,16 @@ def _ours(source: EnvSettingsSource) -> dict[str, Any]:
 def _unreadable_lines(label: str, bindings: list[Binding]) -> list[str]:
     """The line itself is not shown: it may hold a password."""
     return [
-        f"{label}, line {binding.original.line}: expected NAME=value"
+        f"{label}, line {_line(binding)}: expected NAME=value"
         for binding in bindings
         if binding.error or (binding.value is None and _is_ours(binding.key or ""))
     ]
+
+
+def _line(binding: Binding) -> int:
+    """The parser counts the empty lines before a binding as part of it."""
+    text = binding.original.string
+    return binding.original.line + text[: len(text) - len(text.lstrip())].count("\n")
 
 
 def _is_ours(name: str) -> bool:
@@ -107,12 +112,21 @@ def _prefixed(file: str) -> str:
     return file.upper() if _is_ours(file) else PREFIX + file.upper()
 
 
-def _skipped(directory: Path, found: set[str]) -> list[str]:
+def _skipped(files: list[Path], read: list[Path]) -> list[str]:
     """Files that pydantic-settings leaves out in silence: links that lead out of the directory."""
     return [
-        f"secret file {entry}: is a link that leads out of {directory}, so it is not read"
-        for entry in sorted(directory.iterdir())
-        if not entry.name.startswith(".") and entry.is_file() and entry.name.lower() not in found
+        f"secret file {file}: is a link that leads out of {file.parent}, so it is not read"
+        for file in files
+        if file not in read
+    ]
+
+
+def _doubled(read: list[Path]) -> list[str]:
+    first: dict[str, Path] = {}
+    return [
+        f"secret file {file}: gives the same setting as {first[name]}; keep one of them"
+        for file in read
+        if first.setdefault(name := _prefixed(file.name), file) is not file
     ]
 
 

@@ -57,6 +57,13 @@ def _positive_duration(text: str) -> float:
     return seconds
 
 
+def _session_timeout(text: str) -> float:
+    seconds = parse_duration(text)
+    if not 1 <= seconds <= 45:
+        raise ValueError("a duration from 1s to 45s")
+    return seconds
+
+
 def _choice(*words: str) -> Written:
     def parse(text: str) -> str:
         if text.lower() not in words:
@@ -125,6 +132,7 @@ def _show_start(start: str | float) -> str:
 
 Duration = Annotated[float, Written(parse_duration, show_duration)]
 PositiveDuration = Annotated[float, Written(_positive_duration, show_duration)]
+SessionTimeout = Annotated[float, Written(_session_timeout, show_duration)]
 Size = Annotated[int, Written(_size, show_size)]
 Count = Annotated[int, _whole(1)]
 Port = Annotated[int, _whole(0, 65535)]

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import TypeVar
 
 from redis.exceptions import RedisError
 
@@ -13,21 +14,26 @@ PER_COMMAND = 256  # keys; more gains nothing, and one command must not hold the
 TRIES = 3  # for an error that nobody knows, before its key is given up
 BETWEEN_TRIES = 0.1  # seconds
 
+Key = TypeVar("Key", str, bytes)
+
 
 class Keys:
     """UNLINK on one Redis."""
 
-    def __init__(self, client: Client, server: str) -> None:
+    def __init__(self, client: Client, server: str, per_command: int = PER_COMMAND) -> None:
+        """`per_command` is 1 on a node of a cluster: keys of one command must share a slot."""
         self._client = client
+        self._per_command = per_command
         self._server = server
-        self._granted: str | None = None  # a key that we were allowed to delete
+        self._granted: str | bytes | None = None  # a key that we were allowed to delete
 
-    async def unlink(self, keys: Sequence[str]) -> tuple[int, dict[str, Verdict]]:
+    async def unlink(self, keys: Sequence[Key]) -> tuple[int, dict[Key, Verdict]]:
         """How many were there, and which can never be deleted. Raises Unavailable."""
-        chunks = [keys[at : at + PER_COMMAND] for at in range(0, len(keys), PER_COMMAND)]
+        size = self._per_command
+        chunks = [keys[at : at + size] for at in range(0, len(keys), size)]
         replies = await self._send(chunks)
         existed = 0
-        doubtful: list[str] = []
+        doubtful: list[Key] = []
         for chunk, reply in zip(chunks, replies, strict=True):
             if isinstance(reply, int):
                 existed += reply
@@ -46,9 +52,10 @@ class Keys:
         if isinstance(reply, Exception):
             raise diagnose(reply).unavailable(self._server)
 
-    async def _one_by_one(self, keys: Sequence[str]) -> tuple[int, dict[str, Verdict]]:
+    async def _one_by_one(self, keys: Sequence[Key]) -> tuple[int, dict[Key, Verdict]]:
         """One bad key must not keep the others of its command alive."""
-        existed, failed = 0, {}
+        existed = 0
+        failed: dict[Key, Verdict] = {}
         for left in range(TRIES - 1, -1, -1):
             unknown = []
             replies = await self._send([[key] for key in keys])
@@ -69,7 +76,7 @@ class Keys:
             await asyncio.sleep(BETWEEN_TRIES)
         return existed, failed
 
-    async def _suspect_permissions(self, keys: Sequence[str], failed: dict[str, Verdict]) -> None:
+    async def _suspect_permissions(self, keys: Sequence[Key], failed: dict[Key, Verdict]) -> None:
         """When every key is forbidden, is it the keys, or did somebody take our permissions?
 
         A key that we could delete before tells: deleting it once more does no harm.
@@ -83,14 +90,14 @@ class Keys:
                 return
         raise denied[0].unavailable(self._server)
 
-    def _unless_away(self, keys: Sequence[str], reply: Exception) -> Sequence[str]:
+    def _unless_away(self, keys: Sequence[Key], reply: Exception) -> Sequence[Key]:
         """The keys to look at one by one; but a server that is away is not their fault."""
         verdict = diagnose(reply)
         if verdict.meaning is Meaning.UNAVAILABLE:
             raise verdict.unavailable(self._server)
         return keys
 
-    async def _send(self, chunks: Sequence[Sequence[str]]) -> list[Reply]:
+    async def _send(self, chunks: Sequence[Sequence[str | bytes]]) -> list[Reply]:
         try:
             return await converse(self._client, [("UNLINK", *chunk) for chunk in chunks])
         except (RedisError, OSError, TimeoutError) as error:

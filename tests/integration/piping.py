@@ -1,7 +1,7 @@
 """A pipeline around a source in memory and real Redis servers, for tests."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,8 @@ from invalidator.pipeline import Limits, Pipeline
 from invalidator.rules import RuleSet, load
 from invalidator.sources.memory import MemorySource
 from invalidator.store import Store
-from invalidator.store.commands import Keys
+
+AllowKeys = Callable[..., None]
 
 LIMITS = Limits(events=1000, event_bytes=10_000)
 RULES = """
@@ -75,11 +76,13 @@ async def piping(
     cache, state = client(cache_url, timeout), client(state_url or cache_url, timeout)
     made = source or MemorySource()
     bound = in_flight or InFlight(10_000, 1 << 24)
+    store = Store(cache, "the cache", health.part("sweeps"))
+    sweeping = asyncio.create_task(store.sweep())
     bench: Bench
     pipeline = Pipeline(
         made,
         lambda: bench.rules,
-        Store({"default": Keys(cache, "the cache")}),
+        store,
         DeadLetters(state, "the state"),
         in_flight=bound,
         limits=limits,
@@ -94,10 +97,17 @@ async def piping(
         if bench.running.done():
             bench.running.result()
     finally:
-        bench.running.cancel()
-        await asyncio.wait({bench.running})
+        for task in (bench.running, sweeping):
+            task.cancel()
+        await asyncio.wait({bench.running, sweeping})
         await cache.aclose()
         await state.aclose()
+
+
+def run(now: "redis.Redis", *words: str) -> None:
+    """A command that the client has no method for."""
+    client: Any = now  # its own signature is untyped
+    client.execute_command(*words)
 
 
 @contextmanager

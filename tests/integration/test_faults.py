@@ -2,29 +2,35 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
-from pathlib import Path
 from typing import Any
 
 import pytest
-from redis.asyncio import Redis
 
+from invalidator.connect import Client, Command, Reply, client, converse
 from invalidator.faults import Meaning, Verdict, diagnose
-from invalidator.store.wire import Command, pipelined, send
-from tests.integration.local_redis import LocalRedis, local_redis
+from tests.backends import until
+from tests.backends.redis_server import RedisServer
+from tests.conftest import StartRedis
 
 INCR = "return redis.call('INCR', KEYS[1])"
 
 
 @pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[LocalRedis]:
-    with local_redis("--busy-reply-threshold", "20", directory=str(tmp_path)) as started:
-        yield started
+def server(start_redis: StartRedis) -> RedisServer:
+    return start_redis(config={"busy-reply-threshold": "20"})
 
 
 @pytest.fixture
-async def client(server: LocalRedis) -> AsyncIterator[Redis]:
-    async with server.client() as connected:
+async def redis(server: RedisServer) -> AsyncIterator[Client]:
+    async with client(server.url, 2.0) as connected:
         yield connected
+
+
+async def ask(server: Client, *command: str | int) -> Reply:
+    (reply,) = await converse(server, [command])
+    if isinstance(reply, Exception):
+        raise reply
+    return reply
 
 
 async def verdict(command: Awaitable[Any]) -> Verdict:
@@ -33,134 +39,142 @@ async def verdict(command: Awaitable[Any]) -> Verdict:
     return diagnose(caught.value)
 
 
-async def until_it_fails(client: Redis) -> None:
-    async with asyncio.timeout(5):
-        while True:
-            await client.unlink("a")
-
-
 async def expect(code: str, meaning: Meaning, *commands: Awaitable[Any]) -> None:
     for command in commands:
         found = await verdict(command)
         assert (found.code, found.meaning) == (code, meaning), found
 
 
-async def test_a_replica_is_unavailable_for_writes(client: Redis) -> None:
-    await send(client, "REPLICAOF", "127.0.0.1", "1")
-    refused = client.unlink("a"), client.eval(INCR, 1, "a")
+async def test_a_replica_is_unavailable_for_writes(redis: Client) -> None:
+    await ask(redis, "REPLICAOF", "127.0.0.1", "1")
+    refused = ask(redis, "UNLINK", "a"), ask(redis, "EVAL", INCR, 1, "a")
     await expect("readonly", Meaning.UNAVAILABLE, *refused)
-    await client.config_set("replica-serve-stale-data", "no")
-    await expect("masterdown", Meaning.UNAVAILABLE, client.get("a"))
+    await ask(redis, "CONFIG", "SET", "replica-serve-stale-data", "no")
+    await expect("masterdown", Meaning.UNAVAILABLE, ask(redis, "GET", "a"))
 
 
-async def test_a_full_server_is_unavailable(client: Redis) -> None:
-    await client.config_set("maxmemory", 1)
-    await expect("oom", Meaning.UNAVAILABLE, client.incr("a"), client.eval(INCR, 1, "a"))
+async def test_a_full_server_is_unavailable(redis: Client) -> None:
+    await ask(redis, "CONFIG", "SET", "maxmemory", 1)
+    refused = ask(redis, "INCR", "a"), ask(redis, "EVAL", INCR, 1, "a")
+    await expect("oom", Meaning.UNAVAILABLE, *refused)
 
 
 async def test_a_server_busy_with_a_script_is_unavailable(
-    server: LocalRedis, client: Redis
+    server: RedisServer, redis: Client
 ) -> None:
-    async with server.client() as other:
-        loop = asyncio.create_task(send(other, "EVAL", "while true do end", 0))
-        await expect("busy", Meaning.UNAVAILABLE, until_it_fails(client))
-        await client.script_kill()
+    async def until_it_fails() -> None:
+        while True:
+            await ask(redis, "UNLINK", "a")
+
+    async with client(server.url, 2.0) as other, asyncio.timeout(5):
+        loop = asyncio.create_task(ask(other, "EVAL", "while true do end", 0))
+        await expect("busy", Meaning.UNAVAILABLE, until_it_fails())
+        await ask(redis, "SCRIPT", "KILL")
         await expect("refused", Meaning.UNAVAILABLE, loop)
 
 
-async def test_a_server_that_cannot_save_is_unavailable(client: Redis, tmp_path: Path) -> None:
-    await client.set("a", "1")
-    await client.config_set("save", "3600 1")
-    (tmp_path / "dump.rdb").mkdir()  # a directory in its place: the snapshot cannot be renamed
-    await client.bgsave()
-    async with asyncio.timeout(5):
-        while (await client.info("persistence"))["rdb_last_bgsave_status"] != "err":
-            pass
-    await expect("misconf", Meaning.UNAVAILABLE, client.unlink("a"), client.eval(INCR, 1, "a"))
+async def test_a_server_that_cannot_save_is_unavailable(server: RedisServer, redis: Client) -> None:
+    await ask(redis, "SET", "a", "1")
+    await ask(redis, "CONFIG", "SET", "save", "3600 1")
+    (server.directory / "dump.rdb").mkdir()  # so that the snapshot cannot take its place
+    await ask(redis, "BGSAVE")
+
+    async def failed() -> bool:
+        return b"rdb_last_bgsave_status:err" in await ask(redis, "INFO", "persistence")
+
+    await until(failed)
+    refused = ask(redis, "UNLINK", "a"), ask(redis, "EVAL", INCR, 1, "a")
+    await expect("misconf", Meaning.UNAVAILABLE, *refused)
 
 
-async def test_a_primary_without_enough_replicas_is_unavailable(client: Redis) -> None:
-    await client.config_set("min-replicas-to-write", 1)
-    refused = client.unlink("a"), client.eval(INCR, 1, "a")
+async def test_a_primary_without_enough_replicas_is_unavailable(redis: Client) -> None:
+    await ask(redis, "CONFIG", "SET", "min-replicas-to-write", 1)
+    refused = ask(redis, "UNLINK", "a"), ask(redis, "EVAL", INCR, 1, "a")
     await expect("noreplicas", Meaning.UNAVAILABLE, *refused)
 
 
 async def test_a_server_that_asks_for_a_password_is_unavailable(
-    server: LocalRedis, client: Redis
+    server: RedisServer, redis: Client
 ) -> None:
-    await client.config_set("requirepass", "secret")
-    async with server.client() as without, server.client(password="wrong") as wrong:
-        await expect("noauth", Meaning.UNAVAILABLE, without.get("a"), wrong.get("a"))
+    await ask(redis, "CONFIG", "SET", "requirepass", "secret")
+    wrong_password = f"redis://:wrong@{server.address}"
+    async with client(server.url, 2.0) as without, client(wrong_password, 2.0) as wrong:
+        refused = ask(without, "GET", "a"), ask(wrong, "GET", "a")
+        await expect("noauth", Meaning.UNAVAILABLE, *refused)
 
 
 async def test_a_forbidden_key_is_permanent_and_a_forbidden_command_is_not(
-    server: LocalRedis, client: Redis
+    server: RedisServer, redis: Client
 ) -> None:
-    user = ("u", "on", ">p", "~ok:*", "-@all", "+unlink", "+eval", "+incr")
-    await send(client, "ACL", "SETUSER", *user)
-    async with server.client(username="u", password="p") as limited:
-        forbidden = "return redis.call('INCR', 'bad')"
+    user = ("u", "on", ">p", "~ok:*", "-@all", "+unlink", "+eval", "+incr", "+client|setname")
+    await ask(redis, "ACL", "SETUSER", *user)
+    async with client(f"redis://u:p@{server.address}", 2.0) as limited:
         await expect(
             "noperm",
             Meaning.PERMANENT,
-            limited.unlink("ok:1", "bad"),
-            limited.eval(INCR, 1, "bad"),
-            limited.eval(forbidden, 0),
+            ask(limited, "UNLINK", "ok:1", "bad"),
+            ask(limited, "EVAL", INCR, 1, "bad"),
+            ask(limited, "EVAL", "return redis.call('INCR', 'bad')", 0),
         )
         await expect(
             "noperm",
             Meaning.UNAVAILABLE,
-            limited.set("ok:1", "1"),
-            limited.eval("return redis.call('SET', KEYS[1], 1)", 1, "ok:1"),
+            ask(limited, "SET", "ok:1", "1"),
+            ask(limited, "EVAL", "return redis.call('SET', KEYS[1], 1)", 1, "ok:1"),
         )
 
 
-async def test_a_renamed_command_is_unavailable() -> None:
-    with local_redis("--rename-command", "UNLINK", "''") as server:
-        async with server.client() as client:
-            script = "return redis.call('UNLINK', KEYS[1])"
-            refused = client.unlink("a"), client.eval(script, 1, "a")
-            await expect("refused", Meaning.UNAVAILABLE, *refused)
+async def test_a_renamed_command_is_unavailable(start_redis: StartRedis) -> None:
+    server = start_redis(config={"rename-command": 'UNLINK ""'})
+    async with client(server.url, 2.0) as redis:
+        script = "return redis.call('UNLINK', KEYS[1])"
+        refused = ask(redis, "UNLINK", "a"), ask(redis, "EVAL", script, 1, "a")
+        await expect("refused", Meaning.UNAVAILABLE, *refused)
 
 
-async def test_the_wrong_type_is_permanent_also_in_a_script(client: Redis) -> None:
-    await client.set("a", "1")
+async def test_the_wrong_type_is_permanent_also_in_a_script(redis: Client) -> None:
+    await ask(redis, "SET", "a", "1")
     script = "return redis.call('SMEMBERS', KEYS[1])"
-    refused = client.smembers("a"), client.eval(script, 1, "a")
+    refused = ask(redis, "SMEMBERS", "a"), ask(redis, "EVAL", script, 1, "a")
     await expect("wrongtype", Meaning.PERMANENT, *refused)
 
 
-async def test_a_lost_script_is_told_apart(client: Redis) -> None:
-    await expect("noscript", Meaning.NOSCRIPT, client.evalsha("a" * 40, 0))
+async def test_a_lost_script_is_told_apart(redis: Client) -> None:
+    await expect("noscript", Meaning.NOSCRIPT, ask(redis, "EVALSHA", "a" * 40, 0))
 
 
-async def test_errors_inside_a_pipelines_results_mean_the_same(client: Redis) -> None:
-    await client.set("a", "1")
+async def test_errors_among_the_replies_of_one_write_mean_the_same(redis: Client) -> None:
+    await ask(redis, "SET", "a", "1")
     commands: list[Command] = [("SADD", "a", "x"), ("EVALSHA", "a" * 40, 0)]
-    found = [diagnose(reply) for reply in await pipelined(client, commands)]
+    found = [diagnose(reply) for reply in await converse(redis, commands)]
     assert [each.meaning for each in found] == [Meaning.PERMANENT, Meaning.NOSCRIPT]
 
 
-async def test_a_frozen_server_is_unavailable(server: LocalRedis) -> None:
-    async with server.client(socket_timeout=0.2) as client:
-        await client.set("a", "1")
+async def test_a_frozen_server_is_unavailable(server: RedisServer) -> None:
+    async with client(server.url, 0.2) as redis:
+        await ask(redis, "SET", "a", "1")
         server.freeze()
-        await expect("timeout", Meaning.UNAVAILABLE, client.unlink("a"))
+        await expect("timeout", Meaning.UNAVAILABLE, ask(redis, "UNLINK", "a"))
 
 
-async def test_a_dead_server_is_unavailable(server: LocalRedis) -> None:
-    async with server.client() as client:
-        await client.set("a", "1")
-        server.kill()
-        await expect("connection", Meaning.UNAVAILABLE, client.unlink("a"), client.unlink("a"))
+async def test_a_dead_server_is_unavailable(server: RedisServer, redis: Client) -> None:
+    await ask(redis, "SET", "a", "1")
+    server.kill()
+    refused = ask(redis, "UNLINK", "a"), ask(redis, "UNLINK", "a")
+    await expect("connection", Meaning.UNAVAILABLE, *refused)
 
 
-async def test_a_server_that_loads_its_snapshot_is_unavailable(tmp_path: Path) -> None:
-    with local_redis(directory=str(tmp_path)) as server:
-        async with server.client() as client:
-            await client.eval("for i = 1, 20000 do redis.call('SET', i, i) end", 0)
-            await client.save()
-    slowly = "--key-load-delay", "500", "--loading-process-events-interval-bytes", "1024"
-    with local_redis(*slowly, directory=str(tmp_path)) as server:
-        async with server.client() as client:
-            await expect("loading", Meaning.UNAVAILABLE, client.unlink("a"))
+async def test_a_server_that_loads_its_snapshot_is_unavailable(
+    server: RedisServer, redis: Client
+) -> None:
+    await ask(redis, "EVAL", "for i = 1, 20000 do redis.call('SET', i, i) end", 0)
+    await ask(redis, "SAVE")
+    server.kill()
+    server.config |= {"key-load-delay": "500", "loading-process-events-interval-bytes": "1024"}
+    server.launch()
+
+    async def listens() -> bool:
+        return (await verdict(ask(redis, "UNLINK", "a"))).code != "connection"
+
+    await until(listens)
+    await expect("loading", Meaning.UNAVAILABLE, ask(redis, "UNLINK", "a"))

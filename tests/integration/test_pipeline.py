@@ -1,9 +1,8 @@
 """The pipeline on real Redis servers: nothing is acknowledged before it is applied."""
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
 import pytest
@@ -17,24 +16,18 @@ from tests.backends import until
 from tests.conftest import StartRedis
 from tests.integration.piping import (
     RULES,
+    AllowKeys,
     dead_letters,
     event,
     looking,
     order,
     piping,
     rules_from,
+    run,
 )
 
 if TYPE_CHECKING:
     import redis
-
-
-def run(now: "redis.Redis", *words: str) -> None:
-    client: Any = now  # its own signature is untyped
-    client.execute_command(*words)
-
-
-AllowKeys = Callable[..., None]
 
 
 @pytest.fixture

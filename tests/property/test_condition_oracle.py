@@ -98,16 +98,16 @@ class Writer:
         return str(self.draw(st.sampled_from(choices)))
 
     def rarely(self) -> bool:
-        return self.draw(st.integers(0, 11)) == 11
+        return bool(self.draw(st.integers(0, 11)) == 11)
 
     def any(self, depth: int, scope: Scope) -> str:
-        kinds = (self.number, self.text, self.flag, self.odd)
-        kinds += (self.test, self.list) * (depth > 0)
+        kinds = [self.number, self.text, self.flag, self.odd]
+        kinds += [self.test, self.list] * (depth > 0)
         return str(self.draw(st.sampled_from(kinds))(depth - 1, scope))
 
     def odd(self, depth: int, scope: Scope) -> str:
         strange = ("null", "missing", "row.absent", "thing", "thing.k", "thing[0]", "[]", "s.k")
-        return self.pick(*strange, "counts[9]", "counts[true]", "counts[-1]", "row[0]", "[1][0]")
+        return self.pick(*strange, "counts[9]", "counts[true]", "counts[-1]", "row[0]", "[true][0]")
 
     def named(self, kind: str, scope: Scope, *fields: str) -> str:
         """A field of the event, or a variable in scope, that should be of this kind."""
@@ -121,9 +121,9 @@ class Writer:
         """Something true or false."""
         if self.rarely():
             return self.odd(depth, scope)
-        leaves = (self.compare, self.compare, self.member, self.string_test, self.has, self.flag)
-        inner = (self.logic, self.logic, self.negation, self.choice)
-        inner += (self.macro, self.macro) * (len(scope) < MAX_MACROS)
+        leaves = [self.compare, self.compare, self.member, self.string_test, self.has, self.flag]
+        inner = [self.logic, self.logic, self.negation, self.choice]
+        inner += [self.macro, self.macro] * (len(scope) < MAX_MACROS)
         kinds = leaves + inner * (depth > 0)
         return str(self.draw(st.sampled_from(kinds))(depth - 1, scope))
 

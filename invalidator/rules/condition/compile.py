@@ -72,8 +72,9 @@ def to_python(condition: Node, roots: Mapping[str, str]) -> Fragment:
     """A condition as Python source.
 
     `roots` says which Python expression gives each root: "data", "headers", "before", "after",
-    "match", and "event.type", "event.id"... for the fields of the event. They must not raise. A
-    root that is left out is one that these events do not have: reading it is a ConditionError.
+    "match", and "event.type", "event.id"... for the fields of the event (null where it has none).
+    They must not raise, and may be evaluated not at all or many times. A root that is left out is
+    one that these events do not have: reading it is a ConditionError.
     """
     writer = _Writer(roots)
     expression = writer.boolean(condition)
@@ -87,12 +88,13 @@ def to_python(condition: Node, roots: Mapping[str, str]) -> Fragment:
 def function(condition: str | Node) -> Callable[[Mapping[str, Any]], bool]:
     """A condition as a function of its roots' values, named as for `to_python`."""
     tree = parse(condition) if isinstance(condition, str) else condition
-    used = sorted(_roots(tree))
-    fragment = to_python(tree, {name: f"r{number}" for number, name in enumerate(used)})
-    lines = [f"r{number} = roots.get({name!a})" for number, name in enumerate(used)]
-    lines += [*fragment.assign("answer"), "return answer"]
-    source = "def condition(roots):\n" + "".join(f"    {line}\n" for line in lines)
-    scope = dict(fragment.globals)
+    fragment = to_python(tree, {name: f"roots[{name!a}]" for name in _roots(tree)})
+    source = (
+        "def condition(roots):\n"
+        f"    try:\n        return {fragment.expression}\n"
+        "    except Exception:\n        return decide(tree, roots)\n"
+    )
+    scope = {**fragment.globals, "decide": decide, "tree": tree}
     exec(compile(source, "<condition>", "exec"), scope)  # noqa: S102 - generated, see above
     return cast("Callable[[Mapping[str, Any]], bool]", scope["condition"])
 

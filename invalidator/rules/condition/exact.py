@@ -66,92 +66,74 @@ class _Walk:
         self.variables = variables
         self.around = around  # how many elements the loops around this visit
 
-    def boolean(self, node: Node) -> bool:
-        return bool(_blaming(node, runtime.boolean, self.value(node)))
-
     def value(self, node: Node) -> Any:
-        match node:
-            case Literal(value=value):
-                return value
-            case Root(name=name):
-                return self.roots[name] if name in self.roots else runtime.absent(name)
-            case Variable(name=name):
-                return self.variables[name]
-            case Select():
-                return self.select(node)
-            case Index(of=of, key=key):
-                return _blaming(node, runtime.index, self.value(of), self.value(key))
-            case ListOf(items=items):
-                return [self.value(item) for item in items]
-            case Logic():
-                return self.logic(node)
-            case Choice(test=test, then=then, other=other):
-                return self.value(then if self.boolean(test) else other)
-            case Macro():
-                return self.macro(node)
-        return self.operation(node)
+        return _VALUES[type(node)](self, node)
 
-    def operation(self, node: Node) -> Any:
-        match node:
-            case Binary(operator="in", left=left, right=right):
-                values = self.value(left), self.value(right)
-                return _blaming(right, runtime.within, *values, self.around)
-            case Binary(operator=operator, left=left, right=right):
-                blamed = left if label(left) else right
-                return _blaming(blamed, OPERATORS[operator], self.value(left), self.value(right))
-            case Unary(operator="!", operand=operand):
-                return not self.boolean(operand)
-            case Unary(operand=operand):
-                return _blaming(operand, runtime.negate, self.value(operand))
-            case Call(name=name, arguments=arguments):
-                return _blaming(arguments[0], CALLS[name], *map(self.value, arguments))
-            case Matches(of=of, pattern=pattern):
-                return _blaming(of, pattern.search, self.value(of))
-            case Has(of=of, name=name):
-                return _blaming(of, runtime.has, self.value(of), name)
-            case Changed(path=path):
-                return runtime.changed(self.row("before"), self.row("after"), path)
-        raise AssertionError(f"a node without a meaning: {node}")
+    def boolean(self, node: Node) -> bool:
+        value = self.value(node)
+        if value is True or value is False:
+            return value
+        return bool(_blaming((node,), runtime.boolean, value))
 
-    def row(self, root: str) -> Any:
-        return self.value(Root(0, root))
+    def root(self, node: Root) -> Any:
+        return self.roots[node.name] if node.name in self.roots else runtime.absent(node.name)
 
     def select(self, node: Select) -> Any:
         of = self.value(node.of)
+        if type(of) is dict and node.name in of:
+            return of[node.name]
         path = label(node) or node.name
-        if type(of) is not dict:
-            above = label(node.of)
-            shown = f"'{above}' is {runtime.describe(of)} and" if above else runtime.describe(of)
-            raise ConditionError(f"{shown} has no field '{node.name}'", path)
-        if node.name not in of:
+        if type(of) is dict:
             raise ConditionError(f"no field '{path}'", path)
-        return of[node.name]
+        above = label(node.of)
+        shown = f"'{above}' is {runtime.describe(of)} and" if above else runtime.describe(of)
+        raise ConditionError(f"{shown} has no field '{node.name}'", path)
+
+    def index(self, node: Index) -> Any:
+        return _blaming((node,), runtime.index, self.value(node.of), self.value(node.key))
+
+    def binary(self, node: Binary) -> Any:
+        left, right = self.value(node.left), self.value(node.right)
+        if node.operator == "in":
+            return _blaming((node.right,), runtime.within, left, right, self.around)
+        return _blaming((node.left, node.right), OPERATORS[node.operator], left, right)
+
+    def unary(self, node: Unary) -> Any:
+        if node.operator == "!":
+            return not self.boolean(node.operand)
+        return _blaming((node.operand,), runtime.negate, self.value(node.operand))
+
+    def choice(self, node: Choice) -> Any:
+        return self.value(node.then if self.boolean(node.test) else node.other)
+
+    def call(self, node: Call) -> Any:
+        values = [self.value(argument) for argument in node.arguments]
+        pairs = zip(node.arguments, values, strict=True)
+        wrong = tuple(argument for argument, value in pairs if type(value) is not str)
+        return _blaming(wrong, CALLS[node.name], *values)
+
+    def matches(self, node: Matches) -> Any:
+        return _blaming((node.of,), node.pattern.search, self.value(node.of))
+
+    def has(self, node: Has) -> Any:
+        return _blaming((node.of,), runtime.has, self.value(node.of), node.name)
+
+    def changed(self, node: Changed) -> bool:
+        before, after = self.root(Root(0, "before")), self.root(Root(0, "after"))
+        return runtime.changed(before, after, node.path)
 
     def logic(self, node: Logic) -> bool:
         decisive = node.operator == "||"  # a single true decides an ||, a single false an &&
-        return self.any(decisive, (partial(self.boolean, one) for one in node.operands))
-
-    def any(self, decisive: bool, tests: Iterable[Callable[[], bool]]) -> bool:
-        """The decisive answer if any test gives it, whatever fails beside it."""
-        failure: ConditionError | None = None
-        for test in tests:
-            try:
-                if test() is decisive:
-                    return decisive
-            except ConditionError as error:
-                failure = failure or error
-        if failure is not None:
-            raise failure
-        return not decisive
+        return _any(decisive, (partial(self.boolean, one) for one in node.operands))
 
     def macro(self, node: Macro) -> Any:
-        items = _blaming(node.of, runtime.elements, self.value(node.of), self.around)
+        items = _blaming((node.of,), runtime.elements, self.value(node.of), self.around)
         around = self.around * len(items)
         walks = [_Walk(self.roots, {**self.variables, node.variable: x}, around) for x in items]
         match node.name:
             case "exists" | "all":
                 tests = (partial(walk.boolean, node.body) for walk in walks)
-                return self.any(node.name == "exists", tests)
+                return _any(node.name == "exists", tests)
             case "exists_one":
                 return [walk.boolean(node.body) for walk in walks].count(True) == 1
             case "filter":
@@ -159,10 +141,44 @@ class _Walk:
                 return [item for item, walk in pairs if walk.boolean(node.body)]
 
 
-def _blaming(node: Node, operation: Callable[..., Any], *values: Any) -> Any:
+_VALUES: dict[type[Node], Callable[[_Walk, Any], Any]] = {
+    Literal: lambda walk, node: node.value,
+    ListOf: lambda walk, node: [walk.value(item) for item in node.items],
+    Variable: lambda walk, node: walk.variables[node.name],
+    Root: _Walk.root,
+    Select: _Walk.select,
+    Index: _Walk.index,
+    Binary: _Walk.binary,
+    Unary: _Walk.unary,
+    Choice: _Walk.choice,
+    Call: _Walk.call,
+    Matches: _Walk.matches,
+    Has: _Walk.has,
+    Changed: _Walk.changed,
+    Logic: _Walk.logic,
+    Macro: _Walk.macro,
+}
+
+
+def _any(decisive: bool, tests: Iterable[Callable[[], bool]]) -> bool:
+    """The decisive answer if any test gives it, whatever fails beside it."""
+    failure: ConditionError | None = None
+    for test in tests:
+        try:
+            if test() is decisive:
+                return decisive
+        except ConditionError as error:
+            failure = failure or error
+    if failure is not None:
+        raise failure
+    return not decisive
+
+
+def _blaming(nodes: tuple[Node, ...], operation: Callable[..., Any], *values: Any) -> Any:
+    """The operation's result, or its failure with the first of these nodes that is a path."""
     try:
         return operation(*values)
     except ConditionError as error:
-        path = label(node)
+        path = next(filter(None, map(label, nodes)), "")
         shown = f"'{path}': {error.message}" if path else error.message
         raise ConditionError(shown, path or error.path) from None

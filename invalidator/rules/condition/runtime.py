@@ -142,7 +142,7 @@ def greater_equal(a: Value, b: Value) -> bool:
 def within(value: Value, of: Value, around: int = 1) -> bool:
     """CEL's `in`; `around` is how many elements the loops around it visit."""
     if type(of) is dict:
-        return type(value) is str and value in of
+        return _names_field(value) and value in of
     if type(of) is not list:
         raise ConditionError(f"'in' needs a list or an object, was {describe(of)}")
     if around > 1:
@@ -153,6 +153,13 @@ def within(value: Value, of: Value, around: int = 1) -> bool:
         if equal(value, one):
             return True
     return False
+
+
+def _names_field(value: Value) -> bool:
+    """Only a string does; of integers and booleans CEL says no, of the rest that it is an error."""
+    if type(value) in (str, int, bool):
+        return type(value) is str
+    raise ConditionError(f"{describe(value)} cannot be the name of a field")
 
 
 def within_strings(value: Value, of: frozenset[str]) -> bool:

@@ -184,10 +184,12 @@ def label(node: Node) -> str:
         case Select(of=Root(name="data"), name=name):
             return name
         case Select(of=of, name=name):
-            return f"{label(of)}.{name}" if label(of) else ""
+            above = label(of)
+            return f"{above}.{name}" if above else ""
         case Index(of=of, key=Literal(value=value)):
+            above = label(of)
             shown = f'"{value}"' if isinstance(value, str) else value
-            return f"{label(of)}[{shown}]" if label(of) else ""
+            return f"{above}[{shown}]" if above else ""
     return ""
 
 
@@ -202,7 +204,8 @@ class Read:
 
 def reads(condition: Node) -> tuple[Read, ...]:
     """Every value that a condition looks at, the longest path of each, in the order of the text."""
-    return tuple(sorted(set(_reads(condition, {})), key=lambda read: (read.column, read.path)))
+    found = dict.fromkeys(_reads(condition, {}))
+    return tuple(sorted(found, key=lambda read: read.column))
 
 
 Bound = dict[str, tuple[str, tuple[str, ...]] | None]  # a macro's variable: root and path, if known

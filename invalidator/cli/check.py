@@ -1,0 +1,92 @@
+"""`invalidator check`: every mistake of the rules at once."""
+
+import argparse
+import json
+from typing import TYPE_CHECKING
+
+from invalidator.cli.rules_path import add_rules, rules_path
+from invalidator.cli.verbs import Verbs
+
+if TYPE_CHECKING:
+    from invalidator.rules.check import Checked, Finding
+
+_EPILOG = """\
+examples:
+  invalidator check                          the rules that the daemon would read
+  invalidator check rules.d --format github  annotations in a pull request
+  invalidator check rules.yaml --strict      warnings fail it too
+
+exit codes: 0 the rules are in order, 1 they are not
+"""
+
+
+def add(verbs: Verbs) -> None:
+    parser = verbs.add_parser(
+        "check",
+        help="check rules: every mistake, with its place",
+        description="Checks rules without running them: every mistake with file, line, column "
+        "and what to write instead; then what may be meant otherwise.",
+        epilog=_EPILOG,
+    )
+    add_rules(parser)
+    parser.add_argument(
+        "--format", choices=("text", "json", "github"), default="text", help="how to print it"
+    )
+    parser.add_argument("--strict", action="store_true", help="exit 1 on warnings too")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from invalidator.rules.check import check
+
+    checked = check(rules_path(args.rules))
+    {"text": _text, "json": _json, "github": _github}[args.format](checked)
+    warned = any(entry.severity == "warning" for entry in checked.findings)
+    return int(not checked.good or (args.strict and warned))
+
+
+def _text(checked: "Checked") -> None:
+    for finding in checked.findings:
+        where, _, rest = str(finding.problem).partition(": ")
+        print(f"{where}: {finding.severity}: {rest}")
+    if checked.ruleset:
+        rules = checked.ruleset
+        count = len(rules.rules)
+        print(f"{count} rule{'s' if count != 1 else ''} in order, hash {rules.hash}")
+    else:
+        errors = sum(entry.severity == "error" for entry in checked.findings)
+        print(f"{errors} mistake{'s' if errors != 1 else ''}: these rules cannot be used")
+
+
+def _json(checked: "Checked") -> None:
+    from dataclasses import asdict
+
+    findings = [{"severity": entry.severity, **asdict(entry.problem)} for entry in checked.findings]
+    found = {
+        "ok": checked.good,
+        "hash": checked.ruleset.hash if checked.ruleset else None,
+        "findings": findings,
+    }
+    print(json.dumps(found, indent=2))
+
+
+def _github(checked: "Checked") -> None:
+    for entry in checked.findings:
+        print(_annotation(entry))
+
+
+def _annotation(entry: "Finding") -> str:
+    kind = "notice" if entry.severity == "note" else entry.severity
+    problem = entry.problem
+    place = f"file={_escaped(problem.file, ',:')}"
+    if problem.line:
+        place += f",line={problem.line},col={problem.column}"
+    text = f" ({problem.text})" if problem.text else ""
+    return f"::{kind} {place}::{_escaped(problem.message + text)}"
+
+
+def _escaped(text: str, more: str = "") -> str:
+    """As GitHub's workflow commands want it."""
+    for char in "%\r\n" + more:
+        text = text.replace(char, f"%{ord(char):02X}")
+    return text

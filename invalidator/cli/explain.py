@@ -1,0 +1,143 @@
+"""`invalidator explain`: what the rules make of an event, or which rules could reach a key."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from invalidator.cli.rules_path import rules_path
+from invalidator.cli.verbs import UsageError, Verbs
+
+if TYPE_CHECKING:
+    from invalidator.model import Record
+    from invalidator.rules import Explanation, RuleSet, Verdict
+
+_EPILOG = """\
+examples:
+  invalidator explain '{"type": "order.updated", "data": {"orderId": "ord_1"}}'
+  invalidator explain @event.json --source orders --header ce_type=order.updated
+  kcat -C -t orders -c 1 -e | invalidator explain -
+  invalidator explain --key order:single:ord_1     which rules could ever delete this key
+
+exit codes: 0 explained, 1 the event cannot be read or a rule rejects it
+"""
+
+
+def add(verbs: Verbs) -> None:
+    parser = verbs.add_parser(
+        "explain",
+        help="say what the rules make of an event",
+        description="Says which rules match an event, which do not and why, and each name that "
+        "they would invalidate. Nothing is invalidated.",
+        epilog=_EPILOG,
+    )
+    parser.add_argument(
+        "event", metavar="EVENT", nargs="?", help="JSON; @FILE reads a file, - stdin"
+    )
+    parser.add_argument("--rules", metavar="PATH", help="rules file or directory")
+    parser.add_argument("--source", metavar="NAME", default="", help="its topic or channel")
+    parser.add_argument("--record-key", metavar="KEY", help="the key of its Kafka record")
+    parser.add_argument(
+        "--header", metavar="NAME=VALUE", action="append", default=[], help="one of its headers"
+    )
+    parser.add_argument("--key", metavar="KEY", help="a key: which rules could delete it?")
+    parser.add_argument("--json", action="store_true", help="as JSON")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from invalidator.rules import load
+
+    if (args.event is None) == (args.key is None):
+        raise UsageError("expected either an EVENT or --key KEY")
+    if args.key is not None:
+        return _key(load(rules_path(args.rules)), args.key, as_json=args.json)
+    record = _record(args)
+    told = load(rules_path(args.rules)).explain(record)
+    print(json.dumps(_plain(told), indent=2) if args.json else _text(told))
+    return int(told.fault is not None or any(verdict.fault for verdict in told.verdicts))
+
+
+def _record(args: argparse.Namespace) -> "Record":
+    from invalidator.model import Record
+
+    headers = tuple(_header(text) for text in args.header)
+    key = None if args.record_key is None else args.record_key.encode()
+    return Record("explain", args.source, "", _raw(args.event), key, headers)
+
+
+def _raw(text: str) -> bytes:
+    if text == "-":
+        return sys.stdin.buffer.read()
+    if not text.startswith("@"):
+        return text.encode()
+    try:
+        return Path(text[1:]).read_bytes()
+    except OSError as error:
+        raise UsageError(f"{text[1:]} cannot be read: {error.strerror}") from error
+
+
+def _header(text: str) -> tuple[str, bytes]:
+    name, found, value = text.partition("=")
+    if not found or not name:
+        raise UsageError(f"expected NAME=VALUE for --header, found {text}")
+    return name, value.encode()
+
+
+def _text(told: "Explanation") -> str:
+    if told.fault:
+        return f"the event cannot be read: {told.fault.message} ({told.fault.error})"
+    if told.event is None:
+        return "nothing to do: the record says only that something is gone"
+    lines = [f"type {told.event.type}"]
+    for verdict in sorted(told.verdicts, key=lambda entry: not entry.matched):
+        lines += _lines(verdict)
+    count = len({(name.cache, name.kind, name.name) for name in told.names})
+    return "\n".join([*lines, f"{count} name{'s' if count != 1 else ''} to invalidate"])
+
+
+def _lines(verdict: "Verdict") -> list[str]:
+    lines = [f"{'+' if verdict.matched else '-'} {verdict.rule}: {verdict.why}"]
+    if verdict.fault:
+        said = f"{verdict.fault.what}: {verdict.fault.message} ({verdict.fault.error})"
+        lines.append(f"    rejected: {said}")
+    if verdict.note:
+        lines.append(f"    {verdict.note}")
+    for name in verdict.names:
+        cache = "" if name.cache == "default" else f"  in {name.cache}"
+        lines.append(f"    {name.kind:8} {name.name}  by {name.template}{cache}")
+    return lines
+
+
+def _plain(told: "Explanation") -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {
+        "type": told.event.type if told.event else None,
+        "fault": asdict(told.fault) if told.fault else None,
+        "rules": [asdict(verdict) for verdict in told.verdicts],
+    }
+
+
+def _key(ruleset: "RuleSet", key: str, *, as_json: bool) -> int:
+    from dataclasses import asdict
+
+    from invalidator.rules.reach import protections, reaching, tagging
+
+    found, tags = reaching(ruleset, key), tagging(ruleset)
+    spared = list(protections(ruleset, key))
+    if as_json:
+        plain = {"reach": [*map(asdict, found)], "tags": [*map(asdict, tags)], "spared": spared}
+        print(json.dumps(plain, indent=2))
+        return 0
+    for entry in found:
+        print(f"{entry.rule}: {entry.kind} {entry.template}, on {', '.join(entry.on)}")
+    if not found:
+        print("no template names this key")
+    if spared:
+        print(f"sweeps spare it: {', '.join(spared)}")
+    if tags:
+        print("whatever carries one of these tags goes too:")
+        print("\n".join(f"  {entry.template}  ({entry.rule})" for entry in tags))
+    return 0

@@ -1,0 +1,47 @@
+"""`invalidator test`: runs the `tests:` of the rules."""
+
+import argparse
+
+from invalidator.cli.rules_path import add_rules, rules_path
+from invalidator.cli.verbs import Verbs
+
+_EPILOG = """\
+examples:
+  invalidator test              the tests of the rules that the daemon would read
+  invalidator test rules.d      of a directory
+  invalidator test --covered    also fail where a rule is covered by no test
+
+In a difference, - was expected and did not come, + came and was not expected.
+exit codes: 0 all pass, 1 some fail, 2 the rules cannot be used
+"""
+
+
+def add(verbs: Verbs) -> None:
+    parser = verbs.add_parser(
+        "test",
+        help="run the tests that stand in the rules",
+        description="Runs the tests: of the rules through the planner that the daemon runs, "
+        "and says which rules no test covers.",
+        epilog=_EPILOG,
+    )
+    add_rules(parser)
+    parser.add_argument("--covered", action="store_true", help="fail where a rule has no test")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from invalidator.rules import load
+    from invalidator.rules.testing import run as run_tests
+
+    results = run_tests(load(rules_path(args.rules)))
+    for result in results.results:
+        place = result.test.place
+        word = "ok  " if result.passed else "FAIL"
+        print(f"{word} {result.test.name}  ({place.file}:{place.line})")
+        for line in result.differences:
+            print(f"       {line}")
+    failed = len(results.failed)
+    print(f"{len(results.results) - failed} passed, {failed} failed")
+    if results.uncovered:
+        print(f"no test covers: {', '.join(results.uncovered)}")
+    return int(bool(failed) or (args.covered and bool(results.uncovered)))

@@ -1,0 +1,20 @@
+"""How an event is wrapped: from a decoded record to its type, its data and what stands around.
+
+The plain case of the hot path is inlined in the rules' loop; whatever it cannot tell comes here.
+"""
+
+from invalidator.envelope.cloudevents import extensions
+from invalidator.envelope.reading import AUTO, FORMATS, Envelope, Format, Reading
+from invalidator.envelope.unwrap import decode, headed, unwrap
+
+__all__ = [
+    "AUTO",
+    "FORMATS",
+    "Envelope",
+    "Format",
+    "Reading",
+    "decode",
+    "extensions",
+    "headed",
+    "unwrap",
+]

@@ -1,0 +1,63 @@
+"""CloudEvents 1.0: structured, where the attributes stand around `data`; and binary, in headers."""
+
+import base64
+import binascii
+from collections.abc import Iterable
+from typing import Any, Final
+
+import orjson
+
+from invalidator.envelope.reading import Reading
+from invalidator.errors import Rejected
+
+PREFIX: Final = "ce_"
+CORE: Final = frozenset(
+    [
+        *("specversion", "type", "id", "source", "time", "subject"),
+        *("datacontenttype", "dataschema", "data", "data_base64"),
+    ]
+)
+
+
+def is_type(name: str) -> bool:
+    return name.lower() == "ce_type"
+
+
+def attributes(headers: Iterable[tuple[str, bytes]]) -> dict[str, Any]:
+    """The attributes of an event in binary mode; empty where it is in none."""
+    found = {
+        name[len(PREFIX) :].lower(): value.decode("utf-8", "replace")
+        for name, value in headers
+        if name[: len(PREFIX)].lower() == PREFIX
+    }
+    return found if "type" in found else {}
+
+
+def binary(data: object, found: dict[str, Any]) -> Reading:
+    if not found["type"]:
+        raise Rejected("the header ce_type is empty", error="no-type")
+    return Reading(found["type"], data if isinstance(data, dict) else {}, found)
+
+
+def structured(event: dict[str, Any]) -> Reading:
+    kind = event.get("type")
+    if not isinstance(kind, str) or not kind:
+        raise Rejected("the CloudEvent has no type", error="no-type")
+    data = event.get("data")
+    if data is None and "data_base64" in event:
+        data = _decoded(event["data_base64"])
+    return Reading(kind, data if isinstance(data, dict) else {}, event)
+
+
+def _decoded(text: object) -> object:
+    try:
+        return orjson.loads(base64.b64decode(str(text), validate=True))
+    except (binascii.Error, ValueError) as error:
+        raise Rejected(f"data_base64 holds no JSON: {error}", error="not-json") from error
+
+
+def extensions(event: dict[str, Any]) -> dict[str, Any]:
+    """The attributes that are none of CloudEvents' own."""
+    if "specversion" not in event:
+        return {}
+    return {name: value for name, value in event.items() if name not in CORE}

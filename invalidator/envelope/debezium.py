@@ -1,0 +1,122 @@
+"""Debezium change events: rows before and after, with and without the schema around them.
+
+A row that moves from one team to another makes the caches of both stale, so names are looked up
+in both rows. Where the old value of a column did not come along (Postgres' default replica
+identity, large columns that did not change), a rule that needs it must not pass in silence.
+"""
+
+from typing import Any, Final
+
+import orjson
+
+from invalidator.envelope.reading import Reading
+from invalidator.errors import Rejected
+from invalidator.model import Slice
+
+PLACEHOLDER: Final = "__debezium_unavailable_value"
+VERBS: Final = {"c": "created", "u": "updated", "d": "deleted", "r": "read", "t": "truncated"}
+NAMED_ONLY: Final = frozenset(["r", "t"])
+
+_NO_BEFORE: Final = (
+    "the old row came without {name}: set the table's REPLICA IDENTITY to FULL "
+    "(MongoDB: pre-images), or write {{after.{name}}} where the new value is enough"
+)
+_LARGE: Final = "the value of {name} did not change, and large columns come along only when they do"
+
+Row = dict[str, Any]
+Unknown = dict[str, tuple[str, str]]
+
+
+def is_change(event: dict[str, Any]) -> bool:
+    """Whether this is a change event, told by what only Debezium writes together."""
+    body = event.get("payload") if "schema" in event and "payload" in event else event
+    if body is None:
+        return "schema" in event
+    return (
+        isinstance(body, dict)
+        and body.get("op") in VERBS
+        and isinstance(body.get("source"), dict)
+        and ("after" in body or "before" in body or body["op"] == "t")
+    )
+
+
+def read(event: dict[str, Any], part: Slice, index: int) -> Reading | None:
+    body = event.get("payload") if "payload" in event and "op" not in event else event
+    if body is None:
+        return None  # a tombstone, wrapped in a schema
+    op = body.get("op") if isinstance(body, dict) else None
+    if op == "m":
+        return None  # a message in the database's log, of no table
+    if not isinstance(body, dict) or op not in VERBS:
+        raise Rejected(f"no change event: its op is {op!r}", error="not-debezium")
+    before, after = _row(body.get("before")), _row(body.get("after"))
+    source = body.get("source") if isinstance(body.get("source"), dict) else {}
+    kind = f"{_table(source or {}, part.origin)}.{VERBS[op]}"
+    around = {**body, "id": None, "before": before, "after": after, "source": None}
+    images, unknown = _images(op, before, after, part, index)
+    return Reading(
+        kind, images[0] if images else {}, around, images, unknown, named=op in NAMED_ONLY
+    )
+
+
+def _table(source: dict[str, Any], origin: str) -> str:
+    for name in ("table", "collection"):
+        found = source.get(name)
+        if isinstance(found, str) and found:
+            return found
+    return origin.rpartition(".")[2]
+
+
+def _row(value: object) -> Row | None:
+    """A row; MongoDB's connector writes it as JSON in a text."""
+    if isinstance(value, str):
+        try:
+            value = orjson.loads(value)
+        except orjson.JSONDecodeError as error:
+            raise Rejected(f"a row that is no JSON: {error}", error="not-json") from error
+    if value is None or isinstance(value, dict):
+        return value
+    raise Rejected(f"a row that is no object: {str(value)[:60]}", error="not-object")
+
+
+def _images(
+    op: str, before: Row | None, after: Row | None, part: Slice, index: int
+) -> tuple[tuple[Row, ...], Unknown]:
+    """The rows that names are looked up in, and the columns that did not come along."""
+    if op != "u":
+        row = after if after is not None else before
+        return _known(row or {}, {})
+    old = {name: value for name, value in (before or {}).items() if value != PLACEHOLDER}
+    (new,), unknown = _known(after or {}, old)
+    key = _key(part, index)
+    for name, value in new.items():
+        if name not in old and name in key:
+            old[name] = value
+        elif name not in old:
+            unknown[name] = ("no-before", _NO_BEFORE.format(name=name))
+    return (new, old), unknown
+
+
+def _known(row: Row, other: Row) -> tuple[tuple[Row, ...], Unknown]:
+    """A row without placeholders; those that the other row fills are filled."""
+    known: Row = {}
+    unknown: Unknown = {}
+    for name, value in row.items():
+        if value != PLACEHOLDER:
+            known[name] = value
+        elif name in other:
+            known[name] = other[name]
+        else:
+            unknown[name] = ("no-value", _LARGE.format(name=name))
+    return (known,), unknown
+
+
+def _key(part: Slice, index: int) -> Row:
+    """The record's key: its columns identify the row, so they are the same before and after."""
+    try:
+        key = orjson.loads(part.record(index).key or b"{}")
+    except orjson.JSONDecodeError:
+        return {}
+    if isinstance(key, dict) and isinstance(key.get("payload"), dict):
+        key = key["payload"]
+    return key if isinstance(key, dict) else {}

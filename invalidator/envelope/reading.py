@@ -1,0 +1,89 @@
+"""An envelope's settings, and what reading by them gives."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+Format = Literal["auto", "plain", "cloudevents", "debezium"]
+FORMATS: Final[tuple[Format, ...]] = ("auto", "plain", "cloudevents", "debezium")
+AUTO: Final = "auto"
+
+_SLOT: Final = re.compile(r"\{([^{}]*)\}")
+_FIELD: Final = re.compile(r"[A-Za-z_$@][\w$-]*(?:\.[A-Za-z_$@][\w$-]*)*")
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """How the events of a source are to be read."""
+
+    format: Format = "auto"
+    types: tuple[str, ...] = ("type", "event", "{entity}.{action}")  # the first that is there
+    data: str = AUTO  # a path, or auto
+
+    @property
+    def first(self) -> str | None:
+        """The one field that holds the type of most events, where the hot path may look."""
+        if self.format == "debezium" or self.data != AUTO:
+            return None
+        if self.format == "cloudevents":
+            return "type"
+        return (
+            self.types[0] if _FIELD.fullmatch(self.types[0]) and "." not in self.types[0] else None
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One event, unwrapped."""
+
+    kind: str  # its type
+    data: dict[str, Any]  # what bare names are looked up in
+    event: dict[str, Any]  # what stands around: id, time, subject, before, after
+    # A change event: the rows that names are looked up in, the new one first.
+    images: tuple[dict[str, Any], ...] = ()
+    # Columns of a change event whose old or new value did not come along: a word, and why.
+    unknown: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    # Only rules that write the type's last segment out: snapshots, truncations.
+    named: bool = False
+    guessed: bool = False  # it has no type: the topic's or channel's name stands in
+
+
+def type_problem(text: str) -> str | None:
+    """What is wrong with one entry of `type:`, if anything."""
+    paths = _SLOT.findall(text)
+    if not paths and not _FIELD.fullmatch(text):
+        return "expected a field such as type, or a text with fields such as {entity}.{action}"
+    if _SLOT.sub("", text).strip("{}") != _SLOT.sub("", text):
+        return "a brace without its other half"
+    for path in paths:
+        if not _FIELD.fullmatch(path):
+            return f"{{{path}}} is no field"
+    return None
+
+
+def data_problem(text: str) -> str | None:
+    return None if _FIELD.fullmatch(text) else "expected auto, or a path such as payload.data"
+
+
+def type_of(event: dict[str, Any], types: tuple[str, ...]) -> str | None:
+    """The first of the types that is there, as text."""
+    for text in types:
+        if "{" not in text:
+            found = at(event, text)
+            if isinstance(found, str) and found:
+                return found
+            continue
+        values = [at(event, path) for path in _SLOT.findall(text)]
+        if all(isinstance(value, str | int) and value != "" for value in values):
+            return _SLOT.sub("{}", text).format(*values)
+    return None
+
+
+def at(value: Any, path: str) -> Any:
+    """What stands at a path of fields, or None."""
+    for step in path.split("."):
+        if not isinstance(value, dict):
+            return None
+        value = value.get(step)
+    return value

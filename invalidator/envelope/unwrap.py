@@ -1,0 +1,71 @@
+"""Tells the formats apart and reads them."""
+
+from typing import Any
+
+import orjson
+
+from invalidator.envelope import cloudevents, debezium, foreign
+from invalidator.envelope.reading import AUTO, Envelope, Reading, at, type_of
+from invalidator.errors import Rejected
+from invalidator.model import Slice
+
+
+def decode(raw: bytes, limit: int, part: Slice, index: int) -> Any:
+    """A record's JSON, or why it is none."""
+    if len(raw) > limit:
+        said = f"the event has {len(raw)} bytes, more than {limit}"
+        raise Rejected(said, error="too-large")
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        framed = foreign.framed_json(raw)
+        if framed is not None:
+            return framed
+        raise foreign.rejected(raw, headers_at(part, index), error) from error
+
+
+def headed(part: Slice, envelope: Envelope) -> bool:
+    """Whether a slice may hold CloudEvents in binary mode, whose type stands in headers."""
+    if envelope.format not in (AUTO, "cloudevents") or not part.values:
+        return False
+    if part.headers:
+        return True
+    return any(cloudevents.is_type(name) for name, _ in part.record(0).headers)
+
+
+def headers_at(part: Slice, index: int) -> Any:
+    return part.headers[index] if part.headers else part.record(index).headers
+
+
+def unwrap(event: Any, envelope: Envelope, part: Slice, index: int) -> Reading | None:
+    """A decoded record as an event; None where there is nothing to do."""
+    form = envelope.format
+    if form in (AUTO, "cloudevents"):
+        attributes = cloudevents.attributes(headers_at(part, index))
+        if attributes:
+            return cloudevents.binary(event, attributes)
+    if not isinstance(event, dict):
+        raise Rejected(f"the event is no object: {_shown(event)}", error="not-object")
+    if form == "debezium" or (form == AUTO and debezium.is_change(event)):
+        return debezium.read(event, part, index)
+    if form == "cloudevents" or (form == AUTO and "specversion" in event):
+        return cloudevents.structured(event)
+    return _plain(event, envelope, part)
+
+
+def _plain(event: dict[str, Any], envelope: Envelope, part: Slice) -> Reading:
+    found = type_of(event, envelope.types)
+    kind, guessed = found or part.origin, not found
+    if envelope.data != AUTO:
+        data = at(event, envelope.data)
+        if not isinstance(data, dict):
+            said = f"there is no object at {envelope.data}, where data: says: {_shown(data)}"
+            raise Rejected(said, error="no-data")
+        return Reading(kind, data, event, guessed=guessed)
+    data = event.get("data")
+    return Reading(kind, data if isinstance(data, dict) else event, event, guessed=guessed)
+
+
+def _shown(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else text[:59] + "…"

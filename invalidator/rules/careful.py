@@ -1,0 +1,135 @@
+"""One rule for one event, by itself: slower, and exact about what is wrong."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from invalidator.envelope import Reading
+from invalidator.errors import Rejected
+from invalidator.model import Fault, Slice
+from invalidator.rules.compile import Decide, Failed, Render, Unit, deciding, rendering
+from invalidator.rules.condition import ConditionError
+from invalidator.rules.explain import Yield
+from invalidator.rules.schema import Effect, Rule
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """What a rule does for an event whose type it matches."""
+
+    applies: bool
+    names: tuple[Yield, ...] = ()
+    fault: Fault | None = None
+    noted: tuple[str, str] | None = None  # a stable word, and what there is to say
+
+
+class Single:
+    """One rule, compiled alone."""
+
+    def __init__(self, unit: Unit) -> None:
+        self.unit = unit
+        self._decide: Decide | None = deciding(unit)
+        self._render: Render = rendering(unit)
+        self._lenient: Render = rendering(unit, lenient=True)
+        self._columns = _columns(unit.rule)
+
+    def rule(self, reading: Reading, part: Slice, index: int) -> Ruling:
+        noted: list[tuple[str, str]] = []
+        try:
+            if not self._applies(reading, part, index, noted):
+                return Ruling(False, noted=noted[0] if noted else None)
+            names = self._names(reading, part, index)
+        except MemoryError:
+            raise
+        except Rejected as error:
+            return self._rejected(fault_of(error, self.unit.rule.name))
+        except Exception as error:  # noqa: BLE001 - a hole in our own checks: this event's fault
+            said = f"the rule failed: {type(error).__name__}: {error}"
+            return self._rejected(Fault("rule-failed", said, self.unit.rule.name))
+        return Ruling(True, names, noted=noted[0] if noted else None)
+
+    def _applies(
+        self, reading: Reading, part: Slice, index: int, noted: list[tuple[str, str]]
+    ) -> bool:
+        """The condition; of a change event, whether it holds for either row."""
+        if self._decide is None:
+            return True
+        failed: ConditionError | None = None
+        for image in reading.images or (reading.data,):
+            try:
+                if self._decide(image, reading.event, reading.kind, part, index):
+                    return True
+            except ConditionError as error:
+                failed = error
+        if failed is None:
+            return False
+        failure = Failed(self.unit.rule)
+        answer = failure(failed, lambda note: noted.append(note[1:]))
+        if answer is None:
+            raise failure.rejected(failed)
+        return answer
+
+    def _names(self, reading: Reading, part: Slice, index: int) -> tuple[Yield, ...]:
+        rule = self.unit.rule
+        place = (reading.event, reading.kind, part, index)
+        if not reading.images:
+            return tuple(_yields(rule, self._render(reading.data, *place)))
+        for column in self._columns & reading.unknown.keys():
+            error, said = reading.unknown[column]
+            raise Rejected(said, error=error, what=self._columns_of(column))
+        made = [self._lenient(image, *place) for image in reading.images]
+        if any(
+            self._lacks(effect, rows) for effect, *rows in zip(rule.effects, *made, strict=True)
+        ):
+            # No row has the value: rendered strictly, the rule says which one is missing.
+            return tuple(_yields(rule, self._render(reading.images[0], *place)))
+        return tuple(dict.fromkeys(name for row in made for name in _yields(rule, row)))
+
+    @staticmethod
+    def _lacks(effect: Effect, rows: list[Any]) -> bool:
+        required = not any(slot.optional for slot in effect.template.slots())
+        return required and all(names is None for names in rows)
+
+    def _columns_of(self, column: str) -> str:
+        for effect in self.unit.rule.effects:
+            if column in _top(effect):
+                return effect.template.text
+        return column
+
+    def _rejected(self, fault: Fault) -> Ruling:
+        rule = self.unit.rule
+        if not rule.on_reject:
+            return Ruling(True, fault=fault)
+        names = tuple(
+            Yield(rule.cache, effect.kind, _fixed(self.unit, effect), effect.template.text)
+            for effect in rule.on_reject
+        )
+        return Ruling(True, names, noted=("on-reject", f"{fault.what}: {fault.message}"))
+
+
+def fault_of(error: Rejected, rule: str | None = None) -> Fault:
+    return Fault(error.error, str(error), rule, error.what)
+
+
+def _fixed(unit: Unit, effect: Effect) -> str:
+    """A name without fields."""
+    prefix = unit.cache.prefix if effect.kind == "keys" else ""
+    return prefix + "".join(str(part) for part in effect.template.parts)
+
+
+def _columns(rule: Rule) -> frozenset[str]:
+    """The columns of a change event that a rule's names are made of."""
+    return frozenset(column for effect in rule.effects for column in _top(effect))
+
+
+def _top(effect: Effect) -> set[str]:
+    return {
+        str(path.steps[0]) for path in effect.template.paths() if path.root == "data" and path.steps
+    }
+
+
+def _yields(rule: Rule, made: tuple[Any, ...]) -> Iterator[Yield]:
+    for effect, names in zip(rule.effects, made, strict=True):
+        for name in names if isinstance(names, list) else (names,):
+            if name is not None:
+                yield Yield(rule.cache, effect.kind, name, effect.template.text)

@@ -1,0 +1,191 @@
+"""`check`: every mistake of the rules, and what their author may have meant otherwise."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Final, Literal
+
+from invalidator.errors import Problem, RulesError
+from invalidator.rules import globs
+from invalidator.rules.loader import load
+from invalidator.rules.matching import Pattern, is_wild
+from invalidator.rules.ruleset import RuleSet
+from invalidator.rules.schema import Effect, Place, Rule
+from invalidator.rules.template import Slot, Template
+
+Severity = Literal["error", "warning", "note"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    severity: Severity
+    problem: Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    findings: tuple[Finding, ...]
+    ruleset: RuleSet | None  # None: the rules cannot be used
+
+    @property
+    def good(self) -> bool:
+        return self.ruleset is not None
+
+
+MOST_TWINS: Final = 50  # rules with one and the same template that are compared
+
+
+def check(path: Path) -> Checked:
+    """All that can be said of the rules without running them."""
+    try:
+        ruleset = load(path)
+    except RulesError as error:
+        return Checked(tuple(Finding("error", problem) for problem in error.problems), None)
+    warnings = [*_duplicates(ruleset), *_covered(ruleset), *_better_by_tag(ruleset)]
+    findings = [Finding("warning", problem) for problem in warnings]
+    findings += [Finding("note", problem) for problem in _slots(ruleset)]
+    findings.sort(key=lambda entry: (entry.problem.file, entry.problem.line, entry.problem.column))
+    return Checked(tuple(findings), ruleset)
+
+
+def _problem(place: Place, message: str, text: str) -> Problem:
+    return Problem(place.file, place.line, place.column, message, text)
+
+
+def _duplicates(ruleset: RuleSet) -> Iterator[Problem]:
+    """The same name twice for the same event."""
+    owners: dict[tuple[str, str, str], list[tuple[Rule, Effect]]] = {}
+    for rule in ruleset.rules:
+        for effect in rule.effects:
+            owners.setdefault((rule.cache, effect.kind, effect.template.text), []).append(
+                (rule, effect)
+            )
+    for same in owners.values():
+        for (first, _), (rule, effect) in combinations(same[:MOST_TWINS], 2):
+            if rule is first:
+                yield _problem(effect.place, "this stands twice in the rule", effect.template.text)
+            elif _overlap(first, rule):
+                said = f"the rule {first.name} gives this name for the same events"
+                yield _problem(effect.place, said, effect.template.text)
+
+
+def _overlap(one: Rule, other: Rule) -> bool:
+    """Whether an event could match both rules."""
+    if one.when or other.when or one.sources != other.sources:
+        return False
+    return any(globs.meet(_types(a), _types(b)) for a in one.on for b in other.on)
+
+
+def _types(pattern: Pattern) -> list[globs.Token]:
+    made: list[globs.Token] = []
+    for token in pattern.tokens:
+        if is_wild(token):
+            made.append((globs.ANY, ""))
+        else:
+            made.extend(("=", char) for char in token)
+    return made
+
+
+def _covered(ruleset: RuleSet) -> Iterator[Problem]:
+    """Keys that a pattern of the same rule deletes anyway."""
+    for rule in ruleset.rules:
+        patterns = [effect.template for effect in rule.effects if effect.kind == "patterns"]
+        for effect in rule.effects:
+            if effect.kind not in ("keys", "patterns"):
+                continue
+            for pattern in patterns:
+                if pattern is not effect.template and covers(pattern, effect):
+                    said = f"the pattern {pattern.text} covers this"
+                    yield _problem(effect.place, said, effect.template.text)
+                    break
+
+
+def covers(pattern: Template, effect: Effect) -> bool:
+    """Whether every name of a template matches a pattern, whatever the values are."""
+    names = _atoms(effect.template, glob=effect.kind == "patterns")
+    return _covers(_atoms(pattern, glob=True), names)
+
+
+def _atoms(template: Template, *, glob: bool) -> list[globs.Token]:
+    """Tokens, in which a slot is one of its own kind: it equals only itself."""
+    made: list[globs.Token] = []
+    for part in template.parts:
+        if isinstance(part, Slot):
+            made.append(("slot", part.text))
+        elif glob:
+            made.extend(globs.tokens(part))
+        else:
+            made.extend(("=", char) for char in part)
+    return made
+
+
+def _covers(pattern: list[globs.Token], other: list[globs.Token]) -> bool:
+    reached = {0}  # how much of `other` may be matched so far
+    for token in pattern:
+        if token[0] == globs.ANY:
+            reached = set(range(min(reached), len(other) + 1)) if reached else reached
+        else:
+            reached = {
+                at + 1
+                for at in reached
+                if at < len(other)
+                and (other[at] == token or (token[0] == globs.ONE and other[at][0] == "="))
+            }
+        if not reached:
+            return False
+    return len(other) in reached
+
+
+def _better_by_tag(ruleset: RuleSet) -> Iterator[Problem]:
+    """A sweep walks the whole keyspace; where a cache keeps tags, one of them could do."""
+    for rule in ruleset.rules:
+        if not ruleset.caches[rule.cache].tagged:
+            continue
+        for effect in rule.effects:
+            slots = effect.template.slots()
+            if effect.kind == "patterns" and len(slots) == 1 and _ends_open(effect.template):
+                said = (
+                    "a pattern makes a sweep walk every key of the Redis; this cache keeps tags, "
+                    "and one on these entries, such as "
+                    f"{_tag_for(effect.template)}, would be found at once"
+                )
+                yield _problem(effect.place, said, effect.template.text)
+
+
+def _ends_open(template: Template) -> bool:
+    last = template.parts[-1] if template.parts else ""
+    return isinstance(last, str) and last.endswith("*")
+
+
+def _tag_for(template: Template) -> str:
+    """The pattern up to its value: `orders:list:{customerId}:*` as `orders:list:{customerId}`."""
+    texts = [part if isinstance(part, str) else part.text for part in template.parts]
+    return "".join(texts).rstrip("*").rstrip(":./-")
+
+
+def _slots(ruleset: RuleSet) -> Iterator[Problem]:
+    """Where literal braces decide the slot in a Redis Cluster."""
+    for rule in ruleset.rules:
+        for effect in rule.effects:
+            tag = hash_tag(effect.template) if effect.kind == "keys" else ""
+            if tag:
+                said = f"in a Redis Cluster the slot is that of {tag}"
+                yield _problem(effect.place, said, effect.template.text)
+
+
+def hash_tag(template: Template) -> str:
+    """What stands between a template's first literal { and the next }: slots stay as written."""
+    found, inside = "", False
+    for part in template.parts:
+        if isinstance(part, Slot):
+            found += part.text if inside else ""
+            continue
+        for char in part:
+            if not inside:
+                inside = char == "{"
+            elif char == "}":
+                return found
+            else:
+                found += char
+    return ""

@@ -1,0 +1,82 @@
+"""Redis globs, as far as checking rules needs: could two of them match the same key?
+
+Only an approximation where character classes meet: in doubt they could.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from invalidator.rules.template import Template
+
+ANY: Final = "*"  # any text
+ONE: Final = "?"  # any one character
+_SPECIAL: Final = re.compile(r"\\(.)|\[(\^?)((?:\\.|[^\]\\])*)\]|(\*)|(\?)|(.)", re.S)
+
+Token = tuple[str, str]  # ("*", ""), ("?", "") or ("=", character)
+
+
+def tokens(glob: str) -> list[Token]:
+    """A glob as tokens; a class counts as any one character, unless it holds only one."""
+    made: list[Token] = []
+    for escaped, negated, inside, star, one, char in _SPECIAL.findall(glob):
+        if star:
+            if not made or made[-1][0] != ANY:
+                made.append((ANY, ""))
+        elif one or inside or negated:
+            single = len(inside) == 1 and not negated
+            made.append(("=", inside) if single else (ONE, ""))
+        else:
+            made.append(("=", escaped or char))
+    return made
+
+
+def of_template(template: Template, prefix: str = "", *, glob: bool) -> list[Token]:
+    """A template's names as tokens: a slot is any text. `glob`: literal text is a glob itself."""
+    made = [("=", char) for char in prefix]
+    for part in template.parts:
+        if not isinstance(part, str):
+            made.append((ANY, ""))
+        elif glob:
+            made.extend(tokens(part))
+        else:
+            made.extend(("=", char) for char in part)
+    return made
+
+
+def literal_start(glob: str) -> str:
+    """The text that every key matched by a glob begins with."""
+    start = ""
+    for kind, char in tokens(glob):
+        if kind != "=":
+            break
+        start += char
+    return start
+
+
+def meet(one: list[Token], other: list[Token]) -> bool:
+    """Whether some key matches both."""
+    todo, seen = [(0, 0)], set()
+    while todo:
+        at = todo.pop()
+        if at == (len(one), len(other)):
+            return True
+        if at not in seen:
+            seen.add(at)
+            todo.extend(_next(one, other, *at))
+    return False
+
+
+def _next(one: list[Token], other: list[Token], i: int, j: int) -> Iterator[tuple[int, int]]:
+    a = one[i] if i < len(one) else None
+    b = other[j] if j < len(other) else None
+    if a and a[0] == ANY:
+        yield i + 1, j
+        if b:
+            yield i, j + 1
+    if b and b[0] == ANY:
+        yield i, j + 1
+        if a:
+            yield i + 1, j
+    if a and b and ANY not in (a[0], b[0]) and (ONE in (a[0], b[0]) or a == b):
+        yield i + 1, j + 1

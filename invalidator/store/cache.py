@@ -1,0 +1,95 @@
+"""One cache of the rules: its keys, tags, versions and patterns, in the layout they say."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from invalidator import metrics
+from invalidator.faults import Verdict
+from invalidator.model import Failure, Kind, Names, Outcome
+from invalidator.rules.schema import Cache, Key
+from invalidator.store.commands import Keys
+from invalidator.store.server import Server
+from invalidator.store.sweeper import Sweeper
+from invalidator.store.tags import Layout, Tags
+from invalidator.store.tickets import Ticket as Sweep
+from invalidator.store.versions import Versions
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """A sweep, and for which cache it was asked."""
+
+    cache: str
+    sweep: Sweep
+
+    async def wait(self) -> Sequence[Failure]:
+        """A key that matched and could not be deleted is told by itself: no event named it."""
+        progress = await self.sweep.wait()
+        return [
+            Failure(self.cache, "keys", key.decode(errors="backslashreplace"), v.code, v.message)
+            for key, v in progress.failed.items()
+        ]
+
+
+class CacheStore:
+    """Makes one cache forget names. Everything here may be repeated."""
+
+    def __init__(self, cache: Cache, server: Server, keys: Keys, sweeper: Sweeper) -> None:
+        self._name = cache.name
+        self._keys = keys
+        self._sweeper = sweeper
+        self.tags = Tags(server, layouts(cache), keys.unlink)
+        self._versions = Versions(server, written(cache.version, "name"))
+
+    async def apply(self, names: Names, outcome: Outcome) -> None:
+        """Add to the outcome. Raises Unavailable; then it may be called again."""
+        # Asked for first: a sweep may begin while keys are deleted.
+        if names.patterns:
+            patterns = {pattern.encode() for pattern in names.patterns}
+            outcome.sweeps.append(Ticket(self._name, self._sweeper.request(patterns)))
+        stamps = self.tags.stamps(names.tags)
+        if keys := [*names.keys, *stamps]:
+            existed, failed = await self._keys.unlink(keys)
+            outcome.existed += existed
+            self._note("tags", {stamps[k]: v for k, v in failed.items() if k in stamps}, outcome)
+            self._note("keys", {k: v for k, v in failed.items() if k in names.keys}, outcome)
+        if names.tags:
+            consumed = await self.tags.consume(names.tags)
+            outcome.existed += consumed.existed
+            self._note("tags", consumed.failed, outcome)
+        if names.versions:
+            self._note("versions", await self._versions.bump(names.versions), outcome)
+        _count(names)
+
+    def _note(self, kind: Kind, failed: dict[str, Verdict], outcome: Outcome) -> None:
+        outcome.failures += [
+            Failure(self._name, kind, name, verdict.code, verdict.message)
+            for name, verdict in failed.items()
+        ]
+
+
+def layouts(cache: Cache) -> list[Layout]:
+    """How the cache keeps its tags, as the store reads it."""
+    return [
+        Layout(
+            kept.layout,
+            written(kept.key, "tag"),
+            cache.prefix if kept.members == "relative" else "",
+        )
+        for kept in cache.layouts
+    ]
+
+
+def written(key: Key, slot: str) -> str:
+    return key.of(f"{{{slot}}}")
+
+
+def _count(names: Names) -> None:
+    for kind, count in (
+        ("keys", len(names.keys)),
+        ("patterns", len(names.patterns)),
+        ("tags", len(names.tags)),
+        ("versions", len(names.versions)),
+    ):
+        if count:
+            metrics.NAMES.labels(kind).inc(count)

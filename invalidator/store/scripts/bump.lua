@@ -1,0 +1,33 @@
+-- Raise each version in KEYS above its old value and to the clock's microseconds, without expiry.
+-- '%.0f' is exact up to 2^53: `..` and tostring round to 14 digits, and some servers write a
+-- number argument as 9e+15.
+-- Replies, for each key, with its new value or with why it cannot be raised.
+local LIMIT = 9007199254740992 -- 2^53: from here on numbers are no longer exact
+
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+
+local function bump(key)
+  local old = redis.pcall('GET', key)
+  if type(old) == 'table' then
+    return old
+  end
+  local new = now
+  if old then
+    if not string.find(old, '^%-?%d+$') and not string.find(old, '^%-?%d+%.%d+$') then
+      return redis.error_reply('NOTANUMBER the version holds something that is no number')
+    end
+    new = math.max(math.floor(tonumber(old)) + 1, now)
+  end
+  if new >= LIMIT then
+    return redis.error_reply('TOOLARGE the version has reached 2^53, where it is no longer exact')
+  end
+  redis.call('SET', key, string.format('%.0f', new))
+  return new
+end
+
+local replies = {}
+for i, key in ipairs(KEYS) do
+  replies[i] = bump(key)
+end
+return replies

@@ -1,0 +1,30 @@
+-- Take tag sets away in one step, so that members added from now on are kept apart.
+-- KEYS: tag, pointer, tag, pointer, …, and the registry where there is one.
+-- ARGV: the type a tag must have, a token that no other claim uses, the members' prefix.
+-- Replies, for each tag, with all that has to be finished: what an earlier try left, too.
+local want, token, prefix = ARGV[1], ARGV[2], ARGV[3]
+local registry = #KEYS % 2 == 1 and KEYS[#KEYS]
+
+local function claim(tag, pointer)
+  local is = redis.call('TYPE', tag).ok
+  if is ~= 'none' and is ~= want then
+    return redis.error_reply('WRONGTYPE the tag is a ' .. is .. ', not a ' .. want)
+  end
+  if is ~= 'none' then
+    local work = pointer .. ':' .. token
+    -- First, as it frees memory: after one write, a full server allows a script the others.
+    redis.call('RENAMENX', tag, work)
+    redis.call('PERSIST', work)
+    redis.call('HSET', pointer, work, want .. ':' .. prefix)
+    if registry then
+      redis.call('SADD', registry, pointer)
+    end
+  end
+  return redis.call('HGETALL', pointer)
+end
+
+local replies = {}
+for i = 1, #KEYS - 1, 2 do
+  replies[#replies + 1] = claim(KEYS[i], KEYS[i + 1])
+end
+return replies

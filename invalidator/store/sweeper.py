@@ -1,0 +1,206 @@
+"""Patterns: one sweep for all that wait.
+
+Walking the keyspace costs the same for one pattern and for a thousand. So patterns gather, and
+each sweep serves all that were asked for before it began.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from invalidator.connect import Command
+from invalidator.health import Part
+from invalidator.retry import Backoff, until_available
+from invalidator.store.glob import Matcher, escape
+from invalidator.store.places import Place, look, moved
+from invalidator.store.server import Server, Sleep
+from invalidator.store.tickets import Pace, Progress, Ticket
+from invalidator.store.work import Unlink
+
+SAMPLE = 100  # keys that could not be deleted, kept for a person to see
+PACE = Pace()
+BACKOFF = Backoff()
+AT_ONCE = 500  # patterns that are compiled without leaving the event loop
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A server to sweep; of a cluster, one primary."""
+
+    server: Server
+    unlink: Unlink
+    cluster: bool = False
+
+
+class Sweeper:
+    """Sweeps one cache's Redis, again and again, while somebody waits for it."""
+
+    def __init__(
+        self,
+        nodes: Callable[[], Awaitable[Sequence[Node]]],
+        protect: Matcher,
+        part: Part,
+        *,
+        pace: Pace = PACE,
+        backoff: Backoff = BACKOFF,
+        observe: Callable[[Progress], None] = lambda progress: None,
+        observe_every: float = 5.0,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Sleep = asyncio.sleep,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        """`nodes` are all that hold keys; asked before each pass. Raises Unavailable.
+
+        `observe` sees the progress of a long sweep now and then, and of every sweep at its end.
+        """
+        self._nodes = nodes
+        self._protect = protect
+        self.part = part
+        self._pace = pace
+        self._backoff = backoff
+        self._observe = observe
+        self._observe_every = observe_every
+        self._clock = clock
+        self._sleep = sleep
+        self._chance = chance
+        self._observed_at = clock()
+        self._next: Ticket | None = None
+        self._wanted = asyncio.Event()
+
+    def request(self, patterns: Iterable[bytes]) -> Ticket:
+        """A ticket that is done when a sweep that began after now is over.
+
+        All who ask before that sweep begins hold the same ticket.
+        """
+        self._next = self._next or Ticket(self._clock())
+        self._next.patterns.update(patterns)
+        self._wanted.set()
+        return self._next
+
+    def protect(self, matcher: Matcher) -> None:
+        """What is spared from now on, by a sweep under way too."""
+        self._protect = matcher
+
+    @property
+    def waiting(self) -> int:
+        """Distinct patterns that no sweep has begun on."""
+        return len(self._next.patterns) if self._next else 0
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            ticket, self._next = self._next, None
+            if ticket:
+                await self._serve(ticket)
+
+    async def _serve(self, ticket: Ticket) -> None:
+        progress = ticket.progress
+        progress.patterns = len(ticket.patterns)
+        progress.began = self._observed_at = self._clock()
+        matcher = await _compile(ticket.patterns)
+        tries = 0
+        while matcher.patterns:
+            progress.again = await self._pass_when_available(matcher, progress)
+            if not progress.again:
+                break
+            self._tell(progress)
+            tries += 1
+            await self._sleep(self._backoff.delay(tries, self._chance()))
+        ticket.finish()
+        self._tell(progress)
+
+    async def _pass_when_available(self, matcher: Matcher, progress: Progress) -> str:
+        return await until_available(
+            lambda: self._pass(matcher, progress),
+            self.part,
+            backoff=self._backoff,
+            sleep=self._sleep,
+            chance=self._chance,
+        )
+
+    async def _pass(self, matcher: Matcher, progress: Progress) -> str:
+        """Over all keys once. Returns why that was not enough, or nothing."""
+        nodes = await self._nodes()
+        before = await _places(nodes)
+        progress.passes += 1
+        progress.seen = 0
+        progress.total = await _keys(nodes)
+        await _side_by_side(self._walk(node, matcher, progress) for node in nodes)
+        return moved(before, await _places(await self._nodes()))
+
+    async def _walk(self, node: Node, matcher: Matcher, progress: Progress) -> None:
+        cursor, count = b"0", self._pace.count
+        while True:
+            began = self._clock()
+            cursor, keys = await _page(node.server, cursor, matcher.prefix, count)
+            progress.seen += count if matcher.prefix else len(keys)
+            await self._remove(node, keys, matcher, progress)
+            if cursor == b"0":
+                return
+            busy = self._clock() - began
+            count = self._pace.next_count(count, busy)
+            self._tell_sometimes(progress)
+            await self._sleep(self._pace.pause(busy, sum(map(len, keys))))
+
+    async def _remove(
+        self, node: Node, keys: list[bytes], matcher: Matcher, progress: Progress
+    ) -> None:
+        found = matcher.matching(keys)
+        if not found:
+            return
+        spared = self._protect.matching(list(found))
+        found -= spared
+        progress.matched += len(found)
+        progress.protected += len(spared)
+        removed, failed = await node.unlink(list(found))
+        progress.removed += removed
+        for key in failed:
+            if len(progress.failed) < SAMPLE:
+                progress.failed[key] = failed[key]
+
+    def _tell_sometimes(self, progress: Progress) -> None:
+        if self._clock() - self._observed_at >= self._observe_every:
+            self._tell(progress)
+
+    def _tell(self, progress: Progress) -> None:
+        self._observed_at = self._clock()
+        progress.seconds = self._observed_at - progress.began
+        self._observe(progress)
+
+
+async def _compile(patterns: set[bytes]) -> Matcher:
+    if len(patterns) < AT_ONCE:
+        return Matcher(patterns)
+    return await asyncio.to_thread(Matcher, patterns)
+
+
+async def _places(nodes: Sequence[Node]) -> Mapping[str, Place]:
+    return {node.server.name: await look(node.server, cluster=node.cluster) for node in nodes}
+
+
+async def _keys(nodes: Sequence[Node]) -> int:
+    return sum([(await node.server.insist([("DBSIZE",)]))[0] for node in nodes])
+
+
+async def _page(
+    server: Server, cursor: bytes, prefix: bytes, count: int
+) -> tuple[bytes, list[bytes]]:
+    """The server filters where all patterns share a prefix: what it sends is what costs."""
+    match = ("MATCH", escape(prefix) + b"*") if prefix else ()
+    command: Command = ("SCAN", cursor, "COUNT", count, *match)
+    ((cursor, keys),) = await server.insist([command])
+    return cursor, keys
+
+
+async def _side_by_side(walks: Iterable[Coroutine[object, object, None]]) -> None:
+    """All of them; the first failure ends the others, and is raised as it is."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for walk in walks:
+                group.create_task(walk)
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from None

@@ -1,0 +1,66 @@
+"""Who waits for a sweep, how fast it may go, and what it has done so far."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+from invalidator.faults import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How much of a server a sweep may take."""
+
+    share: float = 0.25  # of the time, of the server's and of ours
+    bytes_per_second: float = 64 * 2**20  # of names, on the wire
+    count: int = 1000  # keys a command looks at, at most
+    slow: float = 0.02  # seconds; after a page that took longer, the next one is half as large
+
+    def pause(self, busy: float, size: int) -> float:
+        """How long to wait after a page that took `busy` seconds and `size` bytes."""
+        return max(busy / self.share, size / self.bytes_per_second) - busy
+
+    def next_count(self, count: int, busy: float) -> int:
+        if busy > self.slow:
+            return max(count // 2, min(50, self.count))
+        return min(count * 2, self.count) if busy < self.slow / 4 else count
+
+
+@dataclass(slots=True)
+class Progress:
+    """What a sweep has done so far. It goes on counting when it has to begin anew."""
+
+    patterns: int
+    total: int = 0  # keys to see, as the servers counted them
+    seen: int = 0  # about so many, where the server filters
+    matched: int = 0
+    removed: int = 0
+    protected: int = 0  # matched, but not ours to delete
+    passes: int = 0
+    began: float = 0.0  # on the sweeper's clock
+    seconds: float = 0.0  # since then
+    failed: dict[bytes, Verdict] = field(default_factory=dict)  # some that can't be deleted
+    again: str = ""  # why the last pass was not enough
+    ended: bool = False
+
+
+class Ticket:
+    """A sweep that has not begun yet, and all who wait for it."""
+
+    def __init__(self, requested_at: float) -> None:
+        self.patterns: set[bytes] = set()
+        self.requested_at = requested_at
+        self.progress = Progress(0)
+        self._done = asyncio.Event()
+
+    @property
+    def done(self) -> bool:
+        return self._done.is_set()
+
+    async def wait(self) -> Progress:
+        """Until the sweep is over; what it came to."""
+        await self._done.wait()
+        return self.progress
+
+    def finish(self) -> None:
+        self.progress.ended = True
+        self._done.set()

@@ -1,0 +1,35 @@
+"""Versions: numbers that only grow, so that keys built with an old one are never read again."""
+
+from collections.abc import Collection, Sequence
+
+from invalidator import layout
+from invalidator.connect import Reply
+from invalidator.faults import Verdict
+from invalidator.store.server import Call, Script, Server, each
+
+BUMP = Script.load("bump")
+PER_CALL = 100  # versions; half a millisecond of the server's time
+
+
+class Versions:
+    """The versions of one cache, on one Redis."""
+
+    def __init__(
+        self, server: Server, template: str = layout.VERSION, *, per_call: int = PER_CALL
+    ) -> None:
+        """`per_call` is 1 on a cluster, where a script's keys must share a slot."""
+        self._server = server
+        self._template = template
+        self._per_call = per_call
+
+    async def bump(self, names: Collection[str]) -> dict[str, Verdict]:
+        """Raise each of them; returns those that never can be. Raises Unavailable."""
+        answers = await each(list(names), self._attempt, together=self._per_call)
+        return answers.failed
+
+    async def _attempt(self, groups: Sequence[Sequence[str]]) -> list[Reply]:
+        calls = [Call([self._key(name) for name in group]) for group in groups]
+        return await self._server.run(BUMP, calls)
+
+    def _key(self, name: str) -> bytes:
+        return self._template.replace("{name}", name).encode()

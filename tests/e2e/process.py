@@ -1,0 +1,86 @@
+"""The installed daemon as a process, as its users run it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from tests.backends import until_sync
+
+PROGRAM = Path(sys.executable).with_name("invalidator")
+
+
+def clean_environment(settings: Mapping[str, str]) -> dict[str, str]:
+    """Ours alone: what the machine has set for the daemon is not for tests."""
+    kept = {name: v for name, v in os.environ.items() if not name.startswith("INVALIDATOR_")}
+    return kept | {f"INVALIDATOR_{name}": value for name, value in settings.items()}
+
+
+class DaemonProcess:
+    """`invalidator run`; its log is read as it stands."""
+
+    def __init__(self, settings: Mapping[str, str], *arguments: str) -> None:
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
+        self._out = tempfile.TemporaryFile()  # noqa: SIM115
+        self.process = subprocess.Popen(
+            [PROGRAM, "run", *arguments],
+            env=clean_environment({"ADMIN__PORT": "0"} | dict(settings)),
+            stdin=subprocess.DEVNULL,
+            stdout=self._out,
+            stderr=self._log,
+        )
+
+    def log(self) -> str:
+        return os.pread(self._log.fileno(), 1 << 24, 0).decode()
+
+    def out(self) -> str:
+        return os.pread(self._out.fileno(), 1 << 20, 0).decode()
+
+    def events(self, name: str = "") -> list[dict[str, Any]]:
+        """The JSON lines of the log, complete ones, of that name."""
+        lines = self.log().splitlines(keepends=True)
+        found = [json.loads(line) for line in lines if line.startswith("{") and line[-1] == "\n"]
+        return [entry for entry in found if name in ("", entry["event"])]
+
+    def admin(self, path: str) -> tuple[int, str]:
+        """Status and body; 0 while it does not listen."""
+        started = self.events("started")
+        if not started:
+            assert self.process.poll() is None, self.log()
+            return 0, ""
+        try:
+            with urllib.request.urlopen(started[0]["admin"] + path, timeout=2) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+        except OSError as error:
+            return 0, str(error)
+
+    def await_ready(self, timeout: float = 30) -> Self:
+        until_sync(lambda: self.admin("/readyz")[0] == 200, timeout, "the daemon is ready")
+        return self
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def wait(self, timeout: float = 30) -> int:
+        return self.process.wait(timeout)
+
+    def stop(self) -> int:
+        self.signal(signal.SIGTERM)
+        return self.wait()
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        self._log.close()
+        self._out.close()

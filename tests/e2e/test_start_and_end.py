@@ -1,0 +1,166 @@
+"""Starting before its servers, ending in order, and saying what is wrong."""
+
+import json
+import shlex
+import signal
+import socket
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.backends import until_sync
+from tests.backends.kafka_client import Kafka, unique
+from tests.backends.redis_server import RedisServer
+from tests.backends.server import free_port
+from tests.conftest import StartKafka, StartRedis
+from tests.e2e.conftest import RunDaemon
+from tests.e2e.process import DaemonProcess, clean_environment
+from tests.integration.piping import looking, order
+
+if TYPE_CHECKING:
+    pass
+
+
+def test_servers_that_come_later_are_waited_for_without_a_stack_trace(
+    run_daemon: RunDaemon, start_redis: StartRedis, start_kafka: StartKafka
+) -> None:
+    kafka_port, redis_port = free_port(), free_port()
+    daemon = run_daemon(
+        REDIS_URL=f"redis://127.0.0.1:{redis_port}/0",
+        KAFKA__BOOTSTRAP_SERVERS=f"127.0.0.1:{kafka_port}",
+        KAFKA__TOPICS="orders",
+        KAFKA__GROUP_ID=unique("group"),
+    )
+    until_sync(lambda: len(_waiting(daemon)) == 3)
+    status, body = daemon.admin("/readyz")
+    parts = json.loads(body)["parts"]
+    assert status == 503
+    assert str(kafka_port) in parts["kafka"]
+    assert str(redis_port) in parts["redis"]
+    assert daemon.admin("/livez")[0] == 200
+    redis_server = start_redis(redis_port)
+    broker = Kafka(start_kafka(kafka_port).bootstrap)
+    until_sync(lambda: "orders" in json.loads(daemon.admin("/readyz")[1])["parts"]["kafka"], 30)
+    assert broker.topics() & {"orders"} == set(), "asking for a topic must not create it"
+    broker.create_topic("orders")
+    daemon.await_ready(60)
+    with looking(redis_server.url) as now:
+        now.set("order:single:o1", "stale")
+        broker.produce("orders", [order(1)])
+        until_sync(lambda: not now.exists("order:single:o1"))
+    assert daemon.stop() == 0
+    assert "Traceback" not in daemon.log()
+    assert len(daemon.events("waiting")) < 15, "now and then, not all the time"
+
+
+def _waiting(daemon: DaemonProcess) -> set[str]:
+    return {entry["part"] for entry in daemon.events("waiting")}
+
+
+def test_a_drain_that_takes_too_long_ends_with_3(
+    run_daemon: RunDaemon, start_redis: StartRedis
+) -> None:
+    daemon, server = _with_work_it_cannot_settle(run_daemon, start_redis, DRAIN_TIMEOUT="300ms")
+    daemon.signal(signal.SIGTERM)
+    assert daemon.wait(10) == 3
+    assert daemon.events("drain-timeout")
+    server.thaw()
+
+
+def test_a_second_signal_ends_at_once_with_3(
+    run_daemon: RunDaemon, start_redis: StartRedis
+) -> None:
+    daemon, server = _with_work_it_cannot_settle(run_daemon, start_redis, DRAIN_TIMEOUT="5m")
+    daemon.signal(signal.SIGINT)
+    until_sync(lambda: daemon.events("stopping"))
+    assert daemon.process.poll() is None
+    daemon.signal(signal.SIGTERM)
+    assert daemon.wait(10) == 3
+    assert daemon.events("forced")
+    server.thaw()
+
+
+def _with_work_it_cannot_settle(
+    run_daemon: RunDaemon, start_redis: StartRedis, **settings: str
+) -> tuple[DaemonProcess, RedisServer]:
+    cache, bus = start_redis(), start_redis()
+    daemon = run_daemon(
+        REDIS_URL=cache.url,
+        SOURCE_REDIS_URL=bus.url,
+        STATE_URL=bus.url,
+        REDIS_TIMEOUT="200ms",
+        PUBSUB__CHANNELS="orders",
+        **settings,
+    ).await_ready()
+    cache.freeze()
+    with looking(bus.url) as now:
+        now.publish("orders", order(1))
+    until_sync(lambda: "redis" in _waiting(daemon))
+    return daemon, cache
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("rules:\n  - name: a\n    on: [x.y\n", "rules.yaml:"),
+        (
+            "version: 1\nrules:\n  - {name: a, on: x, invalidate: {keyz: [k]}}\n",
+            "rules.yaml:3:",
+        ),
+    ],
+)
+def test_broken_rules_end_the_start_with_2_and_their_place(
+    run_daemon: RunDaemon, rules_file: Path, text: str, said: str
+) -> None:
+    rules_file.write_text(text)
+    daemon = run_daemon(PUBSUB__CHANNELS="orders")
+    assert daemon.wait() == 2
+    assert said in daemon.log()
+    assert "Traceback" not in daemon.log()
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, "INVALIDATOR_KAFKA__TOPICS"),
+        ({"RULES": "nowhere.yaml", "PUBSUB__CHANNELS": "c"}, "nowhere.yaml"),
+        ({"PUBSUB__CHANELS": "c"}, "INVALIDATOR_PUBSUB__CHANNELS"),
+        ({"REDIS_URL": "http://x", "PUBSUB__CHANNELS": "c"}, "redis://"),
+    ],
+    ids=["no source", "no rules", "misnamed", "wrong value"],
+)
+def test_settings_that_cannot_be_used_end_the_start_with_2(
+    run_daemon: RunDaemon, settings: dict[str, str], said: str
+) -> None:
+    daemon = run_daemon(**settings)
+    assert daemon.wait() == 2
+    assert said in daemon.log()
+    assert "Traceback" not in daemon.log()
+
+
+def test_an_admin_port_that_is_taken_is_named(run_daemon: RunDaemon) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        daemon = run_daemon(PUBSUB__CHANNELS="c", ADMIN__PORT=port)
+        assert daemon.wait() == 2
+    assert f"INVALIDATOR_ADMIN__PORT={port}" in daemon.log()
+
+
+def test_embedded_prints_a_line_that_shows_it_at_work(run_daemon: RunDaemon) -> None:
+    daemon = run_daemon("--embedded")
+    line = until_sync(lambda: next((x for x in daemon.out().splitlines() if " publish " in x), ""))
+    url = daemon.out().split()[1]
+    pasted = subprocess.run(
+        shlex.split(line), env=clean_environment({}), capture_output=True, text=True, check=False
+    )
+    assert pasted.returncode == 0, pasted.stderr
+    assert "1 subscriber" in pasted.stdout
+    until_sync(lambda: "rule=order-changed" in daemon.log())
+    assert "order:single:ord_1" in daemon.log()
+    assert daemon.stop() == 0
+    with looking(url) as now, pytest.raises(Exception, match="refused"):
+        now.ping()

@@ -1,0 +1,12 @@
+from collections.abc import AsyncIterator
+
+import pytest
+
+from invalidator.connect import client
+from invalidator.store.server import Server
+
+
+@pytest.fixture
+async def server(redis_url: str) -> AsyncIterator[Server]:
+    async with client(redis_url, 2.0) as connected:
+        yield Server(connected, "cache")

@@ -1,0 +1,173 @@
+"""Patterns, tags, versions and second passes, from an event to what is gone."""
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.backends import until
+from tests.conftest import StartRedis
+from tests.integration.piping import (
+    AllowKeys,
+    dead_letters,
+    event,
+    looking,
+    piping,
+    rules_from,
+    run,
+)
+
+if TYPE_CHECKING:
+    import redis
+
+RULES = """
+version: 1
+caches:
+  default:
+    tags: [{layout: set}, {layout: stamp}, {layout: sorted-set, key: "z:{tag}"}]
+    protect: ["orders:list:*:lock"]
+rules:
+  - name: order
+    on: order.updated
+    allow_broad: true
+    invalidate:
+      keys: ["order:{id}"]
+      patterns: ["orders:list:{customer}:*"]
+      tags: ["customer:{customer}"]
+      versions: ["orders"]
+  - {name: late, on: late.updated, repeat_after: 300ms, invalidate: {keys: ["late:{id}"]}}
+  - name: sweep
+    on: list.updated
+    allow_broad: true
+    invalidate: {patterns: ["orders:list:{customer}:*"]}
+"""
+
+
+def order(customer: str = "c1") -> bytes:
+    return event(id="o1", customer=customer)
+
+
+async def test_every_kind_of_name_is_applied_before_its_event_is_settled(
+    redis_url: str, redis_now: "redis.Redis", tmp_path: Path
+) -> None:
+    redis_now.mset({"order:o1": 1, "orders:list:c1:1": 1, "orders:list:c2:1": 1, "m1": 1, "m2": 1})
+    redis_now.mset({"orders:list:c1:lock": 1, "invalidator:stamp:customer:c1": "token", "m3": 1})
+    redis_now.sadd("tag:customer:c1", "m1", "m2")
+    redis_now.zadd("z:customer:c1", {"m3": 1})
+    redis_now.set("cache:version:orders", 7)
+    async with piping(rules_from(RULES, tmp_path), redis_url) as bench:
+        bench.source.publish(order())
+        await until(lambda: bench.source.settled == 1)
+        left = {b"orders:list:c2:1", b"orders:list:c1:lock", b"cache:version:orders"}
+        assert set(redis_now.keys()) == left
+    assert int(redis_now.get("cache:version:orders") or 0) > 1_000_000_000
+
+
+async def test_a_value_cannot_widen_a_pattern(
+    redis_url: str, redis_now: "redis.Redis", tmp_path: Path
+) -> None:
+    redis_now.mset({"orders:list:c1:1": 1, "orders:list:*:1": 1})
+    async with piping(rules_from(RULES, tmp_path), redis_url) as bench:
+        bench.source.publish(event("list.updated", customer="*"))
+        await until(lambda: bench.source.settled == 1)
+    assert redis_now.keys("orders:*") == [b"orders:list:c1:1"]
+
+
+async def test_a_second_pass_deletes_what_was_refilled_and_only_then_settles(
+    redis_url: str, redis_now: "redis.Redis", tmp_path: Path
+) -> None:
+    async with piping(rules_from(RULES, tmp_path), redis_url) as bench:
+        redis_now.set("late:1", "old")
+        bench.source.publish(event("late.updated", id=1))
+        await until(lambda: not redis_now.exists("late:1"))
+        redis_now.set("late:1", "refilled from a lagging replica")
+        assert bench.source.settled == 0
+        await until(lambda: bench.source.settled == 1)
+        assert redis_now.exists("late:1") == 0
+
+
+async def test_batches_behind_one_that_waits_for_a_sweep_are_applied_and_settled_after_it(
+    start_redis: StartRedis, tmp_path: Path
+) -> None:
+    server = start_redis()
+    with looking(server.url) as now:
+        for at in range(0, 60_000, 10_000):
+            now.mset({f"filler:{n}": 1 for n in range(at, at + 10_000)})
+        async with piping(rules_from(RULES, tmp_path), server.url) as bench:
+            now.set("orders:list:c1:1", 1)
+            bench.source.publish(event("list.updated", customer="c1"))
+            await until(lambda: bench.source.settled == 0 and bench.in_flight.room() == 10_000)
+            now.set("late:7", 1)
+            bench.source.publish(*(event("late.updated", id=n) for n in range(50)))
+            await until(lambda: not now.exists("late:7"))
+            await until(lambda: bench.source.settled == 51)
+            assert now.exists("orders:list:c1:1") == 0
+
+
+async def test_a_tag_of_the_wrong_type_is_a_dead_letter_and_the_other_tags_go(
+    redis_url: str, redis_now: "redis.Redis", tmp_path: Path, allow_keys: AllowKeys
+) -> None:
+    allow_keys("invalidator:dead")
+    redis_now.set("tag:customer:c1", "a string")
+    redis_now.sadd("tag:customer:c2", "m2")
+    redis_now.set("m2", 1)
+    async with piping(rules_from(RULES, tmp_path), redis_url) as bench:
+        bench.source.publish(order("c1"), order("c2"))
+        await until(lambda: bench.source.settled == 2)
+    assert redis_now.exists("m2") == 0
+    (letter,) = dead_letters(redis_now)
+    assert (letter["error"], letter["type"]) == ("wrongtype", "order.updated")
+    assert letter["faults"][0]["what"] == "customer:{customer}"
+
+
+async def test_a_version_that_is_no_number_is_a_dead_letter(
+    redis_url: str, redis_now: "redis.Redis", tmp_path: Path, allow_keys: AllowKeys
+) -> None:
+    allow_keys("invalidator:dead")
+    redis_now.set("cache:version:orders", "v1")
+    async with piping(rules_from(RULES, tmp_path), redis_url) as bench:
+        bench.source.publish(order())
+        await until(lambda: bench.source.settled == 1)
+    (letter,) = dead_letters(redis_now)
+    assert letter["faults"][0]["what"] == "orders"
+    assert redis_now.get("cache:version:orders") == b"v1"
+
+
+async def test_a_key_that_a_sweep_may_not_delete_is_told_in_a_dead_letter(
+    start_redis: StartRedis, tmp_path: Path
+) -> None:
+    server = start_redis(
+        config={"user": "default on nopass +@all ~orders:list:c1:a ~invalidator:* ~late:*"}
+    )
+    async with piping(rules_from(RULES, tmp_path), server.url) as bench:
+        with looking(server.url) as now:
+            now.set("orders:list:c1:a", 1)
+            now.set("late:1", 1)
+        bench.source.publish(event("late.updated", id=1))
+        await until(lambda: bench.source.settled == 1)
+        await _set_as_admin(server.url, "orders:list:c1:b")
+        bench.source.publish(event("list.updated", customer="c1"))
+        await until(lambda: bench.source.settled == 2)
+    with looking(server.url) as now:
+        (letter,) = dead_letters(now)
+    assert letter["error"] == "noperm"
+    assert "orders:list:c1:b" in letter["message"]
+
+
+async def _set_as_admin(url: str, key: str) -> None:
+    """A key that the daemon's user may see, but not delete."""
+    with looking(url) as now:
+        run(now, "ACL", "SETUSER", "admin", "on", ">pw", "+@all", "~*")
+    with looking(url.replace("redis://", "redis://admin:pw@")) as now:
+        now.set(key, 1)
+
+
+async def test_a_stop_waits_for_the_second_pass(
+    redis_url: str, redis_now: "redis.Redis", tmp_path: Path
+) -> None:
+    async with piping(rules_from(RULES, tmp_path), redis_url) as bench:
+        bench.source.publish(event("late.updated", id=1))
+        await until(lambda: bench.in_flight.room() == 10_000 and bench.source.settled == 0)
+        bench.pipeline.stop()
+        await asyncio.wait_for(bench.running, 5)
+        assert bench.source.settled == 1
+    assert redis_now.dbsize() == 0

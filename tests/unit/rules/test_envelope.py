@@ -1,0 +1,190 @@
+"""Events as they come wrapped: plain, CloudEvents, Debezium, and what is no JSON."""
+
+import base64
+import json
+from typing import Any
+
+import pytest
+
+from tests.unit.rules.conftest import faults, names, plan
+
+ANY = "rules: [{name: r, on: '**', invalidate: {keys: ['{event.type}:{id}']}}]"
+
+
+def test_the_type_is_the_first_that_is_there(rules: Any) -> None:
+    ruleset = rules(ANY)
+    made = plan(
+        ruleset,
+        {"type": "a", "id": 1},
+        {"event": "b", "data": {"id": 2}},
+        {"entity": "user", "action": "update", "id": 3},
+    )
+    assert names(made).keys == {"a:1", "b:2", "user.update:3"}
+
+
+def test_an_envelope_says_where_type_and_data_stand(rules: Any) -> None:
+    ruleset = rules(
+        """
+envelope:
+  type: [meta.kind]
+  data: body.row
+  sources: {"legacy.*": {type: "{table}:{op}"}}
+"""
+        + ANY
+    )
+    made = plan(ruleset, {"meta": {"kind": "x"}, "body": {"row": {"id": 1}}})
+    assert names(made).keys == {"x:1"}
+    made = plan(ruleset, {"table": "t", "op": "u", "id": 1}, origin="legacy.1")
+    assert names(made).keys == {"t:u:1"}
+    assert faults(plan(ruleset, {"meta": {"kind": "x"}})) == [(None, "no-data")]
+
+
+CLOUD = """rules:
+  - name: r
+    on: order.updated
+    invalidate:
+      keys: ["{id}:{event.id}:{event.subject}:{event.source}:{event.extensions.tenant}"]
+"""
+ATTRIBUTES = {
+    "specversion": "1.0",
+    "type": "order.updated",
+    "id": "e1",
+    "source": "/shop",
+    "subject": "s",
+    "tenant": "t1",
+}
+
+
+def test_cloudevents_structured(rules: Any) -> None:
+    encoded = base64.b64encode(b'{"id": 6}').decode()
+    made = plan(
+        rules(CLOUD),
+        {**ATTRIBUTES, "data": {"id": 5}},
+        {**ATTRIBUTES, "data_base64": encoded},
+    )
+    assert names(made).keys == {"5:e1:s:/shop:t1", "6:e1:s:/shop:t1"}
+
+
+def test_cloudevents_binary_takes_the_type_from_headers(rules: Any) -> None:
+    headers = [(f"ce_{name}", value.encode()) for name, value in ATTRIBUTES.items()]
+    made = plan(rules(CLOUD), {"id": 5, "type": "premium"}, headers=headers)
+    assert names(made).keys == {"5:e1:s:/shop:t1"}
+
+
+MOVED = """rules:
+  - {name: user, on: users.*, invalidate: {keys: ["user:{id}"]}}
+  - {name: team, on: users.*, invalidate: {keys: ["team:{team_id}:members"]}}
+"""
+
+
+def change(op: str, before: Any, after: Any, **more: Any) -> dict[str, Any]:
+    return {"op": op, "before": before, "after": after, "source": {"table": "users"}, **more}
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_row_that_moves_makes_both_teams_stale(rules: Any, wrapped: bool) -> None:
+    event = change("u", {"id": 1, "team_id": 5}, {"id": 1, "team_id": 6})
+    if wrapped:
+        event = {"schema": {"type": "struct"}, "payload": event}
+    made = plan(rules(MOVED), event, origin="db.public.users")
+    assert names(made).keys == {"user:1", "team:5:members", "team:6:members"}
+
+
+@pytest.mark.parametrize(
+    ("event", "expected"),
+    [
+        (change("c", None, {"id": 1, "team_id": 5}), {"user:1", "team:5:members"}),
+        (change("d", {"id": 1, "team_id": 5}, None), {"user:1", "team:5:members"}),
+        (
+            change("u", {"id": 1, "team_id": 5}, {"id": 1, "team_id": None}),
+            {"user:1", "team:5:members"},
+        ),
+    ],
+)
+def test_rows_that_come_and_go(rules: Any, event: Any, expected: set[str]) -> None:
+    made = plan(rules(MOVED), event)
+    assert names(made).keys == expected
+    assert not made.rejections
+
+
+def test_an_old_row_that_did_not_come_along_is_rejected_by_the_rule_that_needs_it(
+    rules: Any,
+) -> None:
+    event = change("u", None, {"id": 1, "team_id": 6})
+    made = plan(rules(MOVED), event, key=b'{"schema":{},"payload":{"id":1}}')
+    assert names(made).keys == {"user:1"}
+    assert faults(made) == [("team", "no-before")]
+    assert "REPLICA IDENTITY" in made.rejections[0].faults[0].message
+
+
+def test_a_large_column_that_did_not_change_is_taken_from_the_old_row(
+    rules: Any,
+) -> None:
+    ruleset = rules("rules: [{name: r, on: users.*, invalidate: {keys: ['b:{bio}']}}]")
+    gone = "__debezium_unavailable_value"
+    made = plan(ruleset, change("u", {"bio": "x"}, {"bio": gone}))
+    assert names(made).keys == {"b:x"}
+    assert faults(plan(ruleset, change("u", {"bio": gone}, {"bio": gone}))) == [("r", "no-value")]
+
+
+def test_snapshots_and_truncations_match_only_by_name(rules: Any) -> None:
+    ruleset = rules(
+        """rules:
+  - {name: wide, on: ["users.*", "**"], invalidate: {keys: wide}}
+  - {name: named, on: ["users.read", "*.truncated"], invalidate: {keys: named}}"""
+    )
+    made = plan(ruleset, change("r", None, {"id": 1}), change("t", None, None))
+    assert names(made).keys == {"named"}
+    assert names(plan(ruleset, {"type": "users.read"})).keys == {"wide", "named"}
+
+
+def test_mongodb_writes_its_documents_as_text(rules: Any) -> None:
+    ruleset = rules(MOVED)
+    event = {
+        "op": "c",
+        "before": None,
+        "after": json.dumps({"id": 1, "team_id": 2}),
+        "source": {"collection": "users"},
+    }
+    assert names(plan(ruleset, event)).keys == {"user:1", "team:2:members"}
+
+
+def test_a_condition_that_held_for_the_old_row_counts_too(rules: Any) -> None:
+    ruleset = rules(
+        """rules:
+  - name: r
+    on: users.updated
+    when: state == "live" || changed("team_id")
+    invalidate: {keys: ["t:{team_id}"]}"""
+    )
+    old, new = {"team_id": 1, "state": "live"}, {"team_id": 1, "state": "draft"}
+    assert names(plan(ruleset, change("u", old, new))).keys == {"t:1"}
+    assert plan(ruleset, change("u", new, new)).caches["default"].keys == set()
+
+
+def test_tombstones_are_acknowledged(rules: Any) -> None:
+    made = plan(rules(MOVED), None, {"schema": None, "payload": None})
+    assert (made.rejections, made.unmatched) == ([], 0)
+
+
+@pytest.mark.parametrize(
+    ("raw", "error"),
+    [
+        (b"\xc3\x01" + b"x" * 20, "avro"),
+        (b"Obj\x01\x04", "avro"),
+        (b"\0\0\0\0\x05\x0cabcdef", "avro"),
+        (b"\0\0\0\0\x05\0\x0a\x03abc\x10\x05", "protobuf"),
+        (b"\x0a\x03abc\x10\x05", "protobuf"),
+        (b'{"type": ', "not-json"),
+        (b"hello", "not-json"),
+        (b"", "not-json"),
+        (b"\0", "not-json"),
+    ],
+)
+def test_what_is_no_json_is_named(rules: Any, raw: bytes, error: str) -> None:
+    assert faults(plan(rules(ANY), raw)) == [(None, error)]
+
+
+def test_json_in_a_schema_registrys_frame_is_read(rules: Any) -> None:
+    made = plan(rules(ANY), b'\0\0\0\0\x05{"type": "a", "id": 1}')
+    assert names(made).keys == {"a:1"}

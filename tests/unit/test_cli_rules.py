@@ -1,0 +1,105 @@
+"""The verbs on rules: check, test, explain, schema."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from invalidator.cli import main
+
+GOOD = """
+rules:
+  - {name: orders, on: order.*, invalidate: {keys: "o:{id}", tags: "g:{id}"}}
+  - {name: lists, on: order.*, invalidate: {patterns: "list:{id}:*"}}
+tests:
+  - name: an update
+    event: {type: order.updated, id: 1}
+    expect: {keys: "o:1", tags: "g:1", patterns: "list:1:*"}
+"""
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> str:
+    path = tmp_path / "rules.yaml"
+    path.write_text(GOOD)
+    return str(path)
+
+
+@pytest.fixture
+def bad(tmp_path: Path) -> str:
+    path = tmp_path / "bad.yaml"
+    path.write_text("rules:\n  - nam: x\n")
+    return str(path)
+
+
+def test_check_says_that_rules_are_in_order(good: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", good]) == 0
+    assert capsys.readouterr().out.startswith("2 rules in order")
+
+
+def test_check_names_every_mistake(bad: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", bad]) == 1
+    out = capsys.readouterr().out
+    assert f"{bad}:2:5: error: a rule has no field nam; did you mean name?" in out
+    assert "4 mistakes" in out
+
+
+def test_check_as_json_and_for_github(bad: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", bad, "--format", "json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert (found["ok"], found["findings"][0]["line"]) == (False, 2)
+    assert main(["check", bad, "--format", "github"]) == 1
+    assert f"::error file={bad},line=2,col=5::a rule has no field" in capsys.readouterr().out
+
+
+def test_strict_fails_on_warnings(tmp_path: Path) -> None:
+    path = tmp_path / "rules.yaml"
+    path.write_text("rules: [{name: r, on: t, invalidate: {keys: [k, k]}}]")
+    assert main(["check", str(path)]) == 0
+    assert main(["check", str(path), "--strict"]) == 1
+
+
+def test_test_runs_the_tests(good: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["test", good]) == 0
+    assert "1 passed, 0 failed" in capsys.readouterr().out
+    Path(good).write_text(GOOD.replace('keys: "o:1"', 'keys: "o:2"'))
+    assert main(["test", good]) == 1
+    out = capsys.readouterr().out
+    assert "- keys     o:2" in out
+    assert "+ keys     o:1" in out
+
+
+def test_explain_says_who_does_what(good: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", '{"type": "order.x", "id": 5}', "--rules", good]) == 0
+    out = capsys.readouterr().out
+    assert "+ orders: on order.*" in out
+    assert "keys     o:5  by o:{id}" in out
+    assert "3 names to invalidate" in out
+    assert main(["explain", '{"type": "order.x"}', "--rules", good]) == 1
+    assert "the event has no id" in capsys.readouterr().out
+    assert main(["explain", "{", "--rules", good]) == 1
+
+
+def test_explain_as_json(good: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", '{"type": "order.x", "id": 5}', "--rules", good, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["rules"][0]["names"][0]["name"] == "o:5"
+
+
+def test_explain_of_a_key_goes_backwards(good: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", "--key", "list:7:1", "--rules", good]) == 0
+    out = capsys.readouterr().out
+    assert "lists: patterns list:{id}:*" in out
+    assert "orders: keys" not in out
+    assert "g:{id}  (orders)" in out
+    assert main(["explain", "--key", "tag:x", "--rules", good]) == 0
+    assert "sweeps spare it: tag sets" in capsys.readouterr().out
+
+
+def test_explain_wants_an_event_or_a_key(good: str) -> None:
+    assert main(["explain", "--rules", good]) == 2
+
+
+def test_schema_prints_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["schema"]) == 0
+    assert json.loads(capsys.readouterr().out)["properties"]["rules"]

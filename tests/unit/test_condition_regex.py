@@ -1,0 +1,132 @@
+"""matches(): what patterns mean, which are refused, and that hostile text costs little."""
+
+import re
+import time
+
+import pytest
+
+from invalidator.rules.condition import ConditionError, function
+from invalidator.rules.condition.regex import MAX_SUBJECT, Pattern, PatternError
+
+MEANINGS = [
+    ("", ["", "a"], []),
+    ("b", ["b", "abc"], ["", "a"]),
+    ("^a", ["a", "ab"], ["ba"]),
+    ("a$", ["a", "ba"], ["ab", "a\n"]),
+    ("$", ["", "a"], []),
+    ("^$", [""], ["a", "\n"]),
+    (r"\Aa\z", ["a"], ["ab", "ba"]),
+    ("^(a|bc)*$", ["", "a", "bca", "abcbc"], ["b", "ab"]),
+    ("^a|b$", ["ax", "xb"], ["xa", "bx"]),
+    ("(^a|b)c", ["ac", "xbc"], ["xac"]),
+    ("^a?$", ["", "a"], ["aa"]),
+    ("^a+?$", ["a", "aa"], [""]),
+    ("^a{2}$", ["aa"], ["a", "aaa"]),
+    ("^a{1,2}$", ["a", "aa"], ["", "aaa"]),
+    ("^a{2,}$", ["aa", "aaaa"], ["a"]),
+    ("^a{0}b$", ["b"], ["ab"]),
+    ("^(a*)*$", ["", "aaa"], ["b"]),
+    ("^.$", ["a", "é", "🎉"], ["", "\n", "ab"]),
+    ("(?s)^.$", ["\n"], [""]),
+    ("(?i)^abc[x-z]$", ["ABCX", "abcz"], ["abca"]),
+    ("(?i)É", ["é", "É"], ["e"]),
+    ("^[a-c_-]+$", ["ab_-c"], ["d"]),
+    ("^[]a]$", ["]", "a"], ["b"]),
+    ("^[^a-c]$", ["d", "\n"], ["a", ""]),
+    (r"^[\d.]+$", ["1.2"], ["a"]),
+    (r"^[\]\\]+$", ["]\\"], ["["]),
+    (r"^\d\w\s$", ["1a ", "1_\t"], ["a1 ", "1é "]),
+    (r"^\D\W\S$", ["a-b", "é!é"], ["1-b"]),
+    (r"^\x41\x{1F600}\t\.$", ["A😀\t."], ["A😀\tx"]),
+    ("(?P<year>[0-9]{4})-(?<month>[0-9]{2})", ["2024-05"], ["24-05"]),
+    ("^(?:ab){2}$", ["abab"], ["ab"]),
+    ("^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$",
+     ["0b1c2d3e-0000-4000-8000-0123456789ab"], ["0b1c2d3e-0000-4000-8000-0123456789a"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("pattern", "yes", "no"), MEANINGS)
+def test_a_pattern_means_what_it_means_in_re2(pattern: str, yes: list[str], no: list[str]) -> None:
+    own = Pattern(pattern)
+    assert [text for text in yes if not own.search(text)] == []
+    assert [text for text in no if own.search(text)] == []
+
+
+REFUSED = [
+    (r"(a)\1", "backreferences are not offered (character 5"),
+    ("a(?=b)", "looking ahead or behind is not offered"),
+    ("a(?!b)", "looking ahead or behind is not offered"),
+    ("(?<=a)b", "looking ahead or behind is not offered"),
+    ("(?<!a)b", "looking ahead or behind is not offered"),
+    ("(?>a)", "this kind of group is not offered"),
+    ("a(?i)b", "flags ('(?i)', '(?s)') come first"),
+    (r"\bword", r"'\b' is not offered"),
+    (r"\p{L}", r"'\p' is not offered"),
+    ("a**", "repeats a repetition"),
+    ("a*+", "repeats a repetition"),
+    ("*a", "nothing to repeat before '*'"),
+    ("a|*", "nothing to repeat before '*'"),
+    ("^*", "cannot be repeated"),
+    ("{2}", "nothing to repeat"),
+    ("a{", "expected a number"),
+    ("a{x}", "expected a number"),
+    ("a{2", "expected '}'"),
+    ("a{3,2}", "counts backwards"),
+    ("a{1000}", "counts to 200 at most"),
+    ("a{²}", "expected a number"),
+    ("((a{100}){100}){100}", "too large"),
+    ("(a", "expected ')'"),
+    ("a)", "closes nothing (character 2"),
+    ("[a", "expected ']'"),
+    ("[b-a]", "this range goes from nowhere"),
+    (r"[\d-z]", "this range goes from nowhere"),
+    ("[[:alpha:]]", r"write '\[' inside [...]"),
+    (r"[\D]", "is not offered"),
+    ("a\\", "ends in a backslash"),
+    (r"\x4", "expected a character's number"),
+    (r"\x{110000}", "expected a character's number"),
+    ("(" * 30 + "a" + ")" * 30, "nested more than 20 deep"),
+    ("a" * 501, "at most 500 characters"),
+]
+
+
+@pytest.mark.parametrize(("pattern", "message"), REFUSED)
+def test_what_an_automaton_cannot_do_is_refused(pattern: str, message: str) -> None:
+    with pytest.raises(PatternError, match=re.escape(message)):
+        Pattern(pattern)
+
+
+HOSTILE = [
+    (r"^(a+)+$", "a" * (MAX_SUBJECT - 1) + "b"),
+    (r"(a|aa)*b", "a" * MAX_SUBJECT),
+    (r"a*a*a*a*a*b", "a" * MAX_SUBJECT),
+    (r"(.*)(.*)(.*)(.*)=", "x" * MAX_SUBJECT),
+    (r"(a?){100}a{100}$", "a" * 99),
+    (r"(a|b)*a(a|b){12}$", "ab" * (MAX_SUBJECT // 2 - 20) + "c"),
+    (r"[^x]*[^y]*z", "".join(map(chr, range(0x4E00, 0x4E00 + MAX_SUBJECT)))),
+]
+
+
+@pytest.mark.parametrize(("pattern", "text"), HOSTILE)
+def test_hostile_text_takes_time_in_proportion_to_its_length(pattern: str, text: str) -> None:
+    own = Pattern(pattern)
+    began = time.process_time()
+    assert not own.search(text)
+    assert time.process_time() - began < 2  # where backtracking takes minutes or centuries
+
+
+def test_an_automaton_remembers_only_so_much() -> None:
+    own = Pattern(r"(a|b)*a(a|b){10}$")
+    everything = "".join(map(chr, range(0x4E00, 0x4E00 + MAX_SUBJECT)))
+    assert not own.search(everything)
+    assert not own.search("abba" * 2000 + "c")
+    assert own._remembered <= 4096
+    assert own.search("b" + "a" * 11)
+
+
+def test_a_text_that_is_too_long_is_a_failure_that_names_the_field() -> None:
+    condition = function('text.matches("b")')
+    assert condition({"data": {"text": "a" * (MAX_SUBJECT - 1) + "b"}})
+    with pytest.raises(ConditionError, match="at most 10000 characters") as caught:
+        condition({"data": {"text": "a" * MAX_SUBJECT + "b"}})
+    assert caught.value.path == "text"

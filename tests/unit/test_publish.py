@@ -1,0 +1,209 @@
+"""`invalidator publish`, on a real Redis."""
+
+import io
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+import redis
+from redis.client import PubSub
+
+from invalidator.cli import main
+from tests.backends.redis_server import RedisServer
+from tests.backends.waiting import until_sync
+
+Publish = Callable[..., int]
+Output = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def publish(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Publish:
+    monkeypatch.setenv("INVALIDATOR_REDIS_URL", redis_url)
+    return lambda *words: main(["publish", *words])
+
+
+@contextmanager
+def listening(url: str, channel: str) -> Iterator[PubSub]:
+    with redis.Redis.from_url(url, protocol=2) as client, PubSub(client.connection_pool) as own:
+        own.subscribe(channel)
+        until_sync(lambda: own.get_message(timeout=1.0), what="the subscription")
+        yield own
+
+
+def received(listener: PubSub) -> dict[str, Any]:
+    message = until_sync(lambda: listener.get_message(timeout=1.0), what="the event")
+    event: dict[str, Any] = json.loads(message["data"])
+    return event
+
+
+def test_an_event_reaches_who_listens(redis_url: str, publish: Publish, capsys: Output) -> None:
+    with listening(redis_url, "events") as listener:
+        assert publish("order.updated", '{"orderId": "ord_1"}') == 0
+        event = received(listener)
+    assert list(event) == ["type", "data", "id", "time"]
+    assert (event["type"], event["data"]) == ("order.updated", {"orderId": "ord_1"})
+    assert str(UUID(event["id"])) == event["id"]
+    assert datetime.fromisoformat(event["time"]).tzinfo is not None
+    said = capsys.readouterr()
+    assert said.out == (
+        f"published order.updated on channel events of {redis_url}: 1 subscriber\n"
+        f"  id {event['id']}\n"
+    )
+    assert said.err == ""
+
+
+def test_keys_are_set_first_and_only_the_first_equals_sign_divides(
+    redis_now: redis.Redis, publish: Publish, capsys: Output
+) -> None:
+    assert publish("t", "{}", "--set", "order:1=a=b", "--set", "order:2=") == 0
+    assert redis_now.mget("order:1", "order:2") == [b"a=b", b""]
+    assert redis_now.ttl("order:1") == -1
+    assert [line.split(" on ")[0] for line in capsys.readouterr().out.splitlines()[:3]] == [
+        "set order:1",
+        "set order:2",
+        "published t",
+    ]
+
+
+def test_a_publication_that_nobody_hears_says_so(publish: Publish, capsys: Output) -> None:
+    assert publish("t", "{}", "--channel", "lonely") == 0
+    said = capsys.readouterr()
+    assert "0 subscribers" in said.out
+    assert said.err.startswith("warning: nobody listens on lonely, so nothing was invalidated.")
+    assert "INVALIDATOR_PUBSUB__CHANNELS" in said.err
+
+
+@pytest.mark.parametrize(
+    ("configured", "words", "channel"),
+    [
+        ("orders.*,users,items", [], "users"),
+        ("orders.*,h[ae]llo,a?b", [], "events"),
+        ("users", ["--channel", "items"], "items"),
+        ("", [], "events"),
+    ],
+)
+def test_the_channel_is_the_given_one_else_the_first_configured_that_is_no_glob(
+    configured: str,
+    words: list[str],
+    channel: str,
+    publish: Publish,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Output,
+) -> None:
+    monkeypatch.setenv("INVALIDATOR_PUBSUB__CHANNELS", configured)
+    assert publish("t", "{}", *words) == 0
+    assert f"on channel {channel} of" in capsys.readouterr().out
+
+
+def test_keys_go_to_the_cache_and_events_to_the_source(
+    redis_now: redis.Redis,
+    publish: Publish,
+    start_redis: Callable[..., RedisServer],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source = start_redis()
+    monkeypatch.setenv("INVALIDATOR_SOURCE_REDIS_URL", source.url)
+    with listening(source.url, "events") as listener:
+        assert publish("t", "{}", "--set", "k=v") == 0
+        assert received(listener)["type"] == "t"
+    assert redis_now.get("k") == b"v"
+
+
+def test_a_redis_url_on_the_command_line_stands_for_both(
+    redis_url: str, redis_now: redis.Redis, publish: Publish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("REDIS_URL", "SOURCE_REDIS_URL"):
+        monkeypatch.setenv(f"INVALIDATOR_{name}", "redis://127.0.0.1:1/0")
+    with listening(redis_url, "events") as listener:
+        assert publish("t", "{}", "--set", "k=v", "--redis-url", redis_url) == 0
+        assert received(listener)["type"] == "t"
+    assert redis_now.get("k") == b"v"
+
+
+def test_data_may_come_from_a_file_or_from_standard_input(
+    redis_url: str, publish: Publish, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "order.json").write_text('{"from": "file"}')
+    monkeypatch.setattr("sys.stdin", io.StringIO('{"from": "stdin"}'))
+    with listening(redis_url, "events") as listener:
+        assert publish("t", f"@{tmp_path / 'order.json'}") == 0
+        assert received(listener)["data"] == {"from": "file"}
+        assert publish("t", "-") == 0
+        assert received(listener)["data"] == {"from": "stdin"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            '{"orderId": }',
+            ', at line 1, column 13\n  {"orderId": }\n              ^\n',
+        ),
+        ('{\n "a": 1,\n "b" 2\n}', ', at line 3, column 6\n   "b" 2\n       ^\n'),
+        ("", ", at line 1, column 1\n  \n  ^\n"),
+        ("{'a': 1}", ", at line 1, column 2\n  {'a': 1}\n   ^\n"),
+    ],
+)
+def test_data_that_is_not_json_is_shown_with_the_place(
+    text: str, said: str, publish: Publish, capsys: Output
+) -> None:
+    assert publish("t", text) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith("invalidator: the data is not JSON: ")
+    assert shown.endswith(said)
+
+
+def test_a_mistake_in_the_middle_of_a_long_line_is_shown_with_what_is_around_it(
+    publish: Publish, capsys: Output
+) -> None:
+    assert publish("t", '{"a": "' + "x" * 5000 + '" "b"}') == 2
+    *_, shown, caret = capsys.readouterr().err.splitlines()
+    assert len(shown) < 100
+    assert shown[caret.index("^")] == '"'
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["t", "[1]"],
+            'the data is no JSON object, such as {"id": 1}: [1]',
+        ),
+        (["t", "{}", "--set", "key"], "--set takes KEY=VALUE, found 'key'"),
+        (["t", "{}", "--set", "=value"], "--set takes KEY=VALUE, found '=value'"),
+        (["t", "@/nowhere.json"], "/nowhere.json: cannot be read: No such file or directory"),
+    ],
+)
+def test_arguments_that_cannot_be_used_say_why(
+    words: list[str], said: str, publish: Publish, capsys: Output, redis_now: redis.Redis
+) -> None:
+    assert publish(*words) == 2
+    assert capsys.readouterr().err == f"invalidator: {said}\n"
+    assert redis_now.dbsize() == 0
+
+
+def test_a_redis_that_is_away_is_named_without_its_password(
+    publish: Publish, capsys: Output
+) -> None:
+    assert publish("t", "{}", "--redis-url", "redis://me:hunter2@127.0.0.1:1/0") == 1
+    shown = capsys.readouterr().err
+    assert shown.startswith("invalidator: redis://me:***@127.0.0.1:1/0: ")
+    assert len(shown.splitlines()) == 1
+    assert "efused" in shown
+
+
+def test_a_redis_that_refuses_the_password_is_one_line_without_it(
+    publish: Publish, capsys: Output, start_redis: Callable[..., RedisServer]
+) -> None:
+    server = start_redis(config={"requirepass": "swordfish"})
+    url = f"redis://:hunter2@127.0.0.1:{server.port}/0"
+    assert publish("t", "{}", "--redis-url", url) == 1
+    shown = capsys.readouterr().err
+    assert shown.startswith(f"invalidator: redis://:***@127.0.0.1:{server.port}/0: ")
+    assert len(shown.splitlines()) == 1
+    assert "hunter2" not in shown
