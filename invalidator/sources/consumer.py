@@ -24,6 +24,7 @@ log = structlog.get_logger("invalidator")
 START_WITHIN = 30.0  # seconds
 STOP_WITHIN = 3.0
 ABANDON_WITHIN = 1.0
+JOIN_MARGIN = 15.0  # seconds that the answer to a join may take beyond the rebalance
 SLACK = 1.0  # seconds that a poll may take longer than it was told to
 
 Polled = dict[TopicPartition, list[ConsumerRecord]]
@@ -40,7 +41,7 @@ class Refused(InvalidatorError):  # noqa: N818 - not an error, but an answer
 class Timing:
     """Seconds that a member of a group allows itself and others."""
 
-    # these three must grow in this order
+    # these three grow in this order: a long session makes the others longer
     session: float = 30.0  # without a heartbeat, until the group gives a member up
     rebalance: float = 45.0  # that the group waits for all members to join again
     request: float = 60.0  # that a request may take; joining is one
@@ -53,6 +54,7 @@ class Timing:
 
 def build(bootstrap: str, group: str, timing: Timing) -> AIOKafkaConsumer:
     """A consumer that commits nothing, and goes nowhere, by itself."""
+    rebalance = max(timing.rebalance, timing.session)
     return AIOKafkaConsumer(
         bootstrap_servers=bootstrap,
         group_id=group,
@@ -63,8 +65,8 @@ def build(bootstrap: str, group: str, timing: Timing) -> AIOKafkaConsumer:
         partition_assignment_strategy=(StickyPartitionAssignor,),
         session_timeout_ms=_ms(timing.session),
         heartbeat_interval_ms=_ms(timing.session / 10),
-        rebalance_timeout_ms=_ms(timing.rebalance),
-        request_timeout_ms=_ms(timing.request),
+        rebalance_timeout_ms=_ms(rebalance),
+        request_timeout_ms=_ms(max(timing.request, rebalance + JOIN_MARGIN)),
         max_poll_interval_ms=_ms(timing.max_poll_interval),
         metadata_max_age_ms=_ms(timing.metadata_max_age),
         max_partition_fetch_bytes=4 * 1024 * 1024,

@@ -7,7 +7,7 @@ made it drop. We keep the next offset of each partition ourselves, and seek to i
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -244,11 +244,13 @@ class KafkaSource:
                 f"{tp.partition}@{r.offset}",
                 r.value,
                 key=r.key,
-                headers=tuple((name, value or b"") for name, value in r.headers),
+                headers=tuple(_filled(r.headers)),
                 time_ms=r.timestamp if r.timestamp >= 0 else None,  # -1: the producer gave none
             )
 
-        return Slice(tp.topic, [r.value for r in records], record)
+        headers = [r.headers for r in records]
+        named = [_filled(one) for one in headers] if any(headers) else ()
+        return Slice(tp.topic, [r.value for r in records], record, named)
 
     def _let_flow(self) -> None:
         """Resume what keep_alive paused, and now and then what could not be read."""
@@ -328,9 +330,9 @@ class KafkaSource:
         try:
             async with asyncio.timeout(BEGINNING_WITHIN):
                 beginnings = await self._consumer.beginning_offsets(list(ours))
-        except (KafkaError, TimeoutError) as error:
+        except Exception as error:  # noqa: BLE001 - the next poll says it again
             log.warning("position-lost", partitions=[*map(_name, ours)], reason=describe(error))
-            return  # the next poll says it again
+            return
         if epoch is not self._member.epoch:
             return
         for tp, beginning in beginnings.items():
@@ -345,6 +347,11 @@ class KafkaSource:
 
 def _name(tp: TopicPartition) -> str:
     return f"{tp.topic}-{tp.partition}"
+
+
+def _filled(headers: Iterable[tuple[str, bytes | None]]) -> list[tuple[str, bytes]]:
+    """A header without a value is an empty one."""
+    return [(name, value or b"") for name, value in headers]
 
 
 def _size(part: Slice) -> int:

@@ -95,6 +95,24 @@ async def test_key_headers_position_and_time_are_kept(kafka: Kafka, make: Make) 
     assert before - 1000 <= full.time_ms <= now_ms() + 1000
 
 
+async def test_a_batch_brings_its_headers_where_any_record_has_some(
+    kafka: Kafka, make: Make
+) -> None:
+    """Planning asks the batch, not every record, for a type that stands in headers."""
+    plain, mixed = kafka.topic(), kafka.topic()
+    kafka.produce(plain, ["a", "b"])
+    kafka.produce(mixed, ["a"])
+    kafka.produce(mixed, ["b"], headers={"ce_type": "order", "ce_none": None})
+    found = []
+    for topic in (plain, mixed):
+        source = make(topic, unique("group"))
+        await source.open()
+        batches = await read(source, 2)
+        found.append([list(one) for batch in batches for p in batch.slices for one in p.headers])
+    assert found[0] == []
+    assert found[1][-1] == [("ce_type", b"order"), ("ce_none", b"")]
+
+
 async def test_holes_and_aborted_transactions_are_stepped_over(kafka: Kafka, make: Make) -> None:
     """Each transaction ends with a control record, which has an offset and is no record."""
     topic, group = kafka.topic(), unique("group")
