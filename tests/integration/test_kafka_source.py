@@ -246,7 +246,9 @@ async def test_a_partition_whose_first_owner_died_at_once_begins_where_the_group
     born = now_ms() - 10 * 60_000
     publish_at(kafka, topic, "before the birth", born - 10 * 60_000, 1)
     publish_at(kafka, topic, "after the birth", born + 60_000, 1)
-    other = AIOKafkaConsumer(bootstrap_servers=kafka_bootstrap, group_id=group)
+    other = AIOKafkaConsumer(
+        bootstrap_servers=kafka_bootstrap, group_id=group, enable_auto_commit=False
+    )
     await other.start()
     survivor = TopicPartition(topic, 0)
     other.assign([survivor])
@@ -263,7 +265,9 @@ async def test_positions_of_another_tool_are_gone_on_from(
     topic, group = kafka.topic(partitions=2), unique("group")
     kafka.produce(topic, ["done", "to do"], partition=0)
     kafka.produce(topic, ["unknown to it"], partition=1)
-    other = AIOKafkaConsumer(bootstrap_servers=kafka_bootstrap, group_id=group)
+    other = AIOKafkaConsumer(
+        bootstrap_servers=kafka_bootstrap, group_id=group, enable_auto_commit=False
+    )
     await other.start()
     known = TopicPartition(topic, 0)
     other.assign([known])
