@@ -26,7 +26,8 @@ from invalidator import metrics
 from invalidator.errors import Unavailable
 from invalidator.health import Health, Part, Pulse
 from invalidator.inflight import InFlight
-from invalidator.model import Batch, Failure, Names, Outcome, Plan, Rejection
+from invalidator.logs import Repeats
+from invalidator.model import Batch, Failure, Names, Note, Outcome, Plan, Rejection
 from invalidator.retry import until_available
 from invalidator.rules import Cache, RuleSet
 from invalidator.settle import Applied, Line, left_alone
@@ -102,6 +103,7 @@ class Pipeline:
         self._reading = health.pulse(f"{source.name} intake")
         self._working = health.pulse(f"{source.name} outflow")
         self._settling = health.pulse(f"{source.name} settlement")
+        self._repeats = Repeats(clock)
         self._line = Line()
         self._tickets: set[asyncio.Task[list[Failure]]] = set()
         self._planned: asyncio.Queue[Work | None] = asyncio.Queue(maxsize=1)
@@ -202,6 +204,7 @@ class Pipeline:
             lambda: self._store.apply(plan.caches, work.rules.caches),
         )
         applied_at = self._clock()
+        self._pass_on(plan.notes)
         waits = None
         if outcome.sweeps or plan.repeats:
             waits = asyncio.create_task(self._wait(work, outcome, applied_at), name="tickets")
@@ -307,6 +310,14 @@ class Pipeline:
             rejected=rejected,
             ms=round(applied.seconds * 1000, 1),
         )
+
+    def _pass_on(self, notes: Mapping[tuple[str, str], Note]) -> None:
+        """What an operator should know of a rule; now and then, however many events it was."""
+        for (rule, word), note in notes.items():
+            metrics.NOTES.labels(rule, word).inc(note.count)
+            held = self._repeats.admit((rule, word))
+            if held is not None:
+                log.warning(word, rule=rule, events=note.count + held, first=note.message)
 
     def _tell(self, work: Work) -> None:
         """Event by event, planned once more: for a person who watches, never on the hot path."""
