@@ -317,7 +317,8 @@ class Pipeline:
             metrics.NOTES.labels(rule, word).inc(note.count)
             held = self._repeats.admit((rule, word))
             if held is not None:
-                log.warning(word, rule=rule, events=note.count + held, first=note.message)
+                told = {"first": note.message} if self._narrate else {}  # it may quote the event
+                log.warning(word, rule=rule, held_back=held, events=note.count, **told)
 
     def _tell(self, work: Work) -> None:
         """Event by event, planned once more: for a person who watches, never on the hot path."""
