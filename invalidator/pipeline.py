@@ -17,7 +17,6 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Protocol, TypeVar
 
 import structlog
@@ -27,7 +26,7 @@ from invalidator.errors import Unavailable
 from invalidator.health import Health, Part, Pulse
 from invalidator.inflight import InFlight
 from invalidator.logs import Repeats
-from invalidator.model import Batch, Failure, Names, Note, Outcome, Plan, Rejection
+from invalidator.model import Batch, Cause, Failure, Names, Note, Outcome, Plan, Rejection
 from invalidator.retry import until_available
 from invalidator.rules import Cache, RuleSet
 from invalidator.settle import Applied, Line, left_alone
@@ -52,8 +51,10 @@ class Work:
 class Caches(Protocol):
     """Where names are forgotten."""
 
-    async def apply(self, names: Mapping[str, Names], caches: Mapping[str, Cache]) -> Outcome:
-        """Raises Unavailable; then all of it may be applied again."""
+    def applying(
+        self, names: Mapping[str, Names], caches: Mapping[str, Cache], cause: Cause
+    ) -> Callable[[], Awaitable[Outcome]]:
+        """An attempt. It raises Unavailable; then it may be made again."""
 
 
 class Letters(Protocol):
@@ -84,10 +85,12 @@ class Pipeline:
         in_flight: InFlight,
         limits: Limits,
         health: Health,
+        gate: str = "redis",
         narrate: bool = False,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
+        """`gate` is the part of readiness that says whether batches can be applied."""
         self._source = source
         self._rules = rules
         self._store = store
@@ -98,10 +101,10 @@ class Pipeline:
         self._clock = clock
         self._sleep = sleep
         self._part = health.part(source.name)
-        self._cache = health.part("redis")
+        self._cache = health.part(gate)
         self._letters = health.part("dead letters")
         self._reading = health.pulse(f"{source.name} intake")
-        self._working = health.pulse(f"{source.name} outflow")
+        self._working = health.pulse(f"{source.name} outflow", applies=True)
         self._settling = health.pulse(f"{source.name} settlement")
         self._repeats = Repeats(clock)
         self._line = Line()
@@ -201,7 +204,7 @@ class Pipeline:
         outcome = await self._patiently(
             self._cache,
             self._working,
-            lambda: self._store.apply(plan.caches, work.rules.caches),
+            self._store.applying(plan.caches, work.rules.caches, self._cause(work.rules)),
         )
         applied_at = self._clock()
         self._pass_on(plan.notes)
@@ -242,11 +245,15 @@ class Pipeline:
         for delay, names in sorted(work.plan.repeats.items()):
             await self._sleep(max(0.0, applied_at + delay - self._clock()))
             again = await until_available(
-                partial(self._store.apply, names, work.rules.caches), self._cache
+                self._store.applying(names, work.rules.caches, self._cause(work.rules)),
+                self._cache,
             )
             failures += [entry for sweep in again.sweeps for entry in await sweep.wait()]
             failures += [e for e in again.failures if (e.cache, e.kind, e.name) not in failed]
         return failures
+
+    def _cause(self, rules: RuleSet) -> Cause:
+        return Cause(self.name, rules.hash)
 
     # --- settlement: wait, bury, settle -----------------------------------------------------
 
