@@ -4,6 +4,8 @@ from prometheus_client import Counter, Gauge, Histogram, Info
 
 BUILD = Info("invalidator_build", "The running version.")
 RULES = Info("invalidator_rules", "The rules in force, by their hash.")
+RELOADS = Counter("invalidator_rules_reloads_total", "Changed rules, by result.", ["result"])
+RELOAD_OK = Gauge("invalidator_rules_reload_ok", "1 while the rules in force are those on disk.")
 
 EVENTS = Counter(
     "invalidator_events_total",

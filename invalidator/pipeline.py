@@ -15,24 +15,22 @@ nothing is acknowledged, nothing is a dead letter, and all goes on by itself whe
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import structlog
 
 from invalidator import metrics
-from invalidator.deadletter import DeadLetters
 from invalidator.errors import Unavailable
 from invalidator.health import Health, Part, Pulse
 from invalidator.inflight import InFlight
-from invalidator.model import Batch, Failure, Outcome, Plan, Rejection
+from invalidator.model import Batch, Failure, Names, Outcome, Plan, Rejection
 from invalidator.retry import until_available
-from invalidator.rules import RuleSet
+from invalidator.rules import Cache, RuleSet
 from invalidator.settle import Applied, Line, left_alone
 from invalidator.sources import Source
-from invalidator.store import Store
 
 log = structlog.get_logger("invalidator")
 
@@ -50,6 +48,20 @@ class Work:
     planned_at: float
 
 
+class Caches(Protocol):
+    """Where names are forgotten."""
+
+    async def apply(self, names: Mapping[str, Names], caches: Mapping[str, Cache]) -> Outcome:
+        """Raises Unavailable; then all of it may be applied again."""
+
+
+class Letters(Protocol):
+    """Where rejected events are kept."""
+
+    async def put(self, rejections: Sequence[Rejection], rules_hash: str) -> None:
+        """Raises Unavailable; then they may be put again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """How much one pipeline takes in at a time."""
@@ -65,8 +77,8 @@ class Pipeline:
         self,
         source: Source,
         rules: Callable[[], RuleSet],
-        store: Store,
-        dead: DeadLetters,
+        store: Caches,
+        dead: Letters,
         *,
         in_flight: InFlight,
         limits: Limits,

@@ -11,6 +11,7 @@ from invalidator.envelope.reading import Reading
 from invalidator.errors import Rejected
 
 PREFIX: Final = "ce_"
+TYPE: Final = "ce_type"
 CORE: Final = frozenset(
     [
         *("specversion", "type", "id", "source", "time", "subject"),
@@ -19,16 +20,12 @@ CORE: Final = frozenset(
 )
 
 
-def is_type(name: str) -> bool:
-    return name.lower() == "ce_type"
-
-
 def attributes(headers: Iterable[tuple[str, bytes]]) -> dict[str, Any]:
     """The attributes of an event in binary mode; empty where it is in none."""
     found = {
-        name[len(PREFIX) :].lower(): value.decode("utf-8", "replace")
+        name[len(PREFIX) :]: (value or b"").decode("utf-8", "replace")  # Kafka knows null
         for name, value in headers
-        if name[: len(PREFIX)].lower() == PREFIX
+        if name.startswith(PREFIX)
     }
     return found if "type" in found else {}
 

@@ -86,9 +86,11 @@ def _images(
     if op != "u":
         row = after if after is not None else before
         return _known(row or {}, {})
-    old = {name: value for name, value in (before or {}).items() if value != PLACEHOLDER}
+    (old,), _ = _known(before or {}, {})
     (new,), unknown = _known(after or {}, old)
-    key = _key(part, index)
+    if new.keys() <= old.keys():
+        return (new, old), unknown
+    key, old = _key(part, index), dict(old)
     for name, value in new.items():
         if name not in old and name in key:
             old[name] = value
@@ -99,6 +101,8 @@ def _images(
 
 def _known(row: Row, other: Row) -> tuple[tuple[Row, ...], Unknown]:
     """A row without placeholders; those that the other row fills are filled."""
+    if PLACEHOLDER not in row.values():
+        return (row,), {}
     known: Row = {}
     unknown: Unknown = {}
     for name, value in row.items():

@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final, Literal, NamedTuple
 
 Format = Literal["auto", "plain", "cloudevents", "debezium"]
 FORMATS: Final[tuple[Format, ...]] = ("auto", "plain", "cloudevents", "debezium")
@@ -11,6 +12,8 @@ AUTO: Final = "auto"
 
 _SLOT: Final = re.compile(r"\{([^{}]*)\}")
 _FIELD: Final = re.compile(r"[A-Za-z_$@][\w$-]*(?:\.[A-Za-z_$@][\w$-]*)*")
+
+_NOTHING: Final[Mapping[str, tuple[str, str]]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +27,7 @@ class Envelope:
     @property
     def first(self) -> str | None:
         """The one field that holds the type of most events, where the hot path may look."""
-        if self.format == "debezium" or self.data != AUTO:
+        if self.format == "debezium" or "." in self.data:
             return None
         if self.format == "cloudevents":
             return "type"
@@ -33,9 +36,8 @@ class Envelope:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """One event, unwrapped."""
+class Reading(NamedTuple):
+    """One event, unwrapped. A tuple: change events make one each."""
 
     kind: str  # its type
     data: dict[str, Any]  # what bare names are looked up in
@@ -43,7 +45,7 @@ class Reading:
     # A change event: the rows that names are looked up in, the new one first.
     images: tuple[dict[str, Any], ...] = ()
     # Columns of a change event whose old or new value did not come along: a word, and why.
-    unknown: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    unknown: Mapping[str, tuple[str, str]] = _NOTHING
     # Only rules that write the type's last segment out: snapshots, truncations.
     named: bool = False
     guessed: bool = False  # it has no type: the topic's or channel's name stands in

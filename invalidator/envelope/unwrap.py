@@ -25,22 +25,26 @@ def decode(raw: bytes, limit: int, part: Slice, index: int) -> Any:
 
 
 def headed(part: Slice, envelope: Envelope) -> bool:
-    """Whether a slice may hold CloudEvents in binary mode, whose type stands in headers."""
+    """Whether a slice holds CloudEvents in binary mode, whose type stands in headers."""
     if envelope.format not in (AUTO, "cloudevents") or not part.values:
         return False
-    if part.headers:
-        return True
-    return any(cloudevents.is_type(name) for name, _ in part.record(0).headers)
+    headers = part.headers or (part.record(0).headers,)
+    return any(name == cloudevents.TYPE for entry in headers for name, _ in entry)
 
 
 def headers_at(part: Slice, index: int) -> Any:
     return part.headers[index] if part.headers else part.record(index).headers
 
 
-def unwrap(event: Any, envelope: Envelope, part: Slice, index: int) -> Reading | None:
-    """A decoded record as an event; None where there is nothing to do."""
+def unwrap(
+    event: Any, envelope: Envelope, part: Slice, index: int, *, binary: bool
+) -> Reading | None:
+    """A decoded record as an event; None where there is nothing to do.
+
+    `binary`: look into its headers too.
+    """
     form = envelope.format
-    if form in (AUTO, "cloudevents"):
+    if binary:
         attributes = cloudevents.attributes(headers_at(part, index))
         if attributes:
             return cloudevents.binary(event, attributes)

@@ -3,13 +3,12 @@
 from invalidator.rules.explain import Explanation, Verdict, Yield
 from invalidator.rules.loader import load
 from invalidator.rules.ruleset import RuleSet
-from invalidator.rules.schema import Cache, Effect, Key, Layout, Rule, Test
+from invalidator.rules.schema import Cache, Effect, Layout, Rule, Test
 
 __all__ = [
     "Cache",
     "Effect",
     "Explanation",
-    "Key",
     "Layout",
     "Rule",
     "RuleSet",

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from invalidator import layout
 from invalidator.envelope import AUTO, Envelope
 from invalidator.envelope.reading import data_problem, type_problem
 from invalidator.model import KINDS
@@ -13,12 +14,10 @@ from invalidator.rules.matching import Pattern
 from invalidator.rules.schema import (
     DEFAULT_KEYS,
     DEFAULT_LAYOUTS,
-    DEFAULT_VERSION,
     MAX_KEYS,
     Cache,
     Condition,
     Effect,
-    Key,
     Layout,
     Place,
     Rule,
@@ -188,7 +187,7 @@ class _Builder:
             name=entry.key.text,
             prefix=_value(fields, "prefix", ""),
             layouts=layouts or DEFAULT_LAYOUTS,
-            version=self._key(versions["key"].value, "name") if versions else DEFAULT_VERSION,
+            version=self._key(versions["key"].value, "name") if versions else layout.VERSION,
             protect=tuple(node.value for node in _items(fields, "protect")),
             place=self._place(entry.key),
             tagged=bool(layouts),
@@ -197,11 +196,13 @@ class _Builder:
     def _layout(self, fields: Fields) -> Layout:
         kind = fields["layout"].value.value
         written = fields.get("key")
-        key = self._key(written.value, "tag") if written else Key.parse(DEFAULT_KEYS[kind], "tag")
+        key = self._key(written.value, "tag") if written else DEFAULT_KEYS[kind]
         return Layout(kind, key, _value(fields, "members", "full"))
 
-    def _key(self, node: Node, slot: str) -> Key:
-        return self._parse(node, lambda text: Key.parse(text, slot), Key(""))
+    def _key(self, node: Node, slot: str) -> str:
+        if node.value.count(f"{{{slot}}}") != 1:
+            self.report.add(node, f"expected {{{slot}}} exactly once")
+        return str(node.value)
 
     def _envelope(self, fields: Fields) -> Envelope:
         for node in _items(fields, "type"):
@@ -236,8 +237,6 @@ class _Builder:
             return parse(node.value)
         except (template.TemplateError, matching.PatternError) as error:
             self.report.add(node, str(error), offset=error.offset)
-        except ValueError as error:
-            self.report.add(node, str(error))
         return nothing
 
     def _place(self, node: Node) -> Place:

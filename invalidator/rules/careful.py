@@ -1,6 +1,6 @@
 """One rule for one event, by itself: slower, and exact about what is wrong."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,10 @@ class Single:
         self._render: Render = rendering(unit)
         self._lenient: Render = rendering(unit, lenient=True)
         self._columns = _columns(unit.rule)
+        self._required = tuple(
+            not any(slot.optional for slot in effect.template.slots())
+            for effect in unit.rule.effects
+        )
 
     def rule(self, reading: Reading, part: Slice, index: int) -> Ruling:
         noted: list[tuple[str, str]] = []
@@ -77,18 +81,32 @@ class Single:
         for column in self._columns & reading.unknown.keys():
             error, said = reading.unknown[column]
             raise Rejected(said, error=error, what=self._columns_of(column))
-        made = [self._lenient(image, *place) for image in reading.images]
-        if any(
-            self._lacks(effect, rows) for effect, *rows in zip(rule.effects, *made, strict=True)
-        ):
+        made = self.rows(reading, part, index)
+        if made is None:
             # No row has the value: rendered strictly, the rule says which one is missing.
             return tuple(_yields(rule, self._render(reading.images[0], *place)))
         return tuple(dict.fromkeys(name for row in made for name in _yields(rule, row)))
 
-    @staticmethod
-    def _lacks(effect: Effect, rows: list[Any]) -> bool:
-        required = not any(slot.optional for slot in effect.template.slots())
-        return required and all(names is None for names in rows)
+    def change(self, reading: Reading, part: Slice, index: int) -> Sequence[tuple[Any, ...]] | None:
+        """The names of a change event, row by row; None where `rule` must say more."""
+        if not self._columns.isdisjoint(reading.unknown):
+            return None
+        decide, place = self._decide, (reading.event, reading.kind, part, index)
+        if decide is not None and not any(decide(row, *place) for row in reading.images):
+            return ()
+        return self.rows(reading, part, index)
+
+    def rows(self, reading: Reading, part: Slice, index: int) -> list[tuple[Any, ...]] | None:
+        """Names by each row. None: a value that must be there is in no row."""
+        render, event, kind = self._lenient, reading.event, reading.kind
+        made = [render(image, event, kind, part, index) for image in reading.images]
+        if None not in made[0]:
+            return made  # the most common case: all is in the first row
+        lacks = (
+            required and all(names is None for names in rows)
+            for required, *rows in zip(self._required, *made, strict=True)
+        )
+        return None if any(lacks) else made
 
     def _columns_of(self, column: str) -> str:
         for effect in self.unit.rule.effects:
@@ -104,7 +122,7 @@ class Single:
             Yield(rule.cache, effect.kind, _fixed(self.unit, effect), effect.template.text)
             for effect in rule.on_reject
         )
-        return Ruling(True, names, noted=("on-reject", f"{fault.what}: {fault.message}"))
+        return Ruling(True, names, noted=("on-reject", f"{fault.error}: {fault.what}"))
 
 
 def fault_of(error: Rejected, rule: str | None = None) -> Fault:

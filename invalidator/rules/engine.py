@@ -5,50 +5,24 @@ down the careful path, which runs each rule by itself and says what is wrong.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final
+from itertools import islice
+from typing import Final
 
 import orjson
 
-from invalidator.envelope import Envelope, Reading, decode, headed, unwrap
+from invalidator.envelope import AUTO, Envelope, Reading, decode, headed, unwrap
 from invalidator.errors import Rejected
-from invalidator.model import Kind, Names, Note, Plan, Rejection, Slice
+from invalidator.model import Rejection, Slice
 from invalidator.rules.careful import Ruling, Single, fault_of
 from invalidator.rules.compile import UNMATCHED, Apply, Unit, applying
+from invalidator.rules.draft import Draft, Lane, Sink, pour
 from invalidator.rules.matching import Hit, Tree
 from invalidator.rules.schema import Cache, Rule
 
 MEMO: Final = 4096  # event types remembered: hostile ones must not grow memory
 MEMO_LENGTH: Final = 256  # characters of a type that is remembered
-
-Sink = Callable[[Any], object]
-Lane = tuple[str, Kind, float | None]  # a cache, a kind, and for names applied again: when
-
-
-@dataclass(slots=True)
-class Draft:
-    """A plan in the making, with the sinks that fill it."""
-
-    plan: Plan
-    sinks: list[Sink] = field(default_factory=list)
-    unmatched: list[int] = field(default_factory=list)
-
-    @classmethod
-    def of(cls, lanes: Sequence[Lane]) -> "Draft":
-        draft = cls(Plan())
-        draft.sinks = [getattr(draft.names(cache, delay), kind).add for cache, kind, delay in lanes]
-        draft.sinks += [draft.note, draft.unmatched.append]
-        return draft
-
-    def names(self, cache: str, delay: float | None = None) -> Names:
-        plan = self.plan
-        caches = plan.caches if delay is None else plan.repeats.setdefault(delay, {})
-        return caches.setdefault(cache, Names())
-
-    def note(self, about: tuple[str, str, str]) -> None:
-        rule, word, message = about
-        known = self.plan.notes.setdefault((rule, word), Note(0, message))
-        known.count += 1
+EAGER: Final = 5000  # rules compiled ahead, each counted for every type that it is part of
+STREAK: Final = 100  # events that are read the longer way behind one that needed it
 
 
 class _Table(dict[str, Apply]):
@@ -88,6 +62,7 @@ class Engine:
         self._envelope = envelope
         self._tree = Tree()
         self._singles: dict[Hit, Single] = {}
+        self._changes: dict[str, list[Single]] = {}  # by the type of a change event
         self._functions: dict[tuple[Hit, ...], Apply] = {}
         literals = []
         for at in chosen:
@@ -95,52 +70,91 @@ class Engine:
                 self._tree.add(pattern, (at, number))
                 if pattern.literal:
                     literals.append(pattern.text)
-        self.table = _Table(self._apply, {kind: self._apply(kind) for kind in literals})
+        self.table = _Table(self._apply, self._ready(literals))
+
+    def _ready(self, kinds: Sequence[str]) -> dict[str, Apply]:
+        """Functions for types that rules name outright, compiled before the first event comes."""
+        made, left = {}, EAGER
+        for kind in kinds:
+            left -= len(self._tree.hits(kind))
+            if left < 0:
+                break  # many wildcards times many types: the rest when they come
+            made[kind] = self._apply(kind)
+        return made
 
     def plan(self, part: Slice, limit: int, draft: Draft) -> None:
         first = self._envelope.first
-        if first is None or headed(part, self._envelope):
+        binary = headed(part, self._envelope)
+        if first is None or binary:
             for index in range(len(part.values)):
-                self._event(part, index, limit, draft)
+                self._event(part, index, limit, draft, binary=binary)
         else:
             self._plain(first, part, limit, draft)
 
     def _plain(self, first: str, part: Slice, limit: int, draft: Draft) -> None:
         """THE hot path: plain events, whose type stands in one field."""
         loads, table, sinks = orjson.loads, self.table, draft.sinks
-        for index, raw in enumerate(part.values):
+        strict = self._envelope.data != AUTO
+        inner = self._envelope.data if strict else "data"
+        left = enumerate(part.values)
+        for index, raw in left:
             try:
                 if len(raw) > limit:  # type: ignore[arg-type]  # a tombstone raises, as it should
                     raise ValueError
                 event = loads(raw)  # type: ignore[arg-type]
                 kind = event[first]
-                data = event.get("data")
+                data = event.get(inner)
                 if type(data) is not dict:
-                    if "specversion" in event:
+                    if strict or "specversion" in event:
                         raise ValueError
                     data = event
                 table[kind](data, event, kind, part, index, sinks)
             except Exception:  # noqa: BLE001 - whatever it is, the careful path says it exactly
-                self._event(part, index, limit, draft)
+                if self._event(part, index, limit, draft):
+                    for other, _ in islice(left, STREAK):
+                        self._event(part, other, limit, draft)
 
-    def _event(self, part: Slice, index: int, limit: int, draft: Draft) -> None:
-        """One event by the envelope: by its type's function if that succeeds, else carefully."""
+    def _event(
+        self, part: Slice, index: int, limit: int, draft: Draft, *, binary: bool = False
+    ) -> bool:
+        """One event by the envelope: by its type's functions if that succeeds, else carefully.
+
+        True: it was sound but for its form, so its neighbours are probably no plain events either.
+        """
         try:
-            reading = self.read(part, index, limit)
+            reading = self.read(part, index, limit, binary=binary)
         except Rejected as error:
             rejection = Rejection(part.record(index), None, (fault_of(error),))
             draft.plan.rejections.append(rejection)
-            return
+            return False
         if reading is None:
-            return
-        if not reading.images and not reading.named:
-            kind = reading.kind
-            try:
+            return False
+        kind = reading.kind
+        try:
+            if reading.images:
+                self._change(reading, part, index, draft.sinks)
+            else:
                 self.table[kind](reading.data, reading.event, kind, part, index, draft.sinks)
-                return
-            except Exception:  # noqa: BLE001, S110 - said exactly below
-                pass
-        self._carefully(reading, part, index, draft)
+        except Exception:  # noqa: BLE001 - said exactly there
+            self._carefully(reading, part, index, draft)
+            return False
+        return True
+
+    def _change(self, reading: Reading, part: Slice, index: int, sinks: list[Sink]) -> None:
+        """A change event: each rule renders its names for both rows."""
+        singles = self._changes.get(reading.kind)
+        if singles is None:
+            singles = [self._single(hit) for hit in self.hits(reading)]
+            if len(self._changes) < MEMO and len(reading.kind) <= MEMO_LENGTH:
+                self._changes[reading.kind] = singles
+        for single in singles:
+            made = single.change(reading, part, index)
+            if made is None:
+                raise ValueError
+            for row in made:
+                pour(row, single.unit.sinks, sinks)
+        if not singles:
+            sinks[UNMATCHED](1)
 
     def _carefully(self, reading: Reading, part: Slice, index: int, draft: Draft) -> None:
         """Each rule by itself: what one rejects, the others still do."""
@@ -164,12 +178,13 @@ class Engine:
             rejection = Rejection(part.record(index), reading.kind, tuple(faults))
             draft.plan.rejections.append(rejection)
 
-    def read(self, part: Slice, index: int, limit: int) -> Reading | None:
+    def read(self, part: Slice, index: int, limit: int, *, binary: bool = False) -> Reading | None:
         """One record, unwrapped; Rejected where it cannot be, None where nothing is to do."""
         raw = part.values[index]
         if raw is None:
             return None
-        reading = unwrap(decode(raw, limit, part, index), self._envelope, part, index)
+        event = decode(raw, limit, part, index)
+        reading = unwrap(event, self._envelope, part, index, binary=binary)
         if reading and reading.guessed and not self.hits(reading):
             looked = ", ".join(self._envelope.types)
             said = f"the event has no type (looked for {looked}), and no rule is on {part.origin}"
@@ -180,10 +195,17 @@ class Engine:
         return self._tree.hits(reading.kind, named=reading.named)
 
     def ruling(self, hit: Hit, reading: Reading, part: Slice, index: int) -> Ruling:
+        return self._single(hit).rule(reading, part, index)
+
+    def binary(self, part: Slice) -> bool:
+        """Whether the types of these events may stand in their headers."""
+        return headed(part, self._envelope)
+
+    def _single(self, hit: Hit) -> Single:
         single = self._singles.get(hit)
         if single is None:
             single = self._singles[hit] = Single(self._unit(hit))
-        return single.rule(reading, part, index)
+        return single
 
     def _apply(self, kind: str) -> Apply:
         """The function for a type, shared by all types that match the same rules."""

@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Final
 
-from invalidator.envelope import AUTO, Envelope, Reading
+from invalidator.envelope import Envelope, Reading
 from invalidator.errors import Rejected
 from invalidator.model import Batch, Event, Failure, Fault, Plan, Record, Rejection, Slice
 from invalidator.rules.careful import fault_of
-from invalidator.rules.engine import Draft, Engine, Lane
+from invalidator.rules.draft import Draft, Lane
+from invalidator.rules.engine import Engine
 from invalidator.rules.explain import Explanation, Verdict
 from invalidator.rules.schema import Cache, Rule, Test
 
@@ -36,8 +37,8 @@ class RuleSet:
         self._lanes = _lanes(self.rules)
         self._engines: dict[tuple[tuple[int, ...], Envelope], Engine] = {}
         self._origins: dict[str, Engine] = {}
-        if not any(rule.sources for rule in self.rules) and len(self.envelopes) == 1:
-            self._origins[""] = self._engine("")
+        one = len(self.envelopes) == 1 and not any(rule.sources for rule in self.rules)
+        self._only = self._engine("") if one else None  # the same for all origins
 
     def plan(self, batch: Batch, *, max_event_bytes: int) -> Plan:
         """What a batch asks of the caches."""
@@ -45,6 +46,7 @@ class RuleSet:
         for part in batch.slices:
             self.engine(part.origin).plan(part, max_event_bytes, draft)
         draft.plan.unmatched = len(draft.unmatched)
+        draft.sinks.clear()  # methods of the draft among them: a cycle would keep the plan alive
         return draft.plan
 
     def explain(self, record: Record) -> Explanation:
@@ -52,7 +54,8 @@ class RuleSet:
         part = Slice(record.origin, [record.raw], lambda _: record)
         engine = self.engine(record.origin)
         try:
-            reading = engine.read(part, 0, len(record.raw or b""))
+            binary = engine.binary(part)
+            reading = engine.read(part, 0, len(record.raw or b""), binary=binary)
         except Rejected as error:
             return Explanation(record, None, (), fault_of(error))
         if reading is None:
@@ -80,7 +83,7 @@ class RuleSet:
         return found
 
     def engine(self, origin: str) -> Engine:
-        found = self._origins.get(origin) or self._origins.get("")
+        found = self._only or self._origins.get(origin)
         if found is None:
             if len(self._origins) >= ORIGINS:
                 self._origins.clear()
@@ -153,6 +156,3 @@ def _lanes(rules: Sequence[Rule]) -> list[Lane]:
 def _event(reading: Reading, record: Record) -> Event:
     found = reading.event.get("id")
     return Event(reading.kind, reading.data, found if isinstance(found, str) else None, record)
-
-
-__all__ = ["AUTO", "ORIGINS", "RuleSet", "fits"]

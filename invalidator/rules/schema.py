@@ -63,30 +63,11 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
-    """A key around one name: `cache:tag:` … ``."""
-
-    before: str
-    after: str = ""
-
-    def of(self, name: str) -> str:
-        return f"{self.before}{name}{self.after}"
-
-    @classmethod
-    def parse(cls, text: str, slot: str) -> "Key":
-        """A key template with exactly one slot; ValueError where it has not."""
-        before, found, after = text.partition(f"{{{slot}}}")
-        if not found or f"{{{slot}}}" in after:
-            raise ValueError(f"expected {{{slot}}} exactly once")
-        return cls(before, after)
-
-
-@dataclass(frozen=True, slots=True)
 class Layout:
     """One way in which a cache keeps its tags."""
 
-    layout: TagLayout
-    key: Key  # of a tag
+    kind: TagLayout
+    key: str  # of a tag, absolute, with {tag} exactly once
     members: Members = "full"  # whether members are whole keys, or lack the cache's prefix
 
 
@@ -95,8 +76,7 @@ DEFAULT_KEYS: Final[dict[TagLayout, str]] = {
     "sorted-set": layout.TAG_SET,
     "stamp": layout.TAG_STAMP,
 }
-DEFAULT_LAYOUTS: Final = (Layout("set", Key.parse(layout.TAG_SET, "tag")),)
-DEFAULT_VERSION: Final = Key.parse(layout.VERSION, "name")
+DEFAULT_LAYOUTS: Final = (Layout("set", layout.TAG_SET),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +86,7 @@ class Cache:
     name: str = DEFAULT_CACHE
     prefix: str = ""  # before keys and patterns
     layouts: tuple[Layout, ...] = DEFAULT_LAYOUTS
-    version: Key = DEFAULT_VERSION  # of a counter
+    version: str = layout.VERSION  # the key of a counter, absolute, with {name} exactly once
     protect: tuple[str, ...] = ()  # globs that no sweep ever deletes
     place: Place | None = None  # None: nobody wrote it
     tagged: bool = False  # its author says how it keeps tags

@@ -10,6 +10,7 @@ from invalidator.rules import condition, globs
 from invalidator.rules.build import Parts
 from invalidator.rules.schema import Cache, Effect, Place, Rule, Test
 from invalidator.rules.template import Template
+from invalidator.rules.values import escape
 from invalidator.rules.words import nearest
 
 CHANGES: Final = ("created", "updated", "deleted", "read", "truncated")
@@ -95,15 +96,19 @@ def _layouts(caches: dict[str, Cache]) -> Iterator[Problem]:
 
 def _keys(cache: Cache) -> list[tuple[str, str]]:
     """Each layout and its key, as a glob."""
-    tags = [(f"layout {entry.layout}", entry.key.of("*")) for entry in cache.layouts]
-    return [*tags, ("versions", cache.version.of("*"))]
+    tags = [(f"tags kept as {entry.kind}", _glob(entry.key, "tag")) for entry in cache.layouts]
+    return [*tags, ("version counters", _glob(cache.version, "name"))]
+
+
+def _glob(template: str, slot: str) -> str:
+    """All keys that a template of a tag or version may name."""
+    return "*".join(map(escape, template.split(f"{{{slot}}}")))
 
 
 def protected(cache: Cache) -> list[tuple[str, list[globs.Token]]]:
     """What no sweep ever touches: a name for people, and the glob."""
     kept = [("invalidator's own keys", f"{layout.OWN}*")]
-    kept += [("tag sets", entry.key.of("*")) for entry in cache.layouts]
-    kept.append(("version counters", cache.version.of("*")))
+    kept += _keys(cache)
     kept += [(f"protect: {glob}", glob) for glob in cache.protect]
     return [(name, globs.tokens(glob)) for name, glob in kept]
 

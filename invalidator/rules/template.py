@@ -84,6 +84,7 @@ FILTERS: Final[dict[str, Literal["none", "number", "word"]]] = {
     "json": "word",
 }
 
+_LINES = re.compile(r"[\n\r\t]")
 _NAME = re.compile(r"[A-Za-z_$][\w$-]*")
 _QUOTED_NAME = re.compile(r"""\[(?:"([^"\\]+)"|'([^'\\]+)')\]""")
 _INDEX = re.compile(r"\[(\d{0,6})\]")
@@ -92,6 +93,9 @@ _FILTER = re.compile(r"\s*\|\s*([A-Za-z_]\w*)\s*(?:\(\s*(\w*)\s*\))?")
 
 def parse(text: str) -> Template:
     """The template of a text, or a TemplateError."""
+    if text != text.strip() or _LINES.search(text):
+        said = "a name has no line breaks or tabs, and no space before or after it"
+        raise TemplateError(said, len(text) - len(text.lstrip()) if text.strip() else 0)
     parts = _Reader(text).parts(None)
     made = Template(text, parts)
     _one_chain(made)

@@ -66,6 +66,7 @@ class KafkaSource:
         part: Part,
         max_wait: float,
         timing: Timing = USUAL,
+        commits: bool = True,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._bootstrap = ",".join(bootstrap_servers)
@@ -74,6 +75,7 @@ class KafkaSource:
         self._part = part
         self._max_wait = max_wait
         self._timing = timing
+        self._commits = commits
         self._positions = GroupPositions(self._bootstrap, group_id, topics, start, clock)
         self._consumer: AIOKafkaConsumer | None = None
         self._member: Membership | None = None
@@ -95,7 +97,12 @@ class KafkaSource:
         except (KafkaError, OSError, TimeoutError) as error:
             raise self._unavailable(describe(error)) from error
         self._member = Membership(
-            self._consumer, self._bootstrap, self._positions, self._timing, self._part
+            self._consumer,
+            self._bootstrap,
+            self._positions,
+            self._timing,
+            self._part,
+            commits=self._commits,
         )
         self._consumer.subscribe(topics=list(self._topics), listener=self._member)
         self._member.begin()

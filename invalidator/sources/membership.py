@@ -65,7 +65,10 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
         positions: GroupPositions,
         timing: Timing,
         part: Part,
+        *,
+        commits: bool = True,
     ) -> None:
+        self._commits = commits  # a dry run leaves no position
         self.epoch = Epoch()
         self.failure = ""  # why the assignment could not be taken up
         self.assigned = asyncio.Event()  # not set while the group rebalances
@@ -153,7 +156,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
         async with asyncio.timeout(COMMIT_WITHIN):
             while True:
                 try:
-                    return await commit(self._consumer, epoch.generation, fresh, epoch.note)
+                    return await self._put(epoch, fresh)
                 except KafkaError as error:
                     if not error.retriable:
                         raise
@@ -179,7 +182,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
     async def _try_to_commit(self, epoch: Epoch, settled: dict[TopicPartition, int]) -> None:
         try:
             async with asyncio.timeout(COMMIT_WITHIN):
-                await commit(self._consumer, epoch.generation, settled, epoch.note)
+                await self._put(epoch, settled)
         except Refused as refused:
             log.warning("commit-refused", reason=str(refused), read_again="by the new owner")
         except asyncio.CancelledError:
@@ -190,6 +193,10 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
         except Exception as error:  # noqa: BLE001 - a committer that died would be noticed late
             log.warning("commit-delayed", reason=describe(error))
             epoch.settled = settled | epoch.settled
+
+    async def _put(self, epoch: Epoch, offsets: Mapping[TopicPartition, int]) -> None:
+        if self._commits:
+            await commit(self._consumer, epoch.generation, offsets, epoch.note)
 
     async def _commit_for_ever(self) -> None:
         while True:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from invalidator import metrics
 from invalidator.faults import Verdict
 from invalidator.model import Failure, Kind, Names, Outcome
-from invalidator.rules.schema import Cache, Key
+from invalidator.rules.schema import Cache
 from invalidator.store.commands import Keys
 from invalidator.store.server import Server
 from invalidator.store.sweeper import Sweeper
@@ -39,7 +39,7 @@ class CacheStore:
         self._keys = keys
         self._sweeper = sweeper
         self.tags = Tags(server, layouts(cache), keys.unlink)
-        self._versions = Versions(server, written(cache.version, "name"))
+        self._versions = Versions(server, cache.version)
 
     async def apply(self, names: Names, outcome: Outcome) -> None:
         """Add to the outcome. Raises Unavailable; then it may be called again."""
@@ -71,17 +71,9 @@ class CacheStore:
 def layouts(cache: Cache) -> list[Layout]:
     """How the cache keeps its tags, as the store reads it."""
     return [
-        Layout(
-            kept.layout,
-            written(kept.key, "tag"),
-            cache.prefix if kept.members == "relative" else "",
-        )
+        Layout(kept.kind, kept.key, cache.prefix if kept.members == "relative" else "")
         for kept in cache.layouts
     ]
-
-
-def written(key: Key, slot: str) -> str:
-    return key.of(f"{{{slot}}}")
 
 
 def _count(names: Names) -> None:

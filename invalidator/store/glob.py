@@ -1,4 +1,4 @@
-"""Redis's own glob (`stringmatchlen`), on bytes, and many patterns at once.
+"""Redis's own glob (`stringmatchlen`), on bytes.
 
 A pattern is parsed into one set of allowed bytes per character, with None for `*`. It becomes a
 regular expression of atomic groups: between two stars the leftmost match is always good enough,
@@ -9,13 +9,8 @@ stars, here it matches. And `**` alone matches the empty key here, as `*` does i
 """
 
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from functools import lru_cache
-from typing import TypeVar
+from collections.abc import Iterable
 
-T = TypeVar("T")
-Tails = list[tuple[int, dict[bytes, re.Pattern[bytes]]]]  # literal ends, by their length
 Token = bytes | None  # the bytes that one character may be, sorted; None is `*`
 
 _ANY = bytes(range(256))
@@ -102,10 +97,10 @@ def common_prefix(patterns: Iterable[bytes]) -> bytes:
 
 def compile_glob(pattern: bytes) -> re.Pattern[bytes]:
     """Matches a whole key exactly where Redis does."""
-    return re.compile(_expression(parse(pattern)), re.DOTALL)
+    return re.compile(expression(parse(pattern)), re.DOTALL)
 
 
-def _expression(tokens: list[Token]) -> bytes:
+def expression(tokens: list[Token]) -> bytes:
     first, *others = _between_stars(tokens)
     if not others:
         return _characters(first) + rb"\Z"
@@ -138,80 +133,3 @@ def _character(allowed: bytes) -> bytes:
     if not allowed:
         return rb"[^\x00-\xff]"
     return b"[" + b"".join(b"\\x%02x" % byte for byte in allowed) + b"]"
-
-
-class Matcher:
-    """Many patterns at once: a key costs a slice and a hash lookup per length of prefix.
-
-    A prefix followed by `*` alone needs no more. Others are looked up by their literal end as
-    well, and only what lies between is left to a regular expression, on the few keys that fit.
-    """
-
-    def __init__(self, patterns: Iterable[bytes]) -> None:
-        self.patterns = frozenset(patterns)
-        self.prefix = common_prefix(self.patterns)  # of every key that any of them matches
-        open_ended: set[bytes] = set()
-        between: dict[bytes, dict[bytes, set[bytes]]] = defaultdict(lambda: defaultdict(set))
-        for pattern in self.patterns:
-            begin, middle, end = _ends(pattern)
-            if middle == [None] and not end:
-                open_ended.add(begin)
-            else:
-                between[begin][end].add(_expression(middle))
-        self._open = _by_length(dict.fromkeys(_outermost(open_ended)))
-        self._between = _by_length({begin: _compile(ends) for begin, ends in between.items()})
-
-    def matching(self, keys: list[bytes]) -> set[bytes]:
-        found: set[bytes] = set()
-        for length, begins in self._open:
-            found.update([key for key in keys if key[:length] in begins])
-        for length, tails in self._between:
-            candidates = [key for key in keys if key[:length] in tails]
-            found.update([key for key in candidates if _fits(key, length, tails[key[:length]])])
-        return found
-
-
-def _ends(pattern: bytes) -> tuple[bytes, list[Token], bytes]:
-    begin, rest = split(pattern)
-    end = bytearray()
-    while rest and rest[-1] is not None and len(rest[-1]) == 1:
-        end += rest.pop() or b""
-    return begin, rest, bytes(reversed(end))
-
-
-def _compile(ends: dict[bytes, set[bytes]]) -> Tails:
-    compiled = {end: _compile_any(tuple(sorted(ends[end]))) for end in ends}
-    return _by_length(compiled)
-
-
-@lru_cache(maxsize=1024)  # patterns of one rule differ in their literals, seldom between them
-def _compile_any(expressions: tuple[bytes, ...]) -> re.Pattern[bytes]:
-    return re.compile(b"|".join(expressions), re.DOTALL)
-
-
-def _fits(key: bytes, start: int, tails: Tails) -> bool:
-    for length, ends in tails:
-        stop = len(key) - length
-        middle = ends.get(key[stop:]) if stop >= start else None
-        if middle and middle.match(key, start, stop):
-            return True
-    return False
-
-
-def _by_length(prefixes: Mapping[bytes, T]) -> list[tuple[int, dict[bytes, T]]]:
-    lengths: dict[int, dict[bytes, T]] = defaultdict(dict)
-    for prefix, rest in prefixes.items():
-        lengths[len(prefix)][prefix] = rest
-    return sorted(lengths.items())
-
-
-def _outermost(prefixes: set[bytes]) -> set[bytes]:
-    """Without those that begin with another of them."""
-    outer: set[bytes] = set()
-    lengths: list[int] = []
-    for prefix in sorted(prefixes, key=len):
-        if not any(prefix[:length] in outer for length in lengths):
-            outer.add(prefix)
-            if lengths[-1:] != [len(prefix)]:
-                lengths.append(len(prefix))
-    return outer

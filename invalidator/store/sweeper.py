@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from invalidator.connect import Command
 from invalidator.health import Part
 from invalidator.retry import Backoff, until_available
-from invalidator.store.glob import Matcher, escape
+from invalidator.store.glob import escape
+from invalidator.store.matcher import Matcher
 from invalidator.store.places import Place, look, moved
 from invalidator.store.server import Server, Sleep
 from invalidator.store.tickets import Pace, Progress, Ticket
@@ -22,6 +23,7 @@ from invalidator.store.work import Unlink
 SAMPLE = 100  # keys that could not be deleted, kept for a person to see
 PACE = Pace()
 BACKOFF = Backoff()
+SHORTEST_REST = 0.01  # seconds; shorter sleeps take longer than they are asked to
 AT_ONCE = 500  # patterns that are compiled without leaving the event loop
 
 
@@ -133,25 +135,30 @@ class Sweeper:
         return moved(before, await _places(await self._nodes()))
 
     async def _walk(self, node: Node, matcher: Matcher, progress: Progress) -> None:
-        cursor, count = b"0", self._pace.count
+        cursor, count, owed = b"0", self._pace.count, 0.0
         while True:
             began = self._clock()
             cursor, keys = await _page(node.server, cursor, matcher.prefix, count)
             progress.seen += count if matcher.prefix else len(keys)
-            await self._remove(node, keys, matcher, progress)
+            found = matcher.matching(keys)
+            if found:
+                await self._delete(node, found, progress)
             if cursor == b"0":
                 return
             busy = self._clock() - began
             count = self._pace.next_count(count, busy)
             self._tell_sometimes(progress)
-            await self._sleep(self._pace.pause(busy, sum(map(len, keys))))
+            owed = await self._rest(owed + self._pace.pause(busy, sum(map(len, keys))))
 
-    async def _remove(
-        self, node: Node, keys: list[bytes], matcher: Matcher, progress: Progress
-    ) -> None:
-        found = matcher.matching(keys)
-        if not found:
-            return
+    async def _rest(self, owed: float) -> float:
+        """Sleep, unless it is too short to be kept to; returns what is still owed."""
+        if owed < SHORTEST_REST:
+            return owed
+        began = self._clock()
+        await self._sleep(owed)
+        return owed - (self._clock() - began)
+
+    async def _delete(self, node: Node, found: set[bytes], progress: Progress) -> None:
         spared = self._protect.matching(list(found))
         found -= spared
         progress.matched += len(found)

@@ -93,7 +93,7 @@ def test_explain_of_a_key_goes_backwards(good: str, capsys: pytest.CaptureFixtur
     assert "orders: keys" not in out
     assert "g:{id}  (orders)" in out
     assert main(["explain", "--key", "tag:x", "--rules", good]) == 0
-    assert "sweeps spare it: tag sets" in capsys.readouterr().out
+    assert "sweeps spare it: tags kept as set" in capsys.readouterr().out
 
 
 def test_explain_wants_an_event_or_a_key(good: str) -> None:

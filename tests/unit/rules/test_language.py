@@ -173,3 +173,9 @@ def test_headers_the_records_key_and_rows_are_names_too(rules: Any) -> None:
     event = {"type": "users.updated", "data": {"before": {"plan": "a"}, "after": {"plan": "b"}}}
     made = plan(ruleset, event, key=b"k", headers=[("tenant", b"t1")])
     assert names(made).keys == {"t1:k:a:b"}
+
+
+def test_events_of_no_origin_do_not_decide_for_the_others(rules: Any) -> None:
+    ruleset = rules("rules: [{name: r, on: t, source: orders, invalidate: {keys: k}}]")
+    assert plan(ruleset, {"type": "t"}, origin="").unmatched == 1
+    assert names(plan(ruleset, {"type": "t"}, origin="orders")).keys == {"k"}
