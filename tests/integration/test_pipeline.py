@@ -191,6 +191,27 @@ async def test_while_the_dead_letters_are_away_their_batch_is_not_acknowledged(
     assert redis_now.dbsize() == 0
 
 
+async def test_events_that_wait_for_the_dead_letters_stay_within_the_bound(
+    rules: RuleSet, redis_url: str, redis_now: "redis.Redis", start_redis: StartRedis
+) -> None:
+    letters = start_redis()
+    letters.kill()
+    bound, limits = InFlight(20, 1 << 20), Limits(10, 1000)
+    async with piping(
+        rules, redis_url, state_url=letters.url, in_flight=bound, limits=limits
+    ) as bench:
+        redis_now.set("order:single:o1", "stale")
+        bench.source.publish(*(b"not json" for _ in range(100)), order(1))
+        await until(lambda: bound.room() == 0)
+        assert bench.source.settled == 0
+        letters.start()
+        await until(lambda: bench.source.settled == 101)
+        assert bound.room() == 20
+    assert redis_now.dbsize() == 0
+    with looking(letters.url) as now:
+        assert len(dead_letters(now)) == 100
+
+
 async def test_the_next_batch_is_read_and_planned_while_one_is_applied(
     rules: RuleSet, start_redis: StartRedis
 ) -> None:
