@@ -5,7 +5,10 @@ import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from invalidator.model import Batch
+from invalidator.pipeline import Limits
 from invalidator.sources.memory import MemorySource
 from tests.backends import until
 from tests.conftest import StartRedis
@@ -113,6 +116,42 @@ async def test_a_batch_that_waits_for_its_second_pass_holds_no_records(
             await until(lambda: redis_now.dbsize() == 0)
         await until(lambda: [record() for record in source.records[:-1]] == [None, None])
         assert bench.source.settled == 0
+
+
+async def test_a_pipeline_whose_batches_all_wait_is_alive(
+    redis_url: str, redis_now: "redis.Redis", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("invalidator.pipeline.KEEP_ALIVE_EVERY", 0.02)
+    monkeypatch.setattr("invalidator.settle.MOST_WAITING", 1)
+    rules = rules_from(RULES.replace("300ms", "1s"), tmp_path)
+    async with piping(rules, redis_url, limits=Limits(1, 1000)) as bench:
+        bench.health.stuck_after = 0.5
+        bench.source.publish(*(event("late.updated", id=number) for number in range(6)))
+
+        def settled_without_being_stuck() -> bool:
+            assert bench.health.stuck() == []
+            return bench.source.settled == 6
+
+        await until(settled_without_being_stuck)
+
+
+async def test_patterns_that_too_many_wait_for_hold_up_intake_and_the_reason_is_said(
+    start_redis: StartRedis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("invalidator.store.MOST_PATTERNS", 3)
+    server = start_redis()
+    async with piping(rules_from(RULES, tmp_path), server.url, limits=Limits(2, 1000)) as bench:
+        with looking(server.url) as now:
+            run(now, "ACL", "SETUSER", "default", "-scan")
+            for number in range(10):
+                bench.source.publish(event("list.updated", customer=f"c{number}"))
+            reason = await until(lambda: bench.health.waiting().get("redis"))
+            assert "patterns wait for a sweep" in reason
+            assert "scan" in bench.health.waiting()["sweeps"].lower()
+            assert bench.source.settled == 0
+            run(now, "ACL", "SETUSER", "default", "+scan")
+            await until(lambda: bench.source.settled == 10)
+        assert bench.health.waiting() == {}
 
 
 async def test_batches_behind_one_that_waits_for_a_sweep_are_applied_and_settled_after_it(
