@@ -1,5 +1,6 @@
 """Redis clients, made one way: raw bytes, deadlines on every await, retries left to us."""
 
+import asyncio
 from collections.abc import Iterable
 from typing import Any
 
@@ -46,9 +47,12 @@ async def converse(client: Client, commands: Iterable[Command]) -> list[Reply]:
     """
     packed = [pack_command(command) for command in commands]  # type: ignore[arg-type]  # its stub takes one item
     pool = client.connection_pool
+    cancelled = _cancellations()
     connection = await pool.get_connection()  # type: ignore[no-untyped-call]
     try:
         await connection.send_packed_command(packed)
+        if _cancellations() > cancelled:
+            raise asyncio.CancelledError
         return [await _reply(connection) for _ in packed]
     except BaseException:
         # Replies may still be on their way: nobody must ever read them as their own.
@@ -56,6 +60,16 @@ async def converse(client: Client, commands: Iterable[Command]) -> list[Reply]:
         raise
     finally:
         await pool.release(connection)
+
+
+def _cancellations() -> int:
+    """How often the running task was asked to end.
+
+    The client library sends under `asyncio.wait_for`, which on Python 3.11 forgets a cancellation
+    that comes when the sending is just done: the task would never learn of it.
+    """
+    task = asyncio.current_task()
+    return task.cancelling() if task else 0
 
 
 async def _reply(connection: AbstractConnection) -> Reply:
