@@ -26,6 +26,12 @@ APPLY_SECONDS = Histogram(
     ["source"],
     buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60),
 )
+NOTES = Counter(
+    "invalidator_rule_notes_total",
+    "Events about which a rule has something to say: its condition failed (condition-failed), or "
+    "its on_reject was done instead (on-reject).",
+    ["rule", "note"],
+)
 NAMES = Counter(
     "invalidator_names_total",
     "Names applied to the caches, deduplicated within their batch.",
