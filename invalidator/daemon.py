@@ -11,14 +11,15 @@ import structlog
 
 from invalidator import __version__, metrics
 from invalidator.admin import Admin
-from invalidator.connect import Client, client
+from invalidator.connect import Client, client, ping
 from invalidator.deadletter import DeadLetters
-from invalidator.errors import ConfigError
+from invalidator.errors import ConfigError, RulesError
 from invalidator.health import Health, Part
 from invalidator.inflight import InFlight
 from invalidator.pipeline import Limits, Pipeline
 from invalidator.retry import until_available
 from invalidator.rules import RuleSet
+from invalidator.rules.watch import Watcher, watch
 from invalidator.settings import Settings
 from invalidator.sources import Source
 from invalidator.sources.consumer import Timing
@@ -26,6 +27,7 @@ from invalidator.sources.kafka import KafkaSource
 from invalidator.sources.positions import Start
 from invalidator.sources.pubsub import PubSubSource
 from invalidator.store import Store
+from invalidator.store.dry import DryLetters, DryStore
 from invalidator.urls import redact
 
 log = structlog.get_logger("invalidator")
@@ -38,14 +40,15 @@ CLEAN, UNSETTLED = 0, 3  # exit codes; the others are the command line's
 class Daemon:
     """Everything that runs, built before anything starts."""
 
-    def __init__(self, settings: Settings, rules: RuleSet) -> None:
+    def __init__(self, settings: Settings, watcher: Watcher) -> None:
         if not settings.has_sources:
             raise ConfigError(
                 "no source of events: set INVALIDATOR_KAFKA__BOOTSTRAP_SERVERS and "
                 "INVALIDATOR_KAFKA__TOPICS, or INVALIDATOR_PUBSUB__CHANNELS"
             )
         self._settings = settings
-        self._rules = rules
+        self._watcher = watcher
+        self.rules, problems = watcher.start()
         self._health = Health()
         self._admin = Admin(self._health, settings.admin.host, settings.admin.port)
         self._cache = self._redis(settings.redis_url.get_secret_value())
@@ -57,6 +60,10 @@ class Daemon:
         self._pipelines = self._build_pipelines()
         self._stop = asyncio.Event()
         self._force = asyncio.Event()
+        self._reload = asyncio.Event()
+        metrics.RELOAD_OK.set(1)
+        if problems:
+            self._refuse(RulesError(problems))
 
     async def run(self, on_start: Callable[[str], None] = lambda admin_url: None) -> int:
         """Until a signal; the exit code. `on_start` hears the admin URL once it listens."""
@@ -102,26 +109,56 @@ class Daemon:
         return UNSETTLED
 
     async def _run_all(self) -> None:
-        """The pipelines, and beside them a look at each Redis now and then."""
+        """The pipelines; beside them what sweeps, watches and reloads, for as long as they run."""
         async with asyncio.TaskGroup() as beside:
             beside.create_task(self._recover())
-            watches = [
+            helpers = [
                 beside.create_task(self._store.sweep()),
-                beside.create_task(_watch(self._store.probe, self._health.part("redis"))),
-                beside.create_task(_watch(self._dead.probe, self._health.part("dead letters"))),
+                beside.create_task(_keep_asking(self._probe, self._health.part("redis"))),
+                beside.create_task(
+                    _keep_asking(self._dead.probe, self._health.part("dead letters"))
+                ),
+                beside.create_task(
+                    watch(self._watcher, self._accept, self._refuse, wake=self._reload)
+                ),
             ]
             async with asyncio.TaskGroup() as pipelines:
                 for pipeline in self._pipelines:
                     pipelines.create_task(pipeline.run())
-            for watch in watches:
-                watch.cancel()
+            for helper in helpers:
+                helper.cancel()
+
+    async def _probe(self) -> None:
+        if self._settings.dry_run:
+            await ping(self._cache, redact(self._settings.redis_url.get_secret_value()))
+        else:
+            await self._store.probe()
 
     async def _recover(self) -> None:
         """What a crash left half done, where no event comes again to finish it."""
-        if "tags" in self._rules.kinds:
+        if "tags" in self.rules.kinds and not self._settings.dry_run:
             await until_available(
-                partial(self._store.recover, self._rules.caches), self._health.part("redis")
+                partial(self._store.recover, self.rules.caches), self._health.part("redis")
             )
+
+    # --- rules ------------------------------------------------------------------------------
+
+    def _accept(self, rules: RuleSet) -> None:
+        """Batches that were read before keep the rules they were read with."""
+        before, self.rules = self.rules, rules
+        metrics.RULES.info({"hash": rules.hash})
+        metrics.RELOADS.labels("accepted").inc()
+        metrics.RELOAD_OK.set(1)
+        log.info("rules-accepted", rules=rules.hash, before=before.hash, count=len(rules.rules))
+
+    def _refuse(self, error: RulesError) -> None:
+        metrics.RELOADS.labels("refused").inc()
+        metrics.RELOAD_OK.set(0)
+        log.error(
+            "rules-refused", in_force=self.rules.hash, problems=[str(p) for p in error.problems]
+        )
+
+    # --- wiring -----------------------------------------------------------------------------
 
     def _build_pipelines(self) -> Sequence[Pipeline]:
         settings = self._settings
@@ -130,9 +167,9 @@ class Daemon:
         return [
             Pipeline(
                 source,
-                lambda: self._rules,
-                self._store,
-                self._dead,
+                lambda: self.rules,
+                DryStore() if settings.dry_run else self._store,
+                DryLetters() if settings.dry_run else self._dead,
                 in_flight=in_flight,
                 limits=limits,
                 health=self._health,
@@ -149,10 +186,11 @@ class Daemon:
                 KafkaSource(
                     settings.kafka.bootstrap_servers,
                     settings.kafka.topics,
-                    settings.kafka.group_id,
+                    settings.kafka.group_id + ("-dry-run" if settings.dry_run else ""),
                     start=Start.of(settings.kafka.start),
                     part=self._health.part(KafkaSource.name),
                     max_wait=settings.batch.max_wait,
+                    commits=not settings.dry_run,
                     timing=Timing(session=settings.kafka.session_timeout),
                 )
             )
@@ -175,6 +213,7 @@ class Daemon:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal, number)
+        loop.add_signal_handler(signal.SIGHUP, self._reload.set)
 
     def _on_signal(self, number: signal.Signals) -> None:
         """The first asks for an orderly end, the second forces it."""
@@ -186,18 +225,19 @@ class Daemon:
 
     def _announce(self, admin_url: str) -> None:
         metrics.BUILD.info({"version": __version__})
-        metrics.RULES.info({"hash": self._rules.hash})
+        metrics.RULES.info({"hash": self.rules.hash})
         log.info(
             "started",
             version=__version__,
             admin=admin_url,
-            rules=self._rules.hash,
+            rules=self.rules.hash,
             redis=redact(self._settings.redis_url.get_secret_value()),
             sources=[pipeline.name for pipeline in self._pipelines],
+            **({"dry_run": True} if self._settings.dry_run else {}),
         )
 
 
-async def _watch(probe: Callable[[], Awaitable[None]], part: Part) -> None:
+async def _keep_asking(probe: Callable[[], Awaitable[None]], part: Part) -> None:
     """Keep the truth about a Redis that has nothing to do."""
     while True:
         await until_available(probe, part)

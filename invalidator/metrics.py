@@ -4,6 +4,8 @@ from prometheus_client import Counter, Gauge, Histogram, Info
 
 BUILD = Info("invalidator_build", "The running version.")
 RULES = Info("invalidator_rules", "The rules in force, by their hash.")
+RELOADS = Counter("invalidator_rules_reloads_total", "Changed rules, by result.", ["result"])
+RELOAD_OK = Gauge("invalidator_rules_reload_ok", "1 while the rules in force are those on disk.")
 
 EVENTS = Counter(
     "invalidator_events_total",
@@ -23,6 +25,12 @@ APPLY_SECONDS = Histogram(
     "From planned to applied, per batch, waits for a Redis that is away included.",
     ["source"],
     buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60),
+)
+NOTES = Counter(
+    "invalidator_rule_notes_total",
+    "Events about which a rule has something to say: its condition failed (condition-failed), or "
+    "its on_reject was done instead (on-reject).",
+    ["rule", "note"],
 )
 NAMES = Counter(
     "invalidator_names_total",

@@ -18,21 +18,20 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import structlog
 
 from invalidator import metrics
-from invalidator.deadletter import DeadLetters
 from invalidator.errors import Unavailable
 from invalidator.health import Health, Part, Pulse
 from invalidator.inflight import InFlight
-from invalidator.model import Batch, Failure, Names, Outcome, Plan, Rejection
+from invalidator.logs import Repeats
+from invalidator.model import Batch, Failure, Names, Note, Outcome, Plan, Rejection
 from invalidator.retry import until_available
 from invalidator.rules import Cache, RuleSet
 from invalidator.settle import Applied, Line, left_alone
 from invalidator.sources import Source
-from invalidator.store import Store
 
 log = structlog.get_logger("invalidator")
 
@@ -51,6 +50,20 @@ class Work:
     planned_at: float
 
 
+class Caches(Protocol):
+    """Where names are forgotten."""
+
+    async def apply(self, names: Mapping[str, Names], caches: Mapping[str, Cache]) -> Outcome:
+        """Raises Unavailable; then all of it may be applied again."""
+
+
+class Letters(Protocol):
+    """Where rejected events are kept."""
+
+    async def put(self, rejections: Sequence[Rejection], rules_hash: str) -> None:
+        """Raises Unavailable; then they may be put again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """How much one pipeline takes in at a time."""
@@ -66,8 +79,8 @@ class Pipeline:
         self,
         source: Source,
         rules: Callable[[], RuleSet],
-        store: Store,
-        dead: DeadLetters,
+        store: Caches,
+        dead: Letters,
         *,
         in_flight: InFlight,
         limits: Limits,
@@ -91,6 +104,7 @@ class Pipeline:
         self._reading = health.pulse(f"{source.name} intake")
         self._working = health.pulse(f"{source.name} outflow")
         self._settling = health.pulse(f"{source.name} settlement")
+        self._repeats = Repeats(clock)
         self._line = Line()
         self._tickets: set[asyncio.Task[list[Failure]]] = set()
         self._planned: asyncio.Queue[Work | None] = asyncio.Queue(maxsize=1)
@@ -193,6 +207,7 @@ class Pipeline:
             lambda: self._store.apply(plan.caches, work.rules.caches),
         )
         applied_at = self._clock()
+        self._pass_on(plan.notes)
         waits = None
         if outcome.sweeps or plan.repeats:
             tickets = self._wait(outcome, plan.repeats, work.rules.caches, applied_at)
@@ -309,6 +324,15 @@ class Pipeline:
             rejected=rejected,
             ms=round(applied.seconds * 1000, 1),
         )
+
+    def _pass_on(self, notes: Mapping[tuple[str, str], Note]) -> None:
+        """What an operator should know of a rule; now and then, however many events it was."""
+        for (rule, word), note in notes.items():
+            metrics.NOTES.labels(rule, word).inc(note.count)
+            held = self._repeats.admit((rule, word))
+            if held is not None:
+                told = {"first": note.message} if self._narrate else {}  # it may quote the event
+                log.warning(word, rule=rule, held_back=held, events=note.count, **told)
 
     def _tell(self, work: Work) -> None:
         """Event by event, planned once more: for a person who watches, never on the hot path."""

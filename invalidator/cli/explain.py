@@ -4,20 +4,23 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from invalidator.cli.rules_path import rules_path
 from invalidator.cli.verbs import UsageError, Verbs
 
 if TYPE_CHECKING:
     from invalidator.model import Record
-    from invalidator.rules import Explanation, RuleSet, Verdict
+    from invalidator.rules import Explanation, RuleSet, Verdict, Yield
+
+Live: TypeAlias = "dict[Yield, str]"
 
 _EPILOG = """\
 examples:
   invalidator explain '{"type": "order.updated", "data": {"orderId": "ord_1"}}'
   invalidator explain @event.json --source orders --header ce_type=order.updated
   kcat -C -t orders -c 1 -e | invalidator explain -
+  invalidator explain @event.json --live           and how much of that is in Redis now
   invalidator explain --key order:single:ord_1     which rules could ever delete this key
 
 exit codes: 0 explained, 1 the event cannot be read or a rule rejects it
@@ -42,11 +45,15 @@ def add(verbs: Verbs) -> None:
         "--header", metavar="NAME=VALUE", action="append", default=[], help="one of its headers"
     )
     parser.add_argument("--key", metavar="KEY", help="a key: which rules could delete it?")
+    parser.add_argument(
+        "--live", action="store_true", help="ask Redis how much of it is there; reads only"
+    )
     parser.add_argument("--json", action="store_true", help="as JSON")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
+    from invalidator.cli.live import found
     from invalidator.rules import load
 
     if (args.event is None) == (args.key is None):
@@ -54,8 +61,10 @@ def run(args: argparse.Namespace) -> int:
     if args.key is not None:
         return _key(load(rules_path(args.rules)), args.key, as_json=args.json)
     record = _record(args)
-    told = load(rules_path(args.rules)).explain(record)
-    print(json.dumps(_plain(told), indent=2) if args.json else _text(told))
+    rules = load(rules_path(args.rules))
+    told = rules.explain(record)
+    live = found(rules, told.names) if args.live else {}
+    print(json.dumps(_plain(told, live), indent=2) if args.json else _text(told, live))
     return int(told.fault is not None or any(verdict.fault for verdict in told.verdicts))
 
 
@@ -85,19 +94,19 @@ def _header(text: str) -> tuple[str, bytes]:
     return name, value.encode()
 
 
-def _text(told: "Explanation") -> str:
+def _text(told: "Explanation", live: Live) -> str:
     if told.fault:
         return f"the event cannot be read: {told.fault.message} ({told.fault.error})"
     if told.event is None:
         return "nothing to do: the record says only that something is gone"
     lines = [f"type {told.event.type}"]
     for verdict in sorted(told.verdicts, key=lambda entry: not entry.matched):
-        lines += _lines(verdict)
+        lines += _lines(verdict, live)
     count = len({(name.cache, name.kind, name.name) for name in told.names})
     return "\n".join([*lines, f"{count} name{'s' if count != 1 else ''} to invalidate"])
 
 
-def _lines(verdict: "Verdict") -> list[str]:
+def _lines(verdict: "Verdict", live: Live) -> list[str]:
     lines = [f"{'+' if verdict.matched else '-'} {verdict.rule}: {verdict.why}"]
     if verdict.fault:
         said = f"{verdict.fault.what}: {verdict.fault.message} ({verdict.fault.error})"
@@ -106,17 +115,19 @@ def _lines(verdict: "Verdict") -> list[str]:
         lines.append(f"    {verdict.note}")
     for name in verdict.names:
         cache = "" if name.cache == "default" else f"  in {name.cache}"
-        lines.append(f"    {name.kind:8} {name.name}  by {name.template}{cache}")
+        there = f"  ({live[name]})" if name in live else ""
+        lines.append(f"    {name.kind:8} {name.name}  by {name.template}{cache}{there}")
     return lines
 
 
-def _plain(told: "Explanation") -> dict[str, Any]:
+def _plain(told: "Explanation", live: Live) -> dict[str, Any]:
     from dataclasses import asdict
 
     return {
         "type": told.event.type if told.event else None,
         "fault": asdict(told.fault) if told.fault else None,
         "rules": [asdict(verdict) for verdict in told.verdicts],
+        "live": [{**asdict(name), "found": said} for name, said in live.items()],
     }
 
 

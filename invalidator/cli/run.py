@@ -36,6 +36,14 @@ def add(verbs: Verbs) -> None:
     )
     parser.add_argument("--embedded", action="store_true", help="start a Redis of its own to try")
     parser.add_argument("--rules", metavar="PATH", help="rules file or directory")
+    parser.add_argument(
+        "--last-good",
+        metavar="PATH",
+        help="keep a copy of the last good rules there, and start from it where RULES is broken",
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="read and plan, but write and commit nothing"
+    )
     parser.add_argument("--env-file", metavar="PATH", help="file of NAME=value settings")
     parser.set_defaults(run=run)
 
@@ -49,7 +57,10 @@ def run(args: argparse.Namespace) -> int:
 def _settings(args: argparse.Namespace, **more: str) -> "Settings":
     from invalidator.settings import load
 
-    return load(args.env_file, rules=args.rules, **more)
+    given = {"rules": args.rules, "rules_last_good": args.last_good}
+    if args.dry_run:
+        given["dry_run"] = "true"
+    return load(args.env_file, **given, **more)
 
 
 def _embedded(args: argparse.Namespace, stack: ExitStack) -> "Settings":
@@ -76,16 +87,15 @@ def _serve(settings: "Settings", *, embedded: bool) -> int:
 
     from invalidator import logs
     from invalidator.daemon import Daemon
-    from invalidator.rules import load
+    from invalidator.rules.watch import Watcher
 
-    rules = load(settings.rules)
     logs.configure(settings.log)
 
     async def serve() -> int:
-        daemon = Daemon(settings, rules)
-        return await daemon.run(
-            lambda admin: _welcome(settings, rules, admin) if embedded else None
-        )
+        daemon = Daemon(settings, Watcher(settings.rules, last_good=settings.rules_last_good))
+        if not embedded:
+            return await daemon.run()
+        return await daemon.run(lambda admin: _welcome(settings, daemon.rules, admin))
 
     return asyncio.run(serve())
 

@@ -23,7 +23,7 @@ CORE: Final = frozenset(
 def attributes(headers: Iterable[tuple[str, bytes]]) -> dict[str, Any]:
     """The attributes of an event in binary mode; empty where it is in none."""
     found = {
-        name[len(PREFIX) :]: value.decode("utf-8", "replace")
+        name[len(PREFIX) :]: (value or b"").decode("utf-8", "replace")  # Kafka knows null
         for name, value in headers
         if name.startswith(PREFIX)
     }

@@ -34,7 +34,7 @@ def _declared(headers: Iterable[tuple[str, bytes]]) -> str | None:
     for name, value in headers:
         if name.lower().replace("-", "").replace("_", "") in ("contenttype", "cedatacontenttype"):
             for word in ("avro", "protobuf"):
-                if word in value.decode("latin-1").lower():
+                if word in (value or b"").decode("latin-1").lower():
                     return word
     return None
 

@@ -27,7 +27,7 @@ class Envelope:
     @property
     def first(self) -> str | None:
         """The one field that holds the type of most events, where the hot path may look."""
-        if self.format == "debezium" or self.data != AUTO:
+        if self.format == "debezium" or "." in self.data:
             return None
         if self.format == "cloudevents":
             return "type"

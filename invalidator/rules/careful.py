@@ -122,7 +122,7 @@ class Single:
             Yield(rule.cache, effect.kind, _fixed(self.unit, effect), effect.template.text)
             for effect in rule.on_reject
         )
-        return Ruling(True, names, noted=("on-reject", f"{fault.what}: {fault.message}"))
+        return Ruling(True, names, noted=("on-reject", f"{fault.error}: {fault.what}"))
 
 
 def fault_of(error: Rejected, rule: str | None = None) -> Fault:

@@ -5,52 +5,24 @@ down the careful path, which runs each rule by itself and says what is wrong.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Final
+from typing import Final
 
 import orjson
 
-from invalidator.envelope import Envelope, Reading, decode, headed, unwrap
+from invalidator.envelope import AUTO, Envelope, Reading, decode, headed, unwrap
 from invalidator.errors import Rejected
-from invalidator.model import Kind, Names, Note, Plan, Rejection, Slice
+from invalidator.model import Rejection, Slice
 from invalidator.rules.careful import Ruling, Single, fault_of
 from invalidator.rules.compile import UNMATCHED, Apply, Unit, applying
+from invalidator.rules.draft import Draft, Lane, Sink, pour
 from invalidator.rules.matching import Hit, Tree
 from invalidator.rules.schema import Cache, Rule
 
 MEMO: Final = 4096  # event types remembered: hostile ones must not grow memory
 MEMO_LENGTH: Final = 256  # characters of a type that is remembered
+EAGER: Final = 5000  # rules compiled ahead, each counted for every type that it is part of
 STREAK: Final = 100  # events that are read the longer way behind one that needed it
-
-Sink = Callable[[Any], object]
-Lane = tuple[str, Kind, float | None]  # a cache, a kind, and for names applied again: when
-
-
-@dataclass(slots=True)
-class Draft:
-    """A plan in the making, with the sinks that fill it."""
-
-    plan: Plan
-    sinks: list[Sink] = field(default_factory=list)
-    unmatched: list[int] = field(default_factory=list)
-
-    @classmethod
-    def of(cls, lanes: Sequence[Lane]) -> "Draft":
-        draft = cls(Plan())
-        draft.sinks = [getattr(draft.names(cache, delay), kind).add for cache, kind, delay in lanes]
-        draft.sinks += [draft.note, draft.unmatched.append]
-        return draft
-
-    def names(self, cache: str, delay: float | None = None) -> Names:
-        plan = self.plan
-        caches = plan.caches if delay is None else plan.repeats.setdefault(delay, {})
-        return caches.setdefault(cache, Names())
-
-    def note(self, about: tuple[str, str, str]) -> None:
-        rule, word, message = about
-        known = self.plan.notes.setdefault((rule, word), Note(0, message))
-        known.count += 1
 
 
 class _Table(dict[str, Apply]):
@@ -98,7 +70,17 @@ class Engine:
                 self._tree.add(pattern, (at, number))
                 if pattern.literal:
                     literals.append(pattern.text)
-        self.table = _Table(self._apply, {kind: self._apply(kind) for kind in literals})
+        self.table = _Table(self._apply, self._ready(literals))
+
+    def _ready(self, kinds: Sequence[str]) -> dict[str, Apply]:
+        """Functions for types that rules name outright, compiled before the first event comes."""
+        made, left = {}, EAGER
+        for kind in kinds:
+            left -= len(self._tree.hits(kind))
+            if left < 0:
+                break  # many wildcards times many types: the rest when they come
+            made[kind] = self._apply(kind)
+        return made
 
     def plan(self, part: Slice, limit: int, draft: Draft) -> None:
         first = self._envelope.first
@@ -112,6 +94,8 @@ class Engine:
     def _plain(self, first: str, part: Slice, limit: int, draft: Draft) -> None:
         """THE hot path: plain events, whose type stands in one field."""
         loads, table, sinks = orjson.loads, self.table, draft.sinks
+        strict = self._envelope.data != AUTO
+        inner = self._envelope.data if strict else "data"
         left = enumerate(part.values)
         for index, raw in left:
             try:
@@ -119,9 +103,9 @@ class Engine:
                     raise ValueError
                 event = loads(raw)  # type: ignore[arg-type]
                 kind = event[first]
-                data = event.get("data")
+                data = event.get(inner)
                 if type(data) is not dict:
-                    if "specversion" in event:
+                    if strict or "specversion" in event:
                         raise ValueError
                     data = event
                 table[kind](data, event, kind, part, index, sinks)
@@ -168,7 +152,7 @@ class Engine:
             if made is None:
                 raise ValueError
             for row in made:
-                _pour(row, single.unit.sinks, sinks)
+                pour(row, single.unit.sinks, sinks)
         if not singles:
             sinks[UNMATCHED](1)
 
@@ -248,14 +232,3 @@ def _ignore(
     data: object, event: object, kind: str, part: Slice, index: int, sinks: list[Sink]
 ) -> None:
     sinks[UNMATCHED](1)
-
-
-def _pour(row: tuple[Any, ...], lanes: tuple[tuple[int, ...], ...], sinks: list[Sink]) -> None:
-    """One rendering of a rule into the sinks of its effects."""
-    for names, targets in zip(row, lanes, strict=True):
-        for target in targets if names is not None else ():
-            if type(names) is list:
-                for name in names:
-                    sinks[target](name)
-            else:
-                sinks[target](names)

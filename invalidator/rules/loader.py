@@ -13,7 +13,7 @@ from invalidator.rules import build, sense
 from invalidator.rules.build import Parts
 from invalidator.rules.ruleset import RuleSet
 from invalidator.rules.schema import Cache
-from invalidator.rules.yaml12 import Report
+from invalidator.rules.yaml12 import MAX_BYTES, Report
 
 SUFFIXES: Final = (".yaml", ".yml")
 MAX_FILES: Final = 1000
@@ -64,7 +64,7 @@ def files(path: Path) -> list[Source]:
     """The file, or the .yaml files of a directory, in the order of their names."""
     try:
         paths = _listed(path) if path.is_dir() else [path]
-        found = [Source(str(entry), entry.read_bytes()) for entry in paths]
+        found = [Source(str(entry), _read(entry)) for entry in paths]
     except OSError as error:
         said = f"cannot be read: {error.strerror or error}"
         raise RulesError([Problem(str(path), 0, 0, said)]) from error
@@ -75,6 +75,12 @@ def files(path: Path) -> list[Source]:
         said = f"the directory has {len(found)} files, more than {MAX_FILES}"
         raise RulesError([Problem(str(path), 0, 0, said)])
     return found
+
+
+def _read(path: Path) -> bytes:
+    """A file's content; of one that is too large only enough to tell."""
+    with path.open("rb") as file:
+        return file.read(MAX_BYTES + 1)
 
 
 def _listed(path: Path) -> list[Path]:

@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Final
 
-from invalidator.envelope import AUTO, Envelope, Reading
+from invalidator.envelope import Envelope, Reading
 from invalidator.errors import Rejected
 from invalidator.model import Batch, Event, Failure, Fault, Plan, Record, Rejection, Slice
 from invalidator.rules.careful import fault_of
-from invalidator.rules.engine import Draft, Engine, Lane
+from invalidator.rules.draft import Draft, Lane
+from invalidator.rules.engine import Engine
 from invalidator.rules.explain import Explanation, Verdict
 from invalidator.rules.schema import Cache, Rule, Test
 
@@ -155,6 +156,3 @@ def _lanes(rules: Sequence[Rule]) -> list[Lane]:
 def _event(reading: Reading, record: Record) -> Event:
     found = reading.event.get("id")
     return Event(reading.kind, reading.data, found if isinstance(found, str) else None, record)
-
-
-__all__ = ["AUTO", "ORIGINS", "RuleSet", "fits"]

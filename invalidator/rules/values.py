@@ -68,7 +68,8 @@ class Field:
         """A value of any kind, written by a filter."""
         if value is None or (value == self.default and self.default is not None):
             return self.text(value)
-        return write(value)
+        text = write(value)
+        return text if text.isprintable() else self.text(text)
 
     def filled(self, text: str) -> str:
         """A text that a filter may have emptied."""
@@ -156,7 +157,7 @@ def headers_of(part: Slice, index: int) -> dict[str, str]:
     """A record's headers as text; the first of each name counts."""
     found: dict[str, str] = {}
     for name, value in part.record(index).headers:
-        found.setdefault(name, value.decode("utf-8", "replace"))
+        found.setdefault(name, (value or b"").decode("utf-8", "replace"))  # Kafka knows null
     return found
 
 

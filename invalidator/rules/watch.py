@@ -25,6 +25,7 @@ class Watcher:
     def __init__(self, path: Path, *, last_good: Path | None = None) -> None:
         self.path = path
         self.last_good = last_good
+        self.unkept = ""  # why the last copy could not be written
         self._seen: object = None  # what the files held, or why they could not be read
 
     def start(self) -> tuple[RuleSet, list[Problem]]:
@@ -59,8 +60,16 @@ class Watcher:
         self._seen = sources
         ruleset = passing(compiled(sources))
         if self.last_good:
-            _keep(sources, self.last_good)
+            self._keep(sources, self.last_good)
         return ruleset
+
+    def _keep(self, sources: list[Source], path: Path) -> None:
+        """A full disk is no reason to refuse good rules."""
+        try:
+            _write(sources, path)
+            self.unkept = ""
+        except OSError as error:
+            self.unkept = f"{path}: {error.strerror or error}"
 
     def _kept(self) -> RuleSet | None:
         if self.last_good is None or not self.last_good.exists():
@@ -72,7 +81,7 @@ class Watcher:
             return None  # a copy that is broken too: the rules' own mistakes say more
 
 
-def _keep(sources: list[Source], path: Path) -> None:
+def _write(sources: list[Source], path: Path) -> None:
     """A copy that is whole at any moment."""
     kept = [{"name": entry.name, "text": entry.text.decode()} for entry in sources]
     with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, suffix=".tmp") as file:

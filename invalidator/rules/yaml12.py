@@ -83,7 +83,7 @@ class Report:
 def read(text: bytes, report: Report) -> Node | None:
     """The file's one document; None where it cannot be used, and the report says why."""
     if len(text) > MAX_BYTES:
-        report.at(0, 0, f"the file has {len(text)} bytes, more than {MAX_BYTES}")
+        report.at(0, 0, f"the file has more than {MAX_BYTES} bytes")
         return None
     try:
         return _Builder(report).build(yaml.parse(text.decode(), Loader=_Loader))

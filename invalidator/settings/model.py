@@ -25,6 +25,7 @@ from invalidator.settings.values import (
     SessionTimeout,
     Size,
     Start,
+    Switch,
     Text,
     Topics,
 )
@@ -138,6 +139,16 @@ class Settings(BaseSettings):
 
     rules: FilePath = Field(
         default=Path("rules.yaml"), description="The rules: a file, or a directory of files."
+    )
+    rules_last_good: OptionalPath = Field(
+        default=None,
+        description="Where to keep a copy of the last rules that were in order, and to start from "
+        "where the rules are broken.",
+    )
+    dry_run: Switch = Field(
+        default=False,
+        description="Read and plan, but write nothing: no deletion, no dead letter, no position. "
+        "The Kafka group is then GROUP_ID-dry-run, so that it takes no partition from a daemon.",
     )
     redis_url: RedisUrl = Field(
         default=SecretStr("redis://127.0.0.1:6379/0"),

@@ -64,6 +64,12 @@ def _session_timeout(text: str) -> float:
     return seconds
 
 
+def _switch(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError("true or false")
+    return text.lower() == "true"
+
+
 def _choice(*words: str) -> Written:
     def parse(text: str) -> str:
         if text.lower() not in words:
@@ -133,6 +139,7 @@ def _show_start(start: str | float) -> str:
 Duration = Annotated[float, Written(parse_duration, show_duration)]
 PositiveDuration = Annotated[float, Written(_positive_duration, show_duration)]
 SessionTimeout = Annotated[float, Written(_session_timeout, show_duration)]
+Switch = Annotated[bool, Written(_switch, lambda on: str(on).lower())]
 Size = Annotated[int, Written(_size, show_size)]
 Count = Annotated[int, _whole(1)]
 Port = Annotated[int, _whole(0, 65535)]

@@ -5,28 +5,43 @@ Whatever has to know the inside of the library stands here, and nowhere else.
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, OffsetAndMetadata, TopicPartition
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from aiokafka.errors import (
+    IllegalGenerationError,
+    RebalanceInProgressError,
+    UnknownMemberIdError,
+)
+
+from invalidator.errors import InvalidatorError
 
 log = structlog.get_logger("invalidator")
 
 START_WITHIN = 30.0  # seconds
-STOP_WITHIN = 4.0
+STOP_WITHIN = 3.0
 ABANDON_WITHIN = 1.0
+JOIN_MARGIN = 15.0  # seconds that the answer to a join may take beyond the rebalance
 SLACK = 1.0  # seconds that a poll may take longer than it was told to
 
 Polled = dict[TopicPartition, list[ConsumerRecord]]
+
+
+class Refused(InvalidatorError):  # noqa: N818 - not an error, but an answer
+    """The group has rebalanced without us: its new members commit from now on."""
+
+    def __str__(self) -> str:
+        return "the group has rebalanced without us"
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
     """Seconds that a member of a group allows itself and others."""
 
-    # these three must grow in this order
+    # these three grow in this order: a long session makes the others longer
     session: float = 30.0  # without a heartbeat, until the group gives a member up
     rebalance: float = 45.0  # that the group waits for all members to join again
     request: float = 60.0  # that a request may take; joining is one
@@ -34,10 +49,12 @@ class Timing:
     max_poll_interval: float = 300.0  # without a poll, until a member leaves by itself
     metadata_max_age: float = 30.0  # until new partitions are noticed
     ask_every: float = 5.0  # without a record, between two questions whether the brokers are there
+    answer: float = 3.0  # that the brokers have for an answer
 
 
 def build(bootstrap: str, group: str, timing: Timing) -> AIOKafkaConsumer:
     """A consumer that commits nothing, and goes nowhere, by itself."""
+    rebalance = max(timing.rebalance, timing.session)
     return AIOKafkaConsumer(
         bootstrap_servers=bootstrap,
         group_id=group,
@@ -48,8 +65,8 @@ def build(bootstrap: str, group: str, timing: Timing) -> AIOKafkaConsumer:
         partition_assignment_strategy=(StickyPartitionAssignor,),
         session_timeout_ms=_ms(timing.session),
         heartbeat_interval_ms=_ms(timing.session / 10),
-        rebalance_timeout_ms=_ms(timing.rebalance),
-        request_timeout_ms=_ms(timing.request),
+        rebalance_timeout_ms=_ms(rebalance),
+        request_timeout_ms=_ms(max(timing.request, rebalance + JOIN_MARGIN)),
         max_poll_interval_ms=_ms(timing.max_poll_interval),
         metadata_max_age_ms=_ms(timing.metadata_max_age),
         max_partition_fetch_bytes=4 * 1024 * 1024,
@@ -73,15 +90,18 @@ async def poll(
             )
             return polled
     except TimeoutError:
-        _count_down(consumer)
+        show_life(consumer)
         return {}
     except BaseException:
-        _count_down(consumer)
+        show_life(consumer)
         raise
 
 
-def _count_down(consumer: AIOKafkaConsumer) -> None:
-    """A poll that raised counts as under way for ever, and a member that polls never leaves."""
+def show_life(consumer: AIOKafkaConsumer) -> None:
+    """As a poll does. Without it a member leaves its group, and does not try to come back.
+
+    A poll that raised, in turn, counts as under way for ever, and its member as alive.
+    """
     state = consumer._subscription
     state._fetch_count = 0
     state._last_fetch_ended = time.monotonic()
@@ -109,12 +129,30 @@ def trouble(consumer: AIOKafkaConsumer) -> str:
 
 
 def generation(consumer: AIOKafkaConsumer) -> int:
-    """Which assignment of the group we are in; -1 once the group has given us up.
-
-    The library would commit under -1 as well, and brokers accept that in an empty group.
-    """
+    """Which assignment of the group we are in; -1 once the group has given us up."""
     number: int = consumer._coordinator.generation
     return number
+
+
+async def commit(
+    consumer: AIOKafkaConsumer, as_of: int, offsets: Mapping[TopicPartition, int], note: str
+) -> None:
+    """Commit once, if the group still counts us in its generation `as_of`.
+
+    The library's commit would go on for ever, in a task that nobody can end, so that an older
+    commit may overtake a newer one; and it goes on under -1, which an empty group accepts.
+    Raises Refused, KafkaError or OSError.
+    """
+    coordinator = consumer._coordinator
+    await coordinator.ensure_coordinator_known()
+    if coordinator.generation != as_of:
+        raise Refused
+    try:
+        await coordinator._do_commit_offsets(
+            None, {tp: OffsetAndMetadata(offset, note) for tp, offset in offsets.items()}
+        )
+    except (IllegalGenerationError, RebalanceInProgressError, UnknownMemberIdError) as error:
+        raise Refused from error
 
 
 async def ask(consumer: AIOKafkaConsumer) -> None:
@@ -165,8 +203,8 @@ async def _abandon(consumer: AIOKafkaConsumer) -> None:
     for task in left:
         if task.done() and not task.cancelled():
             task.exception()  # seen, so that nobody reports it
-    for connection in list(client._conns.values()):
-        connection.close()
+    if closing := [connection.close() for connection in client._conns.values()]:
+        await asyncio.wait(closing, timeout=ABANDON_WITHIN)
 
 
 def describe(error: BaseException) -> str:

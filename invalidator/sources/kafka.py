@@ -7,7 +7,7 @@ made it drop. We keep the next offset of each partition ourselves, and seek to i
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -24,6 +24,7 @@ from invalidator.sources.consumer import (
     build,
     describe,
     poll,
+    show_life,
     start,
     stop,
     trouble,
@@ -34,10 +35,11 @@ from invalidator.sources.positions import GroupPositions, Start
 log = structlog.get_logger("invalidator")
 
 MOMENT = 0.3  # seconds that an empty read waits
-SUSPECT_MOMENT = 0.1  # seconds for one partition, while we look for the one that cannot be read
+SUSPECT_MOMENT = 0.2  # seconds for one partition, while we look for the one that cannot be read
 JOIN_WITHIN = 90.0  # seconds; another member's drain comes first
 BEGINNING_WITHIN = 10.0
 USUAL = Timing()
+AGAIN_MOMENT = 1.0  # seconds for one that was put aside; the request under way may take half of it
 ASIDE_FOR = 10.0  # seconds until a partition that could not be read is tried again
 
 
@@ -64,6 +66,7 @@ class KafkaSource:
         part: Part,
         max_wait: float,
         timing: Timing = USUAL,
+        commits: bool = True,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._bootstrap = ",".join(bootstrap_servers)
@@ -72,6 +75,7 @@ class KafkaSource:
         self._part = part
         self._max_wait = max_wait
         self._timing = timing
+        self._commits = commits
         self._positions = GroupPositions(self._bootstrap, group_id, topics, start, clock)
         self._consumer: AIOKafkaConsumer | None = None
         self._member: Membership | None = None
@@ -93,7 +97,12 @@ class KafkaSource:
         except (KafkaError, OSError, TimeoutError) as error:
             raise self._unavailable(describe(error)) from error
         self._member = Membership(
-            self._consumer, self._bootstrap, self._positions, self._timing, self._part
+            self._consumer,
+            self._bootstrap,
+            self._positions,
+            self._timing,
+            self._part,
+            commits=self._commits,
         )
         self._consumer.subscribe(topics=list(self._topics), listener=self._member)
         self._member.begin()
@@ -122,7 +131,7 @@ class KafkaSource:
     async def keep_alive(self) -> None:
         """Polling tells the group that we live; paused partitions give no records meanwhile."""
         if not self._consumer or not self._member or not await self._is_assigned(0):
-            return  # during a rebalance a poll would wait for its end
+            return
         self._held = True
         self._consumer.pause(*self._consumer.assignment())
         try:
@@ -157,6 +166,7 @@ class KafkaSource:
     async def _is_assigned(self, seconds: float) -> bool:
         assert self._member
         if not self._member.assigned.is_set():
+            show_life(self._consumer)  # a poll would wait for the end of the rebalance
             try:
                 async with asyncio.timeout(seconds):
                     await self._member.assigned.wait()
@@ -180,9 +190,12 @@ class KafkaSource:
         """What the library has for our positions. It may raise anything: a codec, a checksum."""
         assert self._consumer
         assert self._member
-        one = [self._suspects.popleft()] if self._suspects else []
+        one = self._suspects.popleft() if self._suspects else None
         try:
-            polled = await poll(self._consumer, limit, SUSPECT_MOMENT if one else seconds, one)
+            if one:
+                polled = await self._poll_up_to_the_bad(one, limit)
+            else:
+                polled = await poll(self._consumer, limit, seconds)
         except OffsetOutOfRangeError as error:
             await self._start_over(error.args[0])
             return {}
@@ -190,12 +203,13 @@ class KafkaSource:
             if epoch is self._member.epoch:
                 self._suspect(one, error)
             return {}
-        if not polled:
-            return polled
         if epoch is not self._member.epoch:  # a rebalance came while we waited
             self._seek_to_own(*polled)
             return {}
-        self._member.say_ready()
+        if one in epoch.aside and not self._can_be_read(one, polled):
+            return {}
+        if polled:
+            self._member.say_ready()
         return self._take(epoch, polled)
 
     def _take(self, epoch: Epoch, polled: Polled) -> Polled:
@@ -237,11 +251,13 @@ class KafkaSource:
                 f"{tp.partition}@{r.offset}",
                 r.value,
                 key=r.key,
-                headers=tuple((name, value or b"") for name, value in r.headers),
+                headers=tuple(_filled(r.headers)),
                 time_ms=r.timestamp if r.timestamp >= 0 else None,  # -1: the producer gave none
             )
 
-        return Slice(tp.topic, [r.value for r in records], record)
+        headers = [r.headers for r in records]
+        named = [_filled(one) for one in headers] if any(headers) else ()
+        return Slice(tp.topic, [r.value for r in records], record, named)
 
     def _let_flow(self) -> None:
         """Resume what keep_alive paused, and now and then what could not be read."""
@@ -251,10 +267,11 @@ class KafkaSource:
         if self._held:
             self._held = False
             self._consumer.resume(*(self._consumer.assignment() - aside.keys()))
-        if aside and asyncio.get_running_loop().time() >= self._try_again_at:
+        now = asyncio.get_running_loop().time()
+        if aside and now >= self._try_again_at:
+            self._try_again_at = now + ASIDE_FOR
             self._suspects.extend(aside)
             self._consumer.resume(*aside)
-            aside.clear()
 
     # --- after an error -------------------------------------------------------------------
 
@@ -267,19 +284,47 @@ class KafkaSource:
             if tp in following:
                 self._consumer.seek(tp, following[tp])
 
-    def _suspect(self, one: Sequence[TopicPartition], error: Exception) -> None:
+    async def _poll_up_to_the_bad(self, tp: TopicPartition, limit: int) -> Polled:
+        """One by one: asked for more, the library drops what it has when it meets the bad one."""
+        assert self._consumer
+        assert self._member
+        found: list[ConsumerRecord] = []
+        wait = AGAIN_MOMENT if tp in self._member.epoch.aside else SUSPECT_MOMENT
+        while len(found) < limit:
+            try:
+                polled = await poll(self._consumer, 1, 0 if found else wait, [tp])
+            except Exception:
+                if not found:
+                    raise
+                break
+            if not polled:
+                break
+            found += polled[tp]
+        return {tp: found} if found else {}
+
+    def _can_be_read(self, tp: TopicPartition, polled: Polled) -> bool:
+        """Whether a partition that was put aside gives records again."""
+        assert self._consumer
+        assert self._member
+        if polled:
+            del self._member.epoch.aside[tp]
+        else:
+            self._consumer.pause(tp)
+        return bool(polled)
+
+    def _suspect(self, one: TopicPartition | None, error: Exception) -> None:
         """Look for the partition that cannot be read, and put it aside: the others flow."""
         assert self._consumer
         assert self._member
         self._seek_to_own()
         epoch = self._member.epoch
-        if not one:
+        if one is None:
             self._suspects = deque(sorted(epoch.next.keys() - epoch.aside.keys()))
             return
-        (tp,) = one
-        self._consumer.pause(tp)
+        self._consumer.pause(one)
         self._try_again_at = asyncio.get_running_loop().time() + ASIDE_FOR
-        epoch.aside[tp] = f"{_name(tp)} cannot be read at {epoch.next[tp]}: {describe(error)}"
+        where = f"{_name(one)} cannot be read at {epoch.next[one]}"
+        epoch.aside[one] = f"{where}: {describe(error)}"
         self._member.say_ready()
 
     async def _start_over(self, lost: dict[TopicPartition, int]) -> None:
@@ -292,9 +337,9 @@ class KafkaSource:
         try:
             async with asyncio.timeout(BEGINNING_WITHIN):
                 beginnings = await self._consumer.beginning_offsets(list(ours))
-        except (KafkaError, TimeoutError) as error:
+        except Exception as error:  # noqa: BLE001 - the next poll says it again
             log.warning("position-lost", partitions=[*map(_name, ours)], reason=describe(error))
-            return  # the next poll says it again
+            return
         if epoch is not self._member.epoch:
             return
         for tp, beginning in beginnings.items():
@@ -303,11 +348,17 @@ class KafkaSource:
                 "gap", source=self.name, partition=_name(tp), lost=ours[tp], goes_on=beginning
             )
             epoch.next[tp] = beginning
+            epoch.aside.pop(tp, None)
             self._consumer.seek(tp, beginning)
 
 
 def _name(tp: TopicPartition) -> str:
     return f"{tp.topic}-{tp.partition}"
+
+
+def _filled(headers: Iterable[tuple[str, bytes | None]]) -> list[tuple[str, bytes]]:
+    """A header without a value is an empty one."""
+    return [(name, value or b"") for name, value in headers]
 
 
 def _size(part: Slice) -> int:

@@ -8,16 +8,11 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 
 import structlog
-from aiokafka import (
-    AIOKafkaConsumer,
-    ConsumerRebalanceListener,
-    OffsetAndMetadata,
-    TopicPartition,
-)
-from aiokafka.errors import CommitFailedError, IllegalStateError
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import KafkaError
 
 from invalidator.health import Part
-from invalidator.sources.consumer import Timing, ask, describe, generation
+from invalidator.sources.consumer import Refused, Timing, ask, commit, describe, generation
 from invalidator.sources.positions import Birth, GroupPositions
 
 log = structlog.get_logger("invalidator")
@@ -25,8 +20,6 @@ log = structlog.get_logger("invalidator")
 COMMIT_EVERY = 0.2  # seconds: a commit per batch would burden the brokers when batches are small
 COMMIT_WITHIN = 10.0  # seconds; the library would retry for ever
 LAST_COMMIT_WITHIN = 4.0  # seconds
-ASK_WITHIN = 3.0  # seconds
-GROUP_WENT_ON = "the group has rebalanced without us"
 
 
 class Epoch:
@@ -72,7 +65,10 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
         positions: GroupPositions,
         timing: Timing,
         part: Part,
+        *,
+        commits: bool = True,
     ) -> None:
+        self._commits = commits  # a dry run leaves no position
         self.epoch = Epoch()
         self.failure = ""  # why the assignment could not be taken up
         self.assigned = asyncio.Event()  # not set while the group rebalances
@@ -135,7 +131,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
         partitions = sorted(assigned)
         try:
             self.epoch = await self._take_up(partitions)
-        except CommitFailedError:
+        except Refused:
             return  # the group has moved on already, and calls us again
         except Exception as error:  # noqa: BLE001 - the library would swallow it, and we stall
             self.failure = f"no position for the assigned partitions: {describe(error)}"
@@ -149,13 +145,22 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
         """A start is committed before anything is read: else a crash now would move it."""
         found = await self._positions.find(self._consumer, partitions)
         epoch = Epoch(generation(self._consumer), found.birth, found.positions)
-        if found.fresh:
+        if found.fresh and self._commits:
             fresh = {tp: found.positions[tp] for tp in found.fresh}
-            async with asyncio.timeout(COMMIT_WITHIN):
-                await self._put(epoch, fresh)
+            await self._commit_start(epoch, fresh)
         for tp, position in found.positions.items():
             self._consumer.seek(tp, position)
         return epoch
+
+    async def _commit_start(self, epoch: Epoch, fresh: Mapping[TopicPartition, int]) -> None:
+        async with asyncio.timeout(COMMIT_WITHIN):
+            while True:
+                try:
+                    return await commit(self._consumer, epoch.generation, fresh, epoch.note)
+                except KafkaError as error:
+                    if not error.retriable:
+                        raise
+                await asyncio.sleep(COMMIT_EVERY)
 
     async def _drain(self) -> None:
         try:
@@ -171,19 +176,15 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
         async with self._committing:
             epoch = self.epoch
             settled, epoch.settled = epoch.settled, {}
-            if settled:
+            if settled and self._commits:
                 await self._try_to_commit(epoch, settled)
 
     async def _try_to_commit(self, epoch: Epoch, settled: dict[TopicPartition, int]) -> None:
         try:
-            if generation(self._consumer) != epoch.generation:
-                raise IllegalStateError(GROUP_WENT_ON)
             async with asyncio.timeout(COMMIT_WITHIN):
-                await self._put(epoch, settled)
-        except CommitFailedError:
-            _refused(GROUP_WENT_ON)
-        except IllegalStateError as error:
-            _refused(describe(error))
+                await commit(self._consumer, epoch.generation, settled, epoch.note)
+        except Refused as refused:
+            log.warning("commit-refused", reason=str(refused), read_again="by the new owner")
         except asyncio.CancelledError:
             epoch.settled = settled | epoch.settled
             task = asyncio.current_task()
@@ -192,11 +193,6 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
         except Exception as error:  # noqa: BLE001 - a committer that died would be noticed late
             log.warning("commit-delayed", reason=describe(error))
             epoch.settled = settled | epoch.settled
-
-    async def _put(self, epoch: Epoch, offsets: Mapping[TopicPartition, int]) -> None:
-        await self._consumer.commit(
-            {tp: OffsetAndMetadata(offset, epoch.note) for tp, offset in offsets.items()}
-        )
 
     async def _commit_for_ever(self) -> None:
         while True:
@@ -214,15 +210,11 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
 
     async def _ask(self) -> None:
         try:
-            async with asyncio.timeout(ASK_WITHIN):
+            async with asyncio.timeout(self._timing.answer):
                 await ask(self._consumer)
         except TimeoutError:
-            self._part.away(f"{self._bootstrap}: no answer within {ASK_WITHIN:g} s")
+            self._part.away(f"{self._bootstrap}: no answer within {self._timing.answer:g} s")
         except Exception as error:  # noqa: BLE001 - whatever it was, no broker answered
             self._part.away(f"{self._bootstrap}: {describe(error)}")
         else:
             self.say_ready()
-
-
-def _refused(reason: str) -> None:
-    log.warning("commit-refused", reason=reason, read_again="by the partitions' owner")

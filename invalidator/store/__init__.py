@@ -36,13 +36,13 @@ class Store:
 
     async def apply(self, names: Mapping[str, Names], caches: Mapping[str, Cache]) -> Outcome:
         """Everything that is named. Raises Unavailable; then all of it may be applied again."""
-        self._configure(caches)
+        stores = self._configured(caches)
         outcome = Outcome()
         for cache, wanted in names.items():
             # Until the next sweep begins, which takes all that wait.
             while wanted.patterns and self._sweeper.waiting >= MOST_PATTERNS:  # noqa: ASYNC110
                 await asyncio.sleep(A_MOMENT)
-            await self._caches[cache].apply(wanted, outcome)
+            await stores[cache].apply(wanted, outcome)
         metrics.EXISTED.inc(outcome.existed)
         return outcome
 
@@ -52,8 +52,9 @@ class Store:
 
     async def recover(self, caches: Mapping[str, Cache]) -> None:
         """Finish tags that a crash left half consumed. Raises Unavailable."""
-        self._configure(caches)
-        for cache in list(self._caches.values())[:1]:  # one registry serves all of a Redis
+        for cache in list(self._configured(caches).values())[
+            :1
+        ]:  # one registry serves all of a Redis
             consumed = await cache.tags.recover()
             if consumed.existed:
                 log.info("tags-recovered", existed=consumed.existed)
@@ -62,20 +63,21 @@ class Store:
         """Serve patterns until cancelled."""
         await self._sweeper.run()
 
-    def _configure(self, caches: Mapping[str, Cache]) -> None:
-        if caches is self._rules:
-            return
-        self._rules = caches
-        self._sweeper.protect(
-            protected(
-                [template for cache in caches.values() for template in _templates(cache)],
-                [glob for cache in caches.values() for glob in cache.protect],
+    def _configured(self, caches: Mapping[str, Cache]) -> dict[str, CacheStore]:
+        """The stores for these rules; other pipelines may still apply batches of the last ones."""
+        if caches is not self._rules:
+            self._rules = caches
+            self._sweeper.protect(
+                protected(
+                    [template for cache in caches.values() for template in _templates(cache)],
+                    [glob for cache in caches.values() for glob in cache.protect],
+                )
             )
-        )
-        self._caches = {
-            name: CacheStore(cache, self._server, self._keys, self._sweeper)
-            for name, cache in caches.items()
-        }
+            self._caches = {
+                name: CacheStore(cache, self._server, self._keys, self._sweeper)
+                for name, cache in caches.items()
+            }
+        return self._caches
 
     async def _nodes(self) -> Sequence[Node]:
         return [Node(self._server, self._keys.unlink)]

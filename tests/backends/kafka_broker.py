@@ -100,6 +100,8 @@ class KafkaBroker(Server):
             "broker.heartbeat.interval.ms": "300",
             # short sessions, so that a killed member is missed soon
             "group.min.session.timeout.ms": "1000",
+            # and compaction too soon rather than too late
+            "log.cleaner.backoff.ms": "200",
             **self.config,
         }
 

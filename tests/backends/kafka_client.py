@@ -17,6 +17,7 @@ from confluent_kafka.cimpl import NewPartitions, NewTopic
 from tests.backends.waiting import until_sync
 
 TIMEOUT = 15.0
+QUIET = {"log_level": 0}  # brokers that tests kill are no news
 
 
 def unique(stem: str) -> str:
@@ -29,7 +30,7 @@ class Kafka:
 
     def __init__(self, bootstrap: str) -> None:
         self.bootstrap = bootstrap
-        self.admin = AdminClient({"bootstrap.servers": bootstrap})
+        self.admin = AdminClient({"bootstrap.servers": bootstrap, **QUIET})
 
     def create_topic(
         self, name: str, partitions: int = 1, config: dict[str, str] | None = None
@@ -82,7 +83,7 @@ class Kafka:
         assert not failed, failed[0]
 
     def producer(self, config: dict[str, object] | None = None) -> Producer:
-        return Producer({"bootstrap.servers": self.bootstrap, **(config or {})})
+        return Producer({"bootstrap.servers": self.bootstrap, **QUIET, **(config or {})})
 
     def committed(self, group: str, topic: str) -> dict[int, int]:
         """Committed offset per partition; partitions without one are absent."""

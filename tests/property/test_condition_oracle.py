@@ -242,7 +242,7 @@ def macros_in(text: str) -> bool:
 
 
 @given(examples())
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=400, deadline=None)
 def test_a_condition_answers_as_cel_does(example: tuple[str, dict[str, Any]]) -> None:
     text, data = example
     expected = theirs(text, data)
@@ -253,7 +253,7 @@ def test_a_condition_answers_as_cel_does(example: tuple[str, dict[str, Any]]) ->
 
 
 @given(examples())
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_compiled_and_walked_conditions_agree(example: tuple[str, dict[str, Any]]) -> None:
     text, data = example
     assert ours(text, data) is walked(text, data), (text, data)

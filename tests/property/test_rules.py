@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from invalidator.errors import RulesError
 from invalidator.model import Names, Plan, Rejection
 from invalidator.rules import RuleSet, load
 from invalidator.rules.check import check
@@ -194,3 +195,62 @@ def test_the_checker_never_crashes(content: bytes) -> None:
         path.write_bytes(content)
         checked = check(path)
     assert checked.good == (not any(entry.severity == "error" for entry in checked.findings))
+
+
+PATHS = st.sampled_from(
+    [
+        *("x", "y.n", "items[].n", "items[0].n", "items[]", "items[].m[].n", "data.x", 'data["x"]'),
+        *("event.id", "event.key", "event.source", "event.extensions.t", "headers.h", "before.x"),
+    ]
+)
+FILTER_LISTS = st.lists(
+    st.sampled_from(["lower", "trim", "md5", "first(2)", "json", "json(sorted)", "urlencode"]),
+    max_size=2,
+).map(lambda found: "".join(f"|{name}" for name in found))
+SLOTS = st.builds(
+    lambda path, filters, absence: f"{{{path}{filters}{absence}}}",
+    PATHS,
+    FILTER_LISTS,
+    st.sampled_from(["", "?", ":-d"]),
+)
+QUOTED = st.builds(
+    lambda inner, filters: f"{{'{inner}'{filters}}}", st.lists(SLOTS).map("-".join), FILTER_LISTS
+)
+TEMPLATES = st.lists(SLOTS | QUOTED | st.just("lit:") | st.just("{{"), min_size=1, max_size=4).map(
+    "".join
+)
+KINDS = st.sampled_from(["keys", "patterns", "tags", "versions"])
+WIDE_EVENTS = st.fixed_dictionaries(
+    {"type": st.just("t")},
+    optional={
+        "x": VALUES,
+        "y": VALUES | st.fixed_dictionaries({"n": VALUES}),
+        "id": VALUES,
+        "before": VALUES | st.fixed_dictionaries({"x": VALUES}),
+        "items": VALUES
+        | st.lists(
+            st.fixed_dictionaries({}, optional={"n": SCALARS, "m": st.lists(VALUES, max_size=2)}),
+            max_size=3,
+        ),
+    },
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(KINDS, TEMPLATES), min_size=1, max_size=3), st.lists(WIDE_EVENTS))
+def test_whatever_a_template_says_its_code_knows_why_it_fails(
+    templates: list[tuple[str, str]], events: list[Any]
+) -> None:
+    wanted: dict[str, list[str]] = {}
+    for kind, text in templates:
+        wanted.setdefault(kind, []).append(text)
+    on = ["t", "t.*"]
+    rule = {"name": "r", "on": on, "allow_broad": True, "invalidate": wanted}
+    try:
+        ruleset = made(json.dumps({"rules": [rule]}))
+    except RulesError:
+        return
+    images = [{"op": "u", "source": {"table": "t"}, "before": e, "after": e} for e in events[:2]]
+    result = plan(ruleset, *events, *images, None)
+    faults = [fault for entry in result.rejections for fault in entry.faults]
+    assert [fault for fault in faults if fault.error == "rule-failed"] == []

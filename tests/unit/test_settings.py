@@ -50,6 +50,8 @@ def test_every_setting_is_read_from_the_environment(monkeypatch: pytest.MonkeyPa
         "KAFKA__BOOTSTRAP_SERVERS": "a:9092,[::1]:9093",
         "KAFKA__TOPICS": "orders,users",
         "KAFKA__GROUP_ID": "g",
+        "RULES_LAST_GOOD": "/var/lib/last-good.json",
+        "DRY_RUN": "true",
         "KAFKA__START": "-1h",
         "KAFKA__SESSION_TIMEOUT": "10s",
         "PUBSUB__CHANNELS": "events,orders.*",

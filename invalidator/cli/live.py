@@ -1,0 +1,79 @@
+"""`explain --live`: how much of what an event names is really there. Reads only."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from invalidator.connect import Client
+    from invalidator.rules import Cache, RuleSet, Yield
+
+_PAGE = 1000  # keys that a step of a walk looks at
+
+
+def found(ruleset: "RuleSet", names: Iterable["Yield"]) -> dict["Yield", str]:
+    """For each name what Redis has, in a few words. Raises Unavailable."""
+    import asyncio
+
+    from invalidator.settings import load
+
+    settings = load(None)
+    url, timeout = settings.redis_url.get_secret_value(), settings.redis_timeout
+    return asyncio.run(_look(url, timeout, ruleset, list(dict.fromkeys(names))))
+
+
+async def _look(
+    url: str, timeout: float, ruleset: "RuleSet", names: list["Yield"]
+) -> dict["Yield", str]:
+    from redis.exceptions import RedisError
+
+    from invalidator.connect import client
+    from invalidator.errors import Unavailable
+    from invalidator.urls import redact
+
+    redis = client(url, timeout)
+    try:
+        return {name: await _one(redis, ruleset.caches[name.cache], name) for name in names}
+    except (RedisError, OSError) as error:
+        raise Unavailable(redact(url), str(error)) from error
+    finally:
+        await redis.aclose()
+
+
+async def _one(redis: "Client", cache: "Cache", name: "Yield") -> str:
+    if name.kind == "keys":
+        return "exists" if await _ask(redis, "EXISTS", name.name) else "no such key"
+    if name.kind == "versions":
+        value = await _ask(redis, "GET", cache.version.replace("{name}", name.name))
+        return f"now {value.decode(errors='replace')}" if value is not None else "no counter yet"
+    if name.kind == "patterns":
+        return _keys(await _walk(redis, name.name))
+    return ", ".join([await _tagged(redis, kept.kind, kept.key, name) for kept in cache.layouts])
+
+
+async def _tagged(redis: "Client", kind: str, template: str, name: "Yield") -> str:
+    key = template.replace("{tag}", name.name)
+    if kind == "stamp":
+        return "a stamp" if await _ask(redis, "EXISTS", key) else "no stamp"
+    return _keys(int(await _ask(redis, "SCARD" if kind == "set" else "ZCARD", key)))
+
+
+async def _walk(redis: "Client", pattern: str) -> int:
+    cursor, count = b"0", 0
+    while True:
+        cursor, page = await _ask(redis, "SCAN", cursor, "MATCH", pattern, "COUNT", _PAGE)
+        count += len(page)
+        if cursor == b"0":
+            return count
+
+
+async def _ask(redis: "Client", *command: "str | bytes | int") -> Any:
+    from invalidator.connect import converse
+
+    [reply] = await converse(redis, [command])
+    if isinstance(reply, Exception):
+        raise reply
+    return reply
+
+
+def _keys(count: int) -> str:
+    return f"{count} key{'s' if count != 1 else ''}"

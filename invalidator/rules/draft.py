@@ -1,0 +1,47 @@
+"""A plan in the making: the sets that names go to."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from invalidator.model import Kind, Names, Note, Plan
+
+Sink = Callable[[Any], object]
+Lane = tuple[str, Kind, float | None]  # a cache, a kind, and for names applied again: when
+
+
+@dataclass(slots=True)
+class Draft:
+    """A plan in the making, with the sinks that fill it."""
+
+    plan: Plan
+    sinks: list[Sink] = field(default_factory=list)
+    unmatched: list[int] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, lanes: Sequence[Lane]) -> "Draft":
+        draft = cls(Plan())
+        draft.sinks = [getattr(draft.names(cache, delay), kind).add for cache, kind, delay in lanes]
+        draft.sinks += [draft.note, draft.unmatched.append]
+        return draft
+
+    def names(self, cache: str, delay: float | None = None) -> Names:
+        plan = self.plan
+        caches = plan.caches if delay is None else plan.repeats.setdefault(delay, {})
+        return caches.setdefault(cache, Names())
+
+    def note(self, about: tuple[str, str, str]) -> None:
+        rule, word, message = about
+        known = self.plan.notes.setdefault((rule, word), Note(0, message))
+        known.count += 1
+
+
+def pour(row: tuple[Any, ...], lanes: tuple[tuple[int, ...], ...], sinks: list[Sink]) -> None:
+    """One rendering of a rule into the sinks of its effects."""
+    for names, targets in zip(row, lanes, strict=True):
+        for target in targets if names is not None else ():
+            if type(names) is list:
+                for name in names:
+                    sinks[target](name)
+            else:
+                sinks[target](names)

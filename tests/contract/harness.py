@@ -1,0 +1,153 @@
+"""What the contract suite has to know of a source. Another source needs one more class here."""
+
+import asyncio
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import redis
+
+from invalidator.connect import client
+from invalidator.health import Part
+from invalidator.model import Batch, Record
+from invalidator.sources import Source
+from invalidator.sources.kafka import KafkaSource
+from invalidator.sources.memory import MemorySource
+from invalidator.sources.positions import Start
+from invalidator.sources.pubsub import PubSubSource
+from tests.backends.kafka_broker import KafkaBroker
+from tests.backends.kafka_client import Kafka, unique
+from tests.backends.redis_server import RedisServer
+from tests.backends.server import Server, free_port
+
+
+class Harness(ABC):
+    """One source on a server, with a place of its own to publish to."""
+
+    keeps = True  # gives again, to a new instance, what was not settled
+    positions = True  # its records say where they lie
+    origins: Sequence[str]  # where a test may publish
+
+    @abstractmethod
+    def source(self, max_wait: float = 0.0) -> Source:
+        """A new instance, as another process would make it."""
+
+    @abstractmethod
+    def publish(self, *values: bytes | None, origin: int = 0) -> None:
+        """To one of the origins; there when this returns."""
+
+
+class MemoryHarness(Harness):
+    origins = ("memory",)
+
+    def __init__(self) -> None:
+        self._only = MemorySource()
+
+    def source(self, max_wait: float = 0.0) -> Source:
+        return self._only  # what was in memory is there for this instance only
+
+    def publish(self, *values: bytes | None, origin: int = 0) -> None:
+        self._only.publish(*values)
+
+
+class PubSubHarness(Harness):
+    """The second origin is heard by a glob."""
+
+    keeps = False
+    positions = False
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        stem = unique("orders")
+        self.origins = (stem, f"{stem}:eu")
+
+    def source(self, max_wait: float = 0.0) -> Source:
+        return PubSubSource(
+            client(self._url, timeout=2.0),
+            [self.origins[0], f"{self.origins[0]}:*"],
+            part=Part("pubsub"),
+            buffer=1000,
+            max_wait=max_wait,
+        )
+
+    def publish(self, *values: bytes | None, origin: int = 0) -> None:
+        with redis.Redis.from_url(self._url, protocol=2) as publisher:
+            for value in values:
+                assert value is not None
+                publisher.publish(self.origins[origin], value)
+
+
+class KafkaHarness(Harness):
+    def __init__(self, bootstrap: str, kafka: Kafka | None = None) -> None:
+        self._bootstrap = bootstrap
+        self._kafka = kafka
+        self._group = unique("group")
+        self.origins = (unique("orders"), unique("items"))
+
+    def prepare(self) -> None:
+        """Once the broker is there."""
+        self._kafka = self._kafka or Kafka(self._bootstrap)
+        for topic in self.origins:
+            self._kafka.create_topic(topic)
+
+    def source(self, max_wait: float = 0.0) -> Source:
+        return KafkaSource(
+            [self._bootstrap],
+            self.origins,
+            self._group,
+            start=Start("earliest"),
+            part=Part("kafka"),
+            max_wait=max_wait,
+        )
+
+    def publish(self, *values: bytes | None, origin: int = 0) -> None:
+        assert self._kafka
+        self._kafka.produce(self.origins[origin], values)
+
+
+class Private:
+    """A source whose server is the test's own, and does not run yet."""
+
+    def __init__(self, server: Server, harness: Harness) -> None:
+        self.server = server
+        self.harness = harness
+
+    def start(self) -> None:
+        self.server.start()
+        if isinstance(self.harness, KafkaHarness):
+            self.harness.prepare()
+
+
+def private(name: str) -> Iterator[Private]:
+    port = free_port()
+    with ExitStack() as stack:
+        server: Server = RedisServer(port) if name == "pubsub" else KafkaBroker(port)
+        stack.callback(server.close)
+        address = server.address
+        harness = PubSubHarness(f"redis://{address}") if name == "pubsub" else KafkaHarness(address)
+        yield Private(server, harness)
+
+
+async def read(source: Source, count: int, limit: int = 100, seconds: float = 10.0) -> list[Batch]:
+    """Batches until they hold that many events."""
+    batches: list[Batch] = []
+    deadline = time.monotonic() + seconds
+    while (have := sum(batch.events for batch in batches)) < count:
+        assert time.monotonic() < deadline, f"{have} of {count} came within {seconds:g} s"
+        if batch := await source.read(limit):
+            batches.append(batch)
+    return batches
+
+
+def records(batches: Sequence[Batch]) -> list[Record]:
+    return [record for batch in batches for record in batch.records()]
+
+
+def raws(batches: Sequence[Batch]) -> list[bytes | None]:
+    return [record.raw for record in records(batches)]
+
+
+def tasks() -> set["asyncio.Task[Any]"]:
+    return {task for task in asyncio.all_tasks() if task is not asyncio.current_task()}

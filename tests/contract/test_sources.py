@@ -1,0 +1,272 @@
+"""What every source keeps to, so that the pipeline need not know which one it has."""
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from invalidator.errors import Unavailable
+from invalidator.sources import Source
+from tests.backends import until
+from tests.contract.harness import (
+    Harness,
+    KafkaHarness,
+    MemoryHarness,
+    Private,
+    PubSubHarness,
+    private,
+    raws,
+    read,
+    records,
+    tasks,
+)
+
+CLOSE_WITHIN = 10.0  # seconds, also where the server is gone
+
+
+SOURCES = ["memory", "pubsub", "kafka"]
+KEEPERS = pytest.mark.parametrize("harness", ["memory", "kafka"], indirect=True)
+FILLERS = pytest.mark.parametrize("harness", ["pubsub", "kafka"], indirect=True)
+
+
+@pytest.fixture(params=SOURCES)
+def harness(request: pytest.FixtureRequest) -> Harness:
+    match request.param:
+        case "pubsub":
+            return PubSubHarness(request.getfixturevalue("redis_url"))
+        case "kafka":
+            bootstrap = request.getfixturevalue("kafka_bootstrap")
+            kafka = KafkaHarness(bootstrap, request.getfixturevalue("kafka"))
+            kafka.prepare()
+            return kafka
+        case _:
+            return MemoryHarness()
+
+
+@pytest.fixture(params=["pubsub", "kafka"])
+def away(request: pytest.FixtureRequest) -> Iterator[Private]:
+    yield from private(request.param)
+
+
+@asynccontextmanager
+async def opened(source: Source) -> AsyncIterator[Source]:
+    try:
+        await source.open()
+        yield source
+    finally:
+        await source.close()
+
+
+def numbers(first: int, last: int) -> list[bytes]:
+    return [b"%d" % number for number in range(first, last)]
+
+
+async def test_records_come_in_the_order_of_their_origin_and_none_comes_twice(
+    harness: Harness,
+) -> None:
+    async with opened(harness.source()) as source:
+        for origin, _ in enumerate(harness.origins):
+            harness.publish(*numbers(0, 250), origin=origin)
+        found = records(await read(source, 250 * len(harness.origins)))
+        assert await source.read(100) is None
+    assert {record.origin for record in found} == set(harness.origins)
+    for name in harness.origins:
+        assert [r.raw for r in found if r.origin == name] == numbers(0, 250)
+
+
+async def test_an_empty_read_waits_a_moment_and_gives_none(harness: Harness) -> None:
+    async with opened(harness.source()) as source:
+        began = time.monotonic()
+        assert await source.read(10) is None
+        assert 0.02 < time.monotonic() - began < 3.0
+
+
+async def test_a_batch_is_never_larger_than_its_limit(harness: Harness) -> None:
+    async with opened(harness.source()) as source:
+        harness.publish(*numbers(0, 25))
+        batches = await read(source, 25, limit=10)
+    assert all(0 < batch.events <= 10 for batch in batches)
+    assert raws(batches) == numbers(0, 25)
+
+
+async def test_a_batch_knows_its_events_and_their_bytes(harness: Harness) -> None:
+    async with opened(harness.source()) as source:
+        harness.publish(b"abc", b"", b"de")
+        batches = await read(source, 3)
+    assert sum(batch.size for batch in batches) == 5
+    for batch in batches:
+        assert batch.events == sum(len(part.values) for part in batch.slices)
+
+
+async def test_a_record_says_where_it_came_from(harness: Harness) -> None:
+    async with opened(harness.source()) as source:
+        harness.publish(b"first", b"second")
+        found = records(await read(source, 2))
+    assert [(r.origin, r.raw) for r in found] == [
+        (harness.origins[0], b"first"),
+        (harness.origins[0], b"second"),
+    ]
+    assert {r.source for r in found} == {source.name}
+    if harness.positions:
+        assert len({r.position for r in found} - {""}) == 2
+
+
+async def test_bytes_that_are_no_text_come_as_they_are(harness: Harness) -> None:
+    async with opened(harness.source()) as source:
+        harness.publish(bytes(range(256)))
+        assert raws(await read(source, 1)) == [bytes(range(256))]
+
+
+async def test_what_was_settled_is_not_given_to_the_next_instance(harness: Harness) -> None:
+    async with opened(harness.source()) as source:
+        harness.publish(b"old")
+        for batch in await read(source, 1):
+            await source.settle(batch)
+    async with opened(harness.source()) as successor:
+        harness.publish(b"new")
+        assert raws(await read(successor, 1)) == [b"new"]
+
+
+@KEEPERS
+async def test_what_was_not_settled_is_given_to_the_next_instance(harness: Harness) -> None:
+    async with opened(harness.source()) as source:
+        harness.publish(b"settled", b"read", b"not read")
+        (batch,) = await read(source, 1, limit=1)
+        await source.settle(batch)
+        assert raws(await read(source, 1, limit=1)) == [b"read"]
+    async with opened(harness.source()) as successor:
+        assert raws(await read(successor, 2)) == [b"read", b"not read"]
+
+
+async def test_opened_again_it_goes_on_after_what_was_settled(harness: Harness) -> None:
+    async with opened(harness.source()) as source:
+        harness.publish(b"settled", b"read")
+        first, *_ = await read(source, 1, limit=1)
+        await source.settle(first)
+        late, *_ = await read(source, 1, limit=1)
+        await source.open()
+        await source.settle(late)  # of the time before: to be ignored, or harmless
+        harness.publish(b"new")
+        expected = [b"read", b"new"] if harness.keeps else [b"new"]
+        assert raws(await read(source, len(expected))) == expected
+
+
+@KEEPERS
+async def test_a_tombstone_is_a_record_without_a_value(harness: Harness) -> None:
+    async with opened(harness.source()) as source:
+        harness.publish(b"a", None, b"b")
+        batches = await read(source, 3)
+    assert raws(batches) == [b"a", None, b"b"]
+    assert sum(batch.size for batch in batches) == 2
+
+
+async def test_a_stopped_source_loses_nothing_and_then_gives_none(harness: Harness) -> None:
+    """What came in before is read now, or by the next instance."""
+    async with opened(harness.source()) as source:
+        harness.publish(*numbers(0, 5))
+        (batch,) = await read(source, 1, limit=1)
+        await source.settle(batch)
+        came = [batch]
+        await source.stop()
+        while rest := await source.read(100):
+            await source.settle(rest)
+            came.append(rest)
+    if harness.keeps:
+        async with opened(harness.source()) as successor:
+            harness.publish(b"end")
+            while raws(came)[-1] != b"end":
+                came += await read(successor, 1)
+        assert raws(came) == [*numbers(0, 5), b"end"]
+
+
+@FILLERS
+async def test_a_batch_that_is_not_full_is_given_time_to_fill(harness: Harness) -> None:
+    async with opened(harness.source(max_wait=30.0)) as source:
+        harness.publish(b"early")
+        reading = asyncio.create_task(source.read(3))
+        await until(lambda: not reading.done())
+        harness.publish(b"later", b"last")
+        began = time.monotonic()
+        batch = await asyncio.wait_for(reading, 5.0)
+        assert batch
+        assert batch.events == 3
+        assert time.monotonic() - began < 5.0  # full: it waits no longer
+
+
+async def test_a_batch_that_does_not_fill_is_given_after_its_time(harness: Harness) -> None:
+    async with opened(harness.source(max_wait=0.3)) as source:
+        harness.publish(b"only")
+        began = time.monotonic()
+        assert raws(await read(source, 1, limit=1000)) == [b"only"]
+        assert time.monotonic() - began < 5.0
+
+
+async def test_closing_leaves_no_task_and_no_connection(harness: Harness) -> None:
+    before = tasks(), sockets()
+    for _ in range(2):
+        async with opened(harness.source()) as source:
+            await source.read(1)
+            await source.keep_alive()
+    assert tasks() <= before[0]
+    await until(lambda: sockets() <= before[1], what="every socket is closed")
+
+
+async def test_closing_what_was_never_open_is_quiet(harness: Harness) -> None:
+    source = harness.source()
+    await source.close()
+    await source.close()
+
+
+async def test_an_open_that_is_cancelled_leaves_nothing(harness: Harness) -> None:
+    before = tasks()
+    source = harness.source()
+    opening = asyncio.create_task(source.open())
+    await asyncio.wait({opening}, timeout=0.02)
+    opening.cancel()
+    await asyncio.wait({opening})
+    await source.close()
+    assert tasks() <= before
+
+
+async def test_keep_alive_loses_nothing(harness: Harness) -> None:
+    async with opened(harness.source()) as source:
+        harness.publish(*numbers(0, 10))
+        first = await read(source, 3, limit=3)
+        for _ in range(3):
+            await source.keep_alive()
+        harness.publish(*numbers(10, 20))
+        await source.keep_alive()
+        assert raws(first + await read(source, 20 - len(raws(first)))) == numbers(0, 20)
+
+
+async def test_a_server_may_come_late_and_go_early(away: Private) -> None:
+    before = tasks()
+    source = away.harness.source()
+    with pytest.raises(Unavailable, match=away.server.address):
+        await source.open()
+    away.start()
+    await source.open()
+    away.harness.publish(b"here")
+    for batch in await read(source, 1):
+        await source.settle(batch)
+    away.server.kill()
+    began = time.monotonic()
+    await source.close()
+    assert time.monotonic() - began < CLOSE_WITHIN
+    assert tasks() <= before
+
+
+def sockets() -> set[str]:
+    """This process's open sockets, as Linux names them."""
+    found = set()
+    for number in os.listdir("/proc/self/fd"):
+        try:
+            target = os.readlink(f"/proc/self/fd/{number}")
+        except FileNotFoundError:
+            continue
+        if target.startswith("socket:"):
+            found.add(target)
+    return found

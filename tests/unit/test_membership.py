@@ -1,0 +1,288 @@
+"""Commits and rebalances of one member, with a group that answers as a test wants it to."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaConnectionError
+from structlog.testing import capture_logs
+
+from invalidator.health import Part
+from invalidator.sources import membership
+from invalidator.sources.consumer import Refused, Timing, describe, stop
+from invalidator.sources.membership import Epoch, Membership
+from invalidator.sources.positions import Birth, Found
+
+TP = TopicPartition("orders", 0)
+BIRTH = Birth(1, {"orders": 1})
+
+Answer = Callable[[], Awaitable[None]]
+
+
+class Group:
+    """Stands for the consumer, the broker and the group's positions."""
+
+    def __init__(self) -> None:
+        self.commits: list[int] = []
+        self.seeks: list[int] = []
+        self.answers: list[Answer | Exception] = []  # one per commit; then all is well
+        self.found = Found(BIRTH, {TP: 7}, frozenset())
+
+    async def find(self, consumer: object, partitions: object) -> Found:
+        return self.found
+
+    def seek(self, tp: TopicPartition, offset: int) -> None:
+        self.seeks.append(offset)
+
+    async def commit(
+        self, consumer: object, as_of: int, offsets: Mapping[TopicPartition, int], note: str
+    ) -> None:
+        answer = self.answers.pop(0) if self.answers else None
+        if isinstance(answer, Exception):
+            raise answer
+        if answer:
+            await answer()
+        assert Birth.parse(note) == BIRTH
+        self.commits.append(offsets[TP])
+
+
+@pytest.fixture
+def group(monkeypatch: pytest.MonkeyPatch) -> Group:
+    group = Group()
+    monkeypatch.setattr(membership, "commit", group.commit)
+    monkeypatch.setattr(membership, "generation", lambda consumer: 1)
+    return group
+
+
+@pytest.fixture
+def member(group: Group) -> Membership:
+    seeker: Any = group
+    return Membership(seeker, "broker:9092", seeker, Timing(drain=0.05), Part("kafka"))
+
+
+def give(member: Membership) -> Epoch:
+    member.epoch.give()
+    return member.epoch
+
+
+async def test_positions_that_the_group_has_are_not_committed_again(
+    group: Group, member: Membership
+) -> None:
+    await member.on_partitions_assigned({TP})
+    assert (group.seeks, group.commits) == ([7], [])
+    assert member.assigned.is_set()
+
+
+async def test_nothing_is_read_before_a_new_position_is_committed(
+    group: Group, member: Membership
+) -> None:
+    group.found = Found(BIRTH, {TP: 7}, frozenset({TP}))
+    group.answers = [KafkaConnectionError("gone")]
+    await member.on_partitions_assigned({TP})
+    assert group.commits == [7]  # at the second try
+    assert group.seeks == [7]
+    group.answers = [OSError("no route")]
+    await member.on_partitions_assigned({TP})
+    assert "no route" in member.trouble()
+    assert group.seeks == [7]
+
+
+async def test_a_group_that_moved_on_meanwhile_is_waited_for(
+    group: Group, member: Membership
+) -> None:
+    group.found = Found(BIRTH, {TP: 7}, frozenset({TP}))
+    group.answers = [Refused()]
+    await member.on_partitions_assigned({TP})
+    assert not member.assigned.is_set()
+    assert member.trouble() == ""
+    await member.on_partitions_assigned({TP})
+    assert member.assigned.is_set()
+
+
+async def test_a_commit_that_fails_is_made_with_the_next(group: Group, member: Membership) -> None:
+    await member.on_partitions_assigned({TP})
+    group.answers = [KafkaConnectionError("gone")]
+    give(member).settle({TP: 8})
+    await member.commit()
+    assert group.commits == []
+    await member.commit()
+    assert group.commits == [8]
+    await member.commit()
+    assert group.commits == [8]
+
+
+async def test_what_was_settled_meanwhile_counts_for_more_than_what_failed(
+    group: Group, member: Membership
+) -> None:
+    await member.on_partitions_assigned({TP})
+
+    async def fail_late() -> None:
+        give(member).settle({TP: 9})
+        raise KafkaConnectionError("gone")
+
+    group.answers = [fail_late]
+    give(member).settle({TP: 8})
+    await member.commit()
+    await member.commit()
+    assert group.commits == [9]
+
+
+async def test_an_older_commit_never_overtakes_a_newer_one(
+    group: Group, member: Membership
+) -> None:
+    await member.on_partitions_assigned({TP})
+    answered = asyncio.Event()
+    group.answers = [lambda: _wait(answered)]
+    give(member).settle({TP: 8})
+    older = asyncio.create_task(member.commit())
+    await asyncio.sleep(0)
+    give(member).settle({TP: 9})
+    newer = asyncio.create_task(member.commit())
+    await asyncio.sleep(0)
+    answered.set()
+    await asyncio.gather(older, newer)
+    assert group.commits == [8, 9]
+
+
+async def test_a_refused_commit_is_not_made_again(group: Group, member: Membership) -> None:
+    await member.on_partitions_assigned({TP})
+    group.answers = [Refused()]
+    give(member).settle({TP: 8})
+    with capture_logs() as logs:
+        await member.commit()
+    await member.commit()
+    assert group.commits == []
+    assert [log["event"] for log in logs] == ["commit-refused"]
+
+
+async def test_a_commit_that_is_cancelled_is_made_at_the_end(
+    group: Group, member: Membership
+) -> None:
+    await member.on_partitions_assigned({TP})
+    group.answers = [lambda: _wait(asyncio.Event())]
+    give(member).settle({TP: 8})
+    committing = asyncio.create_task(member.commit())
+    await asyncio.sleep(0)
+    committing.cancel()
+    await asyncio.wait({committing})
+    assert committing.cancelled()
+    await member.end()
+    assert group.commits == [8]
+
+
+async def test_a_cancellation_that_nobody_asked_for_ends_no_committer(
+    group: Group, member: Membership
+) -> None:
+    """The library cancels its own futures when it loses a connection."""
+    await member.on_partitions_assigned({TP})
+    group.answers = [_raise_cancelled]
+    give(member).settle({TP: 8})
+    await member.commit()
+    await member.commit()
+    assert group.commits == [8]
+
+
+async def test_a_rebalance_waits_for_batches_in_work_and_commits_them(
+    group: Group, member: Membership
+) -> None:
+    await member.on_partitions_assigned({TP})
+    epoch = give(member)
+    revoking = asyncio.create_task(member.on_partitions_revoked({TP}))
+    await asyncio.sleep(0)
+    assert not revoking.done()
+    assert not member.assigned.is_set()
+    epoch.settle({TP: 8})
+    await revoking
+    assert group.commits == [8]
+    assert member.epoch is not epoch
+
+
+async def test_a_rebalance_does_not_wait_for_ever_and_then_commits_nothing_of_it(
+    group: Group, member: Membership
+) -> None:
+    await member.on_partitions_assigned({TP})
+    epoch = give(member)
+    with capture_logs() as logs:
+        await member.on_partitions_revoked({TP})
+    assert logs[-1]["event"] == "rebalance-did-not-wait"
+    epoch.settle({TP: 8})  # too late
+    await member.commit()
+    assert group.commits == []
+
+
+async def test_the_end_does_not_wait_for_a_rebalance_that_waits_for_us(
+    group: Group, member: Membership
+) -> None:
+    await member.on_partitions_assigned({TP})
+    give(member)
+    revoking = asyncio.create_task(member.on_partitions_revoked({TP}))
+    await asyncio.sleep(0)
+    await member.end()
+    await asyncio.wait_for(revoking, 0.04)
+
+
+async def test_a_task_of_ours_that_ended_is_trouble(member: Membership) -> None:
+    member.begin()
+    assert member.trouble() == ""
+    for task in member._tasks:
+        task.cancel()
+    await asyncio.wait(member._tasks)
+    assert "kafka-committer ended" in member.trouble()
+    await member.end()
+
+
+class Stubborn:
+    """A consumer whose stop ends as the real one's does when its broker is away."""
+
+    def __init__(self, end: Answer) -> None:
+        self.stop = end
+        self.closed = asyncio.get_running_loop().create_future()
+        self._client, self._coordinator, self._fetcher = self, None, None
+        self._sync_task = asyncio.create_task(_wait(asyncio.Event()))
+        self._conns = {1: self}
+
+    def close(self) -> "asyncio.Future[None]":
+        self.closed.set_result(None)
+        return self.closed
+
+
+async def test_a_stop_that_cancels_itself_is_finished_for_it() -> None:
+    consumer = Stubborn(_raise_cancelled)
+    await stop(consumer)
+    assert consumer.closed.done()
+    assert consumer._sync_task.cancelled()
+
+
+async def test_a_stop_that_hangs_is_cut_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("invalidator.sources.consumer.STOP_WITHIN", 0.02)
+    consumer = Stubborn(lambda: _wait(asyncio.Event()))
+    await asyncio.wait_for(stop(consumer), 1.0)
+    assert consumer.closed.done()
+
+
+async def test_a_stop_that_is_really_cancelled_says_so() -> None:
+    consumer = Stubborn(lambda: _wait(asyncio.Event()))
+    stopping = asyncio.create_task(stop(consumer))
+    await asyncio.sleep(0)
+    stopping.cancel()
+    await asyncio.wait({stopping})
+    assert stopping.cancelled()
+    assert consumer.closed.done()
+
+
+def test_an_error_is_described_in_one_line_and_named_once() -> None:
+    assert describe(KafkaConnectionError("a\n  b")) == "KafkaConnectionError: a b"
+    assert describe(KafkaConnectionError()) == "KafkaConnectionError"
+    assert describe(OSError("no route")) == "OSError: no route"
+    assert describe(ValueError()) == "ValueError"
+    assert describe(TimeoutError()) == "no answer in time"
+
+
+async def _wait(event: asyncio.Event) -> None:
+    await event.wait()
+
+
+async def _raise_cancelled() -> None:
+    raise asyncio.CancelledError
