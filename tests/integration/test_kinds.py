@@ -121,7 +121,7 @@ async def test_a_batch_that_waits_for_its_second_pass_holds_no_records(
 async def test_a_pipeline_whose_batches_all_wait_is_alive(
     redis_url: str, redis_now: "redis.Redis", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("invalidator.pipeline.KEEP_ALIVE_EVERY", 0.02)
+    monkeypatch.setattr("invalidator.retry.BEAT_EVERY", 0.02)
     monkeypatch.setattr("invalidator.settle.MOST_WAITING", 1)
     rules = rules_from(RULES.replace("300ms", "1s"), tmp_path)
     async with piping(rules, redis_url, limits=Limits(1, 1000)) as bench:
