@@ -193,6 +193,7 @@ class Pipeline:
         outcome = await until_available(
             partial(self._store.apply, plan.caches, work.rules.caches),
             self._cache,
+            who=self.name,
             pulse=self._working,
         )
         applied_at = self._clock()
@@ -238,7 +239,9 @@ class Pipeline:
         failed = {(entry.cache, entry.kind, entry.name) for entry in outcome.failures}
         for delay, names in sorted(repeats.items()):
             await self._sleep(max(0.0, applied_at + delay - self._clock()))
-            again = await until_available(partial(self._store.apply, names, caches), self._cache)
+            again = await until_available(
+                partial(self._store.apply, names, caches), self._cache, who=f"{self.name}, again"
+            )
             failures += [entry for sweep in again.sweeps for entry in await sweep.wait()]
             failures += [e for e in again.failures if (e.cache, e.kind, e.name) not in failed]
         return failures
@@ -264,4 +267,4 @@ class Pipeline:
         for at in range(0, len(rejections), BURIED_TOGETHER):
             few = rejections[at : at + BURIED_TOGETHER]
             put = partial(self._dead.put, few, rules_hash)
-            await until_available(put, self._letters, pulse=self._settling)
+            await until_available(put, self._letters, who=self.name, pulse=self._settling)

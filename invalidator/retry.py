@@ -49,6 +49,7 @@ async def until_available(
     attempt: Callable[[], Awaitable[T]],
     part: Part,
     *,
+    who: str = "",
     pulse: Pulse | None = None,
     backoff: Backoff = Backoff(),
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
@@ -56,7 +57,8 @@ async def until_available(
 ) -> T:
     """Try for as long as the server is away. Any other error is the caller's.
 
-    Waiting for a server known to be away is a sign of life: each try beats.
+    Waiting for a server known to be away is a sign of life: each try beats. `who` tells those
+    apart who use the same part.
     """
     tries = 0
     while True:
@@ -66,8 +68,8 @@ async def until_available(
             result = await attempt()
         except Unavailable as error:
             tries += 1
-            part.away(str(error))
+            part.away(str(error), who)
             await sleep(backoff.delay(tries, chance()))
         else:
-            part.ready()
+            part.ready(who)
             return result
