@@ -35,12 +35,10 @@ class Store:
 
     async def apply(self, names: Mapping[str, Names], caches: Mapping[str, Cache]) -> Outcome:
         """Everything that is named. Raises Unavailable; then all of it may be applied again."""
+        self._unless_crowded(names)
         stores = self._configured(caches)
         outcome = Outcome()
         for cache, wanted in names.items():
-            waiting = self._sweeper.waiting if wanted.patterns else 0
-            if waiting >= MOST_PATTERNS:  # until the next sweep begins, which takes them all
-                raise Unavailable(self._server.name, f"{waiting} patterns wait for a sweep")
             await stores[cache].apply(wanted, outcome)
         metrics.EXISTED.inc(outcome.existed)
         return outcome
@@ -60,6 +58,11 @@ class Store:
     async def sweep(self) -> None:
         """Serve patterns until cancelled."""
         await self._sweeper.run()
+
+    def _unless_crowded(self, names: Mapping[str, Names]) -> None:
+        """The next sweep to begin takes all that wait."""
+        if self._sweeper.waiting >= MOST_PATTERNS and any(n.patterns for n in names.values()):
+            raise Unavailable(self._server.name, "too many patterns wait for a sweep to begin")
 
     def _configured(self, caches: Mapping[str, Cache]) -> dict[str, CacheStore]:
         """The stores for these rules; other pipelines may still apply batches of the last ones."""
