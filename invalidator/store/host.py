@@ -27,7 +27,6 @@ log = structlog.get_logger("invalidator")
 
 T = TypeVar("T")
 MOST_PATTERNS = 50_000  # distinct ones that may wait for a sweep before intake waits, too
-A_MOMENT = 0.05  # seconds
 NO_BRAKE = Brake()
 
 
@@ -71,19 +70,19 @@ class Host:
 
     async def apply(self, cache: CacheStore, names: Names, cause: Cause) -> Outcome:
         """Forget them in one cache, and say so. Raises Unavailable; then it may be repeated."""
-        return await self._noting(self._apply(cache, names, cause))
+        return await self._noting(self._apply(cache, names, cause), cause.source)
 
     async def probe(self) -> None:
         """Raise Unavailable unless the server lets us delete."""
-        await self._noting(self._keys.probe())
+        await self._noting(self._keys.probe(), "probe")
 
     async def ping(self) -> None:
         """Raise Unavailable unless it answers."""
-        await self._noting(ping(self._client, self.name))
+        await self._noting(ping(self._client, self.name), "probe")
 
     async def recover(self, cache: CacheStore) -> None:
         """Finish tags that a crash left half consumed; one registry serves all of a Redis."""
-        consumed = await self._noting(cache.tags.recover())
+        consumed = await self._noting(cache.tags.recover(), "recovery")
         if consumed.existed:
             log.info("tags-recovered", existed=consumed.existed)
 
@@ -98,9 +97,9 @@ class Host:
         await self._client.aclose()
 
     async def _apply(self, cache: CacheStore, names: Names, cause: Cause) -> Outcome:
-        # Until the next sweep begins, which takes all that wait.
-        while names.patterns and self._sweeper.waiting >= MOST_PATTERNS:  # noqa: ASYNC110
-            await asyncio.sleep(A_MOMENT)
+        if names.patterns and self._sweeper.waiting >= MOST_PATTERNS:
+            # The next sweep to begin takes all that wait.
+            raise Unavailable(self.name, "too many patterns wait for a sweep to begin")
         if names.versions and self._brake.on:
             await self._brake.take(len(names.versions))
         outcome = Outcome()
@@ -116,14 +115,14 @@ class Host:
         metrics.EXISTED.inc(outcome.existed)
         return outcome
 
-    async def _noting(self, work: Awaitable[T]) -> T:
+    async def _noting(self, work: Awaitable[T], who: str) -> T:
         """Readiness shows each Redis by itself."""
         try:
             result = await work
         except Unavailable as error:
-            self.part.away(str(error))
+            self.part.away(str(error), who)
             raise
-        self.part.ready()
+        self.part.ready(who)
         return result
 
     async def _nodes(self) -> Sequence[Node]:
@@ -148,7 +147,9 @@ class Announced:
         else:
             names = Names(patterns=self.patterns)
             await until_available(
-                lambda: self.announcer.announce(self.cause, self.cache, names), self.part
+                lambda: self.announcer.announce(self.cause, self.cache, names),
+                self.part,
+                who=f"{self.cause.source}, announcing",
             )
         return failures
 
