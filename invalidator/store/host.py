@@ -17,6 +17,7 @@ from invalidator.retry import until_available
 from invalidator.rules.schema import Cache
 from invalidator.store.brake import Brake, BrakedKeys
 from invalidator.store.cache import CacheStore, layouts
+from invalidator.store.census import Counted, counted, matched
 from invalidator.store.commands import Keys
 from invalidator.store.protect import protected
 from invalidator.store.server import Server
@@ -52,17 +53,18 @@ class Host:
         self._braked = BrakedKeys(self._keys, brake) if brake.on else self._keys
         self._brake = brake
         self._announcer = Announcer(client, name, when=announce)
-        self._sweeper = Sweeper(self._nodes, protected((), ()), sweeps, observe=observe or _observe)
+        self._spared = protected((), ())
+        self._observe = observe or _observe
+        self._sweeper = Sweeper(self._nodes, self._spared, sweeps, observe=self._observe)
         sweeps.ready()  # until a sweep finds otherwise
 
     def configure(self, caches: Mapping[str, Cache]) -> dict[str, CacheStore]:
         """The stores of its caches; sweeps spare from now on what these say."""
-        self._sweeper.protect(
-            protected(
-                [template for cache in caches.values() for template in _templates(cache)],
-                [glob for cache in caches.values() for glob in cache.protect],
-            )
+        self._spared = protected(
+            [template for cache in caches.values() for template in _templates(cache)],
+            [glob for cache in caches.values() for glob in cache.protect],
         )
+        self._sweeper.protect(self._spared)
         return {
             name: CacheStore(cache, self._server, self._braked, self._sweeper)
             for name, cache in caches.items()
@@ -71,6 +73,14 @@ class Host:
     async def apply(self, cache: CacheStore, names: Names, cause: Cause) -> Outcome:
         """Forget them in one cache, and say so. Raises Unavailable; then it may be repeated."""
         return await self._noting(self._apply(cache, names, cause), cause.source)
+
+    async def count(self, cache: Cache, names: Names) -> list[Counted]:
+        """How much there is of them. Raises Unavailable."""
+        found = await counted(self._server, cache, layouts(cache), names)
+        if names.patterns:
+            every = await matched(self._server, self._spared, names.patterns, self._observe)
+            found.append(every)
+        return found
 
     async def probe(self) -> None:
         """Raise Unavailable unless the server lets us delete."""
