@@ -36,6 +36,7 @@ from invalidator.sources import Source
 log = structlog.get_logger("invalidator")
 
 T = TypeVar("T")
+BURIED_TOGETHER = 100  # each carries its whole event
 KEEP_ALIVE_EVERY = 5.0  # seconds without room for more, before the source is told that we live
 
 
@@ -192,7 +193,9 @@ class Pipeline:
 
     async def _outflow(self) -> None:
         while (work := await self._beating(self._working, self._planned.get)) is not None:
-            await self._line.join(await self._apply(work))
+            applied = await self._apply(work)
+            self._in_flight.add(applied.held())
+            await self._beating(self._working, partial(self._line.join, applied))
             self._in_flight.remove(work.batch)
         await self._line.end()
 
@@ -207,7 +210,8 @@ class Pipeline:
         self._pass_on(plan.notes)
         waits = None
         if outcome.sweeps or plan.repeats:
-            waits = asyncio.create_task(self._wait(work, outcome, applied_at), name="tickets")
+            tickets = self._wait(outcome, plan.repeats, work.rules.caches, applied_at)
+            waits = asyncio.create_task(tickets, name="tickets")
             self._tickets.add(waits)
             waits.add_done_callback(self._tickets.discard)
         if self._narrate:
@@ -235,15 +239,19 @@ class Pipeline:
             found[rejection.record] = Rejection(rejection.record, rejection.type, faults)
         return [*found.values(), *([] if late else left_alone(self.name, failures))]
 
-    async def _wait(self, work: Work, outcome: Outcome, applied_at: float) -> list[Failure]:
+    async def _wait(
+        self,
+        outcome: Outcome,
+        repeats: Mapping[float, Mapping[str, Names]],
+        caches: Mapping[str, Cache],
+        applied_at: float,
+    ) -> list[Failure]:
         """What takes longer: sweeps, and second passes with sweeps of their own."""
         failures = [entry for sweep in outcome.sweeps for entry in await sweep.wait()]
         failed = {(entry.cache, entry.kind, entry.name) for entry in outcome.failures}
-        for delay, names in sorted(work.plan.repeats.items()):
+        for delay, names in sorted(repeats.items()):
             await self._sleep(max(0.0, applied_at + delay - self._clock()))
-            again = await until_available(
-                partial(self._store.apply, names, work.rules.caches), self._cache
-            )
+            again = await until_available(partial(self._store.apply, names, caches), self._cache)
             failures += [entry for sweep in again.sweeps for entry in await sweep.wait()]
             failures += [e for e in again.failures if (e.cache, e.kind, e.name) not in failed]
         return failures
@@ -259,12 +267,18 @@ class Pipeline:
         if waits := applied.waits:
             failures = await self._beating(self._settling, lambda: asyncio.shield(waits))
             rejections = [*rejections, *left_alone(self.name, failures)]
-        if rejections:
-            await self._patiently(
-                self._letters, self._settling, lambda: self._dead.put(rejections, applied.rules)
-            )
+        await self._bury(rejections, applied.rules)
+        self._in_flight.remove(applied.held())
         await self._source.settle(applied.batch)
         self._report(applied, len(rejections))
+
+    async def _bury(self, rejections: Sequence[Rejection], rules_hash: str) -> None:
+        """A few at a time: what is written is not written again when their server goes away."""
+        for at in range(0, len(rejections), BURIED_TOGETHER):
+            few = rejections[at : at + BURIED_TOGETHER]
+            await self._patiently(
+                self._letters, self._settling, partial(self._dead.put, few, rules_hash)
+            )
 
     # --- waiting --------------------------------------------------------------------------------
 
