@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -39,6 +40,7 @@ SUSPECT_MOMENT = 0.2  # seconds for one partition, while we look for the one tha
 JOIN_WITHIN = 90.0  # seconds; another member's drain comes first
 BEGINNING_WITHIN = 10.0
 USUAL = Timing()
+HEADERS = attrgetter("headers")
 AGAIN_MOMENT = 1.0  # seconds for one that was put aside; the request under way may take half of it
 ASIDE_FOR = 10.0  # seconds until a partition that could not be read is tried again
 
@@ -255,9 +257,9 @@ class KafkaSource:
                 time_ms=r.timestamp if r.timestamp >= 0 else None,  # -1: the producer gave none
             )
 
-        headers = [r.headers for r in records]
-        named = [_filled(one) for one in headers] if any(headers) else ()
-        return Slice(tp.topic, [r.value for r in records], record, named)
+        named = any(map(HEADERS, records))  # most topics have none: no list is made for these
+        headers = [_filled(r.headers) for r in records] if named else ()
+        return Slice(tp.topic, [r.value for r in records], record, headers)
 
     def _let_flow(self) -> None:
         """Resume what keep_alive paused, and now and then what could not be read."""

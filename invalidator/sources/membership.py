@@ -145,7 +145,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
         """A start is committed before anything is read: else a crash now would move it."""
         found = await self._positions.find(self._consumer, partitions)
         epoch = Epoch(generation(self._consumer), found.birth, found.positions)
-        if found.fresh and self._commits:
+        if found.fresh:
             fresh = {tp: found.positions[tp] for tp in found.fresh}
             await self._commit_start(epoch, fresh)
         for tp, position in found.positions.items():
@@ -156,7 +156,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
         async with asyncio.timeout(COMMIT_WITHIN):
             while True:
                 try:
-                    return await commit(self._consumer, epoch.generation, fresh, epoch.note)
+                    return await self._put(epoch, fresh)
                 except KafkaError as error:
                     if not error.retriable:
                         raise
@@ -176,13 +176,13 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
         async with self._committing:
             epoch = self.epoch
             settled, epoch.settled = epoch.settled, {}
-            if settled and self._commits:
+            if settled:
                 await self._try_to_commit(epoch, settled)
 
     async def _try_to_commit(self, epoch: Epoch, settled: dict[TopicPartition, int]) -> None:
         try:
             async with asyncio.timeout(COMMIT_WITHIN):
-                await commit(self._consumer, epoch.generation, settled, epoch.note)
+                await self._put(epoch, settled)
         except Refused as refused:
             log.warning("commit-refused", reason=str(refused), read_again="by the new owner")
         except asyncio.CancelledError:
@@ -193,6 +193,10 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
         except Exception as error:  # noqa: BLE001 - a committer that died would be noticed late
             log.warning("commit-delayed", reason=describe(error))
             epoch.settled = settled | epoch.settled
+
+    async def _put(self, epoch: Epoch, offsets: Mapping[TopicPartition, int]) -> None:
+        if self._commits:
+            await commit(self._consumer, epoch.generation, offsets, epoch.note)
 
     async def _commit_for_ever(self) -> None:
         while True:

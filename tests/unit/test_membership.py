@@ -101,6 +101,16 @@ async def test_a_group_that_moved_on_meanwhile_is_waited_for(
     assert member.assigned.is_set()
 
 
+async def test_a_dry_run_commits_nothing(group: Group) -> None:
+    seeker: Any = group
+    group.found = Found(BIRTH, {TP: 7}, frozenset({TP}))
+    member = Membership(seeker, "broker:9092", seeker, Timing(), Part("kafka"), commits=False)
+    await member.on_partitions_assigned({TP})
+    give(member).settle({TP: 8})
+    await member.end()
+    assert (group.seeks, group.commits) == ([7], [])
+
+
 async def test_a_commit_that_fails_is_made_with_the_next(group: Group, member: Membership) -> None:
     await member.on_partitions_assigned({TP})
     group.answers = [KafkaConnectionError("gone")]
