@@ -11,8 +11,6 @@ from invalidator.connect import Client, Command, converse, ping
 from invalidator.faults import diagnose
 from invalidator.model import Fault, Rejection
 
-PER_WRITE = 500  # entries; each carries its whole event
-
 
 class DeadLetters:
     """Writes to the stream, durably as far as its Redis is."""
@@ -33,11 +31,9 @@ class DeadLetters:
     async def put(self, rejections: Sequence[Rejection], rules_hash: str) -> None:
         """Store them all, or raise Unavailable; then they may be put again."""
         now = int(self._clock() * 1000)
-        for at in range(0, len(rejections), PER_WRITE):
-            chunk = rejections[at : at + PER_WRITE]
-            await self._write([self._entry(rejection, rules_hash, now) for rejection in chunk])
-            for rejection in chunk:
-                metrics.DEAD.labels(rejection.faults[0].error).inc()
+        await self._write([self._entry(rejection, rules_hash, now) for rejection in rejections])
+        for rejection in rejections:
+            metrics.DEAD.labels(rejection.faults[0].error).inc()
 
     async def probe(self) -> None:
         """Raise Unavailable unless their Redis answers."""
@@ -54,7 +50,7 @@ class DeadLetters:
             raise diagnose(error).unavailable(self._server) from error
         for reply in replies:
             if isinstance(reply, Exception):
-                raise diagnose(reply).unavailable(self._server)
+                raise diagnose(reply).unavailable(f"{self._server}, stream {self._stream}")
 
 
 def fields_of(

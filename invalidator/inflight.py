@@ -34,6 +34,7 @@ class InFlight:
         self._freed.set()
 
     async def wait(self) -> None:
-        """Until something was settled."""
-        self._freed.clear()
-        await self._freed.wait()
+        """Until there is room. What was freed before the call counts: nothing else may follow."""
+        while not self.room():
+            self._freed.clear()
+            await self._freed.wait()

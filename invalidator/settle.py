@@ -27,6 +27,11 @@ class Applied:
     seconds: float  # from planned to applied
     waits: "asyncio.Task[list[Failure]] | None"  # None: there is nothing to wait for
 
+    def held(self) -> Batch:
+        """What still takes memory: rejected events, until they lie in the dead letters."""
+        size = sum(len(rejection.record.raw or b"") for rejection in self.rejections)
+        return Batch(self.batch.source, [], len(self.rejections), size, None)
+
 
 class Line:
     """Applied batches, first come, first settled."""

@@ -20,17 +20,14 @@ Key = TypeVar("Key", str, bytes)
 class Keys:
     """UNLINK on one Redis."""
 
-    def __init__(self, client: Client, server: str, per_command: int = PER_COMMAND) -> None:
-        """`per_command` is 1 on a node of a cluster: keys of one command must share a slot."""
+    def __init__(self, client: Client, server: str) -> None:
         self._client = client
-        self._per_command = per_command
         self._server = server
         self._granted: str | bytes | None = None  # a key that we were allowed to delete
 
     async def unlink(self, keys: Sequence[Key]) -> tuple[int, dict[Key, Verdict]]:
         """How many were there, and which can never be deleted. Raises Unavailable."""
-        size = self._per_command
-        chunks = [keys[at : at + size] for at in range(0, len(keys), size)]
+        chunks = [keys[at : at + PER_COMMAND] for at in range(0, len(keys), PER_COMMAND)]
         replies = await self._send(chunks)
         existed = 0
         doubtful: list[Key] = []

@@ -52,15 +52,18 @@ class Server:
         self.client = client
         self.name = name  # what a person calls it, without a password
 
-    async def ask(self, commands: Iterable[Command]) -> list[Reply]:
-        """Send all in one write. Raises Unavailable."""
-        commands = list(commands)
+    async def send(self, commands: Sequence[Command]) -> list[Reply]:
+        """Send all in one write; every error reply is a value. Raises Unavailable."""
         if not commands:
             return []
         try:
-            replies = await converse(self.client, commands)
+            return await converse(self.client, commands)
         except (RedisError, OSError, TimeoutError) as error:
             raise diagnose(error).unavailable(self.name) from error
+
+    async def ask(self, commands: Iterable[Command]) -> list[Reply]:
+        """Send all in one write. Raises Unavailable, also where a reply says so."""
+        replies = await self.send(list(commands))
         for reply in replies:
             self._unless_away(reply)
         return replies

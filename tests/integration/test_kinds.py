@@ -1,9 +1,15 @@
 """Patterns, tags, versions and second passes, from an event to what is gone."""
 
 import asyncio
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
+from invalidator.model import Batch
+from invalidator.pipeline import Limits
+from invalidator.sources.memory import MemorySource
 from tests.backends import until
 from tests.conftest import StartRedis
 from tests.integration.piping import (
@@ -83,6 +89,69 @@ async def test_a_second_pass_deletes_what_was_refilled_and_only_then_settles(
         assert bench.source.settled == 0
         await until(lambda: bench.source.settled == 1)
         assert redis_now.exists("late:1") == 0
+
+
+class Watched(MemorySource):
+    """Knows whether the records of its batches are still held by somebody."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[weakref.ref[object]] = []
+
+    async def read(self, limit: int) -> Batch | None:
+        batch = await super().read(limit)
+        self.records += [weakref.ref(part.record) for part in batch.slices] if batch else []
+        return batch
+
+
+async def test_a_batch_that_waits_for_its_second_pass_holds_no_records(
+    redis_url: str, redis_now: "redis.Redis", tmp_path: Path
+) -> None:
+    source = Watched()
+    rules = rules_from(RULES.replace("300ms", "2s"), tmp_path)
+    async with piping(rules, redis_url, source=source) as bench:
+        for number in range(3):
+            redis_now.set(f"late:{number}", 1)
+            bench.source.publish(event("late.updated", id=number))
+            await until(lambda: redis_now.dbsize() == 0)
+        await until(lambda: [record() for record in source.records[:-1]] == [None, None])
+        assert bench.source.settled == 0
+
+
+async def test_a_pipeline_whose_batches_all_wait_is_alive(
+    redis_url: str, redis_now: "redis.Redis", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("invalidator.retry.BEAT_EVERY", 0.02)
+    monkeypatch.setattr("invalidator.settle.MOST_WAITING", 1)
+    rules = rules_from(RULES.replace("300ms", "1s"), tmp_path)
+    async with piping(rules, redis_url, limits=Limits(1, 1000)) as bench:
+        bench.health.stuck_after = 0.5
+        bench.source.publish(*(event("late.updated", id=number) for number in range(6)))
+
+        def settled_without_being_stuck() -> bool:
+            assert bench.health.stuck() == []
+            return bench.source.settled == 6
+
+        await until(settled_without_being_stuck)
+
+
+async def test_patterns_that_too_many_wait_for_hold_up_intake_and_the_reason_is_said(
+    start_redis: StartRedis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("invalidator.store.MOST_PATTERNS", 3)
+    server = start_redis()
+    async with piping(rules_from(RULES, tmp_path), server.url, limits=Limits(2, 1000)) as bench:
+        with looking(server.url) as now:
+            run(now, "ACL", "SETUSER", "default", "-scan")
+            for number in range(10):
+                bench.source.publish(event("list.updated", customer=f"c{number}"))
+            crowded = "too many patterns wait for a sweep"
+            await until(lambda: crowded in bench.health.waiting().get("redis", ""))
+            assert "scan" in bench.health.waiting()["sweeps"].lower()
+            assert bench.source.settled == 0
+            run(now, "ACL", "SETUSER", "default", "+scan")
+            await until(lambda: bench.source.settled == 10)
+        assert bench.health.waiting().keys() <= {"dead letters"}  # they were not needed
 
 
 async def test_batches_behind_one_that_waits_for_a_sweep_are_applied_and_settled_after_it(

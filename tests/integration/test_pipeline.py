@@ -1,6 +1,7 @@
 """The pipeline on real Redis servers: nothing is acknowledged before it is applied."""
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -190,6 +191,69 @@ async def test_while_the_dead_letters_are_away_their_batch_is_not_acknowledged(
     assert redis_now.dbsize() == 0
 
 
+class Other(MemorySource):
+    name = "other"
+
+
+async def test_a_redis_is_ready_when_all_who_found_it_away_have_it_back(
+    start_redis: StartRedis, tmp_path: Path
+) -> None:
+    text = RULES + "  - {name: v, on: v.updated, invalidate: {versions: [v]}}\n"
+    rules, server = rules_from(text, tmp_path), start_redis()
+    other = Other()
+    async with (
+        piping(rules, server.url) as bench,
+        piping(rules, server.url, source=other, health=bench.health),
+    ):
+        with looking(server.url) as now:
+            now.config_set("maxmemory", "1")  # forbids to raise a version, not to delete a key
+            bench.source.publish(event("v.updated"))
+            await until(lambda: "maxmemory" in bench.health.waiting().get("redis", ""))
+            for number in range(1, 20):
+                other.publish(order(number))
+                await until(lambda at=number: other.settled == at)  # type: ignore[misc]
+                assert "maxmemory" in bench.health.waiting()["redis"]
+            now.config_set("maxmemory", "0")
+            await until(lambda: bench.source.settled == 1)
+        assert "redis" not in bench.health.waiting()
+
+
+async def test_dead_letters_of_the_wrong_type_are_waited_for_by_name(
+    rules: RuleSet, start_redis: StartRedis
+) -> None:
+    server = start_redis()
+    with looking(server.url) as now:
+        now.set("invalidator:dead", "somebody's")
+        async with piping(rules, server.url) as bench:
+            bench.source.publish(b"not json")
+            await until(lambda: "invalidator:dead" in bench.health.waiting()["dead letters"])
+            assert bench.source.settled == 0
+            now.delete("invalidator:dead")
+            await until(lambda: bench.source.settled == 1)
+        assert len(dead_letters(now)) == 1
+
+
+async def test_events_that_wait_for_the_dead_letters_stay_within_the_bound(
+    rules: RuleSet, redis_url: str, redis_now: "redis.Redis", start_redis: StartRedis
+) -> None:
+    letters = start_redis()
+    letters.kill()
+    bound, limits = InFlight(20, 1 << 20), Limits(10, 1000)
+    async with piping(
+        rules, redis_url, state_url=letters.url, in_flight=bound, limits=limits
+    ) as bench:
+        redis_now.set("order:single:o1", "stale")
+        bench.source.publish(*(b"not json" for _ in range(100)), order(1))
+        await until(lambda: bound.room() == 0)
+        assert bench.source.settled == 0
+        letters.start()
+        await until(lambda: bench.source.settled == 101)
+        assert bound.room() == 20
+    assert redis_now.dbsize() == 0
+    with looking(letters.url) as now:
+        assert len(dead_letters(now)) == 100
+
+
 async def test_the_next_batch_is_read_and_planned_while_one_is_applied(
     rules: RuleSet, start_redis: StartRedis
 ) -> None:
@@ -224,7 +288,7 @@ class Counting(MemorySource):
 async def test_work_in_flight_stays_within_its_bound_and_the_source_is_kept_alive(
     rules: RuleSet, start_redis: StartRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("invalidator.pipeline.KEEP_ALIVE_EVERY", 0.02)
+    monkeypatch.setattr("invalidator.retry.BEAT_EVERY", 0.02)
     server = start_redis()
     source = Counting()
     bound = InFlight(15, 1 << 20)
@@ -237,6 +301,33 @@ async def test_work_in_flight_stays_within_its_bound_and_the_source_is_kept_aliv
         assert source.limits[:2] == [10, 5]
         assert bound.room() == 0
         server.thaw()
+        await until(lambda: bench.source.settled == 50)
+
+
+class Unhurried(MemorySource):
+    """Its `keep_alive` takes until all work in flight is done."""
+
+    def __init__(self, in_flight: InFlight, begun: Callable[[], None]) -> None:
+        super().__init__()
+        self.in_flight = in_flight
+        self.begun = begun
+        self.empty = in_flight.room()
+
+    async def keep_alive(self) -> None:
+        self.begun()
+        await until(lambda: self.in_flight.room() == self.empty)
+
+
+async def test_room_that_comes_while_the_source_is_kept_alive_is_used(
+    rules: RuleSet, start_redis: StartRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("invalidator.retry.BEAT_EVERY", 0.02)
+    server = start_redis()
+    bound = InFlight(10, 1 << 20)
+    source = Unhurried(bound, server.thaw)
+    async with piping(rules, server.url, source=source, in_flight=bound, timeout=5) as bench:
+        server.freeze()
+        bench.source.publish(*(order(n) for n in range(50)))
         await until(lambda: bench.source.settled == 50)
 
 

@@ -182,7 +182,7 @@ def test_every_mistake_is_reported_at_once_with_its_place(rules: Any) -> None:
 """
         )
     found = [(problem.line, problem.column) for problem in caught.value.problems]
-    assert found == [(3, 10), (4, 30), (5, 5), (5, 5)]
+    assert found == [(3, 10), (4, 30), (5, 5)]
     assert "did you mean name?" in str(caught.value)
 
 
