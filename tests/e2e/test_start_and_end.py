@@ -148,6 +148,23 @@ def test_an_admin_port_that_is_taken_is_named(run_daemon: RunDaemon) -> None:
     assert f"INVALIDATOR_ADMIN__PORT={port}" in daemon.log()
 
 
+@pytest.mark.parametrize("host", ["a..b", "nobody.invalid", "[::1]", "203.0.113.1"])
+def test_an_admin_host_that_cannot_be_is_named(run_daemon: RunDaemon, host: str) -> None:
+    daemon = run_daemon(PUBSUB__CHANNELS="c", ADMIN__HOST=host)
+    assert daemon.wait() == 2
+    assert f"INVALIDATOR_ADMIN__HOST={host}" in daemon.log()
+    assert "Traceback" not in daemon.log()
+
+
+def test_who_has_no_rules_yet_hears_where_they_belong(
+    run_daemon: RunDaemon, tmp_path: Path
+) -> None:
+    daemon = run_daemon("--embedded", RULES=str(tmp_path / "none.yaml"))
+    assert daemon.wait() == 2
+    assert "none.yaml: there is no such file or directory" in daemon.log()
+    assert "--rules" in daemon.log()
+
+
 def test_embedded_prints_a_line_that_shows_it_at_work(run_daemon: RunDaemon) -> None:
     daemon = run_daemon("--embedded")
     line = until_sync(lambda: next((x for x in daemon.out().splitlines() if " publish " in x), ""))
