@@ -1,5 +1,6 @@
 """Redis clients, made one way: raw bytes, deadlines on every await, retries left to us."""
 
+import asyncio
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -47,11 +48,14 @@ async def converse(client: Client, commands: Iterable[Command]) -> list[Reply]:
     """
     packed = [pack_command(command) for command in commands]  # type: ignore[arg-type]  # its stub takes one item
     pool = client.connection_pool
+    cancelled = _cancellations()
     connection = await pool.get_connection()  # type: ignore[no-untyped-call]
     try:
         replies: list[Reply] = []
         for portion in _portions(packed):
             await connection.send_packed_command(portion)
+            if _cancellations() > cancelled:
+                raise asyncio.CancelledError
             replies += [await _reply(connection) for _ in portion]
         return replies
     except BaseException:
@@ -60,6 +64,16 @@ async def converse(client: Client, commands: Iterable[Command]) -> list[Reply]:
         raise
     finally:
         await pool.release(connection)
+
+
+def _cancellations() -> int:
+    """How often the running task was asked to end.
+
+    The client library sends under `asyncio.wait_for`, which on Python 3.11 forgets a cancellation
+    that comes when the sending is just done: the task would never learn of it.
+    """
+    task = asyncio.current_task()
+    return task.cancelling() if task else 0
 
 
 def _portions(packed: list[bytes]) -> Iterator[list[bytes]]:

@@ -3,9 +3,11 @@
 import asyncio
 import gc
 import signal
+import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
+from pathlib import Path
 
 import structlog
 
@@ -13,7 +15,7 @@ from invalidator import __version__, metrics
 from invalidator.admin import Admin
 from invalidator.connect import Client, client, ping
 from invalidator.deadletter import DeadLetters
-from invalidator.errors import ConfigError, RulesError
+from invalidator.errors import ConfigError, InvalidatorError, RulesError
 from invalidator.health import Health, Part
 from invalidator.inflight import InFlight
 from invalidator.pipeline import Limits, Pipeline
@@ -34,7 +36,18 @@ log = structlog.get_logger("invalidator")
 
 WATCH_EVERY = 2.0  # seconds between two questions to a Redis that has nothing to do
 FORCED_WITHIN = 3.0  # seconds that a forced exit leaves for closing connections
+HOUSE = Path(__file__).parent
 CLEAN, UNSETTLED = 0, 3  # exit codes; the others are the command line's
+
+
+class Crashed(InvalidatorError):  # noqa: N818 - the domain's word
+    """A mistake of ours. The error's own words are not repeated: they may quote an event."""
+
+    def __init__(self, error: str, where: str) -> None:
+        super().__init__(
+            f"ended by an unexpected {error} at {where}. What was not settled is read again, "
+            "except from pub/sub. With --debug, the traceback is shown"
+        )
 
 
 class Daemon:
@@ -99,20 +112,21 @@ class Daemon:
 
     async def _end(self, work: asyncio.Task[None]) -> int:
         if work.done():
-            work.result()
+            if error := work.exception():
+                raise _crash(error)
             log.info("stopped", settled="all that was read")
             return CLEAN
         log.warning(
             "forced" if self._force.is_set() else "drain-timeout",
-            settled="not all that was read; it is read again at the next start",
+            settled="not all that was read; the rest is read again, except from pub/sub",
         )
         return UNSETTLED
 
     async def _run_all(self) -> None:
         """The pipelines; beside them what sweeps, watches and reloads, for as long as they run."""
         async with asyncio.TaskGroup() as beside:
-            beside.create_task(self._recover())
             helpers = [
+                beside.create_task(self._recover()),
                 beside.create_task(self._store.sweep()),
                 beside.create_task(_keep_asking(self._probe, self._health.part("redis"))),
                 beside.create_task(
@@ -138,7 +152,9 @@ class Daemon:
         """What a crash left half done, where no event comes again to finish it."""
         if "tags" in self.rules.kinds and not self._settings.dry_run:
             await until_available(
-                partial(self._store.recover, self.rules.caches), self._health.part("redis")
+                partial(self._store.recover, self.rules.caches),
+                self._health.part("redis"),
+                who="recovery",
             )
 
     # --- rules ------------------------------------------------------------------------------
@@ -237,14 +253,25 @@ class Daemon:
         )
 
 
+def _crash(error: BaseException) -> Exception:
+    """What a person needs to know of the failure that ended all tasks."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if isinstance(error, InvalidatorError):
+        return error
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if Path(frame.filename).is_relative_to(HOUSE)] or frames
+    crashed = Crashed(type(error).__name__, f"{ours[-1].filename}:{ours[-1].lineno}")
+    log.critical("crashed", reason=str(crashed))
+    crashed.__cause__ = error
+    return crashed
+
+
 async def _keep_asking(probe: Callable[[], Awaitable[None]], part: Part) -> None:
     """Keep the truth about a Redis that has nothing to do."""
     while True:
-        await until_available(probe, part)
+        await until_available(probe, part, who="probe")
         await asyncio.sleep(WATCH_EVERY)
-        # A pipeline may have found it away: what counts then is that its work gets through.
-        while part.reason:  # noqa: ASYNC110 - the interval is the point
-            await asyncio.sleep(WATCH_EVERY)
 
 
 def _spare_the_collector() -> None:

@@ -13,20 +13,25 @@ REMIND_EVERY = 30.0  # seconds between two lines about the same wait
 
 @dataclass(slots=True)
 class Part:
-    """A server or source that readiness depends on."""
+    """A server or source that readiness depends on.
+
+    Several may use it, and it may refuse the work of one only: it is ready for all or not at all.
+    """
 
     name: str
     clock: Callable[[], float] = time.monotonic
     reason: str = "starting"  # why it is not ready; empty when it is
     since: float = 0.0
     _said: float | None = None  # when its absence was last logged
+    _missed: dict[str, str] = field(default_factory=dict)  # who finds it away, and why
 
     def __post_init__(self) -> None:
         self.since = self.clock()
 
-    def away(self, reason: str) -> None:
+    def away(self, reason: str, who: str = "") -> None:
         """Note that it cannot be reached; say so at once, then now and then."""
         now = self.clock()
+        self._missed[who] = reason
         if self._said is None:
             self.since = now
         self.reason = reason
@@ -36,9 +41,13 @@ class Part:
                 "waiting", part=self.name, reason=reason, seconds=round(now - self.since, 1)
             )
 
-    def ready(self) -> None:
+    def ready(self, who: str = "") -> None:
         """Note that it answers."""
         if not self.reason:
+            return
+        self._missed.pop(who, None)
+        if self._missed:
+            self.reason = next(iter(self._missed.values()))
             return
         if self._said is not None:
             log.info("back", part=self.name, seconds=round(self.clock() - self.since, 1))

@@ -17,6 +17,7 @@ from invalidator.rules.yaml12 import MAX_BYTES, MAX_PROBLEMS, Report
 
 SUFFIXES: Final = (".yaml", ".yml")
 MAX_FILES: Final = 1000
+WHERE: Final = "the command line or INVALIDATOR_RULES names a file of rules, or a directory of them"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,8 @@ def files(path: Path) -> list[Source]:
         found = [Source(str(entry), _read(entry)) for entry in paths]
     except OSError as error:
         said = f"cannot be read: {error.strerror or error}"
+        if not path.exists():
+            said = f"is not there; {WHERE}"
         raise RulesError([Problem(str(path), 0, 0, said)]) from error
     if not found:
         said = "the directory has no file that ends in .yaml or .yml"

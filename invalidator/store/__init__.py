@@ -1,12 +1,12 @@
 """The caches: what a plan names is forgotten when `apply` and the tickets it gives are over."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 
 import structlog
 
 from invalidator import metrics
 from invalidator.connect import Client
+from invalidator.errors import Unavailable
 from invalidator.health import Part
 from invalidator.model import Names, Outcome
 from invalidator.rules.schema import Cache
@@ -20,7 +20,6 @@ from invalidator.store.tickets import Progress
 log = structlog.get_logger("invalidator")
 
 MOST_PATTERNS = 50_000  # distinct ones that may wait for a sweep before intake waits, too
-A_MOMENT = 0.05  # seconds
 
 
 class Store:
@@ -36,12 +35,10 @@ class Store:
 
     async def apply(self, names: Mapping[str, Names], caches: Mapping[str, Cache]) -> Outcome:
         """Everything that is named. Raises Unavailable; then all of it may be applied again."""
+        self._unless_crowded(names)
         stores = self._configured(caches)
         outcome = Outcome()
         for cache, wanted in names.items():
-            # Until the next sweep begins, which takes all that wait.
-            while wanted.patterns and self._sweeper.waiting >= MOST_PATTERNS:  # noqa: ASYNC110
-                await asyncio.sleep(A_MOMENT)
             await stores[cache].apply(wanted, outcome)
         metrics.EXISTED.inc(outcome.existed)
         return outcome
@@ -52,9 +49,8 @@ class Store:
 
     async def recover(self, caches: Mapping[str, Cache]) -> None:
         """Finish tags that a crash left half consumed. Raises Unavailable."""
-        for cache in list(self._configured(caches).values())[
-            :1
-        ]:  # one registry serves all of a Redis
+        stores = list(self._configured(caches).values())
+        for cache in stores[:1]:  # one registry serves all of a Redis
             consumed = await cache.tags.recover()
             if consumed.existed:
                 log.info("tags-recovered", existed=consumed.existed)
@@ -62,6 +58,11 @@ class Store:
     async def sweep(self) -> None:
         """Serve patterns until cancelled."""
         await self._sweeper.run()
+
+    def _unless_crowded(self, names: Mapping[str, Names]) -> None:
+        """The next sweep to begin takes all that wait."""
+        if self._sweeper.waiting >= MOST_PATTERNS and any(n.patterns for n in names.values()):
+            raise Unavailable(self._server.name, "too many patterns wait for a sweep to begin")
 
     def _configured(self, caches: Mapping[str, Cache]) -> dict[str, CacheStore]:
         """The stores for these rules; other pipelines may still apply batches of the last ones."""

@@ -20,17 +20,14 @@ Key = TypeVar("Key", str, bytes)
 class Keys:
     """UNLINK on one Redis."""
 
-    def __init__(self, client: Client, server: str, per_command: int = PER_COMMAND) -> None:
-        """`per_command` is 1 on a node of a cluster: keys of one command must share a slot."""
+    def __init__(self, client: Client, server: str) -> None:
         self._client = client
-        self._per_command = per_command
         self._server = server
         self._granted: str | bytes | None = None  # a key that we were allowed to delete
 
     async def unlink(self, keys: Sequence[Key]) -> tuple[int, dict[Key, Verdict]]:
         """How many were there, and which can never be deleted. Raises Unavailable."""
-        size = self._per_command
-        chunks = [keys[at : at + size] for at in range(0, len(keys), size)]
+        chunks = [keys[at : at + PER_COMMAND] for at in range(0, len(keys), PER_COMMAND)]
         replies = await self._send(chunks)
         existed = 0
         doubtful: list[Key] = []
@@ -50,7 +47,7 @@ class Keys:
         """Raise Unavailable unless the server lets us delete: a replica answers PINGs too."""
         (reply,) = await self._send([[layout.PROBE]])
         if isinstance(reply, Exception):
-            raise diagnose(reply).unavailable(self._server)
+            raise diagnose(reply).unavailable(self._server, f"UNLINK {layout.PROBE}")
 
     async def _one_by_one(self, keys: Sequence[Key]) -> tuple[int, dict[Key, Verdict]]:
         """One bad key must not keep the others of its command alive."""

@@ -15,6 +15,7 @@ from invalidator.health import Part
 from invalidator.retry import Backoff, until_available
 from invalidator.store.glob import escape
 from invalidator.store.matcher import Matcher
+from invalidator.store.nodekeys import ON_THEIR_WAY
 from invalidator.store.places import Place, look, moved
 from invalidator.store.server import Server, Sleep
 from invalidator.store.tickets import Pace, Progress, Ticket
@@ -94,34 +95,43 @@ class Sweeper:
         """Until cancelled."""
         while True:
             await self._wanted.wait()
-            self._wanted.clear()
-            ticket, self._next = self._next, None
-            if ticket:
-                await self._serve(ticket)
+            await self._serve()
 
-    async def _serve(self, ticket: Ticket) -> None:
-        progress = ticket.progress
-        progress.patterns = len(ticket.patterns)
-        progress.began = self._observed_at = self._clock()
-        matcher = await _compile(ticket.patterns)
+    async def _serve(self) -> None:
+        """A sweep that has to begin anew takes along all who came meanwhile."""
+        served: list[Ticket] = []
+        progress = Progress(began=self._clock())
+        self._observed_at = progress.began
+
+        async def attempt() -> str:
+            self._take_along(served, progress)
+            patterns = set().union(*(ticket.patterns for ticket in served))
+            progress.patterns = len(patterns)
+            return await self._pass(await _compile(patterns), progress) if patterns else ""
+
         tries = 0
-        while matcher.patterns:
-            progress.again = await self._pass_when_available(matcher, progress)
+        while True:
+            progress.again = await self._when_available(attempt)
             if not progress.again:
                 break
             self._tell(progress)
             tries += 1
             await self._sleep(self._backoff.delay(tries, self._chance()))
-        ticket.finish()
+        progress.ended = True
+        for ticket in served:
+            ticket.finish()
         self._tell(progress)
 
-    async def _pass_when_available(self, matcher: Matcher, progress: Progress) -> str:
+    def _take_along(self, served: list[Ticket], progress: Progress) -> None:
+        self._wanted.clear()
+        ticket, self._next = self._next, None
+        if ticket:
+            ticket.progress = progress
+            served.append(ticket)
+
+    async def _when_available(self, attempt: Callable[[], Awaitable[str]]) -> str:
         return await until_available(
-            lambda: self._pass(matcher, progress),
-            self.part,
-            backoff=self._backoff,
-            sleep=self._sleep,
-            chance=self._chance,
+            attempt, self.part, backoff=self._backoff, sleep=self._sleep, chance=self._chance
         )
 
     async def _pass(self, matcher: Matcher, progress: Progress) -> str:
@@ -129,10 +139,12 @@ class Sweeper:
         nodes = await self._nodes()
         before = await _places(nodes)
         progress.passes += 1
+        progress.on_their_way = 0
         progress.seen = 0
         progress.total = await _keys(nodes)
         await _side_by_side(self._walk(node, matcher, progress) for node in nodes)
-        return moved(before, await _places(await self._nodes()))
+        missed = moved(before, await _places(await self._nodes()))
+        return missed or (f"{progress.on_their_way} keys moved" if progress.on_their_way else "")
 
     async def _walk(self, node: Node, matcher: Matcher, progress: Progress) -> None:
         cursor, count, owed = b"0", self._pace.count, 0.0
@@ -165,9 +177,11 @@ class Sweeper:
         progress.protected += len(spared)
         removed, failed = await node.unlink(list(found))
         progress.removed += removed
-        for key in failed:
-            if len(progress.failed) < SAMPLE:
-                progress.failed[key] = failed[key]
+        for key, verdict in failed.items():
+            if verdict.code in ON_THEIR_WAY:
+                progress.on_their_way += 1
+            elif len(progress.failed) < SAMPLE:
+                progress.failed[key] = verdict
 
     def _tell_sometimes(self, progress: Progress) -> None:
         if self._clock() - self._observed_at >= self._observe_every:

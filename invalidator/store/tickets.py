@@ -29,12 +29,13 @@ class Pace:
 class Progress:
     """What a sweep has done so far. It goes on counting when it has to begin anew."""
 
-    patterns: int
+    patterns: int = 0
     total: int = 0  # keys to see, as the servers counted them
     seen: int = 0  # about so many, where the server filters
     matched: int = 0
     removed: int = 0
     protected: int = 0  # matched, but not ours to delete
+    on_their_way: int = 0  # found in the last pass, and gone to another primary
     passes: int = 0
     began: float = 0.0  # on the sweeper's clock
     seconds: float = 0.0  # since then
@@ -44,12 +45,12 @@ class Progress:
 
 
 class Ticket:
-    """A sweep that has not begun yet, and all who wait for it."""
+    """Patterns that no sweep has begun on, and all who wait for one."""
 
     def __init__(self, requested_at: float) -> None:
         self.patterns: set[bytes] = set()
         self.requested_at = requested_at
-        self.progress = Progress(0)
+        self.progress = Progress()
         self._done = asyncio.Event()
 
     @property
@@ -62,5 +63,4 @@ class Ticket:
         return self.progress
 
     def finish(self) -> None:
-        self.progress.ended = True
         self._done.set()

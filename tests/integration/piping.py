@@ -70,9 +70,10 @@ async def piping(
     in_flight: InFlight | None = None,
     limits: Limits = LIMITS,
     timeout: float = 0.5,
+    health: Health | None = None,
 ) -> AsyncIterator[Bench]:
     """A pipeline that runs; at the end it is stopped, and what it still has is given up."""
-    health = Health()
+    health = health or Health()
     cache, state = client(cache_url, timeout), client(state_url or cache_url, timeout)
     made = source or MemorySource()
     bound = in_flight or InFlight(10_000, 1 << 24)

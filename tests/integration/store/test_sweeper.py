@@ -172,6 +172,26 @@ async def test_a_sweep_that_fails_begins_anew_and_those_who_wait_do_not_notice(
     assert [seconds for seconds in waited if seconds >= 0.05] == [0.05, 0.1, 0.2]
 
 
+async def test_a_sweep_that_begins_anew_takes_along_what_was_asked_for_meanwhile(
+    listening: Listening, redis_now: "redis.Redis"
+) -> None:
+    redis_now.mset({"a:1": "x", "b:1": "x"})
+    late: list[Ticket] = []
+
+    async with sweeping(listening) as sweeper:
+
+        def fail_once(command: Command) -> None:
+            if command[0] == "SCAN" and not late:
+                late.append(sweeper.request({b"b:*"}))
+                raise Unavailable("cache", "gone for a moment")
+
+        listening.before = fail_once
+        early = sweeper.request({b"a:*"})
+        assert (await outcome(early)).removed == 2
+        assert late[0].done
+    assert redis_now.dbsize() == 0
+
+
 async def test_a_sweep_during_which_the_server_restarted_begins_anew(
     start_redis: StartRedis,
 ) -> None:

@@ -1,0 +1,142 @@
+"""Sweeps and tags on a real cluster of three primaries."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator, Sequence
+
+import pytest
+from redis.crc import key_slot
+
+from invalidator.connect import Client, client
+from invalidator.faults import Verdict
+from invalidator.health import Part
+from invalidator.store.nodekeys import NodeKeys
+from invalidator.store.places import look, primaries
+from invalidator.store.protect import protected
+from invalidator.store.server import Server
+from invalidator.store.sweeper import Node, Sweeper
+from invalidator.store.tags import Layout, Tags
+from invalidator.store.tickets import Pace
+from invalidator.store.versions import Versions
+from tests.backends import until
+from tests.backends.choose import NO_OWN_REDIS, missing
+from tests.backends.redis_server import RedisServer
+from tests.integration.store.cluster import Primaries, start
+
+PROTECT = protected(["tag:{tag}"], [])
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Primaries]:
+    """It takes two seconds to form, so all tests share it."""
+    if not RedisServer.available():
+        missing(NO_OWN_REDIS)
+    with contextlib.ExitStack() as stack:
+        servers = [stack.enter_context(start()) for _ in range(3)]
+        formed = Primaries(servers)
+        yield formed
+        formed.close()
+
+
+@pytest.fixture
+def cluster(running: Primaries) -> Primaries:
+    running.empty()
+    return running
+
+
+@pytest.fixture
+async def clients(cluster: Primaries) -> AsyncIterator[list[Client]]:
+    async with contextlib.AsyncExitStack() as stack:
+        yield [
+            await stack.enter_async_context(client(server.url, 2.0)) for server in cluster.servers
+        ]
+
+
+@pytest.fixture
+def nodes(cluster: Primaries, clients: list[Client]) -> list[Node]:
+    return [
+        Node(primary, NodeKeys(primary).unlink, cluster=True)
+        for primary in map(Server, clients, [server.address for server in cluster.servers])
+    ]
+
+
+@pytest.fixture
+async def sweeper(nodes: list[Node]) -> AsyncIterator[Sweeper]:
+    async def all_nodes() -> Sequence[Node]:
+        return nodes
+
+    made = Sweeper(all_nodes, PROTECT, Part("sweeper"), pace=Pace(share=1.0, count=100))
+    task = asyncio.create_task(made.run())
+    yield made
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+async def test_every_primary_is_swept(cluster: Primaries, sweeper: Sweeper) -> None:
+    cluster.put([f"order:{n}" for n in range(1500)])
+    cluster.put(["user:1", "tag:order"])
+    async with asyncio.timeout(20):
+        progress = await sweeper.request({b"order:*", b"tag:*"}).wait()
+    assert (progress.removed, progress.protected, progress.passes) == (1500, 1, 1)
+    assert cluster.keys() == 2
+
+
+async def test_a_slot_on_its_way_means_another_sweep(cluster: Primaries, sweeper: Sweeper) -> None:
+    keys = [f"{{a}}:{n}" for n in range(200)]
+    slot, source = key_slot(b"a"), cluster.owner("{a}")
+    target = (source + 1) % 3
+    cluster.put(keys)
+    cluster.open_slot(slot, source, target)
+    early = sweeper.request({b"{b}:*", b"nothing*"})
+    await until(lambda: early.progress.passes >= 2)
+    assert "on their way" in early.progress.again
+    ticket = sweeper.request({b"{a}:*", b"nothing*"})
+    for key in keys[:100]:
+        cluster.carry(key, source, target)
+    await until(lambda: not cluster.left_in(slot, source))
+    cluster.close_slot(slot, target)
+    async with asyncio.timeout(20):
+        await ticket.wait()
+    assert early.done
+    assert cluster.keys() == 0
+    cluster.close_slot(slot, source)
+
+
+async def test_each_primary_tells_its_own_open_slots(cluster: Primaries, nodes: list[Node]) -> None:
+    cluster.open_slot(0, 0, 1)
+    places = [await look(node.server, cluster=True) for node in nodes]
+    cluster.close_slot(0, 0)
+    assert [len(place.open) for place in places] == [1, 1, 0]
+    (text,) = await nodes[2].server.insist([("CLUSTER", "NODES")])
+    assert set(primaries(text)) == {server.address for server in cluster.servers}
+
+
+async def test_tags_are_consumed_where_they_lie_and_members_wherever_they_are(
+    cluster: Primaries, nodes: list[Node]
+) -> None:
+    async def unlink(keys: Sequence[bytes]) -> tuple[int, dict[bytes, Verdict]]:
+        existed = 0
+        for number, node in enumerate(nodes):
+            mine = [key for key in keys if cluster.owner(key) == number]
+            existed += (await node.unlink(mine))[0]
+        return existed, {}
+
+    for tag in range(30):
+        members = [f"member:{tag}:{n}" for n in range(20)]
+        cluster.put(members)
+        cluster.admins[cluster.owner(f"tag:{tag}")].sadd(f"tag:{tag}", *members)
+    existed = 0
+    for number, node in enumerate(nodes):
+        mine = [str(tag) for tag in range(40) if cluster.owner(f"tag:{tag}") == number]
+        tags = Tags(node.server, [Layout()], unlink, cluster=True)
+        existed += (await tags.consume(mine)).existed
+        await tags.recover()
+    assert existed == 600
+    assert cluster.keys() == 0
+
+
+async def test_versions_on_one_primary(cluster: Primaries, nodes: list[Node]) -> None:
+    names = [f"v{n}" for n in range(300) if cluster.owner(f"cache:version:v{n}") == 0]
+    assert await Versions(nodes[0].server, per_call=1).bump(names) == {}
+    assert cluster.keys() == len(names)

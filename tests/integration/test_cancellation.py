@@ -1,0 +1,49 @@
+"""A cancellation that arrives while a command is sent must not get lost."""
+
+import asyncio
+
+from invalidator.connect import Client, client, converse
+
+
+async def forever(redis: Client) -> None:
+    while True:
+        await converse(redis, [("PING",)])
+
+
+async def test_a_cancelled_task_ends_wherever_it_was(redis_url: str) -> None:
+    async with client(redis_url, 2.0) as redis:
+        await converse(redis, [("PING",)])
+        for steps in range(100):
+            task = asyncio.create_task(forever(redis))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            task.cancel()
+            done, _ = await asyncio.wait({task}, timeout=1.0)
+            assert done, f"cancelled after {steps} steps, it went on"
+            assert task.cancelled()
+
+
+async def test_a_deadline_that_expires_while_a_command_is_sent_is_kept(redis_url: str) -> None:
+    async with client(redis_url, 2.0) as redis:
+        for _ in range(50):
+            task = asyncio.create_task(asyncio.wait_for(forever(redis), 0.003))
+            done, _ = await asyncio.wait({task}, timeout=1.0)
+            assert done
+            assert isinstance(task.exception(), TimeoutError)
+
+
+async def test_a_cancelled_task_may_still_say_its_last_words(redis_url: str) -> None:
+    async def last_words(redis: Client) -> list[object]:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            said.extend(await converse(redis, [("PING",)]))
+        return []
+
+    said: list[object] = []
+    async with client(redis_url, 2.0) as redis:
+        task = asyncio.create_task(last_words(redis))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait({task}, timeout=1.0)
+    assert said == [b"PONG"]
