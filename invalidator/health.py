@@ -62,6 +62,7 @@ class Pulse:
 
     name: str
     clock: Callable[[], float] = time.monotonic
+    applies: bool = False  # it deletes, so that its work may be held back on purpose
     last: float = 0.0
 
     def __post_init__(self) -> None:
@@ -83,10 +84,16 @@ class Health:
     def part(self, name: str) -> Part:
         return self.parts.setdefault(name, Part(name, self.clock))
 
-    def pulse(self, name: str) -> Pulse:
-        pulse = Pulse(name, self.clock)
+    def pulse(self, name: str, *, applies: bool = False) -> Pulse:
+        pulse = Pulse(name, self.clock, applies)
         self.pulses.append(pulse)
         return pulse
+
+    def held_back(self) -> None:
+        """Deletions wait on purpose, and so do the loops that apply them: that is no standstill."""
+        for pulse in self.pulses:
+            if pulse.applies:
+                pulse.beat()
 
     def waiting(self) -> dict[str, str]:
         """What is not ready, and why."""

@@ -126,8 +126,12 @@ def test_broken_rules_end_the_start_with_2_and_their_place(
         ({"RULES": "nowhere.yaml", "PUBSUB__CHANNELS": "c"}, "nowhere.yaml"),
         ({"PUBSUB__CHANELS": "c"}, "INVALIDATOR_PUBSUB__CHANNELS"),
         ({"REDIS_URL": "http://x", "PUBSUB__CHANNELS": "c"}, "redis://"),
+        (
+            {"CACHES__DEFALT": "redis://x", "PUBSUB__CHANNELS": "c"},
+            "did you mean INVALIDATOR_CACHES__DEFAULT?",
+        ),
     ],
-    ids=["no source", "no rules", "misnamed", "wrong value"],
+    ids=["no source", "no rules", "misnamed", "wrong value", "unknown cache"],
 )
 def test_settings_that_cannot_be_used_end_the_start_with_2(
     run_daemon: RunDaemon, settings: dict[str, str], said: str
