@@ -77,7 +77,7 @@ class Health:
     """All parts and pulses of one daemon."""
 
     clock: Callable[[], float] = time.monotonic
-    stuck_after: float = 120.0  # seconds; longer than a rebalance may take
+    stuck_after: float = 180.0  # seconds; longer than one try to join a Kafka group may take
     parts: dict[str, Part] = field(default_factory=dict)
     pulses: list[Pulse] = field(default_factory=list)
 

@@ -45,7 +45,10 @@ SWEEP_SECONDS = Histogram(
     buckets=(0.01, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900),
 )
 DEAD = Counter("invalidator_dead_letters_total", "Events put into the dead letters.", ["error"])
-IN_FLIGHT = Gauge("invalidator_in_flight_events", "Events read and not yet settled.")
+IN_FLIGHT = Gauge(
+    "invalidator_in_flight_events",
+    "Events held in memory: not applied yet, or rejected and not yet in the dead letters.",
+)
 GAPS = Counter(
     "invalidator_gaps_total",
     "Times in which a source may have missed events for good.",

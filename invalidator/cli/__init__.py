@@ -34,7 +34,8 @@ examples:
 
 exit codes:
   0    clean
-  1    an unexpected failure, or a server that cannot be reached
+  1    an unexpected failure, a server that cannot be reached, or (check, test, explain)
+       a mistake was found
   2    the command line, the settings or the rules cannot be used
   3    stopped before all work in hand was settled: it is read again, except from pub/sub
   130  interrupted

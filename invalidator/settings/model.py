@@ -100,12 +100,12 @@ class Batch(_Group):
 class InFlight(_Group):
     events: Count = Field(
         default=60_000,
-        description="How many events may be read and not yet settled. Reading pauses at the bound.",
+        description="How many events may be held in memory: read and not yet applied, or rejected "
+        "and not yet in the dead letters. Reading pauses at the bound.",
     )
     bytes: Size = Field(
         default=64 << 20,
-        description="How many bytes of events may be read and not yet settled. Reading pauses at "
-        "the bound.",
+        description="How many bytes of events may be held in memory. Reading pauses at the bound.",
     )
 
 
