@@ -187,7 +187,8 @@ class Engine:
         reading = unwrap(event, self._envelope, part, index, binary=binary)
         if reading and reading.guessed and not self.hits(reading):
             looked = ", ".join(self._envelope.types)
-            said = f"the event has no type (looked for {looked}), and no rule is on {part.origin}"
+            said = f"the event has no type: looked for {looked}"
+            said += f", and no rule is on {part.origin}" if part.origin else ""
             raise Rejected(said, error="no-type")
         return reading
 
