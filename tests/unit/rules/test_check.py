@@ -88,6 +88,7 @@ def mistakes(path: Path, text: str) -> list[tuple[int, int, str]]:
         ("caches: {a: {tags: [{layout: set, key: 'x'}]}}", 1, 41, "expected {tag} exactly once"),
         ("caches: {a: {versions: {key: '{name}'}}}", 1, 10, "must begin with a literal"),
         ("envelope: {type: 'a}'}", 1, 19, "type:"),
+        ("envelope: {type: '{x}a}b'}", 1, 19, "a brace without its other half"),
         (
             "rules: [{name: r, on: order.paid, invalidate: {keys: ['{before.id}']}}]",
             1,
