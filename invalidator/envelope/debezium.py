@@ -64,7 +64,7 @@ def read(event: dict[str, Any], part: Slice, index: int) -> Reading | None:
     before, after = _row(body.get("before")), _row(body.get("after"))
     raw = part.values[index] or b""
     large: Unknown = {}
-    if any(mark in raw for mark in _MARKS):
+    if _MARKS[0] in raw or _MARKS[1] in raw:
         after, large = _filled(after, before or {})
     source = body.get("source") if isinstance(body.get("source"), dict) else {}
     kind = f"{_table(source or {}, part.origin)}.{VERBS[op]}"
