@@ -8,6 +8,7 @@ from typing import Final
 from invalidator.envelope import Envelope, Reading
 from invalidator.errors import Rejected
 from invalidator.model import Batch, Event, Failure, Fault, Plan, Record, Rejection, Slice
+from invalidator.rules import why
 from invalidator.rules.careful import fault_of
 from invalidator.rules.draft import Draft, Lane
 from invalidator.rules.engine import Engine
@@ -49,8 +50,8 @@ class RuleSet:
         draft.sinks.clear()  # methods of the draft among them: a cycle would keep the plan alive
         return draft.plan
 
-    def explain(self, record: Record) -> Explanation:
-        """What each rule says about one record."""
+    def explain(self, record: Record, *, only_matching: bool = False) -> Explanation:
+        """What each rule says about one record, or only those whose types match."""
         part = Slice(record.origin, [record.raw], lambda _: record)
         engine = self.engine(record.origin)
         try:
@@ -61,9 +62,8 @@ class RuleSet:
         if reading is None:
             return Explanation(record, None, ())
         hits = dict(engine.hits(reading))
-        verdicts = tuple(
-            self._verdict(at, hits.get(at), reading, part, engine) for at in range(len(self.rules))
-        )
+        asked = sorted(hits) if only_matching else range(len(self.rules))
+        verdicts = tuple(self._verdict(at, hits.get(at), reading, part, engine) for at in asked)
         return Explanation(record, _event(reading, record), verdicts)
 
     def blame(self, batch: Batch, failures: Sequence[Failure]) -> list[Rejection]:
@@ -71,7 +71,7 @@ class RuleSet:
         wanted = {(entry.cache, entry.kind, entry.name): entry for entry in failures}
         found: list[Rejection] = []
         for record in batch.records():
-            explanation = self.explain(record)
+            explanation = self.explain(record, only_matching=True)
             faults = tuple(
                 Fault(failure.error, failure.message, verdict.rule, name.template)
                 for verdict in explanation.verdicts
@@ -109,12 +109,14 @@ class RuleSet:
     ) -> Verdict:
         rule = self.rules[at]
         if pattern is None:
-            return Verdict(rule.name, matched=False, why=_why_not(rule, reading, part.origin))
+            meant = not rule.sources or any(fits(entry, part.origin) for entry in rule.sources)
+            said = why.unmatched(rule, reading, part.origin, meant=meant)
+            return Verdict(rule.name, matched=False, why=said)
         ruling = engine.ruling((at, pattern), reading, part, 0)
         said = f"on {rule.on[pattern].text}"
         note = ": ".join(ruling.noted) if ruling.noted else ""
-        if not ruling.applies:
-            said = f"when: {rule.when.text if rule.when else ''} is not so"
+        if not ruling.applies and rule.when:
+            said = why.unfulfilled(rule.when, reading)
         return Verdict(rule.name, ruling.applies, said, ruling.names, ruling.fault, note)
 
     @cached_property
@@ -128,17 +130,6 @@ def fits(pattern: str, origin: str) -> bool:
     if "*" not in pattern:
         return pattern == origin
     return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), origin, re.S) is not None
-
-
-def _why_not(rule: Rule, reading: Reading, origin: str) -> str:
-    if not rule.enabled:
-        return "the rule is not enabled"
-    if rule.sources and not any(fits(source, origin) for source in rule.sources):
-        return f"it is for {', '.join(rule.sources)}, not for {origin}"
-    wanted = " or ".join(entry.text for entry in rule.on)
-    if reading.named:
-        return f"{reading.kind} matches only rules that name it, not {wanted}"
-    return f"{reading.kind} is not {wanted}"
 
 
 def _lanes(rules: Sequence[Rule]) -> list[Lane]:
