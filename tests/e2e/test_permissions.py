@@ -32,6 +32,7 @@ EVERY = [
     "Dead letters, on the state's server",
     "Pub/sub, on the source's server",
 ]
+ANNOUNCEMENTS = ["Announcements, on the cache's server"]
 PATTERNS = ["Rules with patterns"]
 TAGS = ["Rules with tags: `set` and `sorted-set`", "Rules with tags: `stamp`"]
 VERSIONS = ["Rules with versions"]
@@ -131,7 +132,7 @@ def changed() -> bytes:
 def test_it_runs_under_exactly_what_the_contract_grants(
     site: Site, tmp_path: Path, kinds: str, titles: list[str], gone: set[bytes]
 ) -> None:
-    site.grant(EVERY + titles)
+    site.grant(EVERY + ANNOUNCEMENTS + titles)
     fill(site.admin)
     before = set(site.admin.keys())
     with running(site, tmp_path, kinds) as daemon:
@@ -144,6 +145,24 @@ def test_it_runs_under_exactly_what_the_contract_grants(
         assert site.denied() == []
     left = {b"cache:version:order"} if "version" in kinds else set()
     assert set(site.admin.keys()) == before - gone | left | {b"invalidator:dead"}
+
+
+def test_without_announcements_it_runs_on_and_says_so_once(site: Site, tmp_path: Path) -> None:
+    site.grant(EVERY)
+    fill(site.admin)
+    with running(site, tmp_path, "key") as daemon:
+        daemon.await_ready()
+        (said,) = until_sync(lambda: daemon.events("not-announced"))
+        assert "permissions" in said["reason"]
+        site.admin.publish("orders", changed())
+        until_sync(lambda: not site.admin.exists("order:1"))
+        assert daemon.stop() == 0
+    with running(site, tmp_path, "key", ANNOUNCE="never") as daemon:
+        daemon.await_ready()
+        site.acl("LOG", "RESET")
+        assert daemon.stop() == 0
+        assert not daemon.events("not-announced")
+        assert site.denied() == []
 
 
 def test_a_dry_run_may_only_look(site: Site, tmp_path: Path) -> None:

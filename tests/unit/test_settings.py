@@ -423,7 +423,7 @@ def test_the_group_of_caches_is_told_how_to_name_one(monkeypatch: pytest.MonkeyP
     set_all(monkeypatch, CACHES="redis://a:1/0")
     assert mistakes() == [
         "INVALIDATOR_CACHES (environment): is a group of settings; "
-        "set one of INVALIDATOR_CACHES__<NAME>"
+        "set one of INVALIDATOR_CACHES__NAME"
     ]
 
 
