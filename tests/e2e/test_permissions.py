@@ -36,6 +36,7 @@ ANNOUNCEMENTS = ["Announcements, on the cache's server"]
 PATTERNS = ["Rules with patterns"]
 TAGS = ["Rules with tags: `set` and `sorted-set`", "Rules with tags: `stamp`"]
 VERSIONS = ["Rules with versions"]
+WAIT = ["With `INVALIDATOR_WAIT_REPLICAS`"]
 DATABASE = ["A URL with a database's number"]
 
 RULES = """
@@ -163,6 +164,15 @@ def test_without_announcements_it_runs_on_and_says_so_once(site: Site, tmp_path:
         assert daemon.stop() == 0
         assert not daemon.events("not-announced")
         assert site.denied() == []
+
+
+def test_replicas_may_be_waited_for_with_one_permission_more(site: Site, tmp_path: Path) -> None:
+    site.grant(EVERY)
+    with running(site, tmp_path, "key", WAIT_REPLICAS="1") as daemon:
+        until_sync(lambda: "WAIT" in daemon.admin("/readyz")[1])
+        site.grant(EVERY + WAIT)
+        until_sync(lambda: "0 of INVALIDATOR_WAIT_REPLICAS=1" in daemon.admin("/readyz")[1])
+        assert daemon.stop() == 0
 
 
 def test_a_dry_run_may_only_look(site: Site, tmp_path: Path) -> None:
