@@ -20,6 +20,7 @@ from invalidator.store.cache import CacheStore, layouts
 from invalidator.store.census import Counted, counted, matched
 from invalidator.store.commands import Keys
 from invalidator.store.protect import protected
+from invalidator.store.replicas import NONE, Replicas
 from invalidator.store.server import Server
 from invalidator.store.sweeper import Node, Sweeper
 from invalidator.store.tickets import Progress
@@ -44,13 +45,14 @@ class Host:
         *,
         announce: When = "listened",
         brake: Brake = NO_BRAKE,
+        replicas: Replicas = NONE,
         observe: Callable[[Progress], None] | None = None,
     ) -> None:
         self.name = name
         self.part = part
         self._client = client
-        self._server = Server(client, name)
-        self._keys = Keys(client, name)
+        self._server = Server(client, name, replicas)
+        self._keys = Keys(client, name, replicas)
         self._braked = BrakedKeys(self._keys, brake) if brake.on else self._keys
         self._brake = brake
         self._announcer = Announcer(client, name, when=announce)

@@ -34,9 +34,11 @@ EVERY = [
     "Dead letters, on the state's server",
     "Pub/sub, on the source's server",
 ]
+ANNOUNCEMENTS = ["Announcements, on the cache's server"]
 PATTERNS = ["Rules with patterns"]
 TAGS = ["Rules with tags: `set` and `sorted-set`", "Rules with tags: `stamp`"]
 VERSIONS = ["Rules with versions"]
+WAIT = ["With `INVALIDATOR_WAIT_REPLICAS`"]
 DATABASE = ["A URL with a database's number"]
 
 RULES = """
@@ -133,7 +135,7 @@ def changed() -> bytes:
 def test_it_runs_under_exactly_what_the_contract_grants(
     site: Site, tmp_path: Path, kinds: str, titles: list[str], gone: set[bytes]
 ) -> None:
-    site.grant(EVERY + titles)
+    site.grant(EVERY + ANNOUNCEMENTS + titles)
     fill(site.admin)
     before = set(site.admin.keys())
     with running(site, tmp_path, kinds) as daemon:
@@ -146,6 +148,33 @@ def test_it_runs_under_exactly_what_the_contract_grants(
         assert site.denied() == []
     left = {b"cache:version:order"} if "version" in kinds else set()
     assert set(site.admin.keys()) == before - gone | left | {b"invalidator:dead"}
+
+
+def test_without_announcements_it_runs_on_and_says_so_once(site: Site, tmp_path: Path) -> None:
+    site.grant(EVERY)
+    fill(site.admin)
+    with running(site, tmp_path, "key") as daemon:
+        daemon.await_ready()
+        (said,) = until_sync(lambda: daemon.events("not-announced"))
+        assert "permissions" in said["reason"]
+        site.admin.publish("orders", changed())
+        until_sync(lambda: not site.admin.exists("order:1"))
+        assert daemon.stop() == 0
+    with running(site, tmp_path, "key", ANNOUNCE="never") as daemon:
+        daemon.await_ready()
+        site.acl("LOG", "RESET")
+        assert daemon.stop() == 0
+        assert not daemon.events("not-announced")
+        assert site.denied() == []
+
+
+def test_replicas_may_be_waited_for_with_one_permission_more(site: Site, tmp_path: Path) -> None:
+    site.grant(EVERY)
+    with running(site, tmp_path, "key", WAIT_REPLICAS="1") as daemon:
+        until_sync(lambda: "WAIT" in daemon.admin("/readyz")[1])
+        site.grant(EVERY + WAIT)
+        until_sync(lambda: "0 of INVALIDATOR_WAIT_REPLICAS=1" in daemon.admin("/readyz")[1])
+        assert daemon.stop() == 0
 
 
 def test_a_dry_run_may_only_look(site: Site, tmp_path: Path) -> None:

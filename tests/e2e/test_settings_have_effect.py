@@ -3,7 +3,7 @@
 import re
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
@@ -289,7 +289,9 @@ def test_what_was_applied_is_announced_or_not(
     run_daemon: RunDaemon, start_redis: StartRedis, announce: str
 ) -> None:
     server = start_redis()
-    with looking(server.url) as now, now.pubsub() as heard:
+    with looking(server.url) as now:
+        client: Any = now  # its own signature is untyped
+        heard = client.pubsub()
         heard.subscribe("invalidator:applied")
         daemon = run_daemon(
             REDIS_URL=server.url, PUBSUB__CHANNELS="orders", ANNOUNCE=announce
@@ -300,4 +302,5 @@ def test_what_was_applied_is_announced_or_not(
         said = []
         while message := heard.get_message(timeout=0.2):
             said.append(message["data"])
+        heard.close()
         assert any(b"order:single:o1" in text for text in said[1:]) == (announce != "never")
