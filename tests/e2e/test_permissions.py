@@ -27,10 +27,8 @@ BLOCKS = {
     title: re.findall(r"^ACL SETUSER invalidator (.*)$", text, re.M)
     for title, text in re.findall(r"^### (.*?)\n(.*?)(?=^### |\Z)", SECTION, re.M | re.S)
 }
-ANNOUNCING = "Announcements, on the cache's server"
 EVERY = [
     "Every daemon, on the cache's server",
-    ANNOUNCING,
     "Dead letters, on the state's server",
     "Pub/sub, on the source's server",
 ]
@@ -197,7 +195,7 @@ def test_it_says_what_it_lacks_where_any_of_it_is_left_out(site: Site, tmp_path:
     site.admin.select(1)
     unsaid = []
     with running(site, tmp_path, "key|pattern|tag|version", REDIS_URL=site.url(1)) as daemon:
-        for lacking in site.grants([title for title in titles if title != ANNOUNCING]):
+        for lacking in site.grants(titles):
             daemon.await_ready()
             site.admin.flushdb()
             fill(site.admin)
@@ -209,18 +207,6 @@ def test_it_says_what_it_lacks_where_any_of_it_is_left_out(site: Site, tmp_path:
             site.grant(titles)
         daemon.await_ready()
     assert unsaid == []
-
-
-@pytest.mark.parametrize("lacking", BLOCKS[ANNOUNCING][0].split())
-def test_it_runs_on_where_it_may_not_announce(site: Site, tmp_path: Path, lacking: str) -> None:
-    site.grant(EVERY, without=lacking)
-    with running(site, tmp_path, "key") as daemon:
-        daemon.await_ready()
-        (said,) = until_sync(lambda: daemon.events("not-announced"))
-        assert re.search(told_of(lacking), said["reason"])
-        fill(site.admin)
-        site.admin.publish("orders", changed())
-        until_sync(lambda: not site.admin.exists("order:1"))
 
 
 def told_of(grant: str) -> str:
