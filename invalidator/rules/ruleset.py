@@ -1,7 +1,7 @@
 """A compiled rule set: what the pipeline plans with, and what people ask."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Final
 
@@ -12,7 +12,7 @@ from invalidator.rules import why
 from invalidator.rules.careful import fault_of
 from invalidator.rules.draft import Draft, Lane
 from invalidator.rules.engine import Engine
-from invalidator.rules.explain import Explanation, Verdict
+from invalidator.rules.explain import Explanation, Verdict, Yield
 from invalidator.rules.schema import Cache, Rule, Test
 
 ORIGINS: Final = 1024  # topics and channels remembered: hostile ones must not grow memory
@@ -52,11 +52,8 @@ class RuleSet:
 
     def explain(self, record: Record, *, only_matching: bool = False) -> Explanation:
         """What each rule says about one record, or only those whose types match."""
-        part = Slice(record.origin, [record.raw], lambda _: record)
-        engine = self.engine(record.origin)
         try:
-            binary = engine.binary(part)
-            reading = engine.read(part, 0, len(record.raw or b""), binary=binary)
+            part, engine, reading = self._read(record)
         except Rejected as error:
             return Explanation(record, None, (), fault_of(error))
         if reading is None:
@@ -65,6 +62,17 @@ class RuleSet:
         asked = sorted(hits) if only_matching else range(len(self.rules))
         verdicts = tuple(self._verdict(at, hits.get(at), reading, part, engine) for at in asked)
         return Explanation(record, _event(reading, record), verdicts)
+
+    def names(self, record: Record) -> Iterator[tuple[str, Yield]]:
+        """The names of one record, each with its rule: quick, and silent about all else."""
+        try:
+            part, engine, reading = self._read(record)
+        except Rejected:
+            return
+        if reading:
+            for hit in engine.hits(reading):
+                for name in engine.ruling(hit, reading, part, 0).names:
+                    yield self.rules[hit[0]].name, name
 
     def blame(self, batch: Batch, failures: Sequence[Failure]) -> list[Rejection]:
         """The events of a batch that gave names which the store can never apply."""
@@ -89,6 +97,12 @@ class RuleSet:
                 self._origins.clear()
             found = self._origins[origin] = self._engine(origin)
         return found
+
+    def _read(self, record: Record) -> tuple[Slice, Engine, Reading | None]:
+        part = Slice(record.origin, [record.raw], lambda _: record)
+        engine = self.engine(record.origin)
+        binary = engine.binary(part)
+        return part, engine, engine.read(part, 0, len(record.raw or b""), binary=binary)
 
     def _engine(self, origin: str) -> Engine:
         """Shared by all origins that the same rules and envelope are meant for."""

@@ -1,7 +1,7 @@
 """One Redis, and the caches that live on it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -20,9 +20,11 @@ from invalidator.store.cache import CacheStore, layouts
 from invalidator.store.census import Counted, counted, matched
 from invalidator.store.commands import Keys
 from invalidator.store.protect import protected
+from invalidator.store.replicas import NONE, Replicas
 from invalidator.store.server import Server
 from invalidator.store.sweeper import Node, Sweeper
 from invalidator.store.tickets import Progress
+from invalidator.store.tickets import Ticket as Sweep
 
 log = structlog.get_logger("invalidator")
 
@@ -43,13 +45,14 @@ class Host:
         *,
         announce: When = "listened",
         brake: Brake = NO_BRAKE,
+        replicas: Replicas = NONE,
         observe: Callable[[Progress], None] | None = None,
     ) -> None:
         self.name = name
         self.part = part
         self._client = client
-        self._server = Server(client, name)
-        self._keys = Keys(client, name)
+        self._server = Server(client, name, replicas)
+        self._keys = Keys(client, name, replicas)
         self._braked = BrakedKeys(self._keys, brake) if brake.on else self._keys
         self._brake = brake
         self._announcer = Announcer(client, name, when=announce)
@@ -81,6 +84,15 @@ class Host:
             every = await matched(self._server, self._spared, names.patterns, self._observe)
             found.append(every)
         return found
+
+    async def present(self, keys: Sequence[str]) -> list[bool | None]:
+        """Which of them are there; None where we may not know. Raises Unavailable."""
+        replies = await self._server.ask([("EXISTS", key) for key in keys])
+        return [None if isinstance(reply, Exception) else bool(reply) for reply in replies]
+
+    def watch(self, patterns: Collection[str]) -> Sweep:
+        """The sweep that will serve them, which then knows whether each matched a key."""
+        return self._sweeper.watch([pattern.encode() for pattern in patterns])
 
     async def probe(self) -> None:
         """Raise Unavailable unless the server lets us delete."""

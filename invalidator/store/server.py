@@ -10,9 +10,10 @@ from typing import Generic, TypeVar
 
 from redis.exceptions import RedisError
 
-from invalidator.connect import Client, Command, Reply, converse
+from invalidator.connect import Client, Command, Reply
 from invalidator.errors import Unavailable
 from invalidator.faults import Meaning, Verdict, diagnose
+from invalidator.store.replicas import NONE, Replicas
 
 Name = TypeVar("Name", bound=str | bytes)
 Sleep = Callable[[float], Awaitable[object]]
@@ -56,8 +57,9 @@ class Call:
 class Server:
     """Error replies that blame a key are values; those that blame the server are raised."""
 
-    def __init__(self, client: Client, name: str) -> None:
+    def __init__(self, client: Client, name: str, replicas: Replicas = NONE) -> None:
         self.client = client
+        self._replicas = replicas
         self.name = name  # what a person calls it, without a password
 
     async def send(self, commands: Sequence[Command]) -> list[Reply]:
@@ -65,7 +67,7 @@ class Server:
         if not commands:
             return []
         try:
-            return await converse(self.client, commands)
+            return await self._replicas.send(self.client, self.name, commands)
         except (RedisError, OSError, TimeoutError) as error:
             raise diagnose(error).unavailable(self.name) from error
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import pytest
+from structlog.testing import capture_logs
 
 from invalidator import metrics
 from invalidator.faults import Verdict
@@ -72,32 +73,28 @@ async def test_one_a_second_is_a_pace_too() -> None:
     assert [round(at - 100) for at, _ in deleting.calls] == [0, 1, 2]
 
 
-async def test_while_names_wait_it_is_said_counted_and_shown_to_be_alive(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+async def test_while_names_wait_it_is_said_counted_and_shown_to_be_alive() -> None:
     time, beats = Time(), []
     slow = Brake(1, held_back=lambda: beats.append(time.now), clock=time.clock, sleep=time.sleep)
     before = metrics.BRAKED._value.get()
-    await slow.take(100)
-    await slow.take(1)
+    with capture_logs() as said:
+        await slow.take(100)
+        await slow.take(1)
     assert metrics.BRAKED._value.get() - before == pytest.approx(100)
     assert len(beats) == 100, "each second"
-    assert capsys.readouterr().out.count("braked") == 4, "twice a minute"
+    assert [line["event"] for line in said] == ["braked"] * 4, "twice a minute"
 
 
-async def test_more_than_so_many_in_a_minute_raise_an_alarm_once_a_minute(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+async def test_more_than_so_many_in_a_minute_raise_an_alarm_once_a_minute() -> None:
     time = Time()
     watched = brake(time, alarm=100)
     before = metrics.ALARMS._value.get()
-    await watched.take(100)
-    assert "many-deletes" not in capsys.readouterr().out
-    for _ in range(50):
-        await watched.take(1)
-    said = capsys.readouterr().out
-    assert said.count("many-deletes") == 1
-    assert "in_a_minute=101" in said
+    with capture_logs() as said:
+        await watched.take(100)
+        assert said == []
+        for _ in range(50):
+            await watched.take(1)
+    assert [(line["event"], line["in_a_minute"]) for line in said] == [("many-deletes", 101)]
     time.now += 61
     assert watched.last_minute() == 0
     await watched.take(100)
