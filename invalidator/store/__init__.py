@@ -70,6 +70,10 @@ class Store:
             for found in await homes[name].count(caches[name], wanted)
         ]
 
+    def home(self, cache: str, caches: Caches) -> Host:
+        """Where a cache lives."""
+        return self._configured(caches)[cache][0]
+
     async def probe(self) -> None:
         """Raise Unavailable unless every server lets us delete."""
         await _side_by_side([host.probe() for host in self.hosts])

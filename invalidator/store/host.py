@@ -1,7 +1,7 @@
 """One Redis, and the caches that live on it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -24,6 +24,7 @@ from invalidator.store.replicas import NONE, Replicas
 from invalidator.store.server import Server
 from invalidator.store.sweeper import Node, Sweeper
 from invalidator.store.tickets import Progress
+from invalidator.store.tickets import Ticket as Sweep
 
 log = structlog.get_logger("invalidator")
 
@@ -83,6 +84,15 @@ class Host:
             every = await matched(self._server, self._spared, names.patterns, self._observe)
             found.append(every)
         return found
+
+    async def present(self, keys: Sequence[str]) -> list[bool | None]:
+        """Which of them are there; None where we may not know. Raises Unavailable."""
+        replies = await self._server.ask([("EXISTS", key) for key in keys])
+        return [None if isinstance(reply, Exception) else bool(reply) for reply in replies]
+
+    def watch(self, patterns: Collection[str]) -> Sweep:
+        """The sweep that will serve them, which then knows whether each matched a key."""
+        return self._sweeper.watch([pattern.encode() for pattern in patterns])
 
     async def probe(self) -> None:
         """Raise Unavailable unless the server lets us delete."""
