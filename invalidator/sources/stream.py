@@ -30,7 +30,6 @@ from invalidator.store.server import Server
 
 log = structlog.get_logger("invalidator")
 
-MOMENT: Final = 0.5  # seconds that an empty read waits; below the deadline of an answer
 LOOK_EVERY: Final = 15.0  # seconds between two looks at the group, where CLAIM_AFTER allows
 
 
@@ -68,8 +67,9 @@ class StreamSource:
         self._claim_after = claim_after
         self._trim = trim
         self._clock = clock
-        moment = min(MOMENT, timeout / 2, claim_after / 4)
-        self._fresh = Fresh(self._server, keys, group, consumer, moment, max_wait, clock)
+        self._fresh = Fresh(
+            self._server, keys, group, consumer, timeout, claim_after / 4, max_wait, clock
+        )
         self._gaps = Gaps(self.name, clock=clock)
         self._groups = {
             key: Group(self._server, key, group, consumer, start, self._gaps, clock) for key in keys

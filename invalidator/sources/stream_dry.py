@@ -6,7 +6,7 @@ from typing import Final
 
 from redis.exceptions import RedisError
 
-from invalidator.connect import Client
+from invalidator.connect import Client, Command
 from invalidator.errors import Unavailable
 from invalidator.model import Batch
 from invalidator.sources.positions import Start
@@ -47,8 +47,15 @@ class DryStreamSource:
             return None
         keys = list(self._keys)[:limit]
         each = max(1, min(limit, PAGE) // len(keys))
-        words = ("XREAD", "COUNT", each, "BLOCK", max(1, int(self._wait * 1000)), "STREAMS")
-        command = (*words, *keys, *[self._after[key] for key in keys])
+        words: Command = (
+            "XREAD",
+            "COUNT",
+            each,
+            "BLOCK",
+            max(1, int(self._wait * 1000)),
+            "STREAMS",
+        )
+        command: Command = (*words, *keys, *[self._after[key] for key in keys])
         try:
             (reply,) = checked(self._server, await self._server.send([command]))
         except Vanished as news:

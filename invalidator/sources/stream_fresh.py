@@ -1,5 +1,6 @@
 """What a group of consumers has not read yet, from all its streams."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -10,10 +11,12 @@ from invalidator.sources.stream_entries import Page
 from invalidator.sources.stream_group import Vanished, checked
 from invalidator.store.server import Server
 
+MOMENT: Final = 0.5  # seconds that an empty read waits
+LATE: Final = 0.15  # seconds; Redis ends a wait by its own clock, which ticks ten times a second
 PAGE: Final = 1000  # entries in one answer: Redis does nothing else meanwhile, some 4 ms
 PAGE_BYTES: Final = 4 << 20
 BATCH_BYTES: Final = 16 << 20
-UNKNOWN_SIZE: Final = 40_000.0  # bytes of an entry, before the first one came
+UNKNOWN_SIZE: Final = 400_000.0  # bytes of an entry, before the first one came
 
 
 @dataclass(slots=True)
@@ -39,6 +42,7 @@ class Fresh:
         keys: Sequence[str],
         group: str,
         consumer: str,
+        timeout: float,
         moment: float,
         max_wait: float,
         clock: Callable[[], float],
@@ -46,7 +50,9 @@ class Fresh:
         self._server = server
         self._keys = list(keys)
         self._words: Command = ("XREADGROUP", "GROUP", group, consumer, "COUNT")
-        self._moment = moment  # seconds that an empty read waits
+        # A wait ends before the deadline of an answer; where that leaves no time, we wait here.
+        self._blocks = timeout >= 2 * LATE
+        self._moment = min(MOMENT, moment, timeout - LATE if self._blocks else LATE)
         self._max_wait = max_wait
         self._clock = clock
         self._turn = 0  # whose turn it is, where a read is for fewer entries than streams
@@ -76,9 +82,11 @@ class Fresh:
         """Whether there is probably more at once."""
         keys = self._whose_turn(limit)
         each = max(1, self.count(limit) // len(keys))
-        block: Command = ("BLOCK", max(1, int(wait * 1000))) if wait else ()
+        block: Command = ("BLOCK", max(1, int(wait * 1000))) if wait and self._blocks else ()
         command = (*self._words, each, *block, "STREAMS", *keys, *[">"] * len(keys))
         (reply,) = checked(self._server, await self._server.send([command]))
+        if not reply and not self._blocks:
+            await asyncio.sleep(wait)
         full = False
         for key, entries in reply or ():
             before = found.entries, found.size

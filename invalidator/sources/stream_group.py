@@ -54,15 +54,20 @@ class State:
 
     @property
     def unread_removed(self) -> int | None:
-        """How many entries were removed before the group gave them out."""
-        if self.added is None or self.read is None:
+        """How many entries were removed before the group gave them out; None: it cannot be told.
+
+        Redis counts what it has given out, and goes on counting from there behind a hole.
+        """
+        if self.added is None or self.read is None or self.delivered is None:
             return None
-        return self.added - self.length - self.read
+        if self.delivered >= self.last:
+            return self.added - self.read
+        return self.added - self.length - self.read if self.hole_ahead else None
 
     @property
     def hole_ahead(self) -> bool:
         """Whether all that the group has given out is gone: what was behind it may be, too."""
-        return self.first is not None and self.delivered is not None and self.first > self.delivered
+        return self.delivered is not None and (self.first is None or self.first > self.delivered)
 
 
 class Group:
@@ -88,8 +93,9 @@ class Group:
         # Where to go on if the group vanishes: all up to here is settled, by every consumer.
         self.safe: Id | None = None
         self._seen = 0.0  # by the clock, when it was last looked at
-        self._added = 0  # entries ever added, then
-        self._unread = 0  # removed before they were given out: how many of them were told
+        self._last = NOTHING  # the last entry's id, then
+        # Removed before they were given out: how many of them were told. None: nobody looked yet.
+        self._unread: int | None = None
 
     # --- there or not -------------------------------------------------------------------
 
@@ -102,26 +108,26 @@ class Group:
         if state is None or state.delivered is None:
             raise Unavailable(self._server.name, f"the stream {self.key} vanishes again and again")
         self._note(state)
+        if self._unread is None and state.hole_ahead:
+            self._unread = 0  # it was removed while nobody of us was there
+        self._tell_unread(state)
         if self.safe is None:
-            # What was removed while nobody of us was there; else, what others have told before.
-            self._unread = 0 if state.hole_ahead else state.unread_removed or 0
-            self._tell_unread(state)
             self.safe = await self._settled_up_to(state.delivered)
 
     async def _create(self, state: State | None) -> None:
         if self.safe is None:
             at = await begin(self._server, self._start, state)
         else:
-            at = self._resume(state, self.safe)
+            at = self._resume(state)
         command: Command = ("XGROUP", "CREATE", self.key, self._name, at, "MKSTREAM")
         (reply,) = await self._server.ask([command])
         if isinstance(reply, Exception) and "BUSYGROUP" not in str(reply):  # another was faster
             raise refused(self._server, reply, f"the stream {self.key}")
         log.info("stream-group-created", stream=self.key, group=self._name, at=at)
 
-    def _resume(self, state: State | None, safe: Id) -> str:
+    def _resume(self, state: State | None) -> str:
         """A group that was there: nothing may be passed over."""
-        if state is None or state.last < safe or (state.added or self._added) < self._added:
+        if state is None or not self._is_the_same(state):
             # Another stream under the same name: everything in it is new, and what lay in the
             # old one and nobody had read is lost.
             self._gaps.tell("stream-vanished", [self.key], since=self._seen, group=self._name)
@@ -129,6 +135,10 @@ class Group:
         else:
             log.warning("stream-group-vanished", stream=self.key, group=self._name)
         return show_id(self.safe or NOTHING)
+
+    def _is_the_same(self, state: State) -> bool:
+        """Whether it still holds, or once held, what we have seen in it; in doubt it does not."""
+        return state.last >= self._last and (state.first is None or state.first <= self._last)
 
     # --- now and then -------------------------------------------------------------------
 
@@ -146,14 +156,16 @@ class Group:
 
     def _note(self, state: State) -> None:
         self._seen = self._clock()
-        self._added = state.added or 0
+        self._last = state.last
 
     def _tell_unread(self, state: State) -> None:
-        found = state.unread_removed or 0
-        if found > self._unread:
+        found = state.unread_removed
+        if found is None:
+            return
+        if self._unread is not None and found > self._unread:
             lost = found - self._unread
             self._gaps.tell("trimmed-unread", [self.key], events=lost, group=self._name)
-        self._unread = max(0, found)
+        self._unread = found
 
     async def _settled_up_to(self, delivered: Id) -> Id:
         """Asked after `delivered`: what is not pending now and not above that was settled."""
