@@ -18,7 +18,8 @@ from invalidator.rules.spec import (
     Text,
 )
 
-TEXTS: Final = Listed(Text(), single=True)
+MAX_RULE_NAME: Final = 100  # it labels metrics
+TEXTS: Final = Listed(Text(most=4096), single=True)
 
 INVALIDATE: Final = Object(
     "invalidate",
@@ -34,9 +35,11 @@ INVALIDATE: Final = Object(
 RULE: Final = Object(
     "a rule",
     {
-        "name": Field(Text(), "the rule's name, unique across all files", required=True),
+        "name": Field(
+            Text(most=MAX_RULE_NAME), "the rule's name, unique across all files", required=True
+        ),
         "on": Field(TEXTS, "types of events: * one segment, ** any number", required=True),
-        "when": Field(Text(), "a condition on the event (a subset of CEL)"),
+        "when": Field(Text(lines=True), "a condition on the event (a subset of CEL)"),
         "on_error": Field(
             Choice(("apply", "skip", "reject")),
             "what happens where the condition fails, such as on a missing field",
@@ -73,7 +76,7 @@ RULE: Final = Object(
             default=False,
         ),
         "enabled": Field(Flag(), "false: the rule is checked but never applied", default=True),
-        "description": Field(Text(empty=True), "what the rule is for"),
+        "description": Field(Text(empty=True, lines=True), "what the rule is for"),
         "owner": Field(Text(empty=True), "who answers for it"),
     },
 )
@@ -124,7 +127,7 @@ LAYOUT: Final = Object(
 CACHE: Final = Object(
     "a cache",
     {
-        "prefix": Field(Text(empty=True), "stands before keys and patterns", default=""),
+        "prefix": Field(Text(empty=True, most=512), "stands before keys and patterns", default=""),
         "tags": Field(
             Listed(LAYOUT), "how tags are kept, one or several ways", default=[{"layout": "set"}]
         ),
@@ -135,7 +138,9 @@ CACHE: Final = Object(
             ),
             "where version counters live",
         ),
-        "protect": Field(Listed(Text(), single=True, empty=True), "globs no sweep ever deletes"),
+        "protect": Field(
+            Listed(Text(most=1024), single=True, empty=True), "globs no sweep ever deletes"
+        ),
     },
 )
 
