@@ -146,6 +146,7 @@ Limit = Annotated[int, _whole(0)]  # 0: none
 Port = Annotated[int, _whole(0, 65535)]
 Names = Annotated[tuple[str, ...], Written(_names, ",".join)]
 Text = Annotated[str, Written(_text)]
+OptionalText = Annotated[str, Written(str)]
 Topics = Annotated[tuple[str, ...], Written(_topics, ",".join)]
 Servers = Annotated[tuple[str, ...], Written(_servers, ",".join)]
 FilePath = Annotated[Path, Written(_path)]
