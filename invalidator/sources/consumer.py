@@ -4,26 +4,34 @@ Whatever has to know the inside of the library stands here, and nowhere else.
 """
 
 import asyncio
+import ssl
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, OffsetAndMetadata, TopicPartition
+from aiokafka.conn import AIOKafkaConnection, collect_hosts, create_conn
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.errors import (
     IllegalGenerationError,
+    KafkaConnectionError,
     RebalanceInProgressError,
+    SaslAuthenticationFailed,
     UnknownMemberIdError,
 )
+from aiokafka.protocol.metadata import MetadataRequest
 
 from invalidator.errors import InvalidatorError
+from invalidator.sources.security import Brokers
 
 log = structlog.get_logger("invalidator")
 
+CLIENT = "invalidator"  # what we call ourselves in the brokers' logs
 START_WITHIN = 30.0  # seconds
 STOP_WITHIN = 3.0
 ABANDON_WITHIN = 1.0
+KNOCK_WITHIN = 4.0
 JOIN_MARGIN = 15.0  # seconds that the answer to a join may take beyond the rebalance
 SLACK = 1.0  # seconds that a poll may take longer than it was told to
 
@@ -52,13 +60,14 @@ class Timing:
     answer: float = 3.0  # that the brokers have for an answer
 
 
-def build(bootstrap: str, group: str, timing: Timing) -> AIOKafkaConsumer:
-    """A consumer that commits nothing, and goes nowhere, by itself."""
+def build(brokers: Brokers, group: str, timing: Timing, instance_id: str = "") -> AIOKafkaConsumer:
+    """A consumer that commits nothing, and goes nowhere, by itself. Raises OSError."""
     rebalance = max(timing.rebalance, timing.session)
     return AIOKafkaConsumer(
-        bootstrap_servers=bootstrap,
+        bootstrap_servers=brokers.address,
         group_id=group,
-        client_id="invalidator",
+        group_instance_id=instance_id or None,
+        client_id=CLIENT,
         enable_auto_commit=False,
         auto_offset_reset="none",
         isolation_level="read_committed",
@@ -70,13 +79,55 @@ def build(bootstrap: str, group: str, timing: Timing) -> AIOKafkaConsumer:
         max_poll_interval_ms=_ms(timing.max_poll_interval),
         metadata_max_age_ms=_ms(timing.metadata_max_age),
         max_partition_fetch_bytes=4 * 1024 * 1024,
+        **brokers.options(),
     )
 
 
 async def start(consumer: AIOKafkaConsumer) -> None:
-    """Connect. Raises KafkaError, OSError or TimeoutError."""
+    """Connect. It may raise anything: a login that the library cannot read, say."""
     async with asyncio.timeout(START_WITHIN):
         await consumer.start()
+
+
+async def why(brokers: Brokers) -> str:
+    """Why nobody can be reached there, in one line; empty if somebody can be.
+
+    The library only says that it could not, and its log why.
+    """
+    servers = collect_hosts(brokers.address, randomize=False)
+    reasons = {f"{host}:{port}": await _knock(host, port, brokers) for host, port, _ in servers}
+    if not all(reasons.values()):
+        return ""
+    if len(set(reasons.values())) == 1:
+        return next(iter(reasons.values()))
+    return "; ".join(f"{server}: {reason}" for server, reason in reasons.items())
+
+
+async def _knock(host: str, port: int, brokers: Brokers) -> str:
+    """Ask one server something, as the library would."""
+    connection: AIOKafkaConnection | None = None
+    try:
+        async with asyncio.timeout(KNOCK_WITHIN):
+            connection = await create_conn(host, port, client_id=CLIENT, **brokers.options())
+            await connection.send(MetadataRequest([]))
+    except SaslAuthenticationFailed as error:
+        brokers.drop_token()
+        return f"it refuses our login: {error.args[0] if error.args else describe(error)}"
+    except Exception as error:  # noqa: BLE001 - the reason is what was asked for
+        return _reason(error)
+    finally:
+        if connection:
+            connection.close()
+    return ""
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, KafkaConnectionError):
+        if isinstance(error.__cause__, ssl.SSLError):
+            return describe(error.__cause__)
+        if isinstance(error.__cause__, EOFError | ConnectionError):
+            return "it closes the connection: it may expect TLS, a certificate, or a login"
+    return describe(error)
 
 
 async def poll(

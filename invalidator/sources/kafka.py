@@ -13,7 +13,7 @@ from operator import attrgetter
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+from aiokafka.errors import OffsetOutOfRangeError
 
 from invalidator import metrics
 from invalidator.errors import Unavailable
@@ -29,9 +29,11 @@ from invalidator.sources.consumer import (
     start,
     stop,
     trouble,
+    why,
 )
 from invalidator.sources.membership import Epoch, Membership
 from invalidator.sources.positions import GroupPositions, Start
+from invalidator.sources.security import Brokers
 
 log = structlog.get_logger("invalidator")
 
@@ -60,7 +62,7 @@ class KafkaSource:
 
     def __init__(
         self,
-        bootstrap_servers: Sequence[str],
+        brokers: Brokers,
         topics: Sequence[str],
         group_id: str,
         *,
@@ -70,15 +72,17 @@ class KafkaSource:
         timing: Timing = USUAL,
         commits: bool = True,
         clock: Callable[[], float] = time.time,
+        instance_id: str = "",
     ) -> None:
-        self._bootstrap = ",".join(bootstrap_servers)
+        self._brokers = brokers
+        self._instance_id = instance_id
         self._topics = topics
         self._group = group_id
         self._part = part
         self._max_wait = max_wait
         self._timing = timing
         self._commits = commits
-        self._positions = GroupPositions(self._bootstrap, group_id, topics, start, clock)
+        self._positions = GroupPositions(self._brokers, group_id, topics, start, clock)
         self._consumer: AIOKafkaConsumer | None = None
         self._member: Membership | None = None
         self._stopped = False
@@ -93,14 +97,14 @@ class KafkaSource:
         await self._positions.await_topics()
         self._stopped = self._held = False
         self._suspects.clear()
-        self._consumer = build(self._bootstrap, self._group, self._timing)
         try:
+            self._consumer = build(self._brokers, self._group, self._timing, self._instance_id)
             await start(self._consumer)
-        except (KafkaError, OSError, TimeoutError) as error:
-            raise self._unavailable(describe(error)) from error
+        except Exception as error:
+            raise self._unavailable(await why(self._brokers) or describe(error)) from error
         self._member = Membership(
             self._consumer,
-            self._bootstrap,
+            self._brokers,
             self._positions,
             self._timing,
             self._part,
@@ -184,7 +188,7 @@ class KafkaSource:
         return self._member
 
     def _unavailable(self, reason: str) -> Unavailable:
-        return Unavailable(self.name, f"{self._bootstrap}: {reason}")
+        return Unavailable(self.name, f"{self._brokers.address}: {reason}")
 
     # --- reading ------------------------------------------------------------------------
 

@@ -12,8 +12,9 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 
 from invalidator.health import Part
-from invalidator.sources.consumer import Refused, Timing, ask, commit, describe, generation
+from invalidator.sources.consumer import Refused, Timing, ask, commit, describe, generation, why
 from invalidator.sources.positions import Birth, GroupPositions
+from invalidator.sources.security import Brokers
 
 log = structlog.get_logger("invalidator")
 
@@ -61,7 +62,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
     def __init__(
         self,
         consumer: AIOKafkaConsumer,
-        bootstrap: str,
+        brokers: Brokers,
         positions: GroupPositions,
         timing: Timing,
         part: Part,
@@ -74,7 +75,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
         self.assigned = asyncio.Event()  # not set while the group rebalances
         self.busy = False  # records came since the brokers were last asked
         self._consumer = consumer
-        self._bootstrap = bootstrap
+        self._brokers = brokers
         self._positions = positions
         self._timing = timing
         self._part = part
@@ -217,8 +218,14 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
             async with asyncio.timeout(self._timing.answer):
                 await ask(self._consumer)
         except TimeoutError:
-            self._part.away(f"{self._bootstrap}: no answer within {self._timing.answer:g} s")
+            await self._away(f"no answer within {self._timing.answer:g} s")
         except Exception as error:  # noqa: BLE001 - whatever it was, no broker answered
-            self._part.away(f"{self._bootstrap}: {describe(error)}")
+            await self._away(describe(error))
         else:
             self.say_ready()
+
+    async def _away(self, reason: str) -> None:
+        """Said at once; then with more of a reason, where knocking gives one."""
+        self._part.away(f"{self._brokers.address}: {reason}")
+        if known := await why(self._brokers):
+            self._part.away(f"{self._brokers.address}: {known}")

@@ -8,7 +8,8 @@ everything in it is new, and it is read from its beginning).
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -19,7 +20,8 @@ from aiokafka.errors import KafkaError, for_code
 from aiokafka.protocol.commit import OffsetFetchRequest
 
 from invalidator.errors import Unavailable
-from invalidator.sources.consumer import describe
+from invalidator.sources.consumer import CLIENT, describe, why
+from invalidator.sources.security import Brokers
 
 Answer = TypeVar("Answer")
 
@@ -83,13 +85,13 @@ class GroupPositions:
 
     def __init__(
         self,
-        bootstrap: str,
+        brokers: Brokers,
         group_id: str,
         topics: Sequence[str],
         start: Start,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._bootstrap = bootstrap
+        self._brokers = brokers
         self._group = group_id
         self._topics = topics
         self._start = start
@@ -105,7 +107,8 @@ class GroupPositions:
         missing = [topic for topic in self._topics if topic not in self._counts]
         if missing:
             raise Unavailable(
-                "kafka", f"{self._bootstrap} has no topic named {', '.join(map(repr, missing))}"
+                "kafka",
+                f"{self._brokers.address} has no topic named {', '.join(map(repr, missing))}",
             )
 
     async def find(self, consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition]) -> Found:
@@ -191,18 +194,26 @@ class GroupPositions:
         return found
 
     async def _ask(self, question: Callable[[AIOKafkaAdminClient], Awaitable[Answer]]) -> Answer:
-        admin = AIOKafkaAdminClient(
-            bootstrap_servers=self._bootstrap,
-            client_id="invalidator",
-            request_timeout_ms=int(SERVER_WITHIN * 1000),
-        )
-        within = ADMIN_WITHIN + SERVER_WITHIN * self._bootstrap.count(",")
+        address = self._brokers.address
+        within = ADMIN_WITHIN + SERVER_WITHIN * address.count(",")
         try:
-            async with asyncio.timeout(within):
-                await admin.start()
+            async with asyncio.timeout(within), self._admin() as admin:
                 return await question(admin)
-        except (KafkaError, OSError, TimeoutError) as error:
-            raise Unavailable("kafka", f"{self._bootstrap}: {describe(error)}") from error
+        except Exception as error:
+            reason = await why(self._brokers) or describe(error)
+            raise Unavailable("kafka", f"{address}: {reason}") from error
+
+    @asynccontextmanager
+    async def _admin(self) -> AsyncIterator[AIOKafkaAdminClient]:
+        admin = AIOKafkaAdminClient(
+            bootstrap_servers=self._brokers.address,
+            client_id=CLIENT,
+            request_timeout_ms=int(SERVER_WITHIN * 1000),
+            **self._brokers.options(),
+        )
+        try:
+            await admin.start()
+            yield admin
         finally:
             await admin.close()
 

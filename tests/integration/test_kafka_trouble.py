@@ -14,6 +14,7 @@ from invalidator.health import Part
 from invalidator.sources.consumer import Timing
 from invalidator.sources.kafka import KafkaSource
 from invalidator.sources.positions import Start
+from invalidator.sources.security import Brokers
 from tests.backends import until
 from tests.backends.choose import NO_OWN_KAFKA, missing
 from tests.backends.kafka_broker import KafkaBroker
@@ -47,7 +48,7 @@ async def make(broker: KafkaBroker, topic: str) -> AsyncIterator[Make]:
 
         def new(part: Part | None = None, start: str = "earliest") -> KafkaSource:
             source = KafkaSource(
-                [broker.bootstrap],
+                Brokers([broker.bootstrap]),
                 [topic],
                 group,
                 start=Start.of(start),
