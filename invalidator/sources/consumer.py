@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, OffsetAndMetadata, TopicPartition
-from aiokafka.conn import AIOKafkaConnection, collect_hosts, create_conn
+from aiokafka.conn import AIOKafkaConnection, collect_hosts
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.errors import (
     IllegalGenerationError,
@@ -19,6 +19,7 @@ from aiokafka.errors import (
     RebalanceInProgressError,
     SaslAuthenticationFailed,
     UnknownMemberIdError,
+    UnsupportedSaslMechanismError,
 )
 from aiokafka.protocol.metadata import MetadataRequest
 
@@ -108,16 +109,20 @@ async def _knock(host: str, port: int, brokers: Brokers) -> str:
     connection: AIOKafkaConnection | None = None
     try:
         async with asyncio.timeout(KNOCK_WITHIN):
-            connection = await create_conn(host, port, client_id=CLIENT, **brokers.options())
+            connection = AIOKafkaConnection(host, port, client_id=CLIENT, **brokers.options())
+            await connection.connect()
             await connection.send(MetadataRequest([]))
     except SaslAuthenticationFailed as error:
         brokers.drop_token()
         return f"it refuses our login: {error.args[0] if error.args else describe(error)}"
+    except UnsupportedSaslMechanismError:
+        return f"it takes no login by {brokers.options()['sasl_mechanism']}"
     except Exception as error:  # noqa: BLE001 - the reason is what was asked for
-        return _reason(error)
+        return brokers.refusal or _reason(error)
     finally:
-        if connection:
+        if connection and connection._protocol:  # else it was never open
             connection.close()
+            await asyncio.wait({connection._closed_fut}, timeout=ABANDON_WITHIN)
     return ""
 
 

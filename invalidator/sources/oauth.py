@@ -7,9 +7,10 @@ wrong here is raised as a KafkaConnectionError, after which it tries again.
 import asyncio
 import ssl
 import time
+from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
-from urllib.parse import quote
+from urllib.parse import quote_plus
 
 import aiohttp
 import orjson
@@ -89,20 +90,23 @@ class Tokens(AbstractTokenProvider):  # type: ignore[misc]  # it ships no types
     async def _ask(self) -> tuple[int, bytes]:
         sasl = self._sasl
         form = {"grant_type": "client_credentials"} | ({"scope": sasl.scope} if sasl.scope else {})
-        login = aiohttp.BasicAuth(
-            quote(sasl.client_id, safe=""), quote(sasl.client_secret.get_secret_value(), safe="")
-        )
         connector = aiohttp.TCPConnector(ssl=self._trusted(), force_close=True)
         async with (
-            aiohttp.ClientSession(connector=connector, auth=login) as session,
+            aiohttp.ClientSession(connector=connector) as session,
             session.post(
                 sasl.token_url,
                 data=form,
-                headers={"Accept": "application/json"},
+                headers={"Accept": "application/json", "Authorization": _login(sasl)},
                 allow_redirects=False,
             ) as answer,
         ):
             return answer.status, await answer.read()
+
+
+def _login(sasl: Sasl) -> str:
+    """As RFC 6749 wants it: encoded, before it is encoded."""
+    words = (sasl.client_id, sasl.client_secret.get_secret_value())
+    return "Basic " + b64encode(":".join(map(quote_plus, words)).encode()).decode()
 
 
 def _parse(status: int, body: bytes, now: float) -> _Token:
