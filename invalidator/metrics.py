@@ -51,3 +51,8 @@ GAPS = Counter(
     "Times in which a source may have missed events for good.",
     ["source", "cause"],
 )
+MISSED = Counter(
+    "invalidator_missed_events_total",
+    "Events that are known to be lost before they could be read; part of the gaps.",
+    ["source"],
+)

@@ -8,10 +8,12 @@ from typing import Final
 from invalidator.envelope import Envelope, Reading
 from invalidator.errors import Rejected
 from invalidator.model import Batch, Event, Failure, Fault, Plan, Record, Rejection, Slice
+from invalidator.rules import globs
 from invalidator.rules.careful import fault_of
 from invalidator.rules.draft import Draft, Lane
 from invalidator.rules.engine import Engine
 from invalidator.rules.explain import Explanation, Verdict
+from invalidator.rules.matching import is_own
 from invalidator.rules.schema import Cache, Rule, Test
 
 ORIGINS: Final = 1024  # topics and channels remembered: hostile ones must not grow memory
@@ -43,8 +45,11 @@ class RuleSet:
     def plan(self, batch: Batch, *, max_event_bytes: int) -> Plan:
         """What a batch asks of the caches."""
         draft = Draft.of(self._lanes)
-        for part in batch.slices:
-            self.engine(part.origin).plan(part, max_event_bytes, draft)
+        for part in (*batch.slices, *batch.own):
+            if part.refused is None:
+                self.engine(part.origin).plan(part, max_event_bytes, draft)
+            else:
+                draft.plan.rejections += _refused(part, part.refused)
         draft.plan.unmatched = len(draft.unmatched)
         draft.sinks.clear()  # methods of the draft among them: a cycle would keep the plan alive
         return draft.plan
@@ -95,7 +100,7 @@ class RuleSet:
         chosen = tuple(
             at
             for at, rule in enumerate(self.rules)
-            if rule.enabled and (not rule.sources or any(fits(s, origin) for s in rule.sources))
+            if rule.enabled and (not rule.sources or any(meant(s, origin) for s in rule.sources))
         )
         envelope = next(found for pattern, found in self.envelopes if fits(pattern, origin))
         engine = self._engines.get((chosen, envelope))
@@ -130,13 +135,24 @@ def fits(pattern: str, origin: str) -> bool:
     return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), origin, re.S) is not None
 
 
+def meant(source: str, origin: str) -> bool:
+    """Whether a rule's source is this origin; a gap's may be a glob that we listen on."""
+    if fits(source, origin):
+        return True
+    return "*" in origin and globs.meet(globs.tokens(source), globs.tokens(origin))
+
+
+def _refused(part: Slice, fault: Fault) -> list[Rejection]:
+    return [Rejection(part.record(at), None, (fault,)) for at in range(len(part.values))]
+
+
 def _why_not(rule: Rule, reading: Reading, origin: str) -> str:
     if not rule.enabled:
         return "the rule is not enabled"
-    if rule.sources and not any(fits(source, origin) for source in rule.sources):
+    if rule.sources and not any(meant(source, origin) for source in rule.sources):
         return f"it is for {', '.join(rule.sources)}, not for {origin}"
     wanted = " or ".join(entry.text for entry in rule.on)
-    if reading.named:
+    if reading.named or is_own(reading.kind):
         return f"{reading.kind} matches only rules that name it, not {wanted}"
     return f"{reading.kind} is not {wanted}"
 
