@@ -20,8 +20,8 @@ from tests.backends.certificates import KEY_PASSWORD
 from tests.backends.choose import NO_OWN_KAFKA, missing
 from tests.backends.kafka_client import Kafka, unique
 from tests.backends.kafka_secure import PASSWORD, USER, SecureBroker
+from tests.backends.tokens import CLIENT, SECRET, TokenServer, token_server
 from tests.contract.harness import raws, read
-from tests.integration.tokens import CLIENT, SECRET, TokenServer, token_server
 
 QUICK = Timing(ask_every=0.2, answer=1.0)
 
