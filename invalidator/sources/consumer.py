@@ -4,36 +4,34 @@ Whatever has to know the inside of the library stands here, and nowhere else.
 """
 
 import asyncio
-import ssl
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, OffsetAndMetadata, TopicPartition
-from aiokafka.conn import AIOKafkaConnection, collect_hosts
+from aiokafka.consumer.fetcher import READ_COMMITTED
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.errors import (
     IllegalGenerationError,
-    KafkaConnectionError,
+    LeaderNotAvailableError,
     RebalanceInProgressError,
-    SaslAuthenticationFailed,
     UnknownMemberIdError,
-    UnsupportedSaslMechanismError,
+    for_code,
 )
-from aiokafka.protocol.metadata import MetadataRequest
+from aiokafka.protocol.fetch import FetchRequest
 
 from invalidator.errors import InvalidatorError
-from invalidator.sources.security import Brokers
+from invalidator.sources.describe import describe
+from invalidator.sources.security import CLIENT, Brokers
 
 log = structlog.get_logger("invalidator")
 
-CLIENT = "invalidator"  # what we call ourselves in the brokers' logs
 START_WITHIN = 30.0  # seconds
 STOP_WITHIN = 3.0
 ABANDON_WITHIN = 1.0
-KNOCK_WITHIN = 4.0
 JOIN_MARGIN = 15.0  # seconds that the answer to a join may take beyond the rebalance
+MOST_PER_PARTITION = 4 * 1024 * 1024  # bytes of one fetch
 SLACK = 1.0  # seconds that a poll may take longer than it was told to
 
 Polled = dict[TopicPartition, list[ConsumerRecord]]
@@ -59,6 +57,8 @@ class Timing:
     metadata_max_age: float = 30.0  # until new partitions are noticed
     ask_every: float = 5.0  # without a record, between two questions whether the brokers are there
     answer: float = 3.0  # that the brokers have for an answer
+    look_every: float = 15.0  # between two looks for topics that came or went
+    stalled_after: float = 60.0  # without progress though there is more, until a new client
 
 
 def build(brokers: Brokers, group: str, timing: Timing, instance_id: str = "") -> AIOKafkaConsumer:
@@ -79,7 +79,7 @@ def build(brokers: Brokers, group: str, timing: Timing, instance_id: str = "") -
         request_timeout_ms=_ms(max(timing.request, rebalance + JOIN_MARGIN)),
         max_poll_interval_ms=_ms(timing.max_poll_interval),
         metadata_max_age_ms=_ms(timing.metadata_max_age),
-        max_partition_fetch_bytes=4 * 1024 * 1024,
+        max_partition_fetch_bytes=MOST_PER_PARTITION,
         **brokers.options(),
     )
 
@@ -88,51 +88,6 @@ async def start(consumer: AIOKafkaConsumer) -> None:
     """Connect. It may raise anything: a login that the library cannot read, say."""
     async with asyncio.timeout(START_WITHIN):
         await consumer.start()
-
-
-async def why(brokers: Brokers) -> str:
-    """Why nobody can be reached there, in one line; empty if somebody can be.
-
-    The library only says that it could not, and its log why.
-    """
-    servers = collect_hosts(brokers.address, randomize=False)
-    reasons = {f"{host}:{port}": await _knock(host, port, brokers) for host, port, _ in servers}
-    if not all(reasons.values()):
-        return ""
-    if len(set(reasons.values())) == 1:
-        return next(iter(reasons.values()))
-    return "; ".join(f"{server}: {reason}" for server, reason in reasons.items())
-
-
-async def _knock(host: str, port: int, brokers: Brokers) -> str:
-    """Ask one server something, as the library would."""
-    connection: AIOKafkaConnection | None = None
-    try:
-        async with asyncio.timeout(KNOCK_WITHIN):
-            connection = AIOKafkaConnection(host, port, client_id=CLIENT, **brokers.options())
-            await connection.connect()
-            await connection.send(MetadataRequest([]))
-    except SaslAuthenticationFailed as error:
-        brokers.drop_token()
-        return f"it refuses our login: {error.args[0] if error.args else describe(error)}"
-    except UnsupportedSaslMechanismError:
-        return f"it takes no login by {brokers.options()['sasl_mechanism']}"
-    except Exception as error:  # noqa: BLE001 - the reason is what was asked for
-        return brokers.refusal or _reason(error)
-    finally:
-        if connection and connection._protocol:  # else it was never open
-            connection.close()
-            await asyncio.wait({connection._closed_fut}, timeout=ABANDON_WITHIN)
-    return ""
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, KafkaConnectionError):
-        if isinstance(error.__cause__, ssl.SSLError):
-            return describe(error.__cause__)
-        if isinstance(error.__cause__, EOFError | ConnectionError):
-            return "it closes the connection: it may expect TLS, a certificate, or a login"
-    return describe(error)
 
 
 async def poll(
@@ -211,16 +166,47 @@ async def commit(
         raise Refused from error
 
 
-async def ask(consumer: AIOKafkaConsumer) -> None:
-    """A cheap question that the brokers of our partitions have to answer.
+async def ask(consumer: AIOKafkaConsumer) -> dict[TopicPartition, int]:
+    """A cheap question that the brokers of our partitions have to answer: where these end.
 
     Polls answer {} whether nothing was published or nobody is there.
     """
     partitions = consumer.assignment()
-    if partitions:
-        await consumer.end_offsets(partitions)
-    else:
+    if not partitions:
         await consumer.topics()
+        return {}
+    ends: dict[TopicPartition, int] = await consumer.end_offsets(partitions)
+    return ends
+
+
+def positions(consumer: AIOKafkaConsumer) -> dict[TopicPartition, int]:
+    """How far the library has got. Unlike ours, it moves over what holds no records."""
+    subscription = consumer._subscription.subscription
+    assignment = subscription.assignment if subscription else None
+    states = {tp: assignment.state_value(tp) for tp in assignment.tps} if assignment else {}
+    return {
+        tp: state.position if state.has_valid_position else -1
+        for tp, state in states.items()
+        if not state.paused
+    }
+
+
+async def fetch_raw(consumer: AIOKafkaConsumer, tp: TopicPartition, at: int) -> tuple[bytes, int]:
+    """The bytes that the brokers have from there on, and where their log ends.
+
+    Raises KafkaError or OSError.
+    """
+    client = consumer._client
+    leader = client.cluster.leader_for_partition(tp)
+    if leader is None or leader < 0:
+        raise LeaderNotAvailableError(tp)
+    size = MOST_PER_PARTITION
+    request = FetchRequest(0, 1, size, READ_COMMITTED, [(tp.topic, [(tp.partition, at, size)])])
+    answer = await client.send(leader, request)
+    ((_, ((_, error_code, end, *_, data),)),) = answer.topics
+    if error_code:
+        raise for_code(error_code)()
+    return bytes(data), end
 
 
 async def stop(consumer: AIOKafkaConsumer) -> None:
@@ -261,15 +247,6 @@ async def _abandon(consumer: AIOKafkaConsumer) -> None:
             task.exception()  # seen, so that nobody reports it
     if closing := [connection.close() for connection in client._conns.values()]:
         await asyncio.wait(closing, timeout=ABANDON_WITHIN)
-
-
-def describe(error: BaseException) -> str:
-    """In one line; the library's errors often say nothing but their name, or their name twice."""
-    said = " ".join(str(error).split())
-    name = type(error).__name__
-    if isinstance(error, TimeoutError):
-        return said or "no answer in time"
-    return said if said.startswith(name) else f"{name}: {said}".removesuffix(": ")
 
 
 def _ms(seconds: float) -> int:

@@ -20,8 +20,10 @@ from aiokafka.errors import KafkaError, for_code
 from aiokafka.protocol.commit import OffsetFetchRequest
 
 from invalidator.errors import Unavailable
-from invalidator.sources.consumer import CLIENT, describe, why
-from invalidator.sources.security import Brokers
+from invalidator.sources.describe import describe
+from invalidator.sources.knock import why
+from invalidator.sources.security import CLIENT, Brokers
+from invalidator.sources.topics import Wanted
 
 Answer = TypeVar("Answer")
 
@@ -87,29 +89,31 @@ class GroupPositions:
         self,
         brokers: Brokers,
         group_id: str,
-        topics: Sequence[str],
+        wanted: Wanted,
         start: Start,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._brokers = brokers
         self._group = group_id
-        self._topics = topics
+        self._wanted = wanted
         self._start = start
         self._clock = clock
-        self._counts: dict[str, int] = {}
+        # What there was when this process looked first: what came later is new to its group.
+        self._first: dict[str, int] | None = None
 
-    async def await_topics(self) -> None:
-        """Raise Unavailable, by name, while a topic is not there.
+    async def await_topics(self) -> list[str]:
+        """Which topics there are for us. Raises Unavailable, by name, while there is none.
 
         Asking for all topics creates none; subscribing to one that is absent might.
         """
-        self._counts = await self._ask(self._partition_counts)
-        missing = [topic for topic in self._topics if topic not in self._counts]
-        if missing:
-            raise Unavailable(
-                "kafka",
-                f"{self._brokers.address} has no topic named {', '.join(map(repr, missing))}",
-            )
+        counts = await self._ask(self._partition_counts)
+        if self._first is None:
+            self._first = {t: n for t, n in counts.items() if self._wanted.wants(t)}
+        chosen = self._wanted.choose(counts)
+        if not chosen:
+            missing = self._wanted.missing(counts)
+            raise Unavailable("kafka", f"{self._brokers.address}: {missing}")
+        return chosen
 
     async def find(self, consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition]) -> Found:
         committed = await self._ask(self._committed)
@@ -134,10 +138,7 @@ class GroupPositions:
         if births:
             return min(births, key=lambda birth: birth.time_ms)
         now = int(self._clock() * 1000)
-        return Birth(now, {} if committed else self._wanted())
-
-    def _wanted(self) -> dict[str, int]:
-        return {topic: self._counts[topic] for topic in self._topics if topic in self._counts}
+        return Birth(now, {} if committed else self._first or {})
 
     async def _at_start(
         self,
@@ -174,7 +175,7 @@ class GroupPositions:
         while True:
             try:
                 found = await self._offsets(admin)
-                return {tp: c for tp, c in found.items() if tp.topic in self._topics}
+                return {tp: c for tp, c in found.items() if self._wanted.wants(tp.topic)}
             except KafkaError as error:
                 if not error.retriable:
                     raise

@@ -8,6 +8,8 @@ from invalidator.errors import ConfigError
 from invalidator.settings.security import Sasl, Tls
 from invalidator.sources.oauth import Tokens
 
+CLIENT = "invalidator"  # what we call ourselves in the brokers' logs
+
 
 class Brokers:
     """What every client of the library is built with."""

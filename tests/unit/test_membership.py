@@ -11,7 +11,8 @@ from structlog.testing import capture_logs
 
 from invalidator.health import Part
 from invalidator.sources import membership
-from invalidator.sources.consumer import Refused, Timing, describe, stop
+from invalidator.sources.consumer import Refused, Timing, stop
+from invalidator.sources.describe import describe
 from invalidator.sources.membership import Epoch, Membership
 from invalidator.sources.positions import Birth, Found
 from invalidator.sources.security import Brokers
