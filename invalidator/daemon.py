@@ -13,23 +13,25 @@ import structlog
 
 from invalidator import __version__, metrics
 from invalidator.admin import Admin
-from invalidator.connect import Client, client, ping
+from invalidator.connect import Client, client
 from invalidator.deadletter import DeadLetters
-from invalidator.errors import ConfigError, InvalidatorError, RulesError
+from invalidator.errors import ConfigError, InvalidatorError, Problem, RulesError
 from invalidator.health import Health, Part
+from invalidator.hits import Hits
 from invalidator.inflight import InFlight
 from invalidator.pipeline import Limits, Pipeline
 from invalidator.retry import until_available
 from invalidator.rules import RuleSet
 from invalidator.rules.watch import Watcher, watch
 from invalidator.settings import Settings
+from invalidator.settings.caches import strangers
 from invalidator.sources import Source
 from invalidator.sources.consumer import Timing
 from invalidator.sources.kafka import KafkaSource
 from invalidator.sources.positions import Start
 from invalidator.sources.pubsub import PubSubSource
 from invalidator.sources.security import Brokers
-from invalidator.store import Store
+from invalidator.store.build import gate, store_of
 from invalidator.store.dry import DryLetters, DryStore
 from invalidator.urls import redact
 
@@ -63,13 +65,12 @@ class Daemon:
         self._settings = settings
         self._watcher = watcher
         self.rules, problems = watcher.start()
+        if unknown := [*strangers(settings, self.rules.caches)]:
+            raise ConfigError("\n".join(unknown))
         self._health = Health()
         self._admin = Admin(self._health, settings.admin.host, settings.admin.port)
-        self._cache = self._redis(settings.redis_url.get_secret_value())
         self._state = self._redis(settings.state_url.get_secret_value())
-        self._store = Store(
-            self._cache, redact(settings.redis_url.get_secret_value()), self._health.part("sweeps")
-        )
+        self._store = store_of(settings, self._health)
         self._dead = DeadLetters(self._state, redact(settings.state_url.get_secret_value()))
         self._pipelines = self._build_pipelines()
         self._stop = asyncio.Event()
@@ -82,8 +83,8 @@ class Daemon:
     async def run(self, on_start: Callable[[str], None] = lambda admin_url: None) -> int:
         """Until a signal; the exit code. `on_start` hears the admin URL once it listens."""
         async with AsyncExitStack() as stack:
-            for redis in (self._cache, self._state):
-                stack.push_async_callback(redis.aclose)
+            for close in (self._store.close, self._state.aclose):
+                stack.push_async_callback(close)
             stack.push_async_callback(self._admin.stop)
             url = await self._admin.start()
             self._listen_to_signals()
@@ -128,8 +129,8 @@ class Daemon:
         async with asyncio.TaskGroup() as beside:
             helpers = [
                 beside.create_task(self._recover()),
-                beside.create_task(self._store.sweep()),
-                beside.create_task(_keep_asking(self._probe, self._health.part("redis"))),
+                beside.create_task(self._store.run()),
+                beside.create_task(_keep_asking(self._probe, self._health.part(gate(self._store)))),
                 beside.create_task(
                     _keep_asking(self._dead.probe, self._health.part("dead letters"))
                 ),
@@ -145,7 +146,7 @@ class Daemon:
 
     async def _probe(self) -> None:
         if self._settings.dry_run:
-            await ping(self._cache, redact(self._settings.redis_url.get_secret_value()))
+            await self._store.ping()
         else:
             await self._store.probe()
 
@@ -154,7 +155,7 @@ class Daemon:
         if "tags" in self.rules.kinds and not self._settings.dry_run:
             await until_available(
                 partial(self._store.recover, self.rules.caches),
-                self._health.part("redis"),
+                self._health.part(gate(self._store)),
                 who="recovery",
             )
 
@@ -162,6 +163,10 @@ class Daemon:
 
     def _accept(self, rules: RuleSet) -> None:
         """Batches that were read before keep the rules they were read with."""
+        if unknown := [*strangers(self._settings, rules.caches)]:
+            where = str(self._settings.rules)
+            self._refuse(RulesError([Problem(where, 0, 0, said) for said in unknown]))
+            return
         before, self.rules = self.rules, rules
         metrics.RULES.info({"hash": rules.hash})
         metrics.RELOADS.labels("accepted").inc()
@@ -181,6 +186,7 @@ class Daemon:
         settings = self._settings
         in_flight = InFlight(settings.in_flight.events, settings.in_flight.bytes)
         limits = Limits(settings.batch.max_events, settings.batch.max_event_bytes)
+        hits = Hits(self._store)
         return [
             Pipeline(
                 source,
@@ -190,6 +196,8 @@ class Daemon:
                 in_flight=in_flight,
                 limits=limits,
                 health=self._health,
+                hits=hits,
+                gate=gate(self._store),
                 narrate=settings.log.level == "debug",
             )
             for source in self._build_sources()

@@ -26,8 +26,10 @@ class Verdict:
     code: str  # a short stable word for lists and metrics: "wrongtype", "timeout"
     message: str  # for a person; without the command, which redis-py would put there
 
-    def unavailable(self, server: str) -> Unavailable:
-        return Unavailable(server, self.message)
+    def unavailable(self, server: str, doing: str = "") -> Unavailable:
+        """`doing` is told where a permission is missing: Redis does not always say which."""
+        told = f" ({doing})" if doing and self.code == "noperm" else ""
+        return Unavailable(server, self.message + told)
 
 
 # fmt: off

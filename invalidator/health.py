@@ -62,6 +62,7 @@ class Pulse:
 
     name: str
     clock: Callable[[], float] = time.monotonic
+    applies: bool = False  # it deletes, so that its work may be held back on purpose
     last: float = 0.0
 
     def __post_init__(self) -> None:
@@ -76,17 +77,23 @@ class Health:
     """All parts and pulses of one daemon."""
 
     clock: Callable[[], float] = time.monotonic
-    stuck_after: float = 120.0  # seconds; longer than a rebalance may take
+    stuck_after: float = 180.0  # seconds; longer than one try to join a Kafka group may take
     parts: dict[str, Part] = field(default_factory=dict)
     pulses: list[Pulse] = field(default_factory=list)
 
     def part(self, name: str) -> Part:
         return self.parts.setdefault(name, Part(name, self.clock))
 
-    def pulse(self, name: str) -> Pulse:
-        pulse = Pulse(name, self.clock)
+    def pulse(self, name: str, *, applies: bool = False) -> Pulse:
+        pulse = Pulse(name, self.clock, applies)
         self.pulses.append(pulse)
         return pulse
+
+    def held_back(self) -> None:
+        """Deletions wait on purpose, and so do the loops that apply them: that is no standstill."""
+        for pulse in self.pulses:
+            if pulse.applies:
+                pulse.beat()
 
     def waiting(self) -> dict[str, str]:
         """What is not ready, and why."""

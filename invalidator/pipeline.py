@@ -22,8 +22,9 @@ from typing import Protocol
 
 from invalidator.errors import Unavailable
 from invalidator.health import Health
+from invalidator.hits import Hits
 from invalidator.inflight import InFlight
-from invalidator.model import Batch, Failure, Names, Outcome, Plan, Rejection
+from invalidator.model import Batch, Cause, Failure, Names, Outcome, Plan, Rejection
 from invalidator.report import Reporter
 from invalidator.retry import beating, until_available
 from invalidator.rules import Cache, RuleSet
@@ -46,8 +47,10 @@ class Work:
 class Caches(Protocol):
     """Where names are forgotten."""
 
-    async def apply(self, names: Mapping[str, Names], caches: Mapping[str, Cache]) -> Outcome:
-        """Raises Unavailable; then all of it may be applied again."""
+    def applying(
+        self, names: Mapping[str, Names], caches: Mapping[str, Cache], cause: Cause
+    ) -> Callable[[], Awaitable[Outcome]]:
+        """An attempt. It raises Unavailable; then it may be made again."""
 
 
 class Letters(Protocol):
@@ -78,23 +81,27 @@ class Pipeline:
         in_flight: InFlight,
         limits: Limits,
         health: Health,
+        gate: str = "redis",
+        hits: Hits | None = None,
         narrate: bool = False,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
+        """`gate` is the part of readiness that says whether batches can be applied."""
         self._source = source
         self._rules = rules
         self._store = store
         self._dead = dead
         self._in_flight = in_flight
         self._limits = limits
+        self._hits = hits
         self._clock = clock
         self._sleep = sleep
         self._part = health.part(source.name)
-        self._cache = health.part("redis")
+        self._cache = health.part(gate)
         self._letters = health.part("dead letters")
         self._reading = health.pulse(f"{source.name} intake")
-        self._working = health.pulse(f"{source.name} outflow")
+        self._working = health.pulse(f"{source.name} outflow", applies=True)
         self._settling = health.pulse(f"{source.name} settlement")
         self._reporter = Reporter(source.name, narrate=narrate, clock=clock)
         self._line = Line()
@@ -190,8 +197,10 @@ class Pipeline:
 
     async def _apply(self, work: Work) -> Applied:
         plan = work.plan
+        if self._hits:
+            await self._hits.look(work.batch, work.rules)
         outcome = await until_available(
-            partial(self._store.apply, plan.caches, work.rules.caches),
+            self._store.applying(plan.caches, work.rules.caches, self._cause(work.rules)),
             self._cache,
             who=self.name,
             pulse=self._working,
@@ -200,7 +209,7 @@ class Pipeline:
         self._reporter.applied(work.batch, work.rules, plan)
         waits = None
         if outcome.sweeps or plan.repeats:
-            tickets = self._wait(outcome, plan.repeats, work.rules.caches, applied_at)
+            tickets = self._wait(outcome, plan.repeats, work.rules, applied_at)
             waits = asyncio.create_task(tickets, name="tickets")
             self._tickets.add(waits)
             waits.add_done_callback(self._tickets.discard)
@@ -231,7 +240,7 @@ class Pipeline:
         self,
         outcome: Outcome,
         repeats: Mapping[float, Mapping[str, Names]],
-        caches: Mapping[str, Cache],
+        rules: RuleSet,
         applied_at: float,
     ) -> list[Failure]:
         """What takes longer: sweeps, and second passes with sweeps of their own."""
@@ -240,11 +249,16 @@ class Pipeline:
         for delay, names in sorted(repeats.items()):
             await self._sleep(max(0.0, applied_at + delay - self._clock()))
             again = await until_available(
-                partial(self._store.apply, names, caches), self._cache, who=f"{self.name}, again"
+                self._store.applying(names, rules.caches, self._cause(rules)),
+                self._cache,
+                who=f"{self.name}, again",
             )
             failures += [entry for sweep in again.sweeps for entry in await sweep.wait()]
             failures += [e for e in again.failures if (e.cache, e.kind, e.name) not in failed]
         return failures
+
+    def _cause(self, rules: RuleSet) -> Cause:
+        return Cause(self.name, rules.hash)
 
     # --- settlement: wait, bury, settle -----------------------------------------------------
 

@@ -64,7 +64,7 @@ class Page:
 
     @cached_property
     def spans(self) -> list[str]:
-        return re.findall(r"`([^`\n]+)`", self.prose)
+        return [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", self.prose)]
 
     @cached_property
     def links(self) -> list[str]:

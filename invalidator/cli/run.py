@@ -68,7 +68,9 @@ def _settings(args: argparse.Namespace, **more: str) -> "Settings":
     given = {"rules": args.rules, "rules_last_good": args.last_good}
     if args.dry_run:
         given["dry_run"] = "true"
-    return load(args.env_file, **given, **more)
+    settings = load(args.env_file, **given, **more)
+    _expect_rules(settings)
+    return settings
 
 
 def _embedded(args: argparse.Namespace, stack: ExitStack) -> "Settings":
@@ -88,6 +90,17 @@ def _embedded(args: argparse.Namespace, stack: ExitStack) -> "Settings":
     }
     more = {name: v for name, v in wanted.items() if f"INVALIDATOR_{name.upper()}" in untouched}
     return _settings(args, redis_url=url, **more)
+
+
+def _expect_rules(settings: "Settings") -> None:
+    """Who runs it for the first time has none, and cannot know yet where they belong."""
+    from invalidator.errors import ConfigError
+
+    if not settings.rules.exists() and not settings.rules_last_good:
+        raise ConfigError(
+            f"INVALIDATOR_RULES={settings.rules}: there is no such file or directory "
+            f"(looked in {Path.cwd()}); say where the rules are, there or by --rules"
+        )
 
 
 def _serve(settings: "Settings", *, embedded: bool) -> int:

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from invalidator.settings.fields import Leaf, env_name, leaves
+from invalidator.settings.fields import NAME, Leaf, env_name, leaf_of, leaves
 from invalidator.settings.model import PREFIX
 from invalidator.settings.sources import Layer
 from invalidator.urls import redact
@@ -28,7 +28,7 @@ def misnamed(layer: Layer) -> Iterator[str]:
         where = f"{name} ({layer.origin(name)})"
         if name in _groups():
             yield f"{where}: is a group of settings; set one of {_groups()[name]}"
-        elif name in leaves():
+        elif leaf_of(name):
             if name in layer.refused:
                 yield f"{where}: can only be set in the environment or on the command line"
         elif not (_from_kubernetes(name, value) or _foreign(layer, name)):
@@ -47,13 +47,15 @@ def _wrong(details: ErrorDetails, origins: Mapping[str, str]) -> str | None:
         return reason if details["type"] == "value_error" else None
     if details["type"] == "default_factory_not_called":  # it follows from another mistake
         return None
+    if isinstance(details["input"], dict):  # a name with `__` in it is `misnamed`
+        return None
     origin = origins.get(leaf.name, "default")
     return f"{leaf.name} ({origin}): found {_shown(leaf, details['input'])}, expected {reason}"
 
 
 def _leaf_at(place: tuple[str, ...]) -> Leaf | None:
     """The setting at that place or around it; None for a check across a group."""
-    around = (leaves().get(env_name(place[:depth])) for depth in range(len(place), 0, -1))
+    around = (leaf_of(env_name(place[:depth])) for depth in range(len(place), 0, -1))
     return next(filter(None, around), None)
 
 
@@ -95,8 +97,19 @@ def _groups() -> dict[str, str]:
 def _nearest(name: str, cutoff: float) -> str | None:
     """Compared without the prefix, which would make every name look near."""
     bare = name.removeprefix(PREFIX)
+    if opened := _in_open_group(bare):
+        return opened
     if inner := [leaf for leaf in leaves() if leaf.endswith(f"__{bare}")]:
         return inner[0]  # only the group was forgotten
     known = {leaf.removeprefix(PREFIX): leaf for leaf in leaves()}
     near = get_close_matches(bare, known, n=1, cutoff=cutoff)
     return known[near[0]] if near else None
+
+
+def _in_open_group(bare: str) -> str | None:
+    """`CACHE__ORDERS` and `CACHES_ORDERS` mean a name in the group CACHES."""
+    group, _, name = bare.partition("_")
+    groups = {leaf.path[0].upper(): leaf for leaf in leaves().values() if leaf.path[-1] == NAME}
+    near = get_close_matches(group, groups, n=1, cutoff=0.85)
+    name = re.sub("_+", "_", name.strip("_"))
+    return groups[near[0]].called(name).name if near and name else None

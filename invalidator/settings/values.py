@@ -165,6 +165,7 @@ SessionTimeout = Annotated[float, Written(_session_timeout, show_duration)]
 Switch = Annotated[bool, Written(_switch, lambda on: str(on).lower())]
 Size = Annotated[int, Written(_size, show_size)]
 Count = Annotated[int, _whole(1)]
+Limit = Annotated[int, _whole(0)]  # 0: none
 Port = Annotated[int, _whole(0, 65535)]
 Names = Annotated[tuple[str, ...], Written(_names, ",".join)]
 Text = Annotated[str, Written(_text)]
@@ -177,6 +178,7 @@ Servers = Annotated[tuple[str, ...], Written(_servers, ",".join)]
 FilePath = Annotated[Path, Written(_path)]
 OptionalPath = Annotated[Path | None, Written(_path, lambda path: str(path or ""))]
 RedisUrl = Annotated[SecretStr, Written(_redis_url, _show_url, secret=True)]
+Announce = Annotated[Literal["listened", "always", "never"], _choice("listened", "always", "never")]
 Start = Annotated[Literal["latest", "earliest"] | float, Written(_start, _show_start)]
 Mechanism = Annotated[
     Literal["none", "plain", "scram-sha-256", "scram-sha-512", "oauthbearer"],

@@ -7,8 +7,9 @@ from typing import TypeVar
 from redis.exceptions import RedisError
 
 from invalidator import layout
-from invalidator.connect import Client, Reply, converse
+from invalidator.connect import Client, Reply
 from invalidator.faults import Meaning, Verdict, diagnose
+from invalidator.store.replicas import NONE, Replicas
 
 PER_COMMAND = 256  # keys; more gains nothing, and one command must not hold the server up
 TRIES = 3  # for an error that nobody knows, before its key is given up
@@ -20,8 +21,9 @@ Key = TypeVar("Key", str, bytes)
 class Keys:
     """UNLINK on one Redis."""
 
-    def __init__(self, client: Client, server: str) -> None:
+    def __init__(self, client: Client, server: str, replicas: Replicas = NONE) -> None:
         self._client = client
+        self._replicas = replicas
         self._server = server
         self._granted: str | bytes | None = None  # a key that we were allowed to delete
 
@@ -47,7 +49,7 @@ class Keys:
         """Raise Unavailable unless the server lets us delete: a replica answers PINGs too."""
         (reply,) = await self._send([[layout.PROBE]])
         if isinstance(reply, Exception):
-            raise diagnose(reply).unavailable(self._server)
+            raise diagnose(reply).unavailable(self._server, f"UNLINK {layout.PROBE}")
 
     async def _one_by_one(self, keys: Sequence[Key]) -> tuple[int, dict[Key, Verdict]]:
         """One bad key must not keep the others of its command alive."""
@@ -96,6 +98,7 @@ class Keys:
 
     async def _send(self, chunks: Sequence[Sequence[str | bytes]]) -> list[Reply]:
         try:
-            return await converse(self._client, [("UNLINK", *chunk) for chunk in chunks])
+            commands = [("UNLINK", *chunk) for chunk in chunks]
+            return await self._replicas.send(self._client, self._server, commands)
         except (RedisError, OSError, TimeoutError) as error:
             raise diagnose(error).unavailable(self._server) from error

@@ -64,8 +64,12 @@ class Kafka:
         key: str | bytes | None = None,
         headers: dict[str, str | bytes | None] | None = None,
         codec: str = "none",
+        timestamp: int = 0,
     ) -> None:
-        """Write records and wait until the broker has them all; None is a tombstone."""
+        """Write records and wait until the broker has them all; None is a tombstone.
+
+        The timestamp is in milliseconds, 0 is now.
+        """
         producer = self.producer({"compression.type": codec, "linger.ms": 5})
         failed: list[object] = []
 
@@ -76,9 +80,7 @@ class Kafka:
         for value in values:
             while True:
                 try:
-                    producer.produce(
-                        topic, value, key, partition, on_delivery=told, headers=headers
-                    )
+                    producer.produce(topic, value, key, partition, told, None, timestamp, headers)
                     break
                 except BufferError:
                     producer.poll(0.1)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.backends import until_sync
+from tests.backends.choose import missing
 from tests.backends.kafka_client import Kafka, unique
 from tests.backends.server import free_port
 from tests.e2e.process import clean_environment
@@ -147,6 +148,8 @@ class Reader:
         folder.mkdir()
         beside = str(Path(sys.executable).parent)
         cli = shutil.which("redis-cli") or shutil.which("redis-cli", path=beside)
+        if cli is None or shutil.which("curl") is None:
+            missing("the documents call redis-cli and curl: install redis-tools and curl")
         calls: Mapping[str, str] = {
             "invalidator": f"PYTHONPATH={TOP} exec {sys.executable} -m invalidator",
             "python": f"exec {sys.executable}",

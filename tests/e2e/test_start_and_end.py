@@ -126,8 +126,12 @@ def test_broken_rules_end_the_start_with_2_and_their_place(
         ({"RULES": "nowhere.yaml", "PUBSUB__CHANNELS": "c"}, "nowhere.yaml"),
         ({"PUBSUB__CHANELS": "c"}, "INVALIDATOR_PUBSUB__CHANNELS"),
         ({"REDIS_URL": "http://x", "PUBSUB__CHANNELS": "c"}, "redis://"),
+        (
+            {"CACHES__DEFALT": "redis://x", "PUBSUB__CHANNELS": "c"},
+            "did you mean INVALIDATOR_CACHES__DEFAULT?",
+        ),
     ],
-    ids=["no source", "no rules", "misnamed", "wrong value"],
+    ids=["no source", "no rules", "misnamed", "wrong value", "unknown cache"],
 )
 def test_settings_that_cannot_be_used_end_the_start_with_2(
     run_daemon: RunDaemon, settings: dict[str, str], said: str
@@ -146,6 +150,23 @@ def test_an_admin_port_that_is_taken_is_named(run_daemon: RunDaemon) -> None:
         daemon = run_daemon(PUBSUB__CHANNELS="c", ADMIN__PORT=port)
         assert daemon.wait() == 2
     assert f"INVALIDATOR_ADMIN__PORT={port}" in daemon.log()
+
+
+@pytest.mark.parametrize("host", ["a..b", "nobody.invalid", "[::1]", "203.0.113.1"])
+def test_an_admin_host_that_cannot_be_is_named(run_daemon: RunDaemon, host: str) -> None:
+    daemon = run_daemon(PUBSUB__CHANNELS="c", ADMIN__HOST=host)
+    assert daemon.wait() == 2
+    assert f"INVALIDATOR_ADMIN__HOST={host}" in daemon.log()
+    assert "Traceback" not in daemon.log()
+
+
+def test_who_has_no_rules_yet_hears_where_they_belong(
+    run_daemon: RunDaemon, tmp_path: Path
+) -> None:
+    daemon = run_daemon("--embedded", RULES=str(tmp_path / "none.yaml"))
+    assert daemon.wait() == 2
+    assert "none.yaml: there is no such file or directory" in daemon.log()
+    assert "--rules" in daemon.log()
 
 
 def test_embedded_prints_a_line_that_shows_it_at_work(run_daemon: RunDaemon) -> None:

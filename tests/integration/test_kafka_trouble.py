@@ -285,7 +285,7 @@ async def test_the_end_of_a_transaction_is_nothing_to_wait_for(
 
     async def waited() -> bool:
         assert await source.read(1) is None
-        return time.monotonic() - began > 2.0
+        return time.monotonic() - began > 1.3
 
     await until(waited)
 

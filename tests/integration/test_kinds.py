@@ -138,7 +138,7 @@ async def test_a_pipeline_whose_batches_all_wait_is_alive(
 async def test_patterns_that_too_many_wait_for_hold_up_intake_and_the_reason_is_said(
     start_redis: StartRedis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("invalidator.store.MOST_PATTERNS", 3)
+    monkeypatch.setattr("invalidator.store.host.MOST_PATTERNS", 3)
     server = start_redis()
     async with piping(rules_from(RULES, tmp_path), server.url, limits=Limits(2, 1000)) as bench:
         with looking(server.url) as now:

@@ -168,7 +168,7 @@ async def test_the_copies_in_every_clients_memory_go_too(redis_url: str, event: 
         assert [await read(7), await read(8)] == [["old", "old"], ["old", "old"]]
         source.change()
         assert await read(7) == ["old", "old"]
-        await happen("cashews", redis_url, {"type": event, "data": {"id": 7}})
+        await happen("cashews-client-side", redis_url, {"type": event, "data": {"id": 7}})
 
         async def both() -> bool:  # Redis tells the clients a moment later
             return await read(7) == ["new", "new"]
