@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import aiokafka.client
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, OffsetAndMetadata, TopicPartition
 from aiokafka.consumer.fetcher import READ_COMMITTED
@@ -20,6 +21,7 @@ from aiokafka.errors import (
     for_code,
 )
 from aiokafka.protocol.fetch import FetchRequest
+from aiokafka.protocol.metadata import MetadataRequest
 
 from invalidator.errors import InvalidatorError
 from invalidator.sources.describe import describe
@@ -35,6 +37,16 @@ MOST_PER_PARTITION = 4 * 1024 * 1024  # bytes of one fetch
 SLACK = 1.0  # seconds that a poll may take longer than it was told to
 
 Polled = dict[TopicPartition, list[ConsumerRecord]]
+
+
+class _AsksOnly(MetadataRequest):  # type: ignore[misc]  # it ships no types
+    """The library's own would create anew a topic that was deleted while we read it."""
+
+    def __init__(self, topics: Sequence[str] | None = None) -> None:
+        super().__init__(topics, allow_auto_topic_creation=False)
+
+
+aiokafka.client.MetadataRequest = _AsksOnly
 
 
 class Refused(InvalidatorError):  # noqa: N818 - not an error, but an answer
@@ -143,6 +155,12 @@ def generation(consumer: AIOKafkaConsumer) -> int:
     """Which assignment of the group we are in; -1 once the group has given us up."""
     number: int = consumer._coordinator.generation
     return number
+
+
+def member_id(consumer: AIOKafkaConsumer) -> str:
+    """What the group calls us."""
+    name: str = consumer._coordinator.member_id
+    return name
 
 
 async def commit(

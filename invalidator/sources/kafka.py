@@ -101,6 +101,7 @@ class KafkaSource:
             self._timing,
             self._part,
             commits=self._commits,
+            instance_id=self._instance_id,
         )
         self._aside = Aside(self._consumer, self._member)
         self._member.missing = self._wanted.missing(self._topics)

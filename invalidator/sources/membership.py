@@ -13,12 +13,21 @@ from aiokafka.errors import KafkaError
 
 from invalidator.health import Part
 from invalidator.model import Slice
-from invalidator.sources.consumer import Refused, Timing, ask, commit, generation, positions
+from invalidator.sources.consumer import (
+    Refused,
+    Timing,
+    ask,
+    commit,
+    generation,
+    member_id,
+    positions,
+)
 from invalidator.sources.describe import describe
 from invalidator.sources.knock import why
 from invalidator.sources.positions import Birth, GroupPositions
 from invalidator.sources.progress import Progress
 from invalidator.sources.security import Brokers
+from invalidator.sources.static import StaticName
 
 log = structlog.get_logger("invalidator")
 
@@ -75,7 +84,9 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
         part: Part,
         *,
         commits: bool = True,
+        instance_id: str = "",
     ) -> None:
+        self._name = StaticName(instance_id) if instance_id else None
         self._commits = commits  # a dry run leaves no position
         self.epoch = Epoch()
         self.failure = ""  # why the assignment could not be taken up
@@ -146,6 +157,10 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         partitions = sorted(assigned)
+        if self._name and (reason := self._name.taken(member_id(self._consumer))):
+            self.failure = reason
+            self.assigned.set()
+            return
         try:
             self.epoch = await self._take_up(partitions)
         except Refused:
