@@ -27,12 +27,12 @@ BLOCKS = {
     title: re.findall(r"^ACL SETUSER invalidator (.*)$", text, re.M)
     for title, text in re.findall(r"^### (.*?)\n(.*?)(?=^### |\Z)", SECTION, re.M | re.S)
 }
+ANNOUNCING = "Announcements, on the cache's server"
 EVERY = [
     "Every daemon, on the cache's server",
     "Dead letters, on the state's server",
     "Pub/sub, on the source's server",
 ]
-ANNOUNCEMENTS = ["Announcements, on the cache's server"]
 PATTERNS = ["Rules with patterns"]
 TAGS = ["Rules with tags: `set` and `sorted-set`", "Rules with tags: `stamp`"]
 VERSIONS = ["Rules with versions"]
@@ -133,7 +133,7 @@ def changed() -> bytes:
 def test_it_runs_under_exactly_what_the_contract_grants(
     site: Site, tmp_path: Path, kinds: str, titles: list[str], gone: set[bytes]
 ) -> None:
-    site.grant(EVERY + ANNOUNCEMENTS + titles)
+    site.grant([*EVERY, ANNOUNCING, *titles])
     fill(site.admin)
     before = set(site.admin.keys())
     with running(site, tmp_path, kinds) as daemon:
@@ -207,6 +207,18 @@ def test_it_says_what_it_lacks_where_any_of_it_is_left_out(site: Site, tmp_path:
             site.grant(titles)
         daemon.await_ready()
     assert unsaid == []
+
+
+@pytest.mark.parametrize("lacking", BLOCKS[ANNOUNCING][0].split())
+def test_it_runs_on_where_it_may_not_announce(site: Site, tmp_path: Path, lacking: str) -> None:
+    site.grant([*EVERY, ANNOUNCING], without=lacking)
+    with running(site, tmp_path, "key") as daemon:
+        daemon.await_ready()
+        (said,) = until_sync(lambda: daemon.events("not-announced"))
+        assert re.search(told_of(lacking), said["reason"])
+        fill(site.admin)
+        site.admin.publish("orders", changed())
+        until_sync(lambda: not site.admin.exists("order:1"))
 
 
 def told_of(grant: str) -> str:
