@@ -33,6 +33,7 @@ EVERY = [
     "Dead letters, on the state's server",
     "Pub/sub, on the source's server",
 ]
+STREAMS = "Streams, on the source's server"
 PATTERNS = ["Rules with patterns"]
 TAGS = ["Rules with tags: `set` and `sorted-set`", "Rules with tags: `stamp`"]
 VERSIONS = ["Rules with versions"]
@@ -173,6 +174,21 @@ def test_replicas_may_be_waited_for_with_one_permission_more(site: Site, tmp_pat
         site.grant(EVERY + WAIT)
         until_sync(lambda: "0 of INVALIDATOR_WAIT_REPLICAS=1" in daemon.admin("/readyz")[1])
         assert daemon.stop() == 0
+
+
+def test_streams_are_read_under_exactly_what_the_contract_grants(
+    site: Site, tmp_path: Path
+) -> None:
+    site.grant(["Every daemon, on the cache's server", ANNOUNCING, STREAMS])
+    fill(site.admin)
+    site.acl("SETUSER", "invalidator", *BLOCKS["Dead letters, on the state's server"][0].split())
+    settings = {"PUBSUB__CHANNELS": "", "STREAMS__KEYS": "events", "STREAMS__TRIM": "true"}
+    with running(site, tmp_path, "key", **settings) as daemon:
+        daemon.await_ready()
+        site.admin.xadd("events", {"event": changed()})
+        until_sync(lambda: not site.admin.exists("order:1"))
+        assert daemon.stop() == 0
+        assert site.denied() == []
 
 
 def test_a_dry_run_may_only_look(site: Site, tmp_path: Path) -> None:
