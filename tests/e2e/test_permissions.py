@@ -34,7 +34,6 @@ EVERY = [
     "Dead letters, on the state's server",
     "Pub/sub, on the source's server",
 ]
-ANNOUNCEMENTS = ["Announcements, on the cache's server"]
 PATTERNS = ["Rules with patterns"]
 TAGS = ["Rules with tags: `set` and `sorted-set`", "Rules with tags: `stamp`"]
 VERSIONS = ["Rules with versions"]
@@ -135,7 +134,7 @@ def changed() -> bytes:
 def test_it_runs_under_exactly_what_the_contract_grants(
     site: Site, tmp_path: Path, kinds: str, titles: list[str], gone: set[bytes]
 ) -> None:
-    site.grant(EVERY + ANNOUNCEMENTS + titles)
+    site.grant(EVERY + titles)
     fill(site.admin)
     before = set(site.admin.keys())
     with running(site, tmp_path, kinds) as daemon:
@@ -151,7 +150,7 @@ def test_it_runs_under_exactly_what_the_contract_grants(
 
 
 def test_without_announcements_it_runs_on_and_says_so_once(site: Site, tmp_path: Path) -> None:
-    site.grant(EVERY)
+    site.grant([title for title in EVERY if title != ANNOUNCING])
     fill(site.admin)
     with running(site, tmp_path, "key") as daemon:
         daemon.await_ready()
