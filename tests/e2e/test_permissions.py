@@ -133,11 +133,7 @@ def changed() -> bytes:
 def test_it_runs_under_exactly_what_the_contract_grants(
     site: Site, tmp_path: Path, kinds: str, titles: list[str], gone: set[bytes]
 ) -> None:
-<<<<<<< HEAD
-    site.grant(EVERY + titles)
-=======
     site.grant([*EVERY, ANNOUNCING, *titles])
->>>>>>> main
     fill(site.admin)
     before = set(site.admin.keys())
     with running(site, tmp_path, kinds) as daemon:
@@ -153,7 +149,7 @@ def test_it_runs_under_exactly_what_the_contract_grants(
 
 
 def test_without_announcements_it_runs_on_and_says_so_once(site: Site, tmp_path: Path) -> None:
-    site.grant([title for title in EVERY if title != ANNOUNCING])
+    site.grant(EVERY)
     fill(site.admin)
     with running(site, tmp_path, "key") as daemon:
         daemon.await_ready()
