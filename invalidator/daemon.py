@@ -31,6 +31,7 @@ from invalidator.sources.consumer import Timing
 from invalidator.sources.kafka import KafkaSource
 from invalidator.sources.positions import Start
 from invalidator.sources.pubsub import PubSubSource
+from invalidator.sources.security import Brokers
 from invalidator.sources.stream import StreamSource
 from invalidator.sources.stream_dry import DryStreamSource
 from invalidator.store.build import gate, store_of
@@ -210,18 +211,7 @@ class Daemon:
         settings = self._settings
         sources: list[Source] = []
         if settings.kafka.topics:
-            sources.append(
-                KafkaSource(
-                    settings.kafka.bootstrap_servers,
-                    settings.kafka.topics,
-                    settings.kafka.group_id + ("-dry-run" if settings.dry_run else ""),
-                    start=Start.of(settings.kafka.start),
-                    part=self._health.part(KafkaSource.name),
-                    max_wait=settings.batch.max_wait,
-                    commits=not settings.dry_run,
-                    timing=Timing(session=settings.kafka.session_timeout),
-                )
-            )
+            sources.append(self._kafka())
         if settings.pubsub.channels:
             sources.append(
                 PubSubSource(
@@ -254,6 +244,22 @@ class Daemon:
             max_wait=settings.batch.max_wait,
             claim_after=settings.streams.claim_after,
             trim=settings.streams.trim,
+        )
+
+    def _kafka(self) -> KafkaSource:
+        kafka = self._settings.kafka
+        brokers = Brokers(kafka.bootstrap_servers, kafka.tls, kafka.sasl)
+        brokers.check()
+        return KafkaSource(
+            brokers,
+            kafka.topics,
+            kafka.group_id + ("-dry-run" if self._settings.dry_run else ""),
+            start=Start.of(kafka.start),
+            part=self._health.part(KafkaSource.name),
+            max_wait=self._settings.batch.max_wait,
+            commits=not self._settings.dry_run,
+            timing=Timing(session=kafka.session_timeout),
+            instance_id=kafka.instance_id,
         )
 
     def _redis(self, url: str) -> Client:

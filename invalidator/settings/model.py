@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, model_validator
+from pydantic import Field, PrivateAttr, SecretStr, model_validator
 from pydantic_settings import (
     BaseSettings,
     NestedSecretsSettingsSource,
@@ -10,6 +10,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from invalidator.settings.group import Group as _Group
+from invalidator.settings.security import Sasl, Tls, check_unread
 from invalidator.settings.values import (
     Announce,
     Count,
@@ -36,15 +38,16 @@ from invalidator.settings.values import (
 PREFIX = "INVALIDATOR_"
 
 
-class _Group(BaseModel):
-    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
-
-
 class Kafka(_Group):
     bootstrap_servers: Servers = Field(
         default=(), description="Kafka brokers to ask first, as host:port. Empty: no Kafka."
     )
-    topics: Topics = Field(default=(), description="Topics to read events from.")
+    topics: Topics = Field(
+        default=(),
+        description="Topics to read events from: names, and patterns, which are regular "
+        "expressions that begin with ^ (^orders\\..*). New topics that match are found within 30s "
+        "and read from their beginning.",
+    )
     group_id: Text = Field(
         default="invalidator",
         description="The consumer group. All replicas of one deployment share it and divide the "
@@ -60,9 +63,17 @@ class Kafka(_Group):
         description="How long the group waits for a member that says nothing before others get "
         "its partitions: from 1s to 45s, and within the brokers' own bounds.",
     )
+    instance_id: OptionalText = Field(
+        default="",
+        description="Makes this replica a static member of the group: a restart within "
+        "SESSION_TIMEOUT moves no partitions. It must be another one for every replica.",
+    )
+    tls: Tls = Tls()
+    sasl: Sasl = Sasl()
 
     @model_validator(mode="after")
     def _complete(self) -> "Kafka":
+        check_unread(self.tls, self.sasl)
         servers, topics = f"{PREFIX}KAFKA__BOOTSTRAP_SERVERS", f"{PREFIX}KAFKA__TOPICS"
         if self.topics and not self.bootstrap_servers:
             raise ValueError(f"{servers}: missing, because {topics} names topics to read")

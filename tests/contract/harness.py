@@ -17,6 +17,7 @@ from invalidator.sources.kafka import KafkaSource
 from invalidator.sources.memory import MemorySource
 from invalidator.sources.positions import Start
 from invalidator.sources.pubsub import PubSubSource
+from invalidator.sources.security import Brokers
 from invalidator.sources.stream import StreamSource
 from tests.backends.kafka_broker import KafkaBroker
 from tests.backends.kafka_client import Kafka, unique
@@ -122,7 +123,7 @@ class KafkaHarness(Harness):
 
     def source(self, max_wait: float = 0.0) -> Source:
         return KafkaSource(
-            [self._bootstrap],
+            Brokers([self._bootstrap]),
             self.origins,
             self._group,
             start=Start("earliest"),
