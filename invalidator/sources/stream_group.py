@@ -144,9 +144,9 @@ class Group:
         self._note(state)
         self.safe = await self._settled_up_to(state.delivered)
         self._tell_unread(state)
-        await self._remove_consumers()
         if trim:
             await self._trim()
+        await self._remove_consumers()
 
     def _note(self, state: State) -> None:
         self._seen = self._clock()
