@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import signal
+import socket
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
@@ -31,6 +32,8 @@ from invalidator.sources.kafka import KafkaSource
 from invalidator.sources.positions import Start
 from invalidator.sources.pubsub import PubSubSource
 from invalidator.sources.security import Brokers
+from invalidator.sources.stream import StreamSource
+from invalidator.sources.stream_dry import DryStreamSource
 from invalidator.store.build import gate, store_of
 from invalidator.store.dry import DryLetters, DryStore
 from invalidator.urls import redact
@@ -60,7 +63,8 @@ class Daemon:
         if not settings.has_sources:
             raise ConfigError(
                 "no source of events: set INVALIDATOR_KAFKA__BOOTSTRAP_SERVERS and "
-                "INVALIDATOR_KAFKA__TOPICS, or INVALIDATOR_PUBSUB__CHANNELS"
+                "INVALIDATOR_KAFKA__TOPICS, or INVALIDATOR_PUBSUB__CHANNELS, "
+                "or INVALIDATOR_STREAMS__KEYS"
             )
         self._settings = settings
         self._watcher = watcher
@@ -218,7 +222,29 @@ class Daemon:
                     max_wait=settings.batch.max_wait,
                 )
             )
+        if settings.streams.keys:
+            sources.append(self._build_streams())
         return sources
+
+    def _build_streams(self) -> Source:
+        settings = self._settings
+        redis = self._redis(settings.source_redis_url.get_secret_value())
+        start = Start.of(settings.streams.start)
+        if settings.dry_run:
+            return DryStreamSource(
+                redis, settings.streams.keys, start=start, timeout=settings.redis_timeout
+            )
+        return StreamSource(
+            redis,
+            settings.streams.keys,
+            group=settings.streams.group,
+            consumer=settings.streams.consumer or socket.gethostname(),
+            start=start,
+            timeout=settings.redis_timeout,
+            max_wait=settings.batch.max_wait,
+            claim_after=settings.streams.claim_after,
+            trim=settings.streams.trim,
+        )
 
     def _kafka(self) -> KafkaSource:
         kafka = self._settings.kafka

@@ -15,10 +15,21 @@ def found(ruleset: "RuleSet", names: Iterable["Yield"]) -> dict["Yield", str]:
     import asyncio
 
     from invalidator.settings import load
+    from invalidator.settings.caches import cache_urls, spelled
 
     settings = load(None)
-    url, timeout = settings.redis_url.get_secret_value(), settings.redis_timeout
-    return asyncio.run(_look(url, timeout, ruleset, list(dict.fromkeys(names))))
+    main, own = settings.redis_url.get_secret_value(), cache_urls(settings)
+    servers: dict[str, list[Yield]] = {}
+    for name in dict.fromkeys(names):
+        servers.setdefault(own.get(spelled(name.cache), main), []).append(name)
+
+    async def look() -> dict["Yield", str]:
+        told: dict[Yield, str] = {}
+        for url, there in servers.items():
+            told |= await _look(url, settings.redis_timeout, ruleset, there)
+        return told
+
+    return asyncio.run(look())
 
 
 async def _look(

@@ -112,7 +112,7 @@ class RuleSet:
         chosen = tuple(
             at
             for at, rule in enumerate(self.rules)
-            if rule.enabled and (not rule.sources or any(meant(s, origin) for s in rule.sources))
+            if rule.enabled and (not rule.sources or any(concerns(s, origin) for s in rule.sources))
         )
         envelope = next(found for pattern, found in self.envelopes if fits(pattern, origin))
         engine = self._engines.get((chosen, envelope))
@@ -126,8 +126,8 @@ class RuleSet:
     ) -> Verdict:
         rule = self.rules[at]
         if pattern is None:
-            ours = not rule.sources or any(meant(entry, part.origin) for entry in rule.sources)
-            said = why.unmatched(rule, reading, part.origin, meant=ours)
+            meant = not rule.sources or any(concerns(entry, part.origin) for entry in rule.sources)
+            said = why.unmatched(rule, reading, part.origin, meant=meant)
             return Verdict(rule.name, matched=False, why=said)
         ruling = engine.ruling((at, pattern), reading, part, 0)
         said = f"on {rule.on[pattern].text}"
@@ -149,7 +149,7 @@ def fits(pattern: str, origin: str) -> bool:
     return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), origin, re.S) is not None
 
 
-def meant(source: str, origin: str) -> bool:
+def concerns(source: str, origin: str) -> bool:
     """Whether a rule's source is this origin; a gap's may be a glob that we listen on."""
     if fits(source, origin):
         return True

@@ -95,6 +95,37 @@ class PubSub(_Group):
     )
 
 
+class Streams(_Group):
+    keys: Names = Field(
+        default=(), description="Redis Streams to read events from, by the names of their keys."
+    )
+    group: Text = Field(
+        default="invalidator",
+        description="The consumer group. All replicas of one deployment share it and divide the "
+        "entries between them.",
+    )
+    consumer: OptionalText = Field(
+        default="",
+        description="This replica's name in the group. Empty: the name of the host. Under the same "
+        "name a restarted one goes on at once with what it had pending.",
+    )
+    start: Start = Field(
+        default="latest",
+        description="Where a group that does not exist yet begins: latest, earliest, or how far "
+        "back (-1h). The group is created at once.",
+    )
+    claim_after: PositiveDuration = Field(
+        default=60.0,
+        description="How long a consumer may be silent before others take over what it had "
+        "pending.",
+    )
+    trim: Switch = Field(
+        default=False,
+        description="Whether to drop entries that every group of the stream has settled. Else the "
+        "stream grows until its publishers trim it.",
+    )
+
+
 class Batch(_Group):
     max_events: Count = Field(
         default=20_000, description="How many events are applied together at most."
@@ -162,7 +193,8 @@ class Settings(BaseSettings):
     dry_run: Switch = Field(
         default=False,
         description="Read and plan, but write nothing: no deletion, no dead letter, no position. "
-        "The Kafka group is then GROUP_ID-dry-run, so that it takes no partition from a daemon.",
+        "The Kafka group is then GROUP_ID-dry-run, so that it takes no partition from a daemon; "
+        "streams are read without a group.",
     )
     redis_url: RedisUrl = Field(
         default=SecretStr("redis://127.0.0.1:6379/0"),
@@ -177,7 +209,7 @@ class Settings(BaseSettings):
     )
     source_redis_url: RedisUrl = Field(
         default_factory=lambda known: known["redis_url"],
-        description="The Redis where channels live, if it is not the cache's.",
+        description="The Redis where channels and streams live, if it is not the cache's.",
     )
     state_url: RedisUrl = Field(
         default_factory=lambda known: known["redis_url"],
@@ -211,6 +243,7 @@ class Settings(BaseSettings):
     )
     kafka: Kafka = Kafka()
     pubsub: PubSub = PubSub()
+    streams: Streams = Streams()
     batch: Batch = Batch()
     in_flight: InFlight = InFlight()
     log: Log = Log()
@@ -235,7 +268,7 @@ class Settings(BaseSettings):
 
     @property
     def has_sources(self) -> bool:
-        return bool(self.kafka.topics or self.pubsub.channels)
+        return bool(self.kafka.topics or self.pubsub.channels or self.streams.keys)
 
     @classmethod
     def settings_customise_sources(

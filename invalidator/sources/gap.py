@@ -25,11 +25,19 @@ START = "start"  # the one gap that is nothing unusual
 
 
 @dataclass(slots=True)
-class _Gap:
+class Gap:
+    """One gap, while it can still grow."""
+
+    source: str
     origins: tuple[str, ...]
     cause: str
     since: float | None  # by the clock; None: nobody knows
-    events: int | None
+    events: int | None = None  # how many are lost; None: nobody knows
+
+    def lose(self, events: int) -> None:
+        """So many more are known to be lost."""
+        self.events = (self.events or 0) + events
+        metrics.MISSED.labels(self.source).inc(events)
 
 
 class Gaps:
@@ -45,7 +53,7 @@ class Gaps:
         self._source = source
         self._now = now
         self._clock = clock
-        self._told: dict[tuple[str, tuple[str, ...]], _Gap] = {}
+        self._told: dict[tuple[str, tuple[str, ...]], Gap] = {}
 
     def __bool__(self) -> bool:
         return bool(self._told)
@@ -58,30 +66,29 @@ class Gaps:
         since: float | None = None,
         events: int | None = None,
         **more: Any,
-    ) -> None:
+    ) -> Gap:
         """There was a gap in these channels, topics or streams.
 
         `since`: when it began, by the clock. `events`: how many are lost, where that is known.
         `more` is for the log. What is told twice before it is taken is one gap.
         """
-        gap = _Gap(tuple(origins), cause, since, events)
+        told = Gap(self._source, tuple(origins), cause, since)
         metrics.GAPS.labels(self._source, cause).inc()
-        metrics.MISSED.labels(self._source).inc(events or 0)
-        seconds = self._seconds(gap)
-        known = {"seconds": seconds, "lost": events}
+        known = {"seconds": self._seconds(told), "lost": events}
         known = {name: value for name, value in known.items() if value is not None}
         say = log.info if cause == START else log.warning
-        say("gap", source=self._source, cause=cause, channels=[*gap.origins], **known, **more)
-        before = self._told.setdefault((cause, gap.origins), gap)
-        if before is not gap and before.events is not None and events is not None:
-            before.events += events
+        say("gap", source=self._source, cause=cause, channels=[*told.origins], **known, **more)
+        gap = self._told.setdefault((cause, told.origins), told)
+        if events is not None:
+            gap.lose(events)
+        return gap
 
     def take(self) -> list[Slice]:
         """The events of what was told, one for each origin: rules may be for one of these only."""
         told, self._told = self._told, {}
         return [self._slice(gap, origin) for gap in told.values() for origin in gap.origins]
 
-    def _slice(self, gap: _Gap, origin: str) -> Slice:
+    def _slice(self, gap: Gap, origin: str) -> Slice:
         now = self._now()
         data = {
             "source": self._source,
@@ -97,5 +104,5 @@ class Gaps:
         record = Record(self._source, origin, "", raw, time_ms=int(now * 1000))
         return Slice(origin, [raw], lambda _: record)
 
-    def _seconds(self, gap: _Gap) -> float | None:
+    def _seconds(self, gap: Gap) -> float | None:
         return None if gap.since is None else round(self._clock() - gap.since, 3)

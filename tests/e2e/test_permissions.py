@@ -30,11 +30,9 @@ BLOCKS = {
 ANNOUNCING = "Announcements, on the cache's server"
 EVERY = [
     "Every daemon, on the cache's server",
-    ANNOUNCING,
     "Dead letters, on the state's server",
     "Pub/sub, on the source's server",
 ]
-ANNOUNCEMENTS = ["Announcements, on the cache's server"]
 PATTERNS = ["Rules with patterns"]
 TAGS = ["Rules with tags: `set` and `sorted-set`", "Rules with tags: `stamp`"]
 VERSIONS = ["Rules with versions"]
@@ -135,7 +133,7 @@ def changed() -> bytes:
 def test_it_runs_under_exactly_what_the_contract_grants(
     site: Site, tmp_path: Path, kinds: str, titles: list[str], gone: set[bytes]
 ) -> None:
-    site.grant(EVERY + ANNOUNCEMENTS + titles)
+    site.grant([*EVERY, ANNOUNCING, *titles])
     fill(site.admin)
     before = set(site.admin.keys())
     with running(site, tmp_path, kinds) as daemon:
@@ -197,7 +195,7 @@ def test_it_says_what_it_lacks_where_any_of_it_is_left_out(site: Site, tmp_path:
     site.admin.select(1)
     unsaid = []
     with running(site, tmp_path, "key|pattern|tag|version", REDIS_URL=site.url(1)) as daemon:
-        for lacking in site.grants([title for title in titles if title != ANNOUNCING]):
+        for lacking in site.grants(titles):
             daemon.await_ready()
             site.admin.flushdb()
             fill(site.admin)
@@ -213,7 +211,7 @@ def test_it_says_what_it_lacks_where_any_of_it_is_left_out(site: Site, tmp_path:
 
 @pytest.mark.parametrize("lacking", BLOCKS[ANNOUNCING][0].split())
 def test_it_runs_on_where_it_may_not_announce(site: Site, tmp_path: Path, lacking: str) -> None:
-    site.grant(EVERY, without=lacking)
+    site.grant([*EVERY, ANNOUNCING], without=lacking)
     with running(site, tmp_path, "key") as daemon:
         daemon.await_ready()
         (said,) = until_sync(lambda: daemon.events("not-announced"))
