@@ -282,9 +282,9 @@ class KafkaSource:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._max_wait
         while (left := deadline - loop.time()) > 0 and (room := limit - count(polled)) > 0:
-            if self._stopped or epoch.passed or not await self._is_assigned(0):
+            if self._stopped or epoch.passed:
                 return
-            if epoch is not self._member.epoch:
+            if not await self._is_assigned(0) or epoch is not self._member.epoch:
                 return
             for tp, records in (await self._poll(epoch, room, min(left, MOMENT))).items():
                 polled[tp] = polled.get(tp, []) + records

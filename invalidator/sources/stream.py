@@ -96,7 +96,7 @@ class StreamSource:
 
     async def open(self) -> None:
         await self._end_tasks()
-        self._stopped = False
+        self._stopped = self._fresh.stopped = False
         for again in self._agains.values():
             again.begin()
         await self._join()
@@ -130,7 +130,7 @@ class StreamSource:
         """A task of its own keeps what is being worked on from being claimed."""
 
     async def stop(self) -> None:
-        self._stopped = True
+        self._stopped = self._fresh.stopped = True
 
     async def close(self) -> None:
         await self._end_tasks()

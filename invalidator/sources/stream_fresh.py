@@ -55,6 +55,7 @@ class Fresh:
         self._moment = min(MOMENT, moment, timeout - LATE if self._blocks else LATE)
         self._max_wait = max_wait
         self._clock = clock
+        self.stopped = False  # what was read is given at once, however little it is
         self._turn = 0  # whose turn it is, where a read is for fewer entries than streams
         self._typical = UNKNOWN_SIZE
 
@@ -73,7 +74,7 @@ class Fresh:
                 return None
             until = until or self._clock() + self._max_wait
             left = until - self._clock()
-            if not full and left <= 0:
+            if self.stopped or (not full and left <= 0):
                 break
             wait = 0.0 if full else min(self._moment, left)
         return found

@@ -1,7 +1,7 @@
 """A batch that nobody can read, and the installed daemon."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests.backends import until_sync
 from tests.backends.kafka_client import Kafka, unique
@@ -42,7 +42,8 @@ def test_an_unreadable_batch_is_a_dead_letter_before_it_is_passed_over(
     assert kafka.committed(group, topic) == {0: 0}
     redis_now.delete("invalidator:dead")
     until_sync(lambda: kafka.committed(group, topic) == {0: 2}, 20.0)
-    ((_, entry),) = redis_now.xrange("invalidator:dead")
+    entries: Any = redis_now.xrange("invalidator:dead")
+    ((_, entry),) = entries
     assert (entry[b"error"], entry[b"position"]) == (b"unreadable-batch", b"0@0")
     assert b"odec" in entry[b"message"]
     assert order(1) in entry[b"raw"]
