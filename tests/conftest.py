@@ -17,10 +17,12 @@ from tests.backends.choose import (
 from tests.backends.kafka_broker import KafkaBroker
 from tests.backends.kafka_client import Kafka
 from tests.backends.leaks import Leaks
+from tests.backends.redis_sentinel import Watched
 from tests.backends.redis_server import RedisServer
 
 StartRedis = Callable[..., RedisServer]
 StartKafka = Callable[..., KafkaBroker]
+StartSentinel = Callable[..., Watched]
 
 
 @pytest.fixture(scope="session")
@@ -103,3 +105,12 @@ def start_kafka() -> Iterator[StartKafka]:
             return stack.enter_context(KafkaBroker(port, config))
 
         yield start
+
+
+@pytest.fixture
+def start_sentinel() -> Iterator[StartSentinel]:
+    """`start_sentinel(config={...})`: primary, replica, three sentinels, to be mistreated."""
+    if not RedisServer.available():
+        missing(NO_OWN_REDIS)
+    with ExitStack() as stack:
+        yield lambda config=None: stack.enter_context(Watched(config))

@@ -214,7 +214,7 @@ def test_settings_made_without_load_do_not_show_wrong_secrets_either(
             "REDIS_URL",
             "http://user:hunter2@cache",
             "found http://user:***@cache, expected a URL that begins with one of redis://, "
-            "rediss://, unix://",
+            "rediss://, unix://, redis+sentinel://, redis+cluster://",
         ),
         (
             "KAFKA__BOOTSTRAP_SERVERS",
@@ -260,7 +260,8 @@ def test_all_mistakes_of_all_sources_are_said_at_once(
         f"INVALIDATOR_LOG_LEVEL (env file {env_file}): "
         "no such setting; did you mean INVALIDATOR_LOG__LEVEL?",
         "INVALIDATOR_REDIS_URL (environment): "
-        "found http://c, expected a URL that begins with one of redis://, rediss://, unix://",
+        "found http://c, expected a URL that begins with one of redis://, rediss://, unix://, "
+        "redis+sentinel://, redis+cluster://",
     ]
 
 
