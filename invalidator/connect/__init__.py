@@ -5,15 +5,27 @@ from collections.abc import Iterable, Mapping
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from invalidator.connect.cluster import Cluster
 from invalidator.connect.sentinel import at_service
 from invalidator.connect.server import at_host, at_socket, options_of
 from invalidator.connect.talk import PORTION, Command, Reply, pack, talk
 from invalidator.faults import diagnose
 from invalidator.urls import parse_redis_url
 
-__all__ = ["PORTION", "Client", "Command", "Reply", "client", "converse", "ping"]
+__all__ = [
+    "PORTION",
+    "Client",
+    "Cluster",
+    "Command",
+    "Reply",
+    "client",
+    "converse",
+    "node",
+    "nodes",
+    "ping",
+]
 
-Client = Redis
+Client = Redis | Cluster
 
 
 def client(url: str, timeout: float, tls: Mapping[str, str] | None = None) -> Client:
@@ -26,6 +38,10 @@ def client(url: str, timeout: float, tls: Mapping[str, str] | None = None) -> Cl
     if address.kind == "sentinel":
         return at_service(address, timeout, tls)
     options = options_of(address, timeout, tls)
+    if address.kind == "cluster":
+        return Cluster(
+            address, lambda host: at_host(*host, options, tls=address.tls), timeout=timeout
+        )
     if address.kind == "socket":
         return at_socket(address.path, options)
     ((host, port),) = address.hosts
@@ -34,7 +50,24 @@ def client(url: str, timeout: float, tls: Mapping[str, str] | None = None) -> Cl
 
 async def converse(client: Client, commands: Iterable[Command]) -> list[Reply]:
     """Send all commands in one write; an error reply is a value in the list."""
+    if isinstance(client, Cluster):
+        return await client.converse(commands)
     return await talk(client, map(pack, commands))
+
+
+async def node(client: Client, key: str | bytes | None = None) -> Redis:
+    """The server that has this key, or one of them: for those who need a connection of their own.
+
+    Raises what `converse` raises; and a cluster's next answer may be another one.
+    """
+    if not isinstance(client, Cluster):
+        return client
+    return (await client.owner(key))[1] if key is not None else await client.anyone()
+
+
+async def nodes(client: Client) -> Mapping[str, Redis]:
+    """All servers that have keys, by address; of a cluster, its primaries as they are now."""
+    return await client.primaries() if isinstance(client, Cluster) else {"": client}
 
 
 async def ping(server: Client, name: str) -> None:

@@ -11,11 +11,11 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as Disconnected
 from redis.exceptions import RedisError
 
+from invalidator.connect.asking import GRACE, ask_all
 from invalidator.connect.server import TlsConnection, at_host, login, options_of
 from invalidator.connect.talk import Reply, pack, talk
 from invalidator.urls import Address, Host
 
-GRACE = 0.1  # seconds after the first answer; a frozen sentinel costs no more than this
 ASK_AGAIN_AFTER = 5.0  # seconds; a primary that was cut off from the sentinels still answers us
 
 
@@ -48,19 +48,10 @@ class Sentinels:
     async def primary(self) -> Host:
         """As most recently elected. Raises a connection error that says what each answered."""
         self._asked_at = self._clock()
-        asking = {
-            asyncio.create_task(self._ask(sentinel), name=f"ask {name}"): name
-            for name, sentinel in self._sentinels.items()
-        }
-        try:
-            found = await self._first_answers(asking)
-        finally:
-            for task in asking:
-                task.cancel()
-            await asyncio.wait(asking)
-        if not found:
-            raise Disconnected(self._why_not(asking))
-        self._primary = max(found, key=lambda answer: answer.epoch).host
+        answers, why_not = await ask_all(self._sentinels, self._ask, self._timeout)
+        if not answers:
+            raise Disconnected(f"no sentinel tells where {self._service} is ({why_not})")
+        self._primary = max(answers, key=lambda answer: answer.epoch).host
         return self._primary
 
     async def confirm(self) -> Host | None:
@@ -68,7 +59,7 @@ class Sentinels:
         if self._clock() - self._asked_at < ASK_AGAIN_AFTER:
             return self._primary
         try:
-            async with asyncio.timeout(GRACE):
+            async with asyncio.timeout(2 * GRACE):
                 return await self.primary()
         except (RedisError, TimeoutError):
             return self._primary
@@ -77,21 +68,7 @@ class Sentinels:
         for sentinel in self._sentinels.values():
             await sentinel.aclose()
 
-    async def _first_answers(self, asking: Mapping["asyncio.Task[Answer]", str]) -> list[Answer]:
-        """Of those who are quick: some of the others may be frozen."""
-        deadline = self._clock() + self._timeout
-        waiting: set[asyncio.Task[Answer]] = set(asking)
-        found: list[Answer] = []
-        while waiting and (left := deadline - self._clock()) > 0:
-            done, waiting = await asyncio.wait(
-                waiting, timeout=left, return_when=asyncio.FIRST_COMPLETED
-            )
-            found += [task.result() for task in done if not task.exception()]
-            if found:
-                deadline = min(deadline, self._clock() + GRACE)
-        return found
-
-    async def _ask(self, sentinel: Redis) -> Answer:
+    async def _ask(self, name: str, sentinel: Redis) -> Answer:
         where = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._service)
         about = ("SENTINEL", "MASTER", self._service)
         address, state = await talk(sentinel, [pack(where), pack(about)])
@@ -100,14 +77,6 @@ class Sentinels:
         if address is None:
             raise Disconnected(f"knows no service named {self._service}")
         return Answer(_epoch(state), (address[0].decode(), int(address[1])))
-
-    def _why_not(self, asking: Mapping["asyncio.Task[Answer]", str]) -> str:
-        reasons: dict[str, list[str]] = {}
-        for task, name in asking.items():
-            error = None if task.cancelled() else task.exception()
-            reasons.setdefault(str(error) if error else "no answer", []).append(name)
-        told = "; ".join(f"{', '.join(names)}: {why}" for why, names in reasons.items())
-        return f"no sentinel tells where {self._service} is ({told})"
 
 
 class SentinelPool(ConnectionPool):

@@ -69,7 +69,7 @@ class Watched:
 
     def _in_sync(self) -> bool:
         with redis.Redis(port=self.replica.port) as client:
-            return client.info("replication")["master_link_status"] == "up"
+            return bool(client.info("replication")["master_link_status"] == "up")
 
     def _agreed(self) -> bool:
         return all(map(_knows_all, self.sentinels))
