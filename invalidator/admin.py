@@ -27,10 +27,11 @@ class Admin:
         site = web.TCPSite(self._runner, self._host, self._port)
         try:
             await site.start()
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # UnicodeError: a name that no host can have
             raise ConfigError(
                 f"INVALIDATOR_ADMIN__HOST={self._host}, INVALIDATOR_ADMIN__PORT={self._port}: "
-                f"{error.strerror or error}. Choose another port; 0 picks a free one."
+                f"cannot listen there: {getattr(error, 'strerror', None) or error}. "
+                "Choose another port (0 picks a free one) or an address of this machine."
             ) from error
         host, port = self._runner.addresses[0][:2]
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -3,17 +3,19 @@
 import asyncio
 import gc
 import signal
+import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
+from pathlib import Path
 
 import structlog
 
 from invalidator import __version__, metrics
 from invalidator.admin import Admin
-from invalidator.connect import Client, client, ping
+from invalidator.connect import Client, client
 from invalidator.deadletter import DeadLetters
-from invalidator.errors import ConfigError, RulesError
+from invalidator.errors import ConfigError, InvalidatorError, Problem, RulesError
 from invalidator.health import Health, Part
 from invalidator.inflight import InFlight
 from invalidator.pipeline import Limits, Pipeline
@@ -21,12 +23,13 @@ from invalidator.retry import until_available
 from invalidator.rules import RuleSet
 from invalidator.rules.watch import Watcher, watch
 from invalidator.settings import Settings
+from invalidator.settings.caches import strangers
 from invalidator.sources import Source
 from invalidator.sources.consumer import Timing
 from invalidator.sources.kafka import KafkaSource
 from invalidator.sources.positions import Start
 from invalidator.sources.pubsub import PubSubSource
-from invalidator.store import Store
+from invalidator.store.build import gate, store_of
 from invalidator.store.dry import DryLetters, DryStore
 from invalidator.urls import redact
 
@@ -34,7 +37,18 @@ log = structlog.get_logger("invalidator")
 
 WATCH_EVERY = 2.0  # seconds between two questions to a Redis that has nothing to do
 FORCED_WITHIN = 3.0  # seconds that a forced exit leaves for closing connections
+HOUSE = Path(__file__).parent
 CLEAN, UNSETTLED = 0, 3  # exit codes; the others are the command line's
+
+
+class Crashed(InvalidatorError):  # noqa: N818 - the domain's word
+    """A mistake of ours. The error's own words are not repeated: they may quote an event."""
+
+    def __init__(self, error: str, where: str) -> None:
+        super().__init__(
+            f"ended by an unexpected {error} at {where}. What was not settled is read again, "
+            "except from pub/sub. With --debug, the traceback is shown"
+        )
 
 
 class Daemon:
@@ -49,13 +63,12 @@ class Daemon:
         self._settings = settings
         self._watcher = watcher
         self.rules, problems = watcher.start()
+        if unknown := [*strangers(settings, self.rules.caches)]:
+            raise ConfigError("\n".join(unknown))
         self._health = Health()
         self._admin = Admin(self._health, settings.admin.host, settings.admin.port)
-        self._cache = self._redis(settings.redis_url.get_secret_value())
         self._state = self._redis(settings.state_url.get_secret_value())
-        self._store = Store(
-            self._cache, redact(settings.redis_url.get_secret_value()), self._health.part("sweeps")
-        )
+        self._store = store_of(settings, self._health)
         self._dead = DeadLetters(self._state, redact(settings.state_url.get_secret_value()))
         self._pipelines = self._build_pipelines()
         self._stop = asyncio.Event()
@@ -68,8 +81,8 @@ class Daemon:
     async def run(self, on_start: Callable[[str], None] = lambda admin_url: None) -> int:
         """Until a signal; the exit code. `on_start` hears the admin URL once it listens."""
         async with AsyncExitStack() as stack:
-            for redis in (self._cache, self._state):
-                stack.push_async_callback(redis.aclose)
+            for close in (self._store.close, self._state.aclose):
+                stack.push_async_callback(close)
             stack.push_async_callback(self._admin.stop)
             url = await self._admin.start()
             self._listen_to_signals()
@@ -99,22 +112,23 @@ class Daemon:
 
     async def _end(self, work: asyncio.Task[None]) -> int:
         if work.done():
-            work.result()
+            if error := work.exception():
+                raise _crash(error)
             log.info("stopped", settled="all that was read")
             return CLEAN
         log.warning(
             "forced" if self._force.is_set() else "drain-timeout",
-            settled="not all that was read; it is read again at the next start",
+            settled="not all that was read; the rest is read again, except from pub/sub",
         )
         return UNSETTLED
 
     async def _run_all(self) -> None:
         """The pipelines; beside them what sweeps, watches and reloads, for as long as they run."""
         async with asyncio.TaskGroup() as beside:
-            beside.create_task(self._recover())
             helpers = [
-                beside.create_task(self._store.sweep()),
-                beside.create_task(_keep_asking(self._probe, self._health.part("redis"))),
+                beside.create_task(self._recover()),
+                beside.create_task(self._store.run()),
+                beside.create_task(_keep_asking(self._probe, self._health.part(gate(self._store)))),
                 beside.create_task(
                     _keep_asking(self._dead.probe, self._health.part("dead letters"))
                 ),
@@ -130,7 +144,7 @@ class Daemon:
 
     async def _probe(self) -> None:
         if self._settings.dry_run:
-            await ping(self._cache, redact(self._settings.redis_url.get_secret_value()))
+            await self._store.ping()
         else:
             await self._store.probe()
 
@@ -138,13 +152,19 @@ class Daemon:
         """What a crash left half done, where no event comes again to finish it."""
         if "tags" in self.rules.kinds and not self._settings.dry_run:
             await until_available(
-                partial(self._store.recover, self.rules.caches), self._health.part("redis")
+                partial(self._store.recover, self.rules.caches),
+                self._health.part(gate(self._store)),
+                who="recovery",
             )
 
     # --- rules ------------------------------------------------------------------------------
 
     def _accept(self, rules: RuleSet) -> None:
         """Batches that were read before keep the rules they were read with."""
+        if unknown := [*strangers(self._settings, rules.caches)]:
+            where = str(self._settings.rules)
+            self._refuse(RulesError([Problem(where, 0, 0, said) for said in unknown]))
+            return
         before, self.rules = self.rules, rules
         metrics.RULES.info({"hash": rules.hash})
         metrics.RELOADS.labels("accepted").inc()
@@ -173,6 +193,7 @@ class Daemon:
                 in_flight=in_flight,
                 limits=limits,
                 health=self._health,
+                gate=gate(self._store),
                 narrate=settings.log.level == "debug",
             )
             for source in self._build_sources()
@@ -237,14 +258,25 @@ class Daemon:
         )
 
 
+def _crash(error: BaseException) -> Exception:
+    """What a person needs to know of the failure that ended all tasks."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if isinstance(error, InvalidatorError):
+        return error
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if Path(frame.filename).is_relative_to(HOUSE)] or frames
+    crashed = Crashed(type(error).__name__, f"{ours[-1].filename}:{ours[-1].lineno}")
+    log.critical("crashed", reason=str(crashed))
+    crashed.__cause__ = error
+    return crashed
+
+
 async def _keep_asking(probe: Callable[[], Awaitable[None]], part: Part) -> None:
     """Keep the truth about a Redis that has nothing to do."""
     while True:
-        await until_available(probe, part)
+        await until_available(probe, part, who="probe")
         await asyncio.sleep(WATCH_EVERY)
-        # A pipeline may have found it away: what counts then is that its work gets through.
-        while part.reason:  # noqa: ASYNC110 - the interval is the point
-            await asyncio.sleep(WATCH_EVERY)
 
 
 def _spare_the_collector() -> None:

@@ -50,7 +50,7 @@ class DeadLetters:
             raise diagnose(error).unavailable(self._server) from error
         for reply in replies:
             if isinstance(reply, Exception):
-                raise diagnose(reply).unavailable(self._server)
+                raise diagnose(reply).unavailable(f"{self._server}, stream {self._stream}")
 
 
 def fields_of(

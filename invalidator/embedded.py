@@ -1,18 +1,23 @@
 """A real redis-server of our own, for `run --embedded`: nothing else differs from production."""
 
 import contextlib
+import ctypes
 import shutil
+import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import IO
 
 from invalidator.errors import ConfigError
 
 STARTS_WITHIN = 10.0  # seconds
+PR_SET_PDEATHSIG = 1  # from linux/prctl.h
 
 
 @contextlib.contextmanager
@@ -20,19 +25,30 @@ def redis_server() -> Iterator[str]:
     """Start a redis-server on a free loopback port; its URL. It keeps nothing on disk."""
     binary = find_binary()
     port = _free_port()
-    with tempfile.TemporaryDirectory(prefix="invalidator-") as folder:
-        log = Path(folder) / "redis.log"
+    with tempfile.TemporaryFile() as log:  # it has no name: a kill leaves no file behind
         process = subprocess.Popen(
             [binary, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly",
-             "no", "--dir", folder, "--logfile", str(log), "--maxmemory", "256mb"],
+             "no", "--dir", tempfile.gettempdir(), "--maxmemory", "256mb"],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
             start_new_session=True,  # Ctrl-C is for the daemon: it still has work to settle
+            preexec_fn=_die_with_parent(),
         )  # fmt: skip
         try:
             _await_answer(process, port, log)
             yield f"redis://127.0.0.1:{port}/0"
         finally:
-            process.terminate()
+            process.kill()
             process.wait()
+
+
+def _die_with_parent() -> Callable[[], None] | None:
+    """What has the kernel end a child when we are killed; Linux only."""
+    if not sys.platform.startswith("linux"):
+        return None
+    libc = ctypes.CDLL(None)
+    return lambda: libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL) and None
 
 
 def find_binary() -> str:
@@ -57,12 +73,13 @@ def _free_port() -> int:
         return port
 
 
-def _await_answer(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+def _await_answer(process: subprocess.Popen[bytes], port: int, log: IO[bytes]) -> None:
     deadline = time.monotonic() + STARTS_WITHIN
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            said = log.read_text() if log.exists() else ""
-            raise ConfigError(f"the embedded redis-server ended at once:\n{said[-1000:]}")
+            log.seek(0)
+            said = log.read().decode(errors="replace")[-1000:]
+            raise ConfigError(f"the embedded redis-server ended at once:\n{said}")
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
             return
         time.sleep(0.02)

@@ -26,8 +26,10 @@ class Verdict:
     code: str  # a short stable word for lists and metrics: "wrongtype", "timeout"
     message: str  # for a person; without the command, which redis-py would put there
 
-    def unavailable(self, server: str) -> Unavailable:
-        return Unavailable(server, self.message)
+    def unavailable(self, server: str, doing: str = "") -> Unavailable:
+        """`doing` is told where a permission is missing: Redis does not always say which."""
+        told = f" ({doing})" if doing and self.code == "noperm" else ""
+        return Unavailable(server, self.message + told)
 
 
 # fmt: off
@@ -62,6 +64,8 @@ _CODE = re.compile(r"([A-Z]{2,})(?: |$)")
 _WRAPPED_BY_SCRIPT = re.compile(r"^Error (?:running|compiling) script.*?(?:@\w+: ?\d+: )+-?", re.S)
 # Redis 7: "OOM command not … script: c6271c…, on @user_script:1."
 _CALLED_IN_SCRIPT = re.compile(r"\s*script: [0-9a-f]{40}, on @user_script:\d+\.?$")
+# Keys may be shown at debug only; a message is shown to operators.
+_QUOTED_ARGUMENTS = re.compile(r",? with args beginning with:.*", re.S)
 _ANNOTATED_BY_PIPELINE = re.compile(r"^Command # \d+ \(.*\) of pipeline caused error: ", re.S)
 # Said in a plain "ERR" reply, yet the server's condition or configuration, and no key's fault.
 _REFUSES_EVERYTHING = re.compile(
@@ -119,5 +123,6 @@ def _code_of_class(error: BaseException) -> str | None:
 
 def _clean(message: str) -> str:
     message = _ANNOTATED_BY_PIPELINE.sub("", message)
+    message = _QUOTED_ARGUMENTS.sub("", message)
     message = _WRAPPED_BY_SCRIPT.sub("", message)
     return _CALLED_IN_SCRIPT.sub("", message).strip()

@@ -13,20 +13,25 @@ REMIND_EVERY = 30.0  # seconds between two lines about the same wait
 
 @dataclass(slots=True)
 class Part:
-    """A server or source that readiness depends on."""
+    """A server or source that readiness depends on.
+
+    Several may use it, and it may refuse the work of one only: it is ready for all or not at all.
+    """
 
     name: str
     clock: Callable[[], float] = time.monotonic
     reason: str = "starting"  # why it is not ready; empty when it is
     since: float = 0.0
     _said: float | None = None  # when its absence was last logged
+    _missed: dict[str, str] = field(default_factory=dict)  # who finds it away, and why
 
     def __post_init__(self) -> None:
         self.since = self.clock()
 
-    def away(self, reason: str) -> None:
+    def away(self, reason: str, who: str = "") -> None:
         """Note that it cannot be reached; say so at once, then now and then."""
         now = self.clock()
+        self._missed[who] = reason
         if self._said is None:
             self.since = now
         self.reason = reason
@@ -36,9 +41,13 @@ class Part:
                 "waiting", part=self.name, reason=reason, seconds=round(now - self.since, 1)
             )
 
-    def ready(self) -> None:
+    def ready(self, who: str = "") -> None:
         """Note that it answers."""
         if not self.reason:
+            return
+        self._missed.pop(who, None)
+        if self._missed:
+            self.reason = next(iter(self._missed.values()))
             return
         if self._said is not None:
             log.info("back", part=self.name, seconds=round(self.clock() - self.since, 1))
@@ -53,6 +62,7 @@ class Pulse:
 
     name: str
     clock: Callable[[], float] = time.monotonic
+    applies: bool = False  # it deletes, so that its work may be held back on purpose
     last: float = 0.0
 
     def __post_init__(self) -> None:
@@ -67,17 +77,23 @@ class Health:
     """All parts and pulses of one daemon."""
 
     clock: Callable[[], float] = time.monotonic
-    stuck_after: float = 120.0  # seconds; longer than a rebalance may take
+    stuck_after: float = 180.0  # seconds; longer than one try to join a Kafka group may take
     parts: dict[str, Part] = field(default_factory=dict)
     pulses: list[Pulse] = field(default_factory=list)
 
     def part(self, name: str) -> Part:
         return self.parts.setdefault(name, Part(name, self.clock))
 
-    def pulse(self, name: str) -> Pulse:
-        pulse = Pulse(name, self.clock)
+    def pulse(self, name: str, *, applies: bool = False) -> Pulse:
+        pulse = Pulse(name, self.clock, applies)
         self.pulses.append(pulse)
         return pulse
+
+    def held_back(self) -> None:
+        """Deletions wait on purpose, and so do the loops that apply them: that is no standstill."""
+        for pulse in self.pulses:
+            if pulse.applies:
+                pulse.beat()
 
     def waiting(self) -> dict[str, str]:
         """What is not ready, and why."""

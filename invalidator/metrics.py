@@ -45,9 +45,35 @@ SWEEP_SECONDS = Histogram(
     buckets=(0.01, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900),
 )
 DEAD = Counter("invalidator_dead_letters_total", "Events put into the dead letters.", ["error"])
-IN_FLIGHT = Gauge("invalidator_in_flight_events", "Events read and not yet settled.")
+IN_FLIGHT = Gauge(
+    "invalidator_in_flight_events",
+    "Events held in memory: not applied yet, or rejected and not yet in the dead letters.",
+)
 GAPS = Counter(
     "invalidator_gaps_total",
     "Times in which a source may have missed events for good.",
     ["source", "cause"],
+)
+ANNOUNCED = Counter(
+    "invalidator_announced_total",
+    "Messages on the channel invalidator:applied, heartbeats included, by what became of them: "
+    "sent, skipped (nobody listened), refused (the server does not let us publish).",
+    ["outcome"],
+)
+LISTENERS = Gauge(
+    "invalidator_listeners",
+    "Who received the last message on the channel invalidator:applied, over all Redis servers.",
+)
+BRAKED = Counter(
+    "invalidator_braked_seconds_total",
+    "How long deletions were held back by INVALIDATOR_MAX_DELETES_PER_SECOND.",
+)
+LAST_MINUTE = Gauge(
+    "invalidator_deletes_last_minute",
+    "Names deleted within a minute, while INVALIDATOR_MAX_DELETES_PER_SECOND or "
+    "INVALIDATOR_ALARM_DELETES is set.",
+)
+ALARMS = Counter(
+    "invalidator_delete_alarms_total",
+    "Minutes in which more names were deleted than INVALIDATOR_ALARM_DELETES.",
 )

@@ -124,6 +124,16 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
+class Cause:
+    """On whose account names are forgotten: it is announced with them."""
+
+    source: str  # "kafka", "pubsub"; "purge" for a person
+    rules: str = ""  # the hash of those that gave the names; empty for a person
+    who: str = ""  # a person, as user@host
+    why: str = ""  # what they say
+
+
+@dataclass(frozen=True, slots=True)
 class Failure:
     """A name that the store can never apply."""
 
@@ -148,3 +158,8 @@ class Outcome:
     existed: int = 0  # keys that were really there
     failures: list[Failure] = field(default_factory=list)
     sweeps: list[Ticket] = field(default_factory=list)
+
+    def add(self, other: "Outcome") -> None:
+        self.existed += other.existed
+        self.failures += other.failures
+        self.sweeps += other.sweeps

@@ -18,26 +18,19 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Protocol
 
-import structlog
-
-from invalidator import metrics
 from invalidator.errors import Unavailable
-from invalidator.health import Health, Part, Pulse
+from invalidator.health import Health
 from invalidator.inflight import InFlight
-from invalidator.logs import Repeats
-from invalidator.model import Batch, Failure, Names, Note, Outcome, Plan, Rejection
-from invalidator.retry import until_available
+from invalidator.model import Batch, Cause, Failure, Names, Outcome, Plan, Rejection
+from invalidator.report import Reporter
+from invalidator.retry import beating, until_available
 from invalidator.rules import Cache, RuleSet
 from invalidator.settle import Applied, Line, left_alone
 from invalidator.sources import Source
 
-log = structlog.get_logger("invalidator")
-
-T = TypeVar("T")
 BURIED_TOGETHER = 100  # each carries its whole event
-KEEP_ALIVE_EVERY = 5.0  # seconds without room for more, before the source is told that we live
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +46,10 @@ class Work:
 class Caches(Protocol):
     """Where names are forgotten."""
 
-    async def apply(self, names: Mapping[str, Names], caches: Mapping[str, Cache]) -> Outcome:
-        """Raises Unavailable; then all of it may be applied again."""
+    def applying(
+        self, names: Mapping[str, Names], caches: Mapping[str, Cache], cause: Cause
+    ) -> Callable[[], Awaitable[Outcome]]:
+        """An attempt. It raises Unavailable; then it may be made again."""
 
 
 class Letters(Protocol):
@@ -85,26 +80,27 @@ class Pipeline:
         in_flight: InFlight,
         limits: Limits,
         health: Health,
+        gate: str = "redis",
         narrate: bool = False,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
+        """`gate` is the part of readiness that says whether batches can be applied."""
         self._source = source
         self._rules = rules
         self._store = store
         self._dead = dead
         self._in_flight = in_flight
         self._limits = limits
-        self._narrate = narrate
         self._clock = clock
         self._sleep = sleep
         self._part = health.part(source.name)
-        self._cache = health.part("redis")
+        self._cache = health.part(gate)
         self._letters = health.part("dead letters")
         self._reading = health.pulse(f"{source.name} intake")
-        self._working = health.pulse(f"{source.name} outflow")
+        self._working = health.pulse(f"{source.name} outflow", applies=True)
         self._settling = health.pulse(f"{source.name} settlement")
-        self._repeats = Repeats(clock)
+        self._reporter = Reporter(source.name, narrate=narrate, clock=clock)
         self._line = Line()
         self._tickets: set[asyncio.Task[list[Failure]]] = set()
         self._planned: asyncio.Queue[Work | None] = asyncio.Queue(maxsize=1)
@@ -118,9 +114,10 @@ class Pipeline:
         """Until `stop` is called and all that was read is settled."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._intake(), name=f"{self._source.name}-intake")
-                tasks.create_task(self._outflow(), name=f"{self._source.name}-outflow")
-                tasks.create_task(self._settlement(), name=f"{self._source.name}-settlement")
+                tasks.create_task(self._halt(), name=f"{self.name}-halt")
+                tasks.create_task(self._intake(), name=f"{self.name}-intake")
+                tasks.create_task(self._outflow(), name=f"{self.name}-outflow")
+                tasks.create_task(self._settlement(), name=f"{self.name}-settlement")
         finally:
             for ticket in self._tickets:
                 ticket.cancel()
@@ -131,6 +128,11 @@ class Pipeline:
 
     # --- intake: read, plan ---------------------------------------------------------------
 
+    async def _halt(self) -> None:
+        """At once: a read may be waiting for a batch to fill."""
+        await self._stopping.wait()
+        await self._source.stop()
+
     async def _intake(self) -> None:
         await self._open()
         while not self._stopping.is_set():
@@ -138,12 +140,12 @@ class Pipeline:
         await self._source.stop()
         while (rest := await self._read()) is not None:
             await self._take(rest)
-        await self._planned.put(None)
+        await self._hand_on(None)
 
     async def _open(self) -> None:
         """Connect, however long that takes; a stop ends the wait."""
         opening = asyncio.create_task(
-            self._patiently(self._part, self._reading, self._source.open), name="open"
+            until_available(self._source.open, self._part, pulse=self._reading), name="open"
         )
         stopping = asyncio.create_task(self._stopping.wait(), name="stopping")
         try:
@@ -165,57 +167,47 @@ class Pipeline:
             await self._open()
             return None
 
+    async def _room(self) -> int:
+        await beating(self._reading, self._in_flight.wait, self._source.keep_alive)
+        return self._in_flight.room()
+
     async def _take(self, batch: Batch | None) -> None:
         if batch is None:
             return
         self._in_flight.add(batch)
         rules = self._rules()
         plan = rules.plan(batch, max_event_bytes=self._limits.event_bytes)
-        work = Work(batch, rules, plan, self._clock())
-        await self._waiting(lambda: self._planned.put(work))
+        await self._hand_on(Work(batch, rules, plan, self._clock()))
 
-    async def _room(self) -> int:
-        while not (room := self._in_flight.room()):
-            await self._waiting(self._in_flight.wait)
-        return room
-
-    async def _waiting(self, wait: Callable[[], Awaitable[None]]) -> None:
-        """Wait for the outflow, without the source taking us for dead."""
-        while True:
-            try:
-                async with asyncio.timeout(KEEP_ALIVE_EVERY):
-                    return await wait()
-            except TimeoutError:
-                self._reading.beat()
-                await self._source.keep_alive()
+    async def _hand_on(self, work: Work | None) -> None:
+        await beating(self._reading, partial(self._planned.put, work), self._source.keep_alive)
 
     # --- outflow: apply, blame --------------------------------------------------------------
 
     async def _outflow(self) -> None:
-        while (work := await self._beating(self._working, self._planned.get)) is not None:
+        while (work := await beating(self._working, self._planned.get)) is not None:
             applied = await self._apply(work)
             self._in_flight.add(applied.held())
-            await self._beating(self._working, partial(self._line.join, applied))
+            await beating(self._working, partial(self._line.join, applied))
             self._in_flight.remove(work.batch)
         await self._line.end()
 
     async def _apply(self, work: Work) -> Applied:
         plan = work.plan
-        outcome = await self._patiently(
+        outcome = await until_available(
+            self._store.applying(plan.caches, work.rules.caches, self._cause(work.rules)),
             self._cache,
-            self._working,
-            lambda: self._store.apply(plan.caches, work.rules.caches),
+            who=self.name,
+            pulse=self._working,
         )
         applied_at = self._clock()
-        self._pass_on(plan.notes)
+        self._reporter.applied(work.batch, work.rules, plan)
         waits = None
         if outcome.sweeps or plan.repeats:
-            tickets = self._wait(outcome, plan.repeats, work.rules.caches, applied_at)
+            tickets = self._wait(outcome, plan.repeats, work.rules, applied_at)
             waits = asyncio.create_task(tickets, name="tickets")
             self._tickets.add(waits)
             waits.add_done_callback(self._tickets.discard)
-        if self._narrate:
-            self._tell(work)
         return Applied(
             work.batch.ended(),
             self._blame(work, outcome.failures),
@@ -243,7 +235,7 @@ class Pipeline:
         self,
         outcome: Outcome,
         repeats: Mapping[float, Mapping[str, Names]],
-        caches: Mapping[str, Cache],
+        rules: RuleSet,
         applied_at: float,
     ) -> list[Failure]:
         """What takes longer: sweeps, and second passes with sweeps of their own."""
@@ -251,96 +243,37 @@ class Pipeline:
         failed = {(entry.cache, entry.kind, entry.name) for entry in outcome.failures}
         for delay, names in sorted(repeats.items()):
             await self._sleep(max(0.0, applied_at + delay - self._clock()))
-            again = await until_available(partial(self._store.apply, names, caches), self._cache)
+            again = await until_available(
+                self._store.applying(names, rules.caches, self._cause(rules)),
+                self._cache,
+                who=f"{self.name}, again",
+            )
             failures += [entry for sweep in again.sweeps for entry in await sweep.wait()]
             failures += [e for e in again.failures if (e.cache, e.kind, e.name) not in failed]
         return failures
 
+    def _cause(self, rules: RuleSet) -> Cause:
+        return Cause(self.name, rules.hash)
+
     # --- settlement: wait, bury, settle -----------------------------------------------------
 
     async def _settlement(self) -> None:
-        while (applied := await self._beating(self._settling, self._line.next)) is not None:
+        while (applied := await beating(self._settling, self._line.next)) is not None:
             await self._settle(applied)
 
     async def _settle(self, applied: Applied) -> None:
         rejections = applied.rejections
         if waits := applied.waits:
-            failures = await self._beating(self._settling, lambda: asyncio.shield(waits))
+            failures = await beating(self._settling, lambda: asyncio.shield(waits))
             rejections = [*rejections, *left_alone(self.name, failures)]
         await self._bury(rejections, applied.rules)
         self._in_flight.remove(applied.held())
         await self._source.settle(applied.batch)
-        self._report(applied, len(rejections))
+        self._reporter.settled(applied, len(rejections))
 
     async def _bury(self, rejections: Sequence[Rejection], rules_hash: str) -> None:
         """A few at a time: what is written is not written again when their server goes away."""
         for at in range(0, len(rejections), BURIED_TOGETHER):
             few = rejections[at : at + BURIED_TOGETHER]
-            await self._patiently(
-                self._letters, self._settling, partial(self._dead.put, few, rules_hash)
-            )
-
-    # --- waiting --------------------------------------------------------------------------------
-
-    async def _beating(self, pulse: Pulse, wait: Callable[[], Awaitable[T]]) -> T:
-        """Idle, and alive."""
-        while True:
-            pulse.beat()
-            try:
-                async with asyncio.timeout(KEEP_ALIVE_EVERY):
-                    return await wait()
-            except TimeoutError:
-                continue
-
-    async def _patiently(self, part: Part, pulse: Pulse, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Waiting for a server known to be away is a sign of life."""
-
-        async def beating() -> T:
-            pulse.beat()
-            return await attempt()
-
-        return await until_available(beating, part)
-
-    # --- what people see ----------------------------------------------------------------------
-
-    def _report(self, applied: Applied, rejected: int) -> None:
-        batch, name = applied.batch, self._source.name
-        for outcome, count in (
-            ("applied", batch.events - applied.unmatched - rejected),
-            ("unmatched", applied.unmatched),
-            ("rejected", rejected),
-        ):
-            metrics.EVENTS.labels(name, outcome).inc(max(0, count))
-        metrics.BATCHES.labels(name).inc()
-        metrics.BATCH_EVENTS.labels(name).observe(batch.events)
-        metrics.APPLY_SECONDS.labels(name).observe(applied.seconds)
-        log.info(
-            "batch",
-            source=name,
-            events=batch.events,
-            names=applied.names,
-            existed=applied.outcome.existed,
-            unmatched=applied.unmatched,
-            rejected=rejected,
-            ms=round(applied.seconds * 1000, 1),
-        )
-
-    def _pass_on(self, notes: Mapping[tuple[str, str], Note]) -> None:
-        """What an operator should know of a rule; now and then, however many events it was."""
-        for (rule, word), note in notes.items():
-            metrics.NOTES.labels(rule, word).inc(note.count)
-            held = self._repeats.admit((rule, word))
-            if held is not None:
-                told = {"first": note.message} if self._narrate else {}  # it may quote the event
-                log.warning(word, rule=rule, held_back=held, events=note.count, **told)
-
-    def _tell(self, work: Work) -> None:
-        """Event by event, planned once more: for a person who watches, never on the hot path."""
-        for record in work.batch.records():
-            told = work.rules.explain(record)
-            for verdict in told.verdicts:
-                if verdict.matched and told.event:
-                    names: dict[str, list[str]] = {}
-                    for name in verdict.names:
-                        names.setdefault(name.kind, []).append(name.name)
-                    log.debug("invalidated", type=told.event.type, rule=verdict.rule, **names)
+            put = partial(self._dead.put, few, rules_hash)
+            await until_available(put, self._letters, who=self.name, pulse=self._settling)

@@ -1,4 +1,4 @@
-"""Waiting for a server that is away. Clock, sleep and chance are arguments."""
+"""Waiting: for a server that is away, or for work, and giving signs of life meanwhile."""
 
 import asyncio
 import random
@@ -7,9 +7,29 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from invalidator.errors import Unavailable
-from invalidator.health import Part
+from invalidator.health import Part, Pulse
 
 T = TypeVar("T")
+BEAT_EVERY = 5.0  # seconds
+
+
+async def beating(
+    pulse: Pulse,
+    wait: Callable[[], Awaitable[T]],
+    keep_alive: Callable[[], Awaitable[None]] | None = None,
+) -> T:
+    """Wait, alive; `wait` is cancelled and called again, and between two calls `keep_alive` is."""
+    while True:
+        pulse.beat()
+        patience = asyncio.timeout(BEAT_EVERY)
+        try:
+            async with patience:
+                return await wait()
+        except TimeoutError:
+            if not patience.expired():  # it is a failure of what was waited for
+                raise
+        if keep_alive:
+            await keep_alive()
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,19 +49,27 @@ async def until_available(
     attempt: Callable[[], Awaitable[T]],
     part: Part,
     *,
+    who: str = "",
+    pulse: Pulse | None = None,
     backoff: Backoff = Backoff(),
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     chance: Callable[[], float] = random.random,
 ) -> T:
-    """Try for as long as the server is away. Any other error is the caller's."""
+    """Try for as long as the server is away. Any other error is the caller's.
+
+    Waiting for a server known to be away is a sign of life: each try beats. `who` tells those
+    apart who use the same part.
+    """
     tries = 0
     while True:
+        if pulse:
+            pulse.beat()
         try:
             result = await attempt()
         except Unavailable as error:
             tries += 1
-            part.away(str(error))
+            part.away(str(error), who)
             await sleep(backoff.delay(tries, chance()))
         else:
-            part.ready()
+            part.ready(who)
             return result

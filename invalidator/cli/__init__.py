@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from invalidator import __version__
-from invalidator.cli import check, explain, publish, run, schema, settings, test
+from invalidator.cli import check, explain, publish, run, schema, settings, tail, test
 from invalidator.cli.verbs import UsageError, Verbs
 from invalidator.errors import ConfigError, InvalidatorError, RulesError
 
-_VERBS: tuple[ModuleType, ...] = (run, publish, check, test, explain, schema, settings)
+_VERBS: tuple[ModuleType, ...] = (run, publish, check, test, explain, tail, schema, settings)
 
 _DESCRIPTION = "Reads domain events and deletes the cache entries that your rules name for them."
 
@@ -25,15 +25,17 @@ examples:
   invalidator test                       the tests that stand in your rules
   invalidator explain '{"type": "order.updated", "data": {"orderId": "ord_1"}}'
                                          what your rules would make of it
+  invalidator tail                       live, what is invalidated
   invalidator settings                   every setting, its value and where that came from
 
 `invalidator VERB --help` has more on each.
 
 exit codes:
   0    clean
-  1    an unexpected failure, or a server that cannot be reached
+  1    an unexpected failure, a server that cannot be reached, or (check, test, explain)
+       a mistake was found
   2    the command line, the settings or the rules cannot be used
-  3    stopped before all work in hand was settled; nothing is lost: it is read again
+  3    stopped before all work in hand was settled: it is read again, except from pub/sub
   130  interrupted
 """
 

@@ -3,6 +3,7 @@
 import argparse
 import json
 import shlex
+import signal
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -50,8 +51,15 @@ def add(verbs: Verbs) -> None:
 
 def run(args: argparse.Namespace) -> int:
     with ExitStack() as stack:
+        # Until the daemon listens itself. As process 1 of a container it would not even hear it.
+        before = signal.signal(signal.SIGTERM, _end_before_the_start)
+        stack.callback(signal.signal, signal.SIGTERM, before)
         settings = _embedded(args, stack) if args.embedded else _settings(args)
         return _serve(settings, embedded=args.embedded)
+
+
+def _end_before_the_start(*_: object) -> None:
+    raise SystemExit(0)  # nothing was read yet
 
 
 def _settings(args: argparse.Namespace, **more: str) -> "Settings":
@@ -60,7 +68,9 @@ def _settings(args: argparse.Namespace, **more: str) -> "Settings":
     given = {"rules": args.rules, "rules_last_good": args.last_good}
     if args.dry_run:
         given["dry_run"] = "true"
-    return load(args.env_file, **given, **more)
+    settings = load(args.env_file, **given, **more)
+    _expect_rules(settings)
+    return settings
 
 
 def _embedded(args: argparse.Namespace, stack: ExitStack) -> "Settings":
@@ -80,6 +90,17 @@ def _embedded(args: argparse.Namespace, stack: ExitStack) -> "Settings":
     }
     more = {name: v for name, v in wanted.items() if f"INVALIDATOR_{name.upper()}" in untouched}
     return _settings(args, redis_url=url, **more)
+
+
+def _expect_rules(settings: "Settings") -> None:
+    """Who runs it for the first time has none, and cannot know yet where they belong."""
+    from invalidator.errors import ConfigError
+
+    if not settings.rules.exists() and not settings.rules_last_good:
+        raise ConfigError(
+            f"INVALIDATOR_RULES={settings.rules}: there is no such file or directory "
+            f"(looked in {Path.cwd()}); say where the rules are, there or by --rules"
+        )
 
 
 def _serve(settings: "Settings", *, embedded: bool) -> int:
@@ -103,13 +124,19 @@ def _serve(settings: "Settings", *, embedded: bool) -> int:
 def _welcome(settings: "Settings", rules: "RuleSet", admin: str) -> None:
     url = settings.redis_url.get_secret_value()
     print(f"Redis    {url}  (its own; gone when this ends)")
-    print(f"events   {', '.join(settings.pubsub.channels + settings.kafka.topics)}")
+    print(f"reads    {', '.join(_sources(settings))}")
     print(f"admin    {admin}/readyz")
     print(f"rules    {settings.rules}, {rules.hash}")
     for rule in rules.rules:
         print(f"           {rule.name}: on {', '.join(entry.text for entry in rule.on)}")
     print("\nPaste this into another terminal to see it work:\n")
     print(f"  {_try_it(rules, url)}\n", flush=True)
+
+
+def _sources(settings: "Settings") -> list[str]:
+    return [f"channel {name}" for name in settings.pubsub.channels] + [
+        f"Kafka topic {name}" for name in settings.kafka.topics
+    ]
 
 
 def _try_it(rules: "RuleSet", url: str) -> str:

@@ -4,11 +4,12 @@ The plain case of the hot path is inlined in the rules' loop; whatever it cannot
 """
 
 from invalidator.envelope.cloudevents import extensions
-from invalidator.envelope.reading import AUTO, FORMATS, Envelope, Format, Reading
+from invalidator.envelope.reading import AUTO, EVERY, FORMATS, Envelope, Format, Reading
 from invalidator.envelope.unwrap import decode, headed, unwrap
 
 __all__ = [
     "AUTO",
+    "EVERY",
     "FORMATS",
     "Envelope",
     "Format",

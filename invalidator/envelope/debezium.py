@@ -5,21 +5,32 @@ in both rows. Where the old value of a column did not come along (Postgres' defa
 identity, large columns that did not change), a rule that needs it must not pass in silence.
 """
 
+import base64
 from typing import Any, Final
 
 import orjson
 
-from invalidator.envelope.reading import Reading
+from invalidator.envelope.reading import EVERY, Reading
 from invalidator.errors import Rejected
 from invalidator.model import Slice
 
 PLACEHOLDER: Final = "__debezium_unavailable_value"
+_ENCODED: Final = base64.b64encode(PLACEHOLDER.encode()).decode()  # in a column of bytes
+_MARKS: Final = (PLACEHOLDER.encode(), _ENCODED.encode())
+PLACEHOLDERS: Final = (
+    *(PLACEHOLDER, _ENCODED, [PLACEHOLDER], {PLACEHOLDER: PLACEHOLDER}),
+    f'{{"{PLACEHOLDER}":"{PLACEHOLDER}"}}',  # hstore as JSON in a text
+)
 VERBS: Final = {"c": "created", "u": "updated", "d": "deleted", "r": "read", "t": "truncated"}
 NAMED_ONLY: Final = frozenset(["r", "t"])
 
 _NO_BEFORE: Final = (
     "the old row came without {name}: set the table's REPLICA IDENTITY to FULL "
     "(MongoDB: pre-images), or write {{after.{name}}} where the new value is enough"
+)
+_NO_ROW: Final = (
+    "the deleted row came without {name}: set the table's REPLICA IDENTITY to FULL "
+    "(MongoDB: pre-images)"
 )
 _LARGE: Final = "the value of {name} did not change, and large columns come along only when they do"
 
@@ -50,13 +61,15 @@ def read(event: dict[str, Any], part: Slice, index: int) -> Reading | None:
     if not isinstance(body, dict) or op not in VERBS:
         raise Rejected(f"no change event: its op is {op!r}", error="not-debezium")
     before, after = _row(body.get("before")), _row(body.get("after"))
+    raw = part.values[index] or b""
+    large: Unknown = {}
+    if any(mark in raw for mark in _MARKS):
+        after, large = _filled(after, before or {})
     source = body.get("source") if isinstance(body.get("source"), dict) else {}
     kind = f"{_table(source or {}, part.origin)}.{VERBS[op]}"
     around = {**body, "id": None, "before": before, "after": after, "source": None}
-    images, unknown = _images(op, before, after, part, index)
-    return Reading(
-        kind, images[0] if images else {}, around, images, unknown, named=op in NAMED_ONLY
-    )
+    images, unknown = _images(op, before, after, large, part, index)
+    return Reading(kind, images[0], around, images, unknown, named=op in NAMED_ONLY)
 
 
 def _table(source: dict[str, Any], origin: str) -> str:
@@ -79,40 +92,66 @@ def _row(value: object) -> Row | None:
     raise Rejected(f"a row that is no object: {str(value)[:60]}", error="not-object")
 
 
+def _filled(after: Row | None, before: Row) -> tuple[Row | None, Unknown]:
+    """The new row; for columns that did not change the old values, where they came along."""
+    row = dict(after or {})
+    for name, value in row.items():
+        if value in PLACEHOLDERS:
+            row[name] = before.get(name, value)
+    unknown = {name: ("no-before", _LARGE.format(name=name)) for name in _large(before)}
+    unknown |= {name: ("no-value", _LARGE.format(name=name)) for name in _large(row)}
+    return (None if after is None else row), unknown
+
+
+def _large(row: Row) -> list[str]:
+    return [name for name, value in row.items() if value in PLACEHOLDERS]
+
+
 def _images(
-    op: str, before: Row | None, after: Row | None, part: Slice, index: int
+    op: str, before: Row | None, after: Row | None, large: Unknown, part: Slice, index: int
 ) -> tuple[tuple[Row, ...], Unknown]:
     """The rows that names are looked up in, and the columns that did not come along."""
+    if large:
+        before, after = _without_large(before), _without_large(after)
+    if op == "d":
+        row, unknown = _deleted(before, part, index)
+        return (row,), {**unknown, **large}
     if op != "u":
-        row = after if after is not None else before
-        return _known(row or {}, {})
-    (old,), _ = _known(before or {}, {})
-    (new,), unknown = _known(after or {}, old)
+        return (after or before or {},), large
+    new, old = after or {}, before or {}
     if new.keys() <= old.keys():
-        return (new, old), unknown
+        return (new, old), large
+    old, unknown = _completed(old, new, part, index)
+    return (new, old), {**unknown, **large}
+
+
+def _without_large(row: Row | None) -> Row | None:
+    return row and {name: value for name, value in row.items() if value not in PLACEHOLDERS}
+
+
+def _completed(old: Row, new: Row, part: Slice, index: int) -> tuple[Row, Unknown]:
+    """The old row with the columns of its key, and the columns that it came without."""
     key, old = _key(part, index), dict(old)
+    unknown: Unknown = {}
     for name, value in new.items():
         if name not in old and name in key:
             old[name] = value
         elif name not in old:
             unknown[name] = ("no-before", _NO_BEFORE.format(name=name))
-    return (new, old), unknown
+    return old, unknown
 
 
-def _known(row: Row, other: Row) -> tuple[tuple[Row, ...], Unknown]:
-    """A row without placeholders; those that the other row fills are filled."""
-    if PLACEHOLDER not in row.values():
-        return (row,), {}
-    known: Row = {}
-    unknown: Unknown = {}
-    for name, value in row.items():
-        if value != PLACEHOLDER:
-            known[name] = value
-        elif name in other:
-            known[name] = other[name]
-        else:
-            unknown[name] = ("no-value", _LARGE.format(name=name))
-    return (known,), unknown
+def _deleted(row: Row | None, part: Slice, index: int) -> tuple[Row, Unknown]:
+    """A deleted row, and what it came without: Postgres writes null for all but the key."""
+    if row and None not in row.values():
+        return row, {}
+    key = _key(part, index)
+    if not row:
+        return key, {EVERY: ("no-before", _NO_ROW.format(name="its columns"))}
+    empty = [name for name, value in row.items() if value is None]
+    if not row.keys() - empty <= key.keys():
+        return row, {}
+    return row, {name: ("no-before", _NO_ROW.format(name=name)) for name in empty}
 
 
 def _key(part: Slice, index: int) -> Row:
@@ -123,4 +162,14 @@ def _key(part: Slice, index: int) -> Row:
         return {}
     if isinstance(key, dict) and isinstance(key.get("payload"), dict):
         key = key["payload"]
-    return key if isinstance(key, dict) else {}
+    if not isinstance(key, dict):
+        return {}
+    return {**_document(key), **key}
+
+
+def _document(key: Row) -> Row:
+    """MongoDB's connector writes a document's _id as JSON in a field called id."""
+    try:
+        return {"_id": orjson.loads(key["id"])} if len(key) == 1 else {}
+    except (KeyError, orjson.JSONDecodeError):
+        return {}

@@ -10,6 +10,8 @@ Format = Literal["auto", "plain", "cloudevents", "debezium"]
 FORMATS: Final[tuple[Format, ...]] = ("auto", "plain", "cloudevents", "debezium")
 AUTO: Final = "auto"
 
+EVERY: Final = ""  # stands for all columns, where a row did not come along at all
+
 _SLOT: Final = re.compile(r"\{([^{}]*)\}")
 _FIELD: Final = re.compile(r"[A-Za-z_$@][\w$-]*(?:\.[A-Za-z_$@][\w$-]*)*")
 
@@ -44,7 +46,8 @@ class Reading(NamedTuple):
     event: dict[str, Any]  # what stands around: id, time, subject, before, after
     # A change event: the rows that names are looked up in, the new one first.
     images: tuple[dict[str, Any], ...] = ()
-    # Columns of a change event whose old or new value did not come along: a word, and why.
+    # Columns of a change event whose old value did not come along ("no-before"), or not even the
+    # new one ("no-value"): that word, and why.
     unknown: Mapping[str, tuple[str, str]] = _NOTHING
     # Only rules that write the type's last segment out: snapshots, truncations.
     named: bool = False

@@ -7,10 +7,9 @@ from typing import Any, TypeVar
 from invalidator import layout
 from invalidator.envelope import AUTO, Envelope
 from invalidator.envelope.reading import data_problem, type_problem
-from invalidator.model import KINDS
+from invalidator.model import DEFAULT_CACHE, KINDS
 from invalidator.rules import condition, matching, shape, template, yaml12
 from invalidator.rules.condition import ConditionSyntaxError
-from invalidator.rules.matching import Pattern
 from invalidator.rules.schema import (
     DEFAULT_KEYS,
     DEFAULT_LAYOUTS,
@@ -23,7 +22,8 @@ from invalidator.rules.schema import (
     Rule,
     Test,
 )
-from invalidator.rules.spec import Object
+from invalidator.rules.spec import checked
+from invalidator.rules.words import nearest
 from invalidator.rules.yaml12 import Entry, Node, Report
 from invalidator.units import parse_duration
 
@@ -43,33 +43,15 @@ class Parts:
     tests: tuple[Test, ...] = ()
 
 
-def read(text: bytes, report: Report) -> Parts:
-    """The parts of a file that are in order; the report has the others."""
-    root = yaml12.read(text, report)
+def read(content: bytes, report: Report) -> Parts:
+    """What of a file is in order; the report has the rest, every mistake at once."""
+    root = yaml12.read(content, report)
     if root is None:
         if not report.problems:
             report.at(1, 1, "the file is empty: expected rules:")
         return Parts()
-    before = len(report.problems)
-    shape.FILE.check(root, report, "the file")
-    if not isinstance(root.value, dict):
-        return Parts()
-    if len(report.problems) > before:
-        # Templates and conditions of sound rules are read all the same: every mistake at once.
-        return Parts(tuple(_sound(root.value, report)))
-    return _Builder(report).parts(root.value)
-
-
-def _sound(fields: Fields, report: Report) -> list[Rule]:
-    entry = fields.get("rules")
-    nodes = entry.value.value if entry and isinstance(entry.value.value, list) else []
-    builder, rules = _Builder(report), []
-    for node in nodes:
-        silent = Report(report.file)
-        shape.RULE.check(node, silent, "rules")
-        if not silent.problems:
-            rules.append(builder.rule(node))
-    return [rule for rule in rules if rule]
+    sound = checked(shape.FILE, root, report, "the file")
+    return _Builder(report).parts(sound.value) if sound else Parts()
 
 
 class _Builder:
@@ -79,9 +61,8 @@ class _Builder:
     def parts(self, fields: Fields) -> Parts:
         envelope = fields.get("envelope")
         around: Fields = envelope.value.value if envelope else {}
-        rules = [self.rule(node) for node in _items(fields, "rules")]
         return Parts(
-            rules=tuple(rule for rule in rules if rule),
+            rules=tuple(self._rule(node) for node in _items(fields, "rules")),
             caches=tuple(self._cache(entry) for entry in _named(fields, "caches")),
             envelope=self._envelope(around) if set(around) - {"sources"} else None,
             envelope_place=self._place(envelope.key) if envelope else None,
@@ -92,19 +73,20 @@ class _Builder:
             tests=tuple(self._test(node) for node in _items(fields, "tests")),
         )
 
-    def rule(self, node: Node) -> Rule | None:
-        """One rule whose shape is sound."""
-        before = len(self.report.problems)
+    def _rule(self, node: Node) -> Rule:
+        """One rule, as far as it is in order."""
         fields: Fields = node.value
+        named = fields["name"].value if "name" in fields else node
         rule = Rule(
-            name=_text(fields, "name"),
-            on=tuple(self._pattern(entry) for entry in _items(fields, "on")),
-            effects=self._effects(fields["invalidate"].value, shape.INVALIDATE),
-            place=self._place(fields["name"].value),
+            name=_value(fields, "name", ""),
+            on=self._parsed(_items(fields, "on"), matching.parse),
+            effects=self._effects(fields, "invalidate"),
+            place=self._place(named),
             when=self._when(fields),
             on_error=_value(fields, "on_error", "apply"),
             repeat_after=_seconds(fields, "repeat_after"),
-            cache=_value(fields, "cache", "default"),
+            cache=_value(fields, "cache", DEFAULT_CACHE),
+            cache_place=self._place(fields["cache"].value) if "cache" in fields else None,
             sources=tuple(entry.value for entry in _items(fields, "source")),
             on_reject=self._fallback(fields),
             max_keys=_value(fields, "max_keys", MAX_KEYS),
@@ -113,26 +95,20 @@ class _Builder:
             description=_value(fields, "description", ""),
             owner=_value(fields, "owner", ""),
         )
-        self._agree(node, rule)
-        return rule if len(self.report.problems) == before else None
+        self._agree(fields, rule)
+        return rule
 
-    def _pattern(self, node: Node) -> Pattern:
-        return self._parse(node, matching.parse, Pattern("", (), ()))
-
-    def _effects(self, node: Node, allowed: Object) -> tuple[Effect, ...]:
-        nothing = template.Template("", ())
+    def _effects(self, fields: Fields, name: str) -> tuple[Effect, ...]:
+        inner: Fields = fields[name].value.value if name in fields else {}
         return tuple(
-            Effect(kind, self._parse(entry, template.parse, nothing), self._place(entry))
+            Effect(kind, parsed, self._place(entry))
             for kind in KINDS
-            if kind in allowed.fields
-            for entry in _items(node.value, kind)
+            for entry in _items(inner, kind)
+            for parsed in self._parsed([entry], template.parse)
         )
 
     def _fallback(self, fields: Fields) -> tuple[Effect, ...]:
-        if "on_reject" not in fields:
-            return ()
-        node = fields["on_reject"].value
-        effects = self._effects(node, shape.INVALIDATE)
+        effects = self._effects(fields, "on_reject")
         for effect in effects:
             if effect.template.slots():
                 said = "on_reject names are fixed: a field could be what is missing"
@@ -150,12 +126,10 @@ class _Builder:
             self.report.add(node, f"when: {error.message}", offset=error.column - 1)
             return None
 
-    def _agree(self, node: Node, rule: Rule) -> None:
+    def _agree(self, fields: Fields, rule: Rule) -> None:
         """What the parts of one rule must hold together."""
-        if rule.on_error != "apply" and "when" not in node.value:
-            self.report.add(
-                node.value["on_error"].key, "on_error: there is no when: that could fail"
-            )
+        if rule.on_error != "apply" and "when" not in fields:
+            self.report.add(fields["on_error"].key, "on_error: there is no when: that could fail")
         captured = [dict(pattern.captures) for pattern in rule.on]
         for effect in rule.effects:
             for path in effect.template.paths():
@@ -168,21 +142,23 @@ class _Builder:
             1 for effect in rule.effects if not any(p.lists() for p in effect.template.paths())
         )
         if fixed > rule.max_keys:
-            said = f"the rule has {fixed} templates, more than its max_keys"
-            self.report.add(node.value["max_keys"].value, said)
+            said = f"the rule has {fixed} templates, more than its max_keys: {rule.max_keys}"
+            self.report.at(rule.place.line, rule.place.column, said, rule.name)
 
     def _captured(
         self, place: Place, text: str, name: str, rule: Rule, captured: list[dict[str, int]]
     ) -> None:
         for pattern, names in zip(rule.on, captured, strict=True):
             if name not in names:
-                said = f"match.{name}: on: {pattern.text} captures no {{{name}}}"
+                hint = nearest(name, names) if names else f"; write a segment of it as {{{name}}}"
+                said = f"match.{name}: on: {pattern.text} captures no {{{name}}}{hint}"
                 self.report.at(place.line, place.column, said, text)
 
     def _cache(self, entry: Entry) -> Cache:
         fields: Fields = entry.value.value
-        layouts = tuple(self._layout(node.value) for node in _items(fields, "tags"))
-        versions = fields["versions"].value.value if "versions" in fields else {}
+        tags = _items(fields, "tags")
+        layouts = tuple(self._layout(node.value) for node in tags if "layout" in node.value)
+        versions: Fields = fields["versions"].value.value if "versions" in fields else {}
         return Cache(
             name=entry.key.text,
             prefix=_value(fields, "prefix", ""),
@@ -197,12 +173,14 @@ class _Builder:
         kind = fields["layout"].value.value
         written = fields.get("key")
         key = self._key(written.value, "tag") if written else DEFAULT_KEYS[kind]
-        return Layout(kind, key, _value(fields, "members", "full"))
+        place = self._place(written.value if written else fields["layout"].value)
+        return Layout(kind, key, _value(fields, "members", "full"), place)
 
     def _key(self, node: Node, slot: str) -> str:
-        if node.value.count(f"{{{slot}}}") != 1:
-            self.report.add(node, f"expected {{{slot}}} exactly once")
-        return str(node.value)
+        key = str(node.value)
+        if key.count(f"{{{slot}}}") != 1:
+            self.report.add(node, f"expected {{{slot}}} exactly once, such as cache:{{{slot}}}")
+        return key
 
     def _envelope(self, fields: Fields) -> Envelope:
         for node in _items(fields, "type"):
@@ -216,28 +194,31 @@ class _Builder:
 
     def _test(self, node: Node) -> Test:
         fields: Fields = node.value
-        wanted = fields["expect"].value
-        names: Fields = wanted.value if isinstance(wanted.value, dict) else {}
+        wanted = _value(fields, "expect", None)
+        names: Fields = wanted if isinstance(wanted, dict) else {}
         headers = _named(fields, "headers")
-        event = fields["event"].value.plain()
+        event = fields["event"].value.plain() if "event" in fields else {}
         called = event.get("type")
         return Test(
             name=_value(fields, "name", f"{called or 'an event'} of line {node.line}"),
             place=self._place(node),
             event=event,
             names={kind: frozenset(entry.value for entry in _items(names, kind)) for kind in KINDS},
-            rejected=frozenset(entry.value for entry in _items(names, "rejected")),
+            rejected={entry.value: self._place(entry) for entry in _items(names, "rejected")},
             source=_value(fields, "source", ""),
             key=_value(fields, "key", None),
             headers=tuple((entry.key.text, entry.value.value) for entry in headers),
         )
 
-    def _parse(self, node: Node, parse: Callable[[str], T], nothing: T) -> T:
-        try:
-            return parse(node.value)
-        except (template.TemplateError, matching.PatternError) as error:
-            self.report.add(node, str(error), offset=error.offset)
-        return nothing
+    def _parsed(self, nodes: list[Node], parse: Callable[[str], T]) -> tuple[T, ...]:
+        """Those of the texts that can be read."""
+        found = []
+        for node in nodes:
+            try:
+                found.append(parse(node.value))
+            except (template.TemplateError, matching.PatternError) as error:
+                self.report.add(node, str(error), offset=error.offset)
+        return tuple(found)
 
     def _place(self, node: Node) -> Place:
         return Place(self.report.file, node.line, node.column)
@@ -253,10 +234,6 @@ def _items(fields: Fields, name: str) -> list[Node]:
 
 def _named(fields: Fields, name: str) -> list[Entry]:
     return list(fields[name].value.value.values()) if name in fields else []
-
-
-def _text(fields: Fields, name: str) -> str:
-    return str(fields[name].value.value)
 
 
 def _value(fields: Fields, name: str, default: Any) -> Any:

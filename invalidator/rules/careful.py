@@ -2,15 +2,17 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from invalidator.envelope import Reading
+from invalidator.envelope import EVERY, Reading
 from invalidator.errors import Rejected
 from invalidator.model import Fault, Slice
 from invalidator.rules.compile import Decide, Failed, Render, Unit, deciding, rendering
-from invalidator.rules.condition import ConditionError
+from invalidator.rules.condition import ConditionError, reads
 from invalidator.rules.explain import Yield
 from invalidator.rules.schema import Effect, Rule
+
+ROWS: Final = ("data", "before", "after")  # roots that hold columns of a change event
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,8 @@ class Single:
         self._decide: Decide | None = deciding(unit)
         self._render: Render = rendering(unit)
         self._lenient: Render = rendering(unit, lenient=True)
-        self._columns = _columns(unit.rule)
+        self._columns = _columns(unit.rule)  # that names are made of
+        self._asked = _asked(unit.rule)  # that the condition looks at
         self._required = tuple(
             not any(slot.optional for slot in effect.template.slots())
             for effect in unit.rule.effects
@@ -66,7 +69,10 @@ class Single:
             except ConditionError as error:
                 failed = error
         if failed is None:
-            return False
+            lacking = _lacking(reading, self._asked)
+            if not lacking:
+                return False
+            failed = ConditionError(lacking[1])  # a value that is not known is no reason to miss
         failure = Failed(self.unit.rule)
         answer = failure(failed, lambda note: noted.append(note[1:]))
         if answer is None:
@@ -78,9 +84,10 @@ class Single:
         place = (reading.event, reading.kind, part, index)
         if not reading.images:
             return tuple(_yields(rule, self._render(reading.data, *place)))
-        for column in self._columns & reading.unknown.keys():
-            error, said = reading.unknown[column]
-            raise Rejected(said, error=error, what=self._columns_of(column))
+        for effect in rule.effects:
+            if lacking := _lacking(reading, _top(effect)):
+                error, said = lacking
+                raise Rejected(said, error=error, what=effect.template.text)
         made = self.rows(reading, part, index)
         if made is None:
             # No row has the value: rendered strictly, the rule says which one is missing.
@@ -89,7 +96,7 @@ class Single:
 
     def change(self, reading: Reading, part: Slice, index: int) -> Sequence[tuple[Any, ...]] | None:
         """The names of a change event, row by row; None where `rule` must say more."""
-        if not self._columns.isdisjoint(reading.unknown):
+        if reading.unknown and _lacking(reading, self._columns | self._asked):
             return None
         decide, place = self._decide, (reading.event, reading.kind, part, index)
         if decide is not None and not any(decide(row, *place) for row in reading.images):
@@ -107,12 +114,6 @@ class Single:
             for required, *rows in zip(self._required, *made, strict=True)
         )
         return None if any(lacks) else made
-
-    def _columns_of(self, column: str) -> str:
-        for effect in self.unit.rule.effects:
-            if column in _top(effect):
-                return effect.template.text
-        return column
 
     def _rejected(self, fault: Fault) -> Ruling:
         rule = self.unit.rule
@@ -135,15 +136,41 @@ def _fixed(unit: Unit, effect: Effect) -> str:
     return prefix + "".join(str(part) for part in effect.template.parts)
 
 
-def _columns(rule: Rule) -> frozenset[str]:
-    """The columns of a change event that a rule's names are made of."""
+Columns = frozenset[tuple[str, str]]  # each with the root that it is read by
+
+
+def _columns(rule: Rule) -> Columns:
     return frozenset(column for effect in rule.effects for column in _top(effect))
 
 
-def _top(effect: Effect) -> set[str]:
-    return {
-        str(path.steps[0]) for path in effect.template.paths() if path.root == "data" and path.steps
-    }
+def _top(effect: Effect) -> Columns:
+    return frozenset(
+        (path.root, str(path.steps[0]))
+        for path in effect.template.paths()
+        if path.root in ROWS and path.steps
+    )
+
+
+def _asked(rule: Rule) -> Columns:
+    """But for changed(): that a large column did not come along says that it did not change."""
+    found = reads(rule.when.tree, changes=False) if rule.when else ()
+    return frozenset(
+        (read.root, read.path[0] if read.path else EVERY) for read in found if read.root in ROWS
+    )
+
+
+def _lacking(reading: Reading, columns: Columns) -> tuple[str, str] | None:
+    """The first of these columns that did not come along: a word, and why."""
+    unknown = reading.unknown
+    for root, column in columns if unknown else ():
+        if column == EVERY:
+            return next(iter(unknown.values()))
+        found = unknown.get(column)
+        if found is None and column not in reading.data:
+            found = unknown.get(EVERY)
+        if found and (root != "after" or found[0] == "no-value"):
+            return found
+    return None
 
 
 def _yields(rule: Rule, made: tuple[Any, ...]) -> Iterator[Yield]:

@@ -73,7 +73,8 @@ def _names(code: Code, unit: Unit, depth: int, *, lenient: bool = False) -> list
     names = [renderer.template(entry.template, entry.kind, depth) for entry in rule.effects]
     many = [name.variable for name in names if name.many]
     if many and len(names) > 1:
-        count = " + ".join([*(f"len({name})" for name in many), str(len(names) - len(many))])
+        each = (f"len({name} or ())" if lenient else f"len({name})" for name in many)
+        count = " + ".join([*each, str(len(names) - len(many))])
         title = code.constant(f"rule {rule.name}")
         code.add(depth, f"if {count} > {rule.max_keys}: raise too_many({title}, {rule.max_keys})")
     return names

@@ -13,10 +13,11 @@ from invalidator.rules import build, sense
 from invalidator.rules.build import Parts
 from invalidator.rules.ruleset import RuleSet
 from invalidator.rules.schema import Cache
-from invalidator.rules.yaml12 import MAX_BYTES, Report
+from invalidator.rules.yaml12 import MAX_BYTES, MAX_PROBLEMS, Report
 
 SUFFIXES: Final = (".yaml", ".yml")
 MAX_FILES: Final = 1000
+WHERE: Final = "the command line or INVALIDATOR_RULES names a file of rules, or a directory of them"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ def compiled(sources: Sequence[Source]) -> RuleSet:
         problems.extend(report.problems)
     problems.extend(sense.problems(parts))
     if problems:
-        raise RulesError(sorted(problems, key=lambda found: (found.file, found.line, found.column)))
+        raise RulesError(_shown(problems))
     return RuleSet(
         [rule for part in parts for rule in part.rules],
         _caches(parts),
@@ -49,6 +50,16 @@ def compiled(sources: Sequence[Source]) -> RuleSet:
         envelopes=_envelopes(parts),
         tests=[test for part in parts for test in part.tests],
     )
+
+
+def _shown(problems: list[Problem]) -> list[Problem]:
+    """In the order of the files; no more than a person can use."""
+    found = sorted(problems, key=lambda entry: (entry.file, entry.line, entry.column))
+    if len(found) < MAX_PROBLEMS:
+        return found
+    last = found[MAX_PROBLEMS - 1]
+    more = Problem(last.file, last.line, last.column, "and more: mend these first")
+    return [*found[:MAX_PROBLEMS], more]
 
 
 def content_hash(sources: Sequence[Source]) -> str:
@@ -67,6 +78,8 @@ def files(path: Path) -> list[Source]:
         found = [Source(str(entry), _read(entry)) for entry in paths]
     except OSError as error:
         said = f"cannot be read: {error.strerror or error}"
+        if not path.exists():
+            said = f"is not there; {WHERE}"
         raise RulesError([Problem(str(path), 0, 0, said)]) from error
     if not found:
         said = "the directory has no file that ends in .yaml or .yml"

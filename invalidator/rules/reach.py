@@ -1,12 +1,15 @@
 """Backwards: which rules and templates could ever delete a key."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from invalidator.model import Kind
 from invalidator.rules import globs
 from invalidator.rules.ruleset import RuleSet
+from invalidator.rules.schema import Cache, Rule
 from invalidator.rules.sense import protected
+from invalidator.rules.template import Template
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,30 @@ def tagging(ruleset: RuleSet) -> list[Reach]:
         for effect in rule.effects
         if effect.kind == "tags"
     ]
+
+
+def could_name(rule: Rule, cache: Cache) -> Callable[[Kind, str], bool]:
+    """Whether a rule could have given a name, as it stands in a plan or an announcement."""
+    literal: dict[Kind, list[re.Pattern[str]]] = {}
+    patterns = []
+    for effect in (*rule.effects, *rule.on_reject):
+        if effect.kind == "patterns":
+            patterns.append(globs.of_template(effect.template, cache.prefix, glob=True))
+        else:
+            prefix = cache.prefix if effect.kind == "keys" else ""
+            literal.setdefault(effect.kind, []).append(_expression(effect.template, prefix))
+
+    def could(kind: Kind, name: str) -> bool:
+        if kind == "patterns":
+            return any(globs.meet(globs.tokens(name), wanted) for wanted in patterns)
+        return any(found.fullmatch(name) for found in literal.get(kind, ()))
+
+    return could
+
+
+def _expression(template: Template, prefix: str) -> re.Pattern[str]:
+    parts = (re.escape(part) if isinstance(part, str) else ".*" for part in template.parts)
+    return re.compile(re.escape(prefix) + "".join(parts), re.DOTALL)
 
 
 def protections(ruleset: RuleSet, key: str) -> Iterator[str]:

@@ -69,8 +69,10 @@ class Renderer:
         for slot in template.slots():
             if not _lists(slot):
                 self._slot(slot, setting)  # before the loop, which may never run
+        absent = list(setting.optional)
         for path in lists:
-            element = self._loop(path, setting)
+            found, element = self._loop(path, setting)
+            absent += [] if setting.elements else [found]
             elements = {**setting.elements, path: element}
             setting = replace(setting, depth=setting.depth + 1, elements=elements)
         name = self._name(setting)
@@ -80,13 +82,16 @@ class Renderer:
             text = self.code.constant(template.text)
             check = f"if len({names}) > {self.most}: raise too_many({text}, {self.most})"
             self.code.add(setting.depth, check)
+        if self.lenient:  # no name because of what is missing, not because a list is empty
+            missing = " or ".join(f"{variable} is None" for variable in absent)
+            self.code.add(depth, f"if {missing}: {names} = None")
         return names
 
-    def _loop(self, path: Path, setting: _Setting) -> str:
-        """`for element in list:`; gives the element's variable."""
+    def _loop(self, path: Path, setting: _Setting) -> tuple[str, str]:
+        """`for element in list:`; gives the variables of both."""
         slot = next(slot for slot in setting.template.slots() if path in _lists(slot))
         start, steps = self._start(path, setting)
-        spare = slot.optional or slot.default is not None
+        spare = slot.optional or slot.default is not None or self.lenient
         owner = self.code.constant(
             values.Field(setting.template.text, written(path), path.root, steps, optional=spare)
         )
@@ -94,7 +99,7 @@ class Renderer:
         self._lookup(found, start, steps, owner, setting.depth)
         line = f"for {element} in {owner}.each({found}, {self.most}):"
         self.code.add(setting.depth, line)
-        return element
+        return found, element
 
     def _name(self, setting: _Setting) -> str:
         """One name: its slots into variables, then the whole text."""

@@ -53,6 +53,7 @@ class Rule:
     on_error: Literal["apply", "skip", "reject"] = "apply"  # where the condition fails
     repeat_after: float | None = None  # seconds
     cache: str = DEFAULT_CACHE
+    cache_place: Place | None = None  # None: nobody wrote it
     sources: tuple[str, ...] = ()  # origins it is limited to; `*` is any text; none: all
     on_reject: tuple[Effect, ...] = ()  # without fields: they can always be applied
     max_keys: int = MAX_KEYS
@@ -69,6 +70,7 @@ class Layout:
     kind: TagLayout
     key: str  # of a tag, absolute, with {tag} exactly once
     members: Members = "full"  # whether members are whole keys, or lack the cache's prefix
+    place: Place | None = None
 
 
 DEFAULT_KEYS: Final[dict[TagLayout, str]] = {
@@ -104,7 +106,7 @@ class Test:
     names: Mapping[Kind, frozenset[str]] = field(
         default_factory=lambda: {kind: frozenset() for kind in KINDS}
     )
-    rejected: frozenset[str] = frozenset()  # rules
+    rejected: Mapping[str, Place] = field(default_factory=dict)  # rules
     source: str = ""
     key: str | None = None
     headers: tuple[tuple[str, str], ...] = ()

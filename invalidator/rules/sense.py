@@ -1,23 +1,27 @@
 """What must hold across a whole rule set: mistakes that no single field shows."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from invalidator import layout
+from invalidator.envelope import Envelope
+from invalidator.envelope.reading import type_of
 from invalidator.errors import Problem
 from invalidator.model import DEFAULT_CACHE
 from invalidator.rules import condition, globs
 from invalidator.rules.build import Parts
-from invalidator.rules.schema import Cache, Effect, Place, Rule, Test
+from invalidator.rules.schema import Cache, Place, Rule, Test
 from invalidator.rules.template import Template
 from invalidator.rules.values import escape
-from invalidator.rules.words import nearest
+from invalidator.rules.words import nearest, visible
 
+ROWS: Final = ("before", "after")
 CHANGES: Final = ("created", "updated", "deleted", "read", "truncated")
 
 
 def problems(parts: Sequence[Parts]) -> list[Problem]:
-    """Every mistake of a rule set whose files are sound one by one."""
+    """Every mistake that shows across files. What is wrong by itself is reported already."""
     rules = [rule for part in parts for rule in part.rules]
     caches = [cache for part in parts for cache in part.caches]
     tests = [test for part in parts for test in part.tests]
@@ -26,29 +30,31 @@ def problems(parts: Sequence[Parts]) -> list[Problem]:
         *_twin_rules(rules),
         *_twin_caches(caches),
         *_envelopes(parts),
-        *_layouts(known),
+        *_layouts(known, rules),
         *_rejectors(rules, tests),
     ]
     for rule in rules:
         cache = known.get(rule.cache)
         if cache is None:
             said = f"no cache is called {rule.cache}{nearest(rule.cache, known)}"
-            found.append(_problem(rule.place, said, rule.cache))
+            found.append(_problem(rule.cache_place, said, rule.cache))
         else:
             found.extend(_patterns(rule, cache))
-        found.extend(_needs_before(rule, tests))
+        found.extend(_needs_row(rule, tests))
     return found
 
 
 def _problem(place: Place | None, message: str, text: str = "") -> Problem:
     if place is None:
         return Problem("", 0, 0, message, text)
-    return Problem(place.file, place.line, place.column, message, text)
+    return Problem(place.file, place.line, place.column, message, visible(text))
 
 
 def _twin_rules(rules: Sequence[Rule]) -> Iterator[Problem]:
     first: dict[str, Rule] = {}
     for rule in rules:
+        if not rule.name:
+            continue
         other = first.setdefault(rule.name, rule)
         if other is not rule:
             where = f"{other.place.file}:{other.place.line}"
@@ -80,24 +86,55 @@ def _envelopes(parts: Sequence[Parts]) -> Iterator[Problem]:
             seen.add(name)
 
 
-def _layouts(caches: dict[str, Cache]) -> Iterator[Problem]:
-    """Equal keys of two layouts: a tag set and a stamp cannot share one."""
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """One template under which a cache keeps tags or counters."""
+
+    what: str  # for people
+    template: str
+    glob: str  # every key that it may name
+    place: Place | None
+    alike: tuple[str, ...]  # equal where two caches may share the key
+    cache: str
+
+
+def _kept(cache: Cache) -> list[_Kept]:
+    tags = [
+        _Kept(
+            f"tags kept as {entry.kind}",
+            entry.key,
+            _glob(entry.key, "tag"),
+            entry.place or cache.place,
+            (entry.kind, cache.prefix if entry.members == "relative" else ""),
+            cache.name,
+        )
+        for entry in cache.layouts
+    ]
+    version, name = cache.version, cache.name
+    counters = _Kept("version counters", version, _glob(version, "name"), cache.place, (), name)
+    return [*tags, counters]
+
+
+def _layouts(caches: dict[str, Cache], rules: Sequence[Rule]) -> Iterator[Problem]:
+    """One key for what is kept in two ways: a tag set and a stamp cannot share it."""
+    tagging = {rule.cache for rule in rules if any(entry.kind == "tags" for entry in rule.effects)}
+    owners: dict[str, _Kept] = {}
     for cache in caches.values():
-        owners: dict[str, str] = {}
-        for name, key in _keys(cache):
-            if key in owners:
-                said = f"{owners[key]} and {name} share the key {key}: each needs its own"
-                yield _problem(cache.place, said, key)
-            elif not globs.literal_start(key):
-                said = f"the key of {name} must begin with a literal text, such as tag:"
-                yield _problem(cache.place, said, key)
-            owners.setdefault(key, name)
+        for kept in _kept(cache):
+            if kept.alike and not cache.tagged and cache.name not in tagging:
+                continue  # a layout that nobody wrote and nobody uses
+            other = owners.setdefault(kept.glob, kept)
+            same = other.cache == kept.cache
+            if other is not kept and (same or other.alike != kept.alike):
+                yield _problem(kept.place, _share(kept, other), kept.template)
+            elif not globs.literal_start(kept.glob):
+                said = f"the key of {kept.what} must begin with a literal text, such as tag:"
+                yield _problem(kept.place, said, kept.template)
 
 
-def _keys(cache: Cache) -> list[tuple[str, str]]:
-    """Each layout and its key, as a glob."""
-    tags = [(f"tags kept as {entry.kind}", _glob(entry.key, "tag")) for entry in cache.layouts]
-    return [*tags, ("version counters", _glob(cache.version, "name"))]
+def _share(kept: _Kept, other: _Kept) -> str:
+    where = "" if other.cache == kept.cache else f" of the cache {other.cache}"
+    return f"{other.what}{where} and {kept.what} share this key: each needs its own"
 
 
 def _glob(template: str, slot: str) -> str:
@@ -108,7 +145,7 @@ def _glob(template: str, slot: str) -> str:
 def protected(cache: Cache) -> list[tuple[str, list[globs.Token]]]:
     """What no sweep ever touches: a name for people, and the glob."""
     kept = [("invalidator's own keys", f"{layout.OWN}*")]
-    kept += _keys(cache)
+    kept += [(entry.what, entry.glob) for entry in _kept(cache)]
     kept += [(f"protect: {glob}", glob) for glob in cache.protect]
     return [(name, globs.tokens(glob)) for name, glob in kept]
 
@@ -141,29 +178,29 @@ def _begins(template: Template) -> bool:
     return isinstance(first, str) and globs.literal_start(first) != ""
 
 
-def _needs_before(rule: Rule, tests: Sequence[Test]) -> Iterator[Problem]:
-    """A rule on the old row, for events that have none."""
-    place, text = _reads_before(rule)
-    if place is None or any(_could_change(pattern.tokens[-1]) for pattern in rule.on):
+def _needs_row(rule: Rule, tests: Sequence[Test]) -> Iterator[Problem]:
+    """A rule on the old or the new row, for events that have none."""
+    if not rule.on or any(_could_change(pattern.tokens[-1]) for pattern in rule.on):
         return
-    if any(_shows_before(test) for test in tests if _named(rule, test)):
-        return
-    said = (
-        "a plain event has no row before: only change events (of types such as users.updated) "
-        "do; where yours carry before:, show it by a test of this rule"
-    )
-    yield _problem(place, said, text)
+    for root, place, text in _reads_rows(rule):
+        if not any(_shows(root, test) for test in tests if _named(rule, test)):
+            said = (
+                f"a plain event has no row {root}: only change events (of types such as "
+                f"users.updated) do; where yours carry {root}:, show it by a test of this rule"
+            )
+            yield _problem(place, said, text)
+            return
 
 
-def _reads_before(rule: Rule) -> tuple[Place | None, str]:
-    effects: list[Effect] = [*rule.effects]
-    for effect in effects:
-        if any(path.root == "before" for path in effect.template.paths()):
-            return effect.place, effect.template.text
-    when = rule.when
-    if when and any(read.root == "before" for read in condition.reads(when.tree)):
-        return when.place, when.text
-    return None, ""
+def _reads_rows(rule: Rule) -> Iterator[tuple[str, Place, str]]:
+    for effect in rule.effects:
+        for path in effect.template.paths():
+            if path.root in ROWS:
+                yield path.root, effect.place, effect.template.text
+    if rule.when:
+        for read in condition.reads(rule.when.tree):
+            if read.root in ROWS:
+                yield read.root, rule.when.place, rule.when.text
 
 
 def _could_change(token: str) -> bool:
@@ -172,17 +209,20 @@ def _could_change(token: str) -> bool:
 
 
 def _named(rule: Rule, test: Test) -> bool:
-    return any(test.event.get("type") == pattern.text for pattern in rule.on)
+    """Whether a test is on an event of a type that a rule names outright."""
+    kind = type_of(dict(test.event), Envelope().types) or test.source
+    return any(kind == pattern.text for pattern in rule.on)
 
 
-def _shows_before(test: Test) -> bool:
+def _shows(root: str, test: Test) -> bool:
     data = test.event.get("data")
-    return "before" in test.event or (isinstance(data, dict) and "before" in data)
+    return root in test.event or (isinstance(data, dict) and root in data)
 
 
 def _rejectors(rules: Sequence[Rule], tests: Sequence[Test]) -> Iterator[Problem]:
     names = {rule.name for rule in rules}
-    for test in tests:
-        for name in sorted(test.rejected - names):
-            said = f"no rule is called {name}{nearest(name, names)}"
-            yield _problem(test.place, said, name)
+    for test in tests if "" not in names else ():
+        for name, place in test.rejected.items():
+            if name not in names:
+                said = f"no rule is called {name}{nearest(name, names)}"
+                yield _problem(place, said, name)

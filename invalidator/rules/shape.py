@@ -18,6 +18,7 @@ from invalidator.rules.spec import (
     Text,
 )
 
+MAX_RULE_NAME: Final = 100  # it labels metrics
 TEXTS: Final = Listed(Text(), single=True)
 
 INVALIDATE: Final = Object(
@@ -34,9 +35,11 @@ INVALIDATE: Final = Object(
 RULE: Final = Object(
     "a rule",
     {
-        "name": Field(Text(), "the rule's name, unique across all files", required=True),
+        "name": Field(
+            Text(most=MAX_RULE_NAME), "the rule's name, unique across all files", required=True
+        ),
         "on": Field(TEXTS, "types of events: * one segment, ** any number", required=True),
-        "when": Field(Text(), "a condition on the event (a subset of CEL)"),
+        "when": Field(Text(lines=True), "a condition on the event (a subset of CEL)"),
         "on_error": Field(
             Choice(("apply", "skip", "reject")),
             "what happens where the condition fails, such as on a missing field",
@@ -73,7 +76,7 @@ RULE: Final = Object(
             default=False,
         ),
         "enabled": Field(Flag(), "false: the rule is checked but never applied", default=True),
-        "description": Field(Text(empty=True), "what the rule is for"),
+        "description": Field(Text(empty=True, lines=True), "what the rule is for"),
         "owner": Field(Text(empty=True), "who answers for it"),
     },
 )

@@ -1,51 +1,83 @@
 """What a rules file may hold, declared once: checked here, and published as a JSON Schema."""
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
-from invalidator.rules.words import nearest
-from invalidator.rules.yaml12 import Node, Report
+from invalidator.rules.words import closest, nearest
+from invalidator.rules.yaml12 import BROKEN, Entry, Node, Report
 from invalidator.units import parse_duration
 
 _DURATION: Final = r"^[0-9]+(\.[0-9]+)? *(ms|s|m|h)$"
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_CONTROL_OR_BREAK: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class Spec(Protocol):
     """One kind of value."""
 
-    def check(self, node: Node, report: Report, name: str) -> None:
-        """Reports whatever is wrong with a value."""
+    def check(self, node: Node, report: Report, name: str) -> Node | None:
+        """Reports whatever is wrong with a value; gives what of it is sound."""
 
     def schema(self) -> dict[str, Any]:
         """The same as JSON Schema."""
 
 
+def checked(spec: Spec, node: Node, report: Report, name: str) -> Node | None:
+    """`spec.check`, but for what the YAML reader has reported already."""
+    return None if node.value is BROKEN else spec.check(node, report, name)
+
+
 def _expected(node: Node, report: Report, name: str, what: str) -> None:
-    found = node.kind()
-    hint = f': write "{node.text}"' if what == "text" and node.text else ""
-    report.add(node, f"{name}: expected {what}, found {found}{hint}")
+    hint = ""
+    if what == "text" and node.text:
+        hint = f': write "{node.text}"'
+    elif what == "text" and isinstance(node.value, dict | list):
+        hint = "; put quotes around a text that begins with { or ["
+    report.add(node, f"{name}: expected {what}, found {node.kind()}{hint}")
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
     empty: bool = False  # may it be ""?
+    most: int = 0  # characters; 0: as many as there are
+    lines: bool = False  # may it have line breaks and tabs?
 
-    def check(self, node: Node, report: Report, name: str) -> None:
+    def check(self, node: Node, report: Report, name: str) -> Node | None:
         if not isinstance(node.value, str):
             _expected(node, report, name, "text")
-        elif not node.value and not self.empty:
+            plain = node.text if isinstance(node.value, bool | int | float) else ""
+            return replace(node, value=plain) if plain else None
+        if not node.value and not self.empty:
             report.add(node, f"{name}: is empty")
+            return None
+        if bad := (_CONTROL if self.lines else _CONTROL_OR_BREAK).search(node.value):
+            said = f"{name}: has the control character {bad[0]!a}"
+            if bad[0] == "\n":
+                said = f"{name}: has a line break; write it on one line, or as a block with >-"
+            report.add(node, said, offset=bad.start())
+            return None
+        if self.most and len(node.value) > self.most:
+            report.add(node, f"{name}: has {len(node.value)} characters, more than {self.most}")
+        return node
 
     def schema(self) -> dict[str, Any]:
-        return {"type": "string"} if self.empty else {"type": "string", "minLength": 1}
+        made: dict[str, Any] = {"type": "string"}
+        if not self.empty:
+            made["minLength"] = 1
+        if self.most:
+            made["maxLength"] = self.most
+        return made
 
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    def check(self, node: Node, report: Report, name: str) -> None:
-        if not isinstance(node.value, bool):
-            _expected(node, report, name, "true or false")
+    def check(self, node: Node, report: Report, name: str) -> Node | None:
+        if isinstance(node.value, bool):
+            return node
+        _expected(node, report, name, "true or false")
+        return None
 
     def schema(self) -> dict[str, Any]:
         return {"type": "boolean"}
@@ -56,12 +88,15 @@ class Number:
     least: int
     most: int
 
-    def check(self, node: Node, report: Report, name: str) -> None:
+    def check(self, node: Node, report: Report, name: str) -> Node | None:
         if type(node.value) is not int:
             _expected(node, report, name, "a whole number")
         elif not self.least <= node.value <= self.most:
             wanted = str(self.least) if self.least == self.most else f"{self.least} to {self.most}"
             report.add(node, f"{name}: expected {wanted}")
+        else:
+            return node
+        return None
 
     def schema(self) -> dict[str, Any]:
         return {"type": "integer", "minimum": self.least, "maximum": self.most}
@@ -71,14 +106,16 @@ class Number:
 class Duration:
     most: float  # seconds
 
-    def check(self, node: Node, report: Report, name: str) -> None:
+    def check(self, node: Node, report: Report, name: str) -> Node | None:
         try:
             found = parse_duration(node.text)
         except ValueError as error:
             report.add(node, f"{name}: expected {error}")
-            return
+            return None
         if not 0 < found <= self.most:
             report.add(node, f"{name}: expected more than 0 and at most {self.most:g}s")
+            return None
+        return node
 
     def schema(self) -> dict[str, Any]:
         return {"type": "string", "pattern": _DURATION}
@@ -88,10 +125,12 @@ class Duration:
 class Choice:
     words: tuple[str, ...]
 
-    def check(self, node: Node, report: Report, name: str) -> None:
-        if node.value not in self.words:
-            found = node.text or node.kind()
-            report.add(node, f"{name}: {found} is no choice{nearest(found, self.words)}")
+    def check(self, node: Node, report: Report, name: str) -> Node | None:
+        if node.value in self.words:
+            return node
+        found = node.text or node.kind()
+        report.add(node, f"{name}: {found} is no choice{nearest(found, self.words)}")
+        return None
 
     def schema(self) -> dict[str, Any]:
         return {"enum": list(self.words)}
@@ -105,16 +144,16 @@ class Listed:
     single: bool = False
     empty: bool = False  # may it have no element?
 
-    def check(self, node: Node, report: Report, name: str) -> None:
+    def check(self, node: Node, report: Report, name: str) -> Node | None:
         if isinstance(node.value, list):
             if not node.value and not self.empty:
                 report.add(node, f"{name}: the list is empty", "[]")
-            for entry in node.value:
-                self.item.check(entry, report, name)
-        elif self.single:
-            self.item.check(node, report, name)
-        else:
-            _expected(node, report, name, "a list")
+            found = [checked(self.item, entry, report, name) for entry in node.value]
+            return replace(node, value=[entry for entry in found if entry])
+        if self.single:
+            return self.item.check(node, report, name)
+        _expected(node, report, name, "a list")
+        return None
 
     def schema(self) -> dict[str, Any]:
         listed: dict[str, Any] = {"type": "array", "items": self.item.schema()}
@@ -140,24 +179,37 @@ class Object:
     others: Spec | None = None  # what fields of any other name hold
     some: bool = False  # at least one field
 
-    def check(self, node: Node, report: Report, name: str) -> None:
+    def check(self, node: Node, report: Report, name: str) -> Node | None:
         if not isinstance(node.value, dict):
-            _expected(node, report, name, f"an object ({', '.join(self.fields) or 'by name'})")
-            return
-        for key, entry in node.value.items():
-            known = self.fields.get(key)
-            if known:
-                known.spec.check(entry.value, report, key)
-            elif self.others:
-                self.others.check(entry.value, report, key)
-            else:
-                said = f"{self.what} has no field {key}{nearest(key, self.fields)}"
-                report.add(entry.key, said)
-        for key, known in self.fields.items():
-            if known.required and key not in node.value:
-                report.add(node, f"{self.what} has no {key}: {known.doc}", "")
+            some = ", ".join(list(self.fields)[:4]) + ", …" if self.fields else "names of its own"
+            _expected(node, report, name, f"an object with {some}")
+            return None
         if self.some and not node.value:
             report.add(node, f"{self.what} is empty{nearest('', self.fields)}", "{}")
+        meant = {key: self._meant(key, node.value) for key in node.value}
+        for key, known in self.fields.items():
+            if known.required and key not in meant.values():
+                report.add(node, f"{self.what} has no {key}: {known.doc}", "")
+        sound: dict[str, Entry] = {}
+        for key, entry in node.value.items():
+            known_as = meant[key]
+            if known_as != key:
+                report.add(entry.key, self._unknown(key))
+            spec = self.fields[known_as].spec if known_as in self.fields else self.others
+            value = checked(spec, entry.value, report, known_as) if spec else None
+            if value:
+                sound[known_as] = Entry(entry.key, value)
+        return replace(node, value=sound)
+
+    def _meant(self, key: str, written: Mapping[str, Entry]) -> str:
+        """The field that a key is taken for, so that mistakes below a misspelt one show too."""
+        if key in self.fields or self.others:
+            return key
+        near = closest(key, self.fields)
+        return near if near and near not in written else ""
+
+    def _unknown(self, key: str) -> str:
+        return f"{self.what} has no field {key[:60]}{nearest(key, self.fields)}"
 
     def schema(self) -> dict[str, Any]:
         made: dict[str, Any] = {"type": "object"}
@@ -184,8 +236,9 @@ class Either:
     word: Choice
     other: Spec
 
-    def check(self, node: Node, report: Report, name: str) -> None:
-        (self.other if isinstance(node.value, dict | list) else self.word).check(node, report, name)
+    def check(self, node: Node, report: Report, name: str) -> Node | None:
+        spec = self.other if isinstance(node.value, dict | list) else self.word
+        return spec.check(node, report, name)
 
     def schema(self) -> dict[str, Any]:
         return {"anyOf": [self.word.schema(), self.other.schema()]}
@@ -195,8 +248,8 @@ class Either:
 class Anything:
     """Whatever JSON can hold."""
 
-    def check(self, node: Node, report: Report, name: str) -> None:
-        """Nothing can be wrong with it."""
+    def check(self, node: Node, report: Report, name: str) -> Node | None:
+        return node
 
     def schema(self) -> dict[str, Any]:
         return {}

@@ -88,6 +88,6 @@ def _differences(test: Test, explanation: Explanation) -> Iterator[str]:
     faults = {
         verdict.rule: verdict.fault.message for verdict in explanation.verdicts if verdict.fault
     }
-    yield from (f"- rejected {name}" for name in sorted(test.rejected - faults.keys()))
-    for name in sorted(faults.keys() - test.rejected):
+    yield from (f"- rejected {name}" for name in sorted(test.rejected.keys() - faults.keys()))
+    for name in sorted(faults.keys() - test.rejected.keys()):
         yield f"+ rejected {name}: {faults[name]}"

@@ -2,14 +2,23 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Final
+
+LONGEST: Final = 64  # characters of a word that are compared: the effort grows with their square
+
+
+def closest(word: str, valid: Iterable[str]) -> str:
+    """The valid name that is meant, probably; empty where none is near."""
+    lowered = {name.lower(): name for name in sorted(valid)}
+    found = get_close_matches(word.lower()[:LONGEST], lowered, n=1, cutoff=0.6)
+    return lowered[found[0]] if found else ""
 
 
 def nearest(word: str, valid: Iterable[str]) -> str:
     """`; did you mean …?` where something is near, else the choice."""
     names = sorted(valid)
-    found = get_close_matches(word, names, n=1, cutoff=0.6)
-    if found:
-        return f"; did you mean {found[0]}?"
+    if found := closest(word, names):
+        return f"; did you mean {found}?"
     if len(names) <= 12:
         return f"; valid: {', '.join(names)}"
     return ""
@@ -19,3 +28,10 @@ def shown(value: object, limit: int = 60) -> str:
     """A value of an event for a message, cut."""
     text = repr(value) if isinstance(value, str) else str(value)
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def visible(text: str, limit: int = 200) -> str:
+    """A text of a file for a terminal: what it would not show is an escape."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text[:limit]) + (
+        "…" if len(text) > limit else ""
+    )

@@ -5,13 +5,15 @@ and depth are bounded. Nodes are built from libyaml's events, so nothing recurse
 """
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
 import yaml
 
 from invalidator.errors import Problem
+from invalidator.rules.places import locate, split
+from invalidator.rules.words import visible
 
 try:
     from yaml import CSafeLoader as _Loader
@@ -30,6 +32,9 @@ _FLOAT = re.compile(
 )
 
 
+BROKEN: Final = object()  # the value of a node that cannot be read, where that is reported
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
     """One value of a file and where it stands: scalar, list of nodes, or dict of entries."""
@@ -38,6 +43,7 @@ class Node:
     line: int  # from 1
     column: int  # from 1; of the text itself, behind an opening quote
     text: str = ""  # a scalar as written
+    style: str = ""  # of a scalar: ' or " where it is quoted, | or > for a block
 
     def plain(self) -> Any:
         """The value without positions, as JSON would give it."""
@@ -69,39 +75,75 @@ class Report:
     """Collects every mistake of one file."""
 
     file: str
+    lines: Sequence[str] = ()  # of the file
     problems: list[Problem] = field(default_factory=list)
 
     def add(self, node: Node, message: str, text: str | None = None, offset: int = 0) -> None:
-        shown = node.text if text is None else text
-        self.at(node.line, node.column + offset, message, shown)
+        """A mistake in a value, `offset` characters from its beginning."""
+        place = node.line, node.column
+        if offset:
+            place = locate(self.lines, *place, node.style, node.text, offset)
+        self.at(*place, message, node.text if text is None else text)
 
     def at(self, line: int, column: int, message: str, text: str = "") -> None:
         if len(self.problems) < MAX_PROBLEMS:
-            self.problems.append(Problem(self.file, line, column, message, text[:200]))
+            found = Problem(self.file, line, column, visible(message, 600), visible(text))
+            self.problems.append(found)
 
 
-def read(text: bytes, report: Report) -> Node | None:
+def read(content: bytes, report: Report) -> Node | None:
     """The file's one document; None where it cannot be used, and the report says why."""
-    if len(text) > MAX_BYTES:
+    if len(content) > MAX_BYTES:
         report.at(0, 0, f"the file has more than {MAX_BYTES} bytes")
         return None
     try:
-        return _Builder(report).build(yaml.parse(text.decode(), Loader=_Loader))
+        text = content.decode()
     except UnicodeDecodeError as error:
-        line = text.count(b"\n", 0, error.start) + 1
-        report.at(line, 1, "this is not UTF-8")
+        _not_utf8(content, error, report)
+        return None
+    report.lines = split(text)
+    try:
+        return _Builder(report).build(yaml.parse(text, Loader=_Loader))
+    except yaml.reader.ReaderError as error:
+        line = len(split(text[: error.position]))
+        report.at(line, 1, f"not YAML: the control character {chr(error.character)!a}")
     except yaml.YAMLError as error:
         _syntax(error, report)
     return None
 
 
+def _not_utf8(content: bytes, error: UnicodeDecodeError, report: Report) -> None:
+    before = content[: error.start].decode()
+    lines = split(before)
+    byte = f"0x{content[error.start]:02x}"
+    said = f"this is not UTF-8: the byte {byte}; save the file as UTF-8"
+    report.at(len(lines), len(lines[-1]) + 1, said, lines[-1])
+
+
 def _syntax(error: yaml.YAMLError, report: Report) -> None:
-    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-    said = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
+    mark, start = getattr(error, "problem_mark", None), getattr(error, "context_mark", None)
+    said = str(getattr(error, "problem", None) or error)
     if mark is None:
         report.at(1, 1, f"not YAML: {said}")
-    else:
-        report.at(mark.line + 1, mark.column + 1, f"not YAML: {said}")
+        return
+    if start and start.line != mark.line:
+        said += f", {getattr(error, 'context', '')} that begins in line {start.line + 1}"
+    hint = next((hint for words, hint in _HINTS.items() if words in said), "")
+    line = report.lines[mark.line] if mark.line < len(report.lines) else ""
+    report.at(mark.line + 1, mark.column + 1, f"not YAML: {said}{hint}", line.strip())
+
+
+# libyaml's own words, and what is mostly the matter.
+_QUOTE: Final = "; put quotes around a text that begins with {, [, *, &, !, %, @ or a quote"
+_HINTS: Final = {
+    "alphabetic or numeric character": _QUOTE,
+    "cannot start any token": f"; indent with spaces, not with tabs{_QUOTE}",
+    "mapping values are not allowed": "; put quotes around a text that has ': ' in it",
+    "expected key": f"; begin the fields of an object in the same column{_QUOTE}",
+    "expected '-' indicator": "; begin the elements of a list in the same column",
+    "expected ','": f"; separate elements by commas{_QUOTE}",
+    "end of stream": "; a quote or a bracket is never closed",
+}
 
 
 class _Builder:
@@ -120,13 +162,14 @@ class _Builder:
                 documents += 1
                 if documents > 1:
                     self._complain(event, "a rules file is one document, without a second ---")
-                    return None
+                    return self.root
             elif name == "AliasEvent":
-                self._complain(event, "aliases are not read: write the value out")
-                self._put(_node(event, None))
+                said = "aliases are not read: write the value out, or put quotes around a text"
+                self._complain(event, said, f"*{event.anchor}")
+                self._put(_node(event, BROKEN))
             elif name == "ScalarEvent":
-                self._refuse(event)
-                self._put(self._scalar(event))
+                sound = self._refuse(event)
+                self._put(self._scalar(event) if sound else _node(event, BROKEN))
             elif name in ("MappingStartEvent", "SequenceStartEvent"):
                 self._refuse(event)
                 if not self._open(event, {} if name == "MappingStartEvent" else []):
@@ -158,8 +201,11 @@ class _Builder:
             self._enter(container.value, key, node)
 
     def _enter(self, entries: dict[str, Entry], key: Node, node: Node) -> None:
+        if key.value is BROKEN:
+            return
         if isinstance(key.value, dict | list):
-            self.report.add(key, f"a key is text, not {key.kind()}")
+            said = f"a key is text, not {key.kind()}; put quotes around a text with braces"
+            self.report.add(key, said)
         elif key.text in entries:
             first = entries[key.text].key
             self.report.add(key, f"the key stands here twice, first in line {first.line}")
@@ -171,17 +217,23 @@ class _Builder:
         if style:
             # Behind the opening quote, so that offsets into the text are columns of the file.
             shift = 1 if style in "'\"" else 0
-            return _node(event, value, value, shift)
+            return replace(_node(event, value, value, shift), style=style)
         return _node(event, resolve(value), value)
 
-    def _refuse(self, event: Any) -> None:
-        if event.anchor is not None:
-            self._complain(event, f"anchors are not read: &{event.anchor}")
-        if event.tag is not None and event.tag != "!":
-            self._complain(event, f"tags are not read: {event.tag}")
+    def _refuse(self, event: Any) -> bool:
+        """Whether a value has neither an anchor nor a tag."""
+        anchored = event.anchor is not None
+        tagged = event.tag is not None and event.tag != "!"
+        if anchored:
+            said = "anchors are not read; put quotes around a text that begins with &"
+            self._complain(event, said, f"&{event.anchor}")
+        if tagged:
+            said = "tags are not read; put quotes around a text that begins with !"
+            self._complain(event, said, event.tag)
+        return not anchored and not tagged
 
-    def _complain(self, event: Any, message: str) -> None:
-        self.report.add(_node(event, None), message)
+    def _complain(self, event: Any, message: str, text: str = "") -> None:
+        self.report.add(_node(event, None), message, text)
 
 
 def _node(event: Any, value: Any, text: str = "", shift: int = 0) -> Node:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from pydantic_core import PydanticUndefined
 
-from invalidator.settings.fields import Leaf, leaves
+from invalidator.settings.fields import Leaf, given, leaves
 from invalidator.settings.model import Settings
 
 
@@ -30,9 +30,9 @@ def describe(settings: Settings) -> list[Described]:
         _described(
             leaf,
             leaf.written.show(leaf.value(settings)),
-            settings._origins.get(name, "default"),
+            settings._origins.get(leaf.name, "default"),
         )
-        for name, leaf in leaves().items()
+        for leaf in given(settings)
     ]
 
 

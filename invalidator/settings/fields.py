@@ -1,8 +1,9 @@
 """The settings as a flat list of environment names."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any, Final, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -10,26 +11,33 @@ from pydantic.fields import FieldInfo
 from invalidator.settings.model import PREFIX, Settings
 from invalidator.settings.values import Written
 
+NAME: Final = "<name>"  # stands in a path for what the user calls it
+
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """One setting."""
+    """One setting; or, where its path ends in NAME, one for each name that a user gives."""
 
     path: tuple[str, ...]  # ("kafka", "topics")
     field: FieldInfo
+    written: Written
 
     @property
     def name(self) -> str:
         return env_name(self.path)
 
     @property
-    def written(self) -> Written:
-        return next(item for item in self.field.metadata if isinstance(item, Written))
+    def open(self) -> bool:
+        return self.path[-1] == NAME
+
+    def called(self, name: str) -> "Leaf":
+        """The setting for one name."""
+        return replace(self, path=(*self.path[:-1], name.lower()))
 
     def value(self, settings: Settings) -> object:
         found: object = settings
         for part in self.path:
-            found = getattr(found, part)
+            found = found[part] if isinstance(found, dict) else getattr(found, part)
         return found
 
 
@@ -43,10 +51,32 @@ def leaves() -> dict[str, Leaf]:
     return {leaf.name: leaf for leaf in _walk(Settings, ())}
 
 
+def leaf_of(name: str) -> Leaf | None:
+    """The setting with this environment name."""
+    group, _, last = name.rpartition("__")
+    found = leaves().get(f"{group}__{NAME.upper()}")
+    return found.called(last) if found and last else leaves().get(name)
+
+
+def given(settings: Settings) -> Iterator[Leaf]:
+    """All settings, with those of open groups by the names that are set."""
+    for leaf in leaves().values():
+        names: Any = getattr(settings, leaf.path[0]) if leaf.open else ()
+        yield from map(leaf.called, names)
+        if not leaf.open:
+            yield leaf
+
+
 def _walk(model: type[BaseModel], path: tuple[str, ...]) -> Iterator[Leaf]:
     for name, field in model.model_fields.items():
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             yield from _walk(kind, (*path, name))
+        elif get_origin(kind) is dict:
+            yield Leaf((*path, name, NAME), field, _written(get_args(kind)[1].__metadata__))
         else:
-            yield Leaf((*path, name), field)
+            yield Leaf((*path, name), field, _written(field.metadata))
+
+
+def _written(metadata: Any) -> Written:
+    return next(item for item in metadata if isinstance(item, Written))

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from invalidator.errors import ConfigError
-from invalidator.settings.fields import env_name, leaves
+from invalidator.settings.fields import env_name, leaf_of, leaves
 from invalidator.settings.mistakes import misnamed, wrong_values
 from invalidator.settings.model import Settings
 from invalidator.settings.sources import (
@@ -56,7 +56,7 @@ def _build(env_file: Path | None, secrets_dir: Path | None, given: dict[str, Any
 
 def _given(overrides: dict[str, Any]) -> dict[str, Any]:
     given = {env_name(tuple(n.split("__"))): v for n, v in overrides.items() if v is not None}
-    if unknown := given.keys() - leaves().keys():
+    if unknown := [name for name in given if leaf_of(name) is None]:
         raise TypeError(f"no such setting: {', '.join(sorted(unknown))}")
     return given
 
@@ -64,7 +64,9 @@ def _given(overrides: dict[str, Any]) -> dict[str, Any]:
 def _nested(given: dict[str, Any]) -> dict[str, Any]:
     nested: dict[str, Any] = {}
     for name, value in given.items():
-        *groups, last = leaves()[name].path
+        leaf = leaf_of(name)
+        assert leaf, "_given knows them all"
+        *groups, last = leaf.path
         place = nested
         for group in groups:
             place = place.setdefault(group, {})

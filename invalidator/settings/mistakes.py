@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from invalidator.settings.fields import Leaf, env_name, leaves
+from invalidator.settings.fields import NAME, Leaf, env_name, leaf_of, leaves
 from invalidator.settings.model import PREFIX
 from invalidator.settings.sources import Layer
 from invalidator.urls import redact
@@ -28,7 +28,7 @@ def misnamed(layer: Layer) -> Iterator[str]:
         where = f"{name} ({layer.origin(name)})"
         if name in _groups():
             yield f"{where}: is a group of settings; set one of {_groups()[name]}"
-        elif name in leaves():
+        elif leaf_of(name):
             if name in layer.refused:
                 yield f"{where}: can only be set in the environment or on the command line"
         elif not (_from_kubernetes(name, value) or _foreign(layer, name)):
@@ -42,11 +42,13 @@ def wrong_values(error: ValidationError, origins: Mapping[str, str]) -> list[str
 
 def _wrong(details: ErrorDetails, origins: Mapping[str, str]) -> str | None:
     name = env_name(tuple(str(part) for part in details["loc"][:2]))
-    leaf = leaves().get(name) or leaves().get(env_name((str(details["loc"][0]),)))
+    leaf = leaf_of(name) or leaves().get(env_name((str(details["loc"][0]),)))
     reason = str(details.get("ctx", {}).get("error", details["msg"]))
     if leaf is None:  # a check across a group; a group set as one text is `misnamed`
         return reason if details["type"] == "value_error" else None
     if details["type"] == "default_factory_not_called":  # it follows from another mistake
+        return None
+    if isinstance(details["input"], dict):  # a name with `__` in it is `misnamed`
         return None
     origin = origins.get(leaf.name, "default")
     return f"{leaf.name} ({origin}): found {_shown(leaf, details['input'])}, expected {reason}"
@@ -90,8 +92,19 @@ def _groups() -> dict[str, str]:
 def _nearest(name: str, cutoff: float) -> str | None:
     """Compared without the prefix, which would make every name look near."""
     bare = name.removeprefix(PREFIX)
+    if opened := _in_open_group(bare):
+        return opened
     if inner := [leaf for leaf in leaves() if leaf.endswith(f"__{bare}")]:
         return inner[0]  # only the group was forgotten
     known = {leaf.removeprefix(PREFIX): leaf for leaf in leaves()}
     near = get_close_matches(bare, known, n=1, cutoff=cutoff)
     return known[near[0]] if near else None
+
+
+def _in_open_group(bare: str) -> str | None:
+    """`CACHE__ORDERS` and `CACHES_ORDERS` mean a name in the group CACHES."""
+    group, _, name = bare.partition("_")
+    groups = {leaf.path[0].upper(): leaf for leaf in leaves().values() if leaf.path[-1] == NAME}
+    near = get_close_matches(group, groups, n=1, cutoff=0.85)
+    name = re.sub("_+", "_", name.strip("_"))
+    return groups[near[0]].called(name).name if near and name else None

@@ -11,9 +11,11 @@ from pydantic_settings import (
 )
 
 from invalidator.settings.values import (
+    Announce,
     Count,
     Duration,
     FilePath,
+    Limit,
     LogFormat,
     LogLevel,
     Names,
@@ -98,12 +100,12 @@ class Batch(_Group):
 class InFlight(_Group):
     events: Count = Field(
         default=60_000,
-        description="How many events may be read and not yet settled. Reading pauses at the bound.",
+        description="How many events may be held in memory: read and not yet applied, or rejected "
+        "and not yet in the dead letters. Reading pauses at the bound.",
     )
     bytes: Size = Field(
         default=64 << 20,
-        description="How many bytes of events may be read and not yet settled. Reading pauses at "
-        "the bound.",
+        description="How many bytes of events may be held in memory. Reading pauses at the bound.",
     )
 
 
@@ -154,6 +156,13 @@ class Settings(BaseSettings):
         default=SecretStr("redis://127.0.0.1:6379/0"),
         description="The Redis that holds the cache: redis://, rediss:// (TLS) or unix://.",
     )
+    caches: dict[str, RedisUrl] = Field(
+        default_factory=dict,
+        description="The Redis of the cache that the rules call NAME, where it is not "
+        "INVALIDATOR_REDIS_URL. A batch is settled when all its caches have applied it, so one "
+        "that is away holds up all: for isolation run one daemon per Redis. In NAME, `_` stands "
+        "for any character that is no letter or digit.",
+    )
     source_redis_url: RedisUrl = Field(
         default_factory=lambda known: known["redis_url"],
         description="The Redis where channels live, if it is not the cache's.",
@@ -165,6 +174,22 @@ class Settings(BaseSettings):
     )
     redis_timeout: PositiveDuration = Field(
         default=2.0, description="How long any answer of Redis may take before it counts as away."
+    )
+    announce: Announce = Field(
+        default="listened",
+        description="Whether what was applied is announced on the channel invalidator:applied of "
+        "its cache's Redis: while somebody listens there (listened), always (for listeners on "
+        "replicas, which Redis does not count) or never.",
+    )
+    max_deletes_per_second: Limit = Field(
+        default=0,
+        description="How many names may be deleted in a second, over all caches; what is more "
+        "waits. 0: as fast as Redis takes them.",
+    )
+    alarm_deletes: Limit = Field(
+        default=0,
+        description="More names than this deleted within a minute raise an alarm: an error in the "
+        "log and a metric. 0: never.",
     )
     kafka: Kafka = Kafka()
     pubsub: PubSub = PubSub()

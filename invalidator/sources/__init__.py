@@ -32,7 +32,10 @@ class Source(Protocol):
         """Called now and then while nothing is read because the work in flight is at its bound."""
 
     async def stop(self) -> None:
-        """Take in nothing new. What came in before can still be read."""
+        """Take in nothing new. What came in before can still be read.
+
+        May be called while a read waits, which then gives what it has; and again.
+        """
 
     async def close(self) -> None:
         """Acknowledge what was settled, and let go. Never raises for a server that is away."""

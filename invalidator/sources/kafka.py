@@ -233,9 +233,9 @@ class KafkaSource:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._max_wait
         while (left := deadline - loop.time()) > 0 and (room := limit - _count(polled)) > 0:
-            if not await self._is_assigned(0) or epoch is not self._member.epoch:
+            if self._stopped or not await self._is_assigned(0) or epoch is not self._member.epoch:
                 return
-            for tp, records in (await self._poll(epoch, room, left)).items():
+            for tp, records in (await self._poll(epoch, room, min(left, MOMENT))).items():
                 polled[tp] = polled.get(tp, []) + records
 
     def _batch(self, epoch: Epoch, polled: Polled) -> Batch:

@@ -68,10 +68,12 @@ class PubSubSource:
         self._failure: Unavailable | None = None
         self._connected_before = False
         self._overflowing = False
+        self._stopped = False
 
     async def open(self) -> None:
         await self._hang_up()
         self._failure = None
+        self._stopped = False
         try:
             link = await self._subscribe()
         except (RedisError, OSError, TimeoutError) as error:
@@ -102,6 +104,8 @@ class PubSubSource:
         """The listener keeps the link; messages wait in the buffer, up to its bound."""
 
     async def stop(self) -> None:
+        self._stopped = True
+        self._arrived.set()
         await self._hang_up()
 
     async def close(self) -> None:
@@ -176,10 +180,10 @@ class PubSubSource:
         log.warning("gap", source=self.name, cause=cause, channels=list(self._channels))
 
     async def _wait_for(self, count: int, seconds: float) -> None:
-        """Until that many are there, the time is over, or the link broke."""
+        """Until that many are there, the time is over, the link broke, or a stop came."""
         try:
             async with asyncio.timeout(seconds):
-                while len(self._buffer) < count and not self._failure:
+                while len(self._buffer) < count and not (self._failure or self._stopped):
                     self._arrived.clear()
                     await self._arrived.wait()
         except TimeoutError:

@@ -1,104 +1,112 @@
-"""The caches: what a plan names is forgotten when `apply` and the tickets it gives are over."""
+"""The caches: what a plan names is forgotten once it is applied and its tickets are over.
 
-from collections.abc import Mapping, Sequence
+Each cache lives on one Redis, and all of them on the same unless the settings say otherwise.
+"""
 
-import structlog
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from invalidator import metrics
-from invalidator.connect import Client
 from invalidator.errors import Unavailable
-from invalidator.health import Part
-from invalidator.model import Names, Outcome
+from invalidator.model import Cause, Names, Outcome
 from invalidator.rules.schema import Cache
-from invalidator.store.cache import CacheStore, layouts
-from invalidator.store.commands import Keys
-from invalidator.store.protect import protected
-from invalidator.store.server import Server
-from invalidator.store.sweeper import Node, Sweeper
-from invalidator.store.tickets import Progress
+from invalidator.settings.caches import spelled
+from invalidator.store.cache import CacheStore
+from invalidator.store.host import Host
 
-log = structlog.get_logger("invalidator")
+Caches = Mapping[str, Cache]
 
-MOST_PATTERNS = 50_000  # distinct ones that may wait for a sweep before intake waits, too
+
+@dataclass(slots=True)
+class Share:
+    """What of a batch is to be done on one Redis, and what it came to so far."""
+
+    host: Host
+    todo: list[tuple[CacheStore, Names]] = field(default_factory=list)
+
+    async def work(self, cause: Cause, outcome: Outcome) -> None:
+        """Raises Unavailable; then it goes on from there."""
+        while self.todo:
+            cache, names = self.todo[0]
+            outcome.add(await self.host.apply(cache, names, cause))
+            self.todo.pop(0)
 
 
 class Store:
-    """All caches of the rules, on one Redis."""
+    """All caches of the rules; `others` by the name of their cache, as the settings spell it."""
 
-    def __init__(self, client: Client, name: str, part: Part) -> None:
-        self._server = Server(client, name)
-        self._keys = Keys(client, name)
-        self._sweeper = Sweeper(self._nodes, protected((), ()), part, observe=_observe)
-        part.ready()  # until a sweep finds otherwise
-        self._rules: Mapping[str, Cache] | None = None  # what `_caches` was built from
-        self._caches: dict[str, CacheStore] = {}
+    def __init__(self, main: Host, others: Mapping[str, Host] | None = None) -> None:
+        self._main = main
+        self._others = dict(others or {})
+        self.hosts: Sequence[Host] = list(dict.fromkeys([main, *self._others.values()]))
+        self._rules: Caches | None = None  # what `_caches` was built from
+        self._caches: dict[str, tuple[Host, CacheStore]] = {}
 
-    async def apply(self, names: Mapping[str, Names], caches: Mapping[str, Cache]) -> Outcome:
-        """Everything that is named. Raises Unavailable; then all of it may be applied again."""
-        stores = self._configured(caches)
+    def applying(
+        self, names: Mapping[str, Names], caches: Caches, cause: Cause
+    ) -> Callable[[], Awaitable[Outcome]]:
+        """An attempt at everything that is named. It raises Unavailable; the next one then leaves
+        out what was done: a server that answers must not pay for one that is away."""
+        configured = self._configured(caches)
+        shares: dict[Host, Share] = {}
+        for name, wanted in names.items():
+            host, cache = configured[name]
+            shares.setdefault(host, Share(host)).todo.append((cache, wanted))
         outcome = Outcome()
-        for cache, wanted in names.items():
-            waiting = self._sweeper.waiting if wanted.patterns else 0
-            if waiting >= MOST_PATTERNS:  # until the next sweep begins, which takes them all
-                raise Unavailable(self._server.name, f"{waiting} patterns wait for a sweep")
-            await stores[cache].apply(wanted, outcome)
-        metrics.EXISTED.inc(outcome.existed)
-        return outcome
+
+        async def attempt() -> Outcome:
+            await _side_by_side([share.work(cause, outcome) for share in shares.values()])
+            return outcome
+
+        return attempt
 
     async def probe(self) -> None:
-        """Raise Unavailable unless the server lets us delete."""
-        await self._keys.probe()
+        """Raise Unavailable unless every server lets us delete."""
+        await _side_by_side([host.probe() for host in self.hosts])
 
-    async def recover(self, caches: Mapping[str, Cache]) -> None:
+    async def ping(self) -> None:
+        """Raise Unavailable unless every server answers."""
+        await _side_by_side([host.ping() for host in self.hosts])
+
+    async def recover(self, caches: Caches) -> None:
         """Finish tags that a crash left half consumed. Raises Unavailable."""
-        stores = list(self._configured(caches).values())
-        for cache in stores[:1]:  # one registry serves all of a Redis
-            consumed = await cache.tags.recover()
-            if consumed.existed:
-                log.info("tags-recovered", existed=consumed.existed)
+        one_of_each = dict(self._configured(caches).values())
+        await _side_by_side([host.recover(cache) for host, cache in one_of_each.items()])
 
-    async def sweep(self) -> None:
-        """Serve patterns until cancelled."""
-        await self._sweeper.run()
+    async def run(self) -> None:
+        """Serve patterns and announce ourselves, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for host in self.hosts:
+                tasks.create_task(host.run())
 
-    def _configured(self, caches: Mapping[str, Cache]) -> dict[str, CacheStore]:
+    async def close(self) -> None:
+        for host in self.hosts:
+            await host.close()
+
+    def _configured(self, caches: Caches) -> dict[str, tuple[Host, CacheStore]]:
         """The stores for these rules; other pipelines may still apply batches of the last ones."""
         if caches is not self._rules:
             self._rules = caches
-            self._sweeper.protect(
-                protected(
-                    [template for cache in caches.values() for template in _templates(cache)],
-                    [glob for cache in caches.values() for glob in cache.protect],
-                )
-            )
+            homes: dict[Host, dict[str, Cache]] = {host: {} for host in self.hosts}
+            for name, cache in caches.items():
+                homes[self._others.get(spelled(name), self._main)][name] = cache
             self._caches = {
-                name: CacheStore(cache, self._server, self._keys, self._sweeper)
-                for name, cache in caches.items()
+                name: (host, store)
+                for host, living in homes.items()
+                for name, store in host.configure(living).items()
             }
         return self._caches
 
-    async def _nodes(self) -> Sequence[Node]:
-        return [Node(self._server, self._keys.unlink)]
 
-
-def _templates(cache: Cache) -> list[str]:
-    """What a sweep must spare: without its set, a tag's members could never be found."""
-    return [layout.key for layout in layouts(cache)] + [cache.version]
-
-
-def _observe(progress: Progress) -> None:
-    log.info(
-        "sweep" if progress.ended else "sweeping",
-        patterns=progress.patterns,
-        seen=progress.seen,
-        total=progress.total,
-        removed=progress.removed,
-        protected=progress.protected,
-        passes=progress.passes,
-        seconds=round(progress.seconds, 2),
-        **({"again": progress.again} if progress.again else {}),
-    )
-    if progress.ended:
-        metrics.SWEEPS.inc()
-        metrics.SWEEP_SECONDS.observe(progress.seconds)
-        metrics.EXISTED.inc(progress.removed)
+async def _side_by_side(works: Sequence[Awaitable[None]]) -> None:
+    """All of them to their end; then the first failure is raised."""
+    if len(works) == 1:
+        return await works[0]
+    failures = [
+        result
+        for result in await asyncio.gather(*works, return_exceptions=True)
+        if isinstance(result, BaseException)
+    ]
+    for failure in sorted(failures, key=lambda found: isinstance(found, Unavailable)):
+        raise failure
+    return None

@@ -7,7 +7,7 @@ from invalidator import metrics
 from invalidator.faults import Verdict
 from invalidator.model import Failure, Kind, Names, Outcome
 from invalidator.rules.schema import Cache
-from invalidator.store.commands import Keys
+from invalidator.store.brake import Unlinking
 from invalidator.store.server import Server
 from invalidator.store.sweeper import Sweeper
 from invalidator.store.tags import Layout, Tags
@@ -34,8 +34,8 @@ class Ticket:
 class CacheStore:
     """Makes one cache forget names. Everything here may be repeated."""
 
-    def __init__(self, cache: Cache, server: Server, keys: Keys, sweeper: Sweeper) -> None:
-        self._name = cache.name
+    def __init__(self, cache: Cache, server: Server, keys: Unlinking, sweeper: Sweeper) -> None:
+        self.name = cache.name
         self._keys = keys
         self._sweeper = sweeper
         self.tags = Tags(server, layouts(cache), keys.unlink)
@@ -46,7 +46,7 @@ class CacheStore:
         # Asked for first: a sweep may begin while keys are deleted.
         if names.patterns:
             patterns = {pattern.encode() for pattern in names.patterns}
-            outcome.sweeps.append(Ticket(self._name, self._sweeper.request(patterns)))
+            outcome.sweeps.append(Ticket(self.name, self._sweeper.request(patterns)))
         stamps = self.tags.stamps(names.tags)
         if keys := [*names.keys, *stamps]:
             existed, failed = await self._keys.unlink(keys)
@@ -63,7 +63,7 @@ class CacheStore:
 
     def _note(self, kind: Kind, failed: dict[str, Verdict], outcome: Outcome) -> None:
         outcome.failures += [
-            Failure(self._name, kind, name, verdict.code, verdict.message)
+            Failure(self.name, kind, name, verdict.code, verdict.message)
             for name, verdict in failed.items()
         ]
 

@@ -47,7 +47,7 @@ class Keys:
         """Raise Unavailable unless the server lets us delete: a replica answers PINGs too."""
         (reply,) = await self._send([[layout.PROBE]])
         if isinstance(reply, Exception):
-            raise diagnose(reply).unavailable(self._server)
+            raise diagnose(reply).unavailable(self._server, f"UNLINK {layout.PROBE}")
 
     async def _one_by_one(self, keys: Sequence[Key]) -> tuple[int, dict[Key, Verdict]]:
         """One bad key must not keep the others of its command alive."""

@@ -1,10 +1,10 @@
 """What stands in for caches and dead letters in a dry run: it says, and does nothing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import structlog
 
-from invalidator.model import Names, Outcome, Rejection
+from invalidator.model import Cause, Names, Outcome, Rejection
 from invalidator.rules.schema import Cache
 
 log = structlog.get_logger("invalidator")
@@ -13,8 +13,13 @@ log = structlog.get_logger("invalidator")
 class DryStore:
     """Caches that keep everything."""
 
-    async def apply(self, names: Mapping[str, Names], caches: Mapping[str, Cache]) -> Outcome:
-        return Outcome()
+    def applying(
+        self, names: Mapping[str, Names], caches: Mapping[str, Cache], cause: Cause
+    ) -> Callable[[], Awaitable[Outcome]]:
+        async def attempt() -> Outcome:
+            return Outcome()
+
+        return attempt
 
 
 class DryLetters:

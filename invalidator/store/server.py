@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -27,11 +28,18 @@ class Script:
     name: str
     text: bytes
     sha: str
+    runs: tuple[str, ...]  # commands, in their order
 
     @classmethod
     def load(cls, name: str) -> "Script":
         text = files(__package__).joinpath("scripts", f"{name}.lua").read_bytes()
-        return cls(name, text, hashlib.sha1(text, usedforsecurity=False).hexdigest())
+        sha = hashlib.sha1(text, usedforsecurity=False).hexdigest()
+        runs = sorted(set(re.findall(r"redis\.p?call\('(\w+)'", text.decode())))
+        _SCRIPTS[sha] = cls(name, text, sha, tuple(runs))
+        return _SCRIPTS[sha]
+
+
+_SCRIPTS: dict[object, Script] = {}  # by their sha
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +71,10 @@ class Server:
 
     async def ask(self, commands: Iterable[Command]) -> list[Reply]:
         """Send all in one write. Raises Unavailable, also where a reply says so."""
-        replies = await self.send(list(commands))
-        for reply in replies:
-            self._unless_away(reply)
+        asked = list(commands)
+        replies = await self.send(asked)
+        for command, reply in zip(asked, replies, strict=True):
+            self._unless_away(reply, command)
         return replies
 
     async def run(self, script: Script, calls: Sequence[Call]) -> list[Reply]:
@@ -81,28 +90,38 @@ class Server:
                 replies[at] = reply
         for reply in replies:
             for part in reply if isinstance(reply, list) else ():
-                self._unless_away(part)
+                self._unless_away(part, ("EVALSHA", script.sha))
         return replies
 
     async def insist(self, commands: Iterable[Command]) -> list[Reply]:
         """`ask` about keys of our own: whatever fails there is no fault of an event."""
-        return self._only_good(await self.ask(commands))
+        asked = list(commands)
+        return self._only_good(await self.ask(asked), asked)
 
     async def insist_on(self, script: Script, calls: Sequence[Call]) -> list[Reply]:
         """`run` on keys of our own."""
-        return self._only_good(await self.run(script, calls))
+        asked = [call.command(script) for call in calls]
+        return self._only_good(await self.run(script, calls), asked)
 
-    def _only_good(self, replies: list[Reply]) -> list[Reply]:
-        for reply in replies:
+    def _only_good(self, replies: list[Reply], asked: Sequence[Command]) -> list[Reply]:
+        for command, reply in zip(asked, replies, strict=True):
             if isinstance(reply, Exception):
-                raise diagnose(reply).unavailable(self.name)
+                raise diagnose(reply).unavailable(self.name, _described(command))
         return replies
 
-    def _unless_away(self, reply: Reply) -> None:
+    def _unless_away(self, reply: Reply, command: Command) -> None:
         if isinstance(reply, Exception):
             verdict = diagnose(reply)
             if verdict.meaning is Meaning.UNAVAILABLE:
-                raise verdict.unavailable(self.name)
+                raise verdict.unavailable(self.name, _described(command))
+
+
+def _described(command: Command) -> str:
+    """For a person who grants permissions. Without keys: they may hold an event's data."""
+    script = _SCRIPTS.get(command[1]) if len(command) > 1 else None
+    if script is None:
+        return str(command[0])
+    return f"the script {script.name}, which runs {', '.join(script.runs)}"
 
 
 def run_id(info: bytes) -> bytes:

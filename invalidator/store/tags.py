@@ -113,12 +113,21 @@ class Tags:
             return await self._server.run(CLAIM, calls)
 
         answers = await each(tags, attempt, together=self._per_call, sleep=self._sleep)
+        if any(verdict.code == "noperm" for verdict in answers.failed.values()):
+            await self._may_keep_work()
         found = {
             work: tag
             for tag, reply in answers.replies.items()
             for work in works(pointers[tag], reply)
         }
         return Claimed(found, answers.failed)
+
+    async def _may_keep_work(self) -> None:
+        """Raise Unavailable where our own keys are forbidden: that is no fault of the tags."""
+        ours = layout.WORK.encode()
+        await self._server.insist_on(
+            CLAIM, [Call([ours, ours, *self._registry], (b"set", b"", b""))]
+        )
 
     async def _pointers(self) -> AsyncIterator[list[bytes]]:
         cursor = b"0"

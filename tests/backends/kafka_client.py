@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from confluent_kafka import (
     Consumer,
     ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
     Message,
     Producer,
     TopicPartition,
@@ -17,6 +19,7 @@ from confluent_kafka.cimpl import NewPartitions, NewTopic
 from tests.backends.waiting import until_sync
 
 TIMEOUT = 15.0
+LEADERLESS = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE}
 QUIET = {"log_level": 0}  # brokers that tests kill are no news
 
 
@@ -61,8 +64,12 @@ class Kafka:
         key: str | bytes | None = None,
         headers: dict[str, str | bytes | None] | None = None,
         codec: str = "none",
+        timestamp: int = 0,
     ) -> None:
-        """Write records and wait until the broker has them all; None is a tombstone."""
+        """Write records and wait until the broker has them all; None is a tombstone.
+
+        The timestamp is in milliseconds, 0 is now.
+        """
         producer = self.producer({"compression.type": codec, "linger.ms": 5})
         failed: list[object] = []
 
@@ -73,9 +80,7 @@ class Kafka:
         for value in values:
             while True:
                 try:
-                    producer.produce(
-                        topic, value, key, partition, on_delivery=told, headers=headers
-                    )
+                    producer.produce(topic, value, key, partition, told, None, timestamp, headers)
                     break
                 except BufferError:
                     producer.poll(0.1)
@@ -99,10 +104,7 @@ class Kafka:
         """The offset after the last record, per partition."""
         partitions = self.admin.list_topics(topic, timeout=TIMEOUT).topics[topic].partitions
         with self._consumer() as consumer:
-            return {
-                number: consumer.get_watermark_offsets(TopicPartition(topic, number), TIMEOUT)[1]
-                for number in partitions
-            }
+            return {number: _end(consumer, TopicPartition(topic, number)) for number in partitions}
 
     def lag(self, group: str, topic: str) -> int:
         """Records that the group has not committed."""
@@ -135,3 +137,17 @@ class Kafka:
     def _led(self, name: str) -> int:
         found = self.admin.list_topics(name, timeout=TIMEOUT).topics[name].partitions
         return sum(part.leader >= 0 for part in found.values())
+
+
+def _end(consumer: Consumer, partition: TopicPartition) -> int:
+    """A partition that was just made has a leader that may not know it yet."""
+
+    def ask() -> tuple[int] | None:
+        try:
+            return (consumer.get_watermark_offsets(partition, TIMEOUT)[1],)
+        except KafkaException as error:
+            if error.args[0].code() not in LEADERLESS:
+                raise
+            return None
+
+    return until_sync(ask, TIMEOUT, f"{partition} has a leader")[0]

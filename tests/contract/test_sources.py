@@ -204,6 +204,17 @@ async def test_a_batch_that_does_not_fill_is_given_after_its_time(harness: Harne
         assert time.monotonic() - began < 5.0
 
 
+@FILLERS
+async def test_a_stop_ends_the_wait_for_a_batch_to_fill(harness: Harness) -> None:
+    async with opened(harness.source(max_wait=60.0)) as source:
+        harness.publish(b"only")
+        reading = asyncio.create_task(read(source, 1, limit=1000))
+        _, waits = await asyncio.wait({reading}, timeout=1.0)
+        assert waits, "it waits for more"
+        await source.stop()
+        assert raws(await asyncio.wait_for(reading, 5.0)) == [b"only"]
+
+
 async def test_closing_leaves_no_task_and_no_connection(harness: Harness) -> None:
     before = tasks(), sockets()
     for _ in range(2):

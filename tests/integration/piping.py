@@ -18,6 +18,7 @@ from invalidator.pipeline import Limits, Pipeline
 from invalidator.rules import RuleSet, load
 from invalidator.sources.memory import MemorySource
 from invalidator.store import Store
+from invalidator.store.host import Host
 
 AllowKeys = Callable[..., None]
 
@@ -70,14 +71,17 @@ async def piping(
     in_flight: InFlight | None = None,
     limits: Limits = LIMITS,
     timeout: float = 0.5,
+    health: Health | None = None,
+    store: Store | None = None,
+    gate: str = "redis",
 ) -> AsyncIterator[Bench]:
     """A pipeline that runs; at the end it is stopped, and what it still has is given up."""
-    health = Health()
+    health = health or Health()
     cache, state = client(cache_url, timeout), client(state_url or cache_url, timeout)
     made = source or MemorySource()
     bound = in_flight or InFlight(10_000, 1 << 24)
-    store = Store(cache, "the cache", health.part("sweeps"))
-    sweeping = asyncio.create_task(store.sweep())
+    store = store or Store(Host(cache, "the cache", health.part("redis"), health.part("sweeps")))
+    running = asyncio.create_task(store.run())
     bench: Bench
     pipeline = Pipeline(
         made,
@@ -87,6 +91,7 @@ async def piping(
         in_flight=bound,
         limits=limits,
         health=health,
+        gate=gate,
     )
     bench = Bench(made, pipeline, health, bound, rules)
     bench.running = asyncio.create_task(pipeline.run())
@@ -97,9 +102,9 @@ async def piping(
         if bench.running.done():
             bench.running.result()
     finally:
-        for task in (bench.running, sweeping):
+        for task in (bench.running, running):
             task.cancel()
-        await asyncio.wait({bench.running, sweeping})
+        await asyncio.wait({bench.running, running})
         await cache.aclose()
         await state.aclose()
 

@@ -191,6 +191,48 @@ async def test_while_the_dead_letters_are_away_their_batch_is_not_acknowledged(
     assert redis_now.dbsize() == 0
 
 
+class Other(MemorySource):
+    name = "other"
+
+
+async def test_a_redis_is_ready_when_all_who_found_it_away_have_it_back(
+    start_redis: StartRedis, tmp_path: Path
+) -> None:
+    text = RULES + "  - {name: v, on: v.updated, invalidate: {versions: [v]}}\n"
+    rules, server = rules_from(text, tmp_path), start_redis()
+    other = Other()
+    async with (
+        piping(rules, server.url) as bench,
+        piping(rules, server.url, source=other, health=bench.health),
+    ):
+        with looking(server.url) as now:
+            now.config_set("maxmemory", "1")  # forbids to raise a version, not to delete a key
+            bench.source.publish(event("v.updated"))
+            await until(lambda: "maxmemory" in bench.health.waiting().get("redis", ""))
+            for number in range(1, 20):
+                other.publish(order(number))
+                await until(lambda at=number: other.settled == at)  # type: ignore[misc]
+                assert "maxmemory" in bench.health.waiting()["redis"]
+            now.config_set("maxmemory", "0")
+            await until(lambda: bench.source.settled == 1)
+        assert "redis" not in bench.health.waiting()
+
+
+async def test_dead_letters_of_the_wrong_type_are_waited_for_by_name(
+    rules: RuleSet, start_redis: StartRedis
+) -> None:
+    server = start_redis()
+    with looking(server.url) as now:
+        now.set("invalidator:dead", "somebody's")
+        async with piping(rules, server.url) as bench:
+            bench.source.publish(b"not json")
+            await until(lambda: "invalidator:dead" in bench.health.waiting()["dead letters"])
+            assert bench.source.settled == 0
+            now.delete("invalidator:dead")
+            await until(lambda: bench.source.settled == 1)
+        assert len(dead_letters(now)) == 1
+
+
 async def test_events_that_wait_for_the_dead_letters_stay_within_the_bound(
     rules: RuleSet, redis_url: str, redis_now: "redis.Redis", start_redis: StartRedis
 ) -> None:
@@ -246,7 +288,7 @@ class Counting(MemorySource):
 async def test_work_in_flight_stays_within_its_bound_and_the_source_is_kept_alive(
     rules: RuleSet, start_redis: StartRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("invalidator.pipeline.KEEP_ALIVE_EVERY", 0.02)
+    monkeypatch.setattr("invalidator.retry.BEAT_EVERY", 0.02)
     server = start_redis()
     source = Counting()
     bound = InFlight(15, 1 << 20)
@@ -279,7 +321,7 @@ class Unhurried(MemorySource):
 async def test_room_that_comes_while_the_source_is_kept_alive_is_used(
     rules: RuleSet, start_redis: StartRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("invalidator.pipeline.KEEP_ALIVE_EVERY", 0.02)
+    monkeypatch.setattr("invalidator.retry.BEAT_EVERY", 0.02)
     server = start_redis()
     bound = InFlight(10, 1 << 20)
     source = Unhurried(bound, server.thaw)

@@ -103,3 +103,12 @@ def test_an_unavailable_verdict_becomes_the_exception_with_the_servers_name() ->
     assert str(verdict.unavailable("cache at localhost:6379")) == (
         "cache at localhost:6379: too slow"
     )
+
+
+@pytest.mark.parametrize(
+    "quoted",
+    [", with args beginning with: 'order:7' ", " with args beginning with: `order:7`, `b`"],
+)
+def test_a_message_names_the_command_and_none_of_its_arguments(quoted: str) -> None:
+    found = diagnose(redis_errors.ResponseError(f"unknown command 'UNLINK'{quoted}"))
+    assert found.message == "unknown command 'UNLINK'"

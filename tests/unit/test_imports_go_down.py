@@ -17,7 +17,7 @@ LAYERS = (
     ("model", "metrics", "health"),
     ("connect", "embedded", "faults", "envelope", "rules", "retry", "settings", "logs"),
     ("sources", "store", "deadletter", "backplane", "inflight", "settle"),
-    ("rewind", "pipeline"),
+    ("rewind", "report", "pipeline"),
     ("daemon", "admin"),
     ("cli",),
     ("__main__",),

@@ -1,13 +1,14 @@
 """Waiting for a server that is away, without waiting."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
 from structlog.testing import capture_logs
 
 from invalidator.errors import Rejected, Unavailable
-from invalidator.health import REMIND_EVERY, Part
-from invalidator.retry import Backoff, until_available
+from invalidator.health import REMIND_EVERY, Part, Pulse
+from invalidator.retry import Backoff, beating, until_available
 
 
 class Clock:
@@ -96,3 +97,35 @@ async def test_a_long_wait_is_said_at_once_then_now_and_then_and_when_it_is_over
     assert waits[0]["seconds"] == 0.0
     assert waits[-1]["reason"] == "redis: connection refused"
     assert [(log["event"], log["seconds"]) for log in logs][-1] == ("back", minutes * 60)
+
+
+async def test_who_waits_for_work_beats_and_keeps_its_source_alive(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("invalidator.retry.BEAT_EVERY", 0.01)
+    clock = Clock()
+    pulse = Pulse("intake", clock)
+    arrived = asyncio.Event()
+    beats: list[float] = []
+
+    async def keep_alive() -> None:
+        beats.append(pulse.last)
+        clock.now += 1
+        if len(beats) == 3:
+            arrived.set()
+
+    assert await asyncio.wait_for(beating(pulse, arrived.wait, keep_alive), 5)
+    assert beats == [1000.0, 1001.0, 1002.0]
+
+
+async def test_a_timeout_of_what_is_waited_for_is_a_failure_and_not_patience() -> None:
+    with pytest.raises(TimeoutError, match="its own"):
+        await asyncio.wait_for(beating(Pulse("x"), fails(TimeoutError("its own"))), 1)
+
+
+async def test_each_try_to_reach_a_server_is_a_sign_of_life() -> None:
+    clock = Clock()
+    pulse, part = Pulse("outflow", clock), Part("redis", clock)
+    began = clock.now
+    await until_available(fails(AWAY, AWAY), part, pulse=pulse, sleep=clock.sleep)
+    assert pulse.last == clock.now > began

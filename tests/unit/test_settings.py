@@ -7,6 +7,7 @@ import pytest
 
 from invalidator.errors import ConfigError
 from invalidator.settings import Settings, defaults, describe, load
+from invalidator.settings.caches import cache_urls, strangers
 
 
 def set_all(monkeypatch: pytest.MonkeyPatch, **values: str) -> None:
@@ -47,6 +48,10 @@ def test_every_setting_is_read_from_the_environment(monkeypatch: pytest.MonkeyPa
         "SOURCE_REDIS_URL": "redis://source:1/1",
         "STATE_URL": "redis://state:1/1",
         "REDIS_TIMEOUT": "500ms",
+        "CACHES__ORDERS_EU": "redis://orders:1/1",
+        "ANNOUNCE": "always",
+        "MAX_DELETES_PER_SECOND": "1000",
+        "ALARM_DELETES": "50000",
         "KAFKA__BOOTSTRAP_SERVERS": "a:9092,[::1]:9093",
         "KAFKA__TOPICS": "orders,users",
         "KAFKA__GROUP_ID": "g",
@@ -282,6 +287,9 @@ def test_brokers_without_topics_are_half_a_setting(monkeypatch: pytest.MonkeyPat
         ("INVALIDATOR_BATCH__MAX_EVENT", "INVALIDATOR_BATCH__MAX_EVENTS"),
         ("INVALIDATOR_PORT", "INVALIDATOR_ADMIN__PORT"),
         ("INVALIDATOR_ADMIN_PORT", "INVALIDATOR_ADMIN__PORT"),
+        ("INVALIDATOR_CACHE__ORDERS", "INVALIDATOR_CACHES__ORDERS"),
+        ("INVALIDATOR_CACHES_ORDERS", "INVALIDATOR_CACHES__ORDERS"),
+        ("INVALIDATOR_CACHES__ORDERS__EU", "INVALIDATOR_CACHES__ORDERS_EU"),
         ("invalidator_redis_ulr", "INVALIDATOR_REDIS_URL"),
     ],
 )
@@ -382,6 +390,56 @@ def test_an_env_file_cannot_name_another(tmp_path: Path) -> None:
 def test_an_override_that_is_no_setting_is_the_callers_mistake() -> None:
     with pytest.raises(TypeError, match="INVALIDATOR_ADMIN_PORT"):
         load(admin_port=1)
+
+
+# --- caches with a Redis of their own ---
+
+
+def test_a_cache_is_given_a_redis_by_every_source(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    env_file = tmp_path / "prod.env"
+    env_file.write_text("INVALIDATOR_CACHES__B=redis://b:1/0\n")
+    mounted = tmp_path / "secrets"
+    mounted.mkdir()
+    secrets(mounted, **{"caches__c-d": "redis://:hunter2@c:1/0"})
+    set_all(monkeypatch, CACHES__A="redis://a:1/0", SECRETS_DIR=str(mounted))
+    settings = load(env_file, caches__e="redis://e:1/0")
+    urls = {name: f"redis://{name[0]}:1/0" for name in ("a", "b", "e")}
+    assert cache_urls(settings) == urls | {"c_d": "redis://:hunter2@c:1/0"}
+    shown = {d.name: d for d in describe(settings) if "CACHES__" in d.name}
+    assert shown["INVALIDATOR_CACHES__B"].origin == f"env file {env_file}"
+    assert shown["INVALIDATOR_CACHES__C-D"].value == "redis://:***@c:1/0"
+
+
+def test_a_wrong_url_of_a_cache_names_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_all(monkeypatch, CACHES__ORDERS="http://:hunter2@a")
+    assert mistakes() == [
+        "INVALIDATOR_CACHES__ORDERS (environment): found http://:***@a, expected a URL that "
+        "begins with one of redis://, rediss://, unix://"
+    ]
+
+
+def test_the_group_of_caches_is_told_how_to_name_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_all(monkeypatch, CACHES="redis://a:1/0")
+    assert mistakes() == [
+        "INVALIDATOR_CACHES (environment): is a group of settings; "
+        "set one of INVALIDATOR_CACHES__<NAME>"
+    ]
+
+
+def test_a_cache_that_the_rules_do_not_know_is_told_the_nearest_that_they_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    set_all(monkeypatch, CACHES__ORDERS_EU="redis://a:1/0", CACHES__UZERS="redis://b:1/0")
+    assert [*strangers(load(), ["default", "Orders-EU", "users"])] == [
+        "INVALIDATOR_CACHES__UZERS (environment): the rules have no cache uzers; "
+        "did you mean INVALIDATOR_CACHES__USERS?"
+    ]
+    assert [*strangers(load(), ["default", "orders.eu"])] == [
+        "INVALIDATOR_CACHES__UZERS (environment): the rules have no cache uzers; "
+        "they have default, orders.eu"
+    ]
 
 
 # --- describing ---

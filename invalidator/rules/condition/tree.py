@@ -202,33 +202,36 @@ class Read:
     column: int  # from 1
 
 
-def reads(condition: Node) -> tuple[Read, ...]:
-    """Every value that a condition looks at, the longest path of each, in the order of the text."""
-    found = dict.fromkeys(_reads(condition, {}))
+def reads(condition: Node, *, changes: bool = True) -> tuple[Read, ...]:
+    """Every value that a condition looks at, the longest path of each, in the order of the text.
+
+    Without `changes`: but for those that changed() compares.
+    """
+    found = dict.fromkeys(_reads(condition, {}, changes=changes))
     return tuple(sorted(found, key=lambda read: read.column))
 
 
 Bound = dict[str, tuple[str, tuple[str, ...]] | None]  # a macro's variable: root and path, if known
 
 
-def _reads(node: Node, bound: Bound) -> Iterator[Read]:
+def _reads(node: Node, bound: Bound, *, changes: bool = True) -> Iterator[Read]:
     if isinstance(node, Changed):
-        yield Read("before", node.path, node.column)
-        yield Read("after", node.path, node.column)
+        for root in ("before", "after") if changes else ():
+            yield Read(root, node.path, node.column)
         return
     place = _place(node, bound)
     if place is not None:
         yield Read(*place, node.column)
-        yield from _keys(node, bound)
+        yield from _keys(node, bound, changes=changes)
         return
     if isinstance(node, Macro):
-        yield from _reads(node.of, bound)
+        yield from _reads(node.of, bound, changes=changes)
         below = _place(node.of, bound)
         element = None if below is None else (below[0], (*below[1], "[]"))
-        yield from _reads(node.body, {**bound, node.variable: element})
+        yield from _reads(node.body, {**bound, node.variable: element}, changes=changes)
         return
     for child in children(node):
-        yield from _reads(child, bound)
+        yield from _reads(child, bound, changes=changes)
 
 
 def _place(node: Node, bound: Bound) -> tuple[str, tuple[str, ...]] | None:
@@ -252,11 +255,11 @@ def _below(node: Node, name: str, bound: Bound) -> tuple[str, tuple[str, ...]] |
     return None if above is None else (above[0], (*above[1], name))
 
 
-def _keys(node: Node, bound: Bound) -> Iterator[Read]:
+def _keys(node: Node, bound: Bound, *, changes: bool) -> Iterator[Read]:
     """What the computed keys inside a path read."""
     match node:
         case Index(of=of, key=key):
-            yield from _keys(of, bound)
-            yield from _reads(key, bound)
+            yield from _keys(of, bound, changes=changes)
+            yield from _reads(key, bound, changes=changes)
         case Select(of=of) | Has(of=of):
-            yield from _keys(of, bound)
+            yield from _keys(of, bound, changes=changes)

@@ -8,7 +8,7 @@ import pytest
 from invalidator.errors import RulesError
 from invalidator.rules.check import check
 from invalidator.rules.loader import load
-from invalidator.rules.yaml12 import MAX_DEPTH, resolve
+from invalidator.rules.yaml12 import MAX_DEPTH, MAX_PROBLEMS, resolve
 
 RULE = "{name: r, on: t, invalidate: {keys: k}}"
 
@@ -59,7 +59,7 @@ def mistakes(path: Path, text: str) -> list[tuple[int, int, str]]:
             36,
             "did you mean apply?",
         ),
-        ("rules: [{name: r, on: t, cache: webb, invalidate: {keys: k}}]", 1, 16, "no cache"),
+        ("rules: [{name: r, on: t, cache: webb, invalidate: {keys: k}}]", 1, 33, "no cache"),
         ("rules: [{name: r, on: t, invalidate: {keys: ['{match.id}']}}]", 1, 47, "captures no"),
         (
             "rules: [{name: r, on: t, invalidate: {keys: k}, on_reject: {tags: '{a}'}}]",
@@ -81,8 +81,8 @@ def mistakes(path: Path, text: str) -> list[tuple[int, int, str]]:
         (
             "caches: {a: {tags: [{layout: set, key: 'x:{tag}'}, {layout: stamp, key: 'x:{tag}'}]}}",
             1,
-            10,
-            "share the key",
+            74,
+            "share this key",
         ),
         ("caches: {a: {tags: [{layout: set, key: 'x'}]}}", 1, 41, "expected {tag} exactly once"),
         ("caches: {a: {versions: {key: '{name}'}}}", 1, 10, "must begin with a literal"),
@@ -94,7 +94,7 @@ def mistakes(path: Path, text: str) -> list[tuple[int, int, str]]:
             "a plain event has no row before",
         ),
         ("tests: [{event: {type: t}, expect: none}]", 1, 36, "nothing"),
-        ("tests: [{event: {type: t}, expect: {rejected: x}}]", 1, 9, "no rule is called x"),
+        ("tests: [{event: {type: t}, expect: {rejected: x}}]", 1, 47, "no rule is called x"),
     ],
 )
 def test_a_mistake_is_found(path: Path, text: str, line: int, column: int, message: str) -> None:
@@ -111,19 +111,138 @@ def test_depth_and_size_are_bounded(path: Path) -> None:
 
 def test_text_that_is_not_utf8_says_the_line(path: Path) -> None:
     path.write_bytes(b"rules: []\n# \xff\n")
-    with pytest.raises(RulesError, match=":2:1: this is not UTF-8"):
+    with pytest.raises(RulesError, match=":2:3: this is not UTF-8: the byte 0xff"):
         load(path)
 
 
-def test_templates_of_sound_rules_are_checked_beside_broken_ones(path: Path) -> None:
+MANY = """\
+version: 1
+cachez:
+  default:
+    tags: [{layout: set, key: "tag:{tg}"}, {layout: stmp}]
+  pages: {tags: [{layout: stamp, key: "tag:{tag}"}]}
+rules:
+  - name: a
+    onn: order.updated
+    invalidate: {keys: ["order:{orderId|lowr}", 5]}
+  - name: a
+    on: order.updated
+    invalidate: {keyz: ["{event.tpe}"], patterns: ["{id}:*", "*"]}
+  - name: c
+    on: ["order.upd*", ok]
+    when: statsus = "x"
+    cache: pags
+    owner: [me]
+    invalidate: {patterns: "order:{x"}
+  - just text
+  - name: d
+    on: "o:{id}"
+    max_keys: 0
+    invalidate: {keys: ["{match.idd}", *alias]}
+    on_reject: {keys: "x:{id}"}
+tests:
+  - event: {type: x}
+    expect: nothin
+  - {event: {type: x}, expect: {keyz: a, rejected: zz}}
+"""
+
+
+def test_every_mistake_is_told_at_once_and_once(path: Path) -> None:
+    found = mistakes(path, MANY)
+    assert [(line, said.split(";")[0]) for line, _, said in found] == [
+        (2, "the file has no field cachez"),
+        (4, "expected {tag} exactly once, such as cache:{tag}"),
+        (4, "layout: stmp is no choice"),
+        (8, "a rule has no field onn"),
+        (9, "no filter is called lowr"),
+        (9, 'keys: expected text, found a number: write "5"'),
+        (10, "another rule has this name: " + str(path) + ":7"),
+        (12, "invalidate has no field keyz"),
+        (12, "an event has no tpe"),
+        (12, "a pattern begins with a literal text, or it could reach every key"),
+        (12, "a pattern begins with a literal text, or it could reach every key"),
+        (14, "* and {name} stand for a whole segment between . or :"),
+        (15, "when: unexpected '=': write '==' to compare"),
+        (16, "no cache is called pags"),
+        (17, "owner: expected text, found a list"),
+        (18, "expected } here, found the end of the text"),
+        (19, "rules: expected an object with name, on, when, on_error, …, found text"),
+        (22, "max_keys: expected 1 to 1000000"),
+        (23, "match.idd: on: o:{id} captures no {idd}"),
+        (23, "aliases are not read: write the value out, or put quotes around a text"),
+        (24, "on_reject names are fixed: a field could be what is missing"),
+        (27, "expect: nothin is no choice"),
+        (28, "expect has no field keyz"),
+        (28, "no rule is called zz"),
+    ]
+    for word in ("caches", "stamp", "on", "lower", "keys", "type", "pages", "id", "nothing"):
+        assert any(f"did you mean {word}?" in said for _, _, said in found), word
+
+
+def test_a_mistake_is_no_reason_for_others(path: Path) -> None:
+    """What only follows from a mistake that is told already is not told."""
+    for text in (
+        "rules: [{nam: r, on: users.updated, invalidate: {keys: '{before.x}'}}]\n"
+        "tests: [{event: {type: t}, expect: {rejected: r}}]",
+        "rules: [{name: r, on: 'a*', invalidate: {keys: '{before.x}:{match.x}'}}]",
+        "rules: [{name: r, on: t, invalidate: {patterns: '{id'}}]",
+    ):
+        assert len(mistakes(path, text)) == 1
+
+
+def test_a_file_of_nothing_but_mistakes_shows_the_first_ones(path: Path) -> None:
+    found = mistakes(path, "rules:\n" + "  - {nam: x}\n" * 5000)
+    assert len(found) == MAX_PROBLEMS + 1
+    assert found[-1][2] == "and more: mend these first"
+
+
+@pytest.mark.parametrize(
+    ("written", "line", "column"),
+    [
+        ("'it''s {a'", 4, 22),
+        (r'"\x41\"\u0041 {a"', 4, 29),
+        ("|-\n        a {b.}", 5, 14),
+        (">-\n        a\n        {b.}", 6, 12),
+        ("a\n        {b.}", 5, 12),
+    ],
+)
+def test_a_column_is_where_the_mistake_is_written(
+    path: Path, written: str, line: int, column: int
+) -> None:
+    text = f"rules:\n  - name: r\n    invalidate:\n      keys: {written}\n    on: t\n"
+    [(at, where, _)] = mistakes(path, text)
+    assert (at, where) == (line, column)
+
+
+@pytest.mark.parametrize("text", ["a\\0", "a\\x1b[31m", "a\\n", "a\\x85"])
+@pytest.mark.parametrize("field", ["name", "on", "keys"])
+def test_texts_have_no_control_characters(path: Path, text: str, field: str) -> None:
+    rule = {"name": "r", "on": "t", "keys": "k", field: text}
     found = mistakes(
         path,
-        """rules:
-  - {name: a, on: t, invalidate: {keys: "{x"}}
-  - {nam: b, on: t, invalidate: {keys: k}}
-""",
+        f'rules: [{{name: "{rule["name"]}", on: "{rule["on"]}", '
+        f'invalidate: {{keys: "{rule["keys"]}"}}}}]',
     )
-    assert {line for line, _, _ in found} == {2, 3}
+    assert len(found) == 1
+    assert found[0][2].isprintable()
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("rules:\n\t- name: r", "indent with spaces"),
+        ("rules:\n  - name: r\n    on: *\n", "put quotes around"),
+        ("rules:\n  - name: {a}:x\n", "put quotes around"),
+        ("rules:\n  - name: r\n    when: !done\n", "put quotes around"),
+        ('rules:\n  - name: r\n    when: "a" == b\n', "put quotes around"),
+        ("rules:\n  - name: r\n    when: a ? b : c\n", "put quotes around"),
+        ("rules:\n  - name: r\n    invalidate: {keys: {id}}\n", "put quotes around"),
+        ('rules:\n  - name: "r\n', "that begins in line 2"),
+        ("rules: \\0".replace("\\0", "\0"), r"the control character '\x00'"),
+    ],
+)
+def test_what_is_no_yaml_says_what_is_probably_meant(path: Path, text: str, hint: str) -> None:
+    assert any(hint in said for _, _, said in mistakes(path, text))
 
 
 @pytest.mark.parametrize(
@@ -206,3 +325,39 @@ def test_the_hash_tells_content_and_not_place(tmp_path: Path) -> None:
     assert load(one).hash == load(two).hash
     two.write_text(f"rules: [{RULE}] # more")
     assert load(one).hash != load(two).hash
+
+
+@pytest.mark.parametrize(
+    ("caches", "rule", "shared"),
+    [
+        ("a: {tags: [{layout: set}]}, b: {tags: [{layout: set}]}", "", False),
+        ("a: {tags: [{layout: set}]}, b: {tags: [{layout: sorted-set}]}", "", True),
+        ("b: {tags: [{layout: sorted-set}]}", "", False),
+        ("b: {tags: [{layout: sorted-set}]}", "tags: x", True),
+        ("b: {tags: [{layout: set, key: 'cache:version:{tag}'}]}", "", True),
+        (
+            "a: {prefix: 'a:', tags: [{layout: set, members: relative}]}, "
+            "b: {prefix: 'b:', tags: [{layout: set, members: relative}]}",
+            "",
+            True,
+        ),
+    ],
+)
+def test_two_caches_share_a_key_only_where_they_keep_the_same_under_it(
+    path: Path, caches: str, rule: str, shared: bool
+) -> None:
+    path.write_text(
+        f"caches: {{{caches}}}\nrules: [{{name: r, on: t, invalidate: {{keys: k, {rule}}}}}]"
+    )
+    said = [entry.problem.message for entry in check(path).findings if entry.severity == "error"]
+    assert bool(said) == shared
+    assert all("share this key" in text for text in said)
+
+
+def test_a_plain_event_shows_its_rows_by_a_test_of_its_type(path: Path) -> None:
+    text = """
+rules: [{name: r, on: order.pay, invalidate: {keys: ['{after.id}']}}]
+tests: [{event: {entity: order, action: pay, %s: {id: 1}}, expect: {keys: "1"}}]
+"""
+    assert not findings(path, text % "after")
+    assert "a plain event has no row after" in findings(path, text % "other")[0][1]

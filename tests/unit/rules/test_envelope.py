@@ -188,3 +188,102 @@ def test_what_is_no_json_is_named(rules: Any, raw: bytes, error: str) -> None:
 def test_json_in_a_schema_registrys_frame_is_read(rules: Any) -> None:
     made = plan(rules(ANY), b'\0\0\0\0\x05{"type": "a", "id": 1}')
     assert names(made).keys == {"a:1"}
+
+
+KEY = b'{"id": 1}'
+GONE = "__debezium_unavailable_value"
+SILENT = "rules: [{name: r, on: users.*, when: '%s', invalidate: {keys: 'u:{id}'}}]"
+
+
+@pytest.mark.parametrize(
+    ("when", "event"),
+    [
+        ('has(state) && state == "live"', change("u", None, {"id": 1, "state": "draft"})),
+        (
+            'has(before.state) && before.state == "live"',
+            change("u", {"id": 1}, {"id": 1, "state": 1}),
+        ),
+        ('"live" in after.tags', change("u", None, {"id": 1, "tags": [GONE]})),
+        ('has(bio) && bio.contains("x")', change("u", None, {"id": 1, "bio": GONE})),
+        ('after.bio == "x"', change("u", {"id": 1, "bio": GONE}, {"id": 1, "bio": GONE})),
+        ('state == "live"', change("d", {"id": 1, "state": None}, None)),
+        ('has(state) && state == "live"', change("d", None, None)),
+    ],
+)
+def test_a_condition_on_what_did_not_come_along_does_not_miss_in_silence(
+    rules: Any, when: str, event: Any
+) -> None:
+    made = plan(rules(SILENT % when), event, key=KEY)
+    assert names(made).keys == {"u:1"}
+    assert [word for _, word in made.notes] == ["condition-failed"]
+
+
+def test_a_large_column_that_did_not_change_is_no_change(rules: Any) -> None:
+    ruleset = rules(SILENT % 'changed("bio")')
+    for old in (None, {"id": 1}, {"id": 1, "bio": "x"}, {"id": 1, "bio": GONE}):
+        made = plan(ruleset, change("u", old, {"id": 1, "bio": GONE}), key=KEY)
+        assert (names(made).keys, made.notes, made.rejections) == (set(), {}, [])
+    made = plan(ruleset, change("u", {"id": 1, "bio": "x"}, {"id": 1, "bio": "y"}), key=KEY)
+    assert names(made).keys == {"u:1"}
+
+
+@pytest.mark.parametrize("root", ["", "after.", "before."])
+@pytest.mark.parametrize(
+    "gone", [GONE, base64.b64encode(GONE.encode()).decode(), [GONE], {GONE: GONE}]
+)
+def test_a_placeholder_never_gets_into_a_name(rules: Any, root: str, gone: Any) -> None:
+    ruleset = rules(
+        f"rules: [{{name: r, on: users.*, invalidate: {{keys: 'b:{{{root}bio|json}}'}}}}]"
+    )
+    made = plan(ruleset, change("u", {"bio": "x"}, {"bio": gone}))
+    assert names(made).keys == {'b:"x"'}
+    made = plan(ruleset, change("u", {"bio": gone}, {"bio": gone}))
+    assert (names(made).keys, faults(made)) == (set(), [("r", "no-value")])
+
+
+def test_a_deleted_row_that_came_with_its_key_only_is_rejected_where_more_is_needed(
+    rules: Any,
+) -> None:
+    ruleset = rules(MOVED + '  - {name: o, on: users.*, invalidate: {keys: "o:{team_id?}"}}')
+    made = plan(ruleset, change("d", {"id": 1, "team_id": None}, None), key=KEY)
+    assert names(made).keys == {"user:1"}
+    assert faults(made) == [("team", "no-before"), ("o", "no-before")]
+    known = change("d", {"id": 1, "team_id": None, "email": "a@x"}, None)
+    assert faults(plan(ruleset, known, key=KEY)) == [("team", "null-field")]
+
+
+def test_a_document_that_is_gone_is_known_by_its_records_key(rules: Any) -> None:
+    ruleset = rules("""rules:
+  - {name: one, on: users.*, invalidate: {keys: 'u:{_id["$oid"]}'}}
+  - {name: two, on: users.*, invalidate: {keys: "n:{name?}"}}""")
+    key = json.dumps({"id": json.dumps({"$oid": "abc"})}).encode()
+    event = {"op": "d", "before": None, "after": None, "source": {"collection": "users"}}
+    made = plan(ruleset, event, key=key)
+    assert names(made).keys == {"u:abc"}
+    assert faults(made) == [("two", "no-before")]
+    after = json.dumps({"_id": {"$oid": "abc"}, "name": "n"})
+    made = plan(ruleset, {**event, "op": "u", "after": after}, key=key)
+    assert names(made).keys == {"u:abc"}
+    assert faults(made) == [("two", "no-before")]
+
+
+@pytest.mark.parametrize(
+    ("template", "old", "new", "expected"),
+    [
+        ("k:{tags[]}", {"tags": None}, {"tags": ["b"]}, {"k:b"}),
+        ("k:{tags[]}", {"tags": []}, {"tags": []}, set()),
+        ("k:{tags[]}", {"tags": None}, {"tags": None}, "null-field"),
+        ("k:{team}:{tags[]}", {"tags": ["a"]}, {"tags": ["a"]}, "missing-field"),
+        ("k:{team}:{tags[]}", {"tags": ["a"], "team": None}, {"tags": ["a"], "team": 1}, {"k:1:a"}),
+        ("k:{team?}:{tags[]}", {"tags": ["a"]}, {"tags": ["a"]}, set()),
+    ],
+)
+def test_lists_of_both_rows(rules: Any, template: str, old: Any, new: Any, expected: Any) -> None:
+    ruleset = rules(
+        f"rules: [{{name: r, on: users.*, invalidate: {{keys: [{template!r}, fixed]}}}}]"
+    )
+    made = plan(ruleset, change("u", old, new))
+    if isinstance(expected, str):
+        assert faults(made) == [("r", expected)]
+    else:
+        assert names(made).keys == expected | {"fixed"}

@@ -182,12 +182,12 @@ def test_every_mistake_is_reported_at_once_with_its_place(rules: Any) -> None:
 """
         )
     found = [(problem.line, problem.column) for problem in caught.value.problems]
-    assert found == [(3, 10), (4, 30), (5, 5), (5, 5)]
+    assert found == [(3, 10), (4, 30), (5, 5)]
     assert "did you mean name?" in str(caught.value)
 
 
 def test_a_missing_file_is_a_rules_error(tmp_path: Path) -> None:
-    with pytest.raises(RulesError, match="No such file"):
+    with pytest.raises(RulesError, match="is not there"):
         load(tmp_path / "none.yaml")
 
 

@@ -1,0 +1,133 @@
+"""Says on a channel what was applied, before it is acknowledged."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, Literal
+
+import structlog
+from redis.exceptions import RedisError
+
+from invalidator import layout, metrics
+from invalidator.backplane import message
+from invalidator.backplane.message import Sender, Sign
+from invalidator.connect import Client, Reply, converse
+from invalidator.errors import Unavailable
+from invalidator.faults import diagnose
+from invalidator.model import KINDS, Cause, Names
+
+log = structlog.get_logger("invalidator")
+
+HEARTBEAT: Final = 1.0  # seconds
+AGAIN: Final = 30.0  # seconds until a server that forbids us to publish is asked once more
+FORBIDDEN: Final = ("noperm", "refused")  # refused: the server does not even know the command
+INSTANCE: Final = secrets.token_hex(8)  # this process
+
+When = Literal["listened", "always", "never"]
+
+
+class Announcer:
+    """What was applied on one Redis.
+
+    Numbers go up by one with each message, also with those that nobody would have heard and that
+    were not even written: a listener that comes back sees that it missed some. Redis says with
+    each message, heartbeats included, how many received it.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        server: str,
+        *,
+        when: When = "listened",
+        instance: str = INSTANCE,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        self._client = client
+        self._server = server
+        self._when = when
+        self._clock = clock
+        self._sleep = sleep
+        self._sender = Sender(instance, self._now())
+        self._seq = 0
+        self._listeners = 0
+        self._forbidden = False
+        self._turn = asyncio.Lock()  # messages arrive in the order of their numbers
+
+    @property
+    def heard(self) -> bool:
+        """Whether anybody would hear us now."""
+        return not self._forbidden and (self._listeners > 0 or self._when == "always")
+
+    def skip(self, count: int = 1) -> None:
+        """Something was applied and nobody is told."""
+        if self._when != "never":
+            self._seq += count
+            metrics.ANNOUNCED.labels("skipped").inc(count)
+
+    async def announce(self, cause: Cause, cache: str, names: Names) -> None:
+        """Say that these names were forgotten. Raises Unavailable; then it may be said again."""
+        if not self.heard:
+            self.skip(sum(bool(getattr(names, kind)) for kind in KINDS))
+            return
+        async with self._turn:
+            first = self._seq + 1
+            said = message.applied(self._sender, first, self._now(), cause, cache, names)
+            # Even if sending fails: a number is never used twice.
+            self._seq += len(said)
+            await self._publish(said)
+
+    async def run(self) -> None:
+        """A sign of life each second, until cancelled."""
+        while self._when != "never":
+            await self._sign_of_life("heartbeat")
+            await self._sleep(AGAIN if self._forbidden else HEARTBEAT)
+
+    async def end(self) -> None:
+        """Nothing more will be applied by us."""
+        if self.heard:
+            await self._sign_of_life("bye")
+
+    async def _sign_of_life(self, sign: Sign) -> None:
+        async with self._turn:
+            said = message.sign_of_life(sign, self._sender, self._seq, self._now())
+            try:
+                await self._publish([said])
+            except Unavailable:
+                return  # those who delete there say so
+
+    async def _publish(self, messages: Sequence[bytes]) -> None:
+        try:
+            replies = await converse(
+                self._client, [("PUBLISH", layout.APPLIED, said) for said in messages]
+            )
+        except (RedisError, OSError, TimeoutError) as error:
+            raise diagnose(error).unavailable(self._server) from error
+        for reply in replies:
+            self._note(reply)
+
+    def _note(self, reply: Reply) -> None:
+        if not isinstance(reply, Exception):
+            self._forbidden = False
+            self._heard_by(reply)
+            metrics.ANNOUNCED.labels("sent").inc()
+            return
+        verdict = diagnose(reply)
+        if verdict.code not in FORBIDDEN:
+            raise verdict.unavailable(self._server)
+        metrics.ANNOUNCED.labels("refused").inc()
+        self._heard_by(0)
+        if not self._forbidden:
+            self._forbidden = True
+            log.warning(
+                "not-announced", server=self._server, channel=layout.APPLIED, reason=verdict.message
+            )
+
+    def _heard_by(self, listeners: int) -> None:
+        metrics.LISTENERS.inc(listeners - self._listeners)
+        self._listeners = listeners
+
+    def _now(self) -> int:
+        return int(self._clock() * 1000)

@@ -1,0 +1,104 @@
+"""Hears what is announced on one Redis or several, and says what it missed."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from invalidator import layout
+from invalidator.backplane.follower import Follower, Gap
+from invalidator.backplane.message import Message, parse
+from invalidator.connect import client
+from invalidator.errors import Unavailable
+from invalidator.health import Part
+from invalidator.model import Batch
+from invalidator.retry import until_available
+from invalidator.sources.pubsub import PubSubSource
+from invalidator.urls import redact
+
+BUFFER = 10_000  # messages; what comes on top is dropped, which shows as a gap
+AT_ONCE = 100  # messages, before it is looked at who fell silent
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A Redis cannot be heard. What is announced meanwhile shows as gaps later."""
+
+    server: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.server} cannot be heard, trying again: {self.reason}"
+
+
+Heard = Message | Gap | Lost
+Tell = Callable[[Heard], bool]  # true when enough was heard
+
+
+async def listen(urls: Sequence[str], timeout: float, tell: Tell) -> None:
+    """Until enough was heard; connections that are lost are made again."""
+    enough = asyncio.Event()
+
+    def told(heard: Heard) -> bool:
+        if tell(heard):
+            enough.set()
+        return enough.is_set()
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(_Ear(url, timeout, told).follow()) for url in urls]
+        await enough.wait()
+        for task in tasks:
+            task.cancel()
+
+
+class _Ear:
+    """One Redis."""
+
+    def __init__(self, url: str, timeout: float, tell: Tell) -> None:
+        self._tell = tell
+        self._part = Part(redact(url))
+        self._source = PubSubSource(
+            client(url, timeout), [layout.APPLIED], part=self._part, buffer=BUFFER, max_wait=0
+        )
+        self._follower = Follower(time.monotonic)
+        self._lost = False
+
+    async def follow(self) -> None:
+        try:
+            await until_available(self._open, self._part)
+            while True:
+                try:
+                    batch = await self._source.read(AT_ONCE)
+                except Unavailable as error:
+                    self._say_lost(error)
+                    await until_available(self._open, self._part)
+                    self._follower.reconnected()
+                else:
+                    self._read(batch)
+        finally:
+            await self._source.close()
+
+    async def _open(self) -> None:
+        try:
+            await self._source.open()
+        except Unavailable as error:
+            self._say_lost(error)
+            raise
+        self._lost = False
+
+    def _say_lost(self, error: Unavailable) -> None:
+        if not self._lost:
+            self._lost = True
+            self._tell(Lost(self._part.name, str(error).removeprefix(f"{error.server}: ")))
+
+    def _read(self, batch: Batch | None) -> None:
+        for record in batch.records() if batch else ():
+            message = parse(record.raw or b"")
+            if message is None:
+                continue
+            if (gap := self._follower.read(message)) and self._tell(gap):
+                return
+            if self._tell(message):
+                return
+        for gap in self._follower.look_around():
+            self._tell(gap)

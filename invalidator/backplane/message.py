@@ -1,0 +1,108 @@
+"""The messages on the channel of what was applied; docs/backplane.md is their contract."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import orjson
+
+from invalidator.model import KINDS, Cause, Kind, Names
+
+VERSION: Final = 1
+MOST_BYTES: Final = 64 * 1024  # of names in a message; one longer name stands alone
+
+Sign = Literal["heartbeat", "bye"]
+Type = Sign | Literal["applied"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Who counts. A number is used once in an epoch of an instance."""
+
+    instance: str  # a process
+    epoch: int  # when it began to count, Unix milliseconds
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message, as a listener reads it."""
+
+    type: Type
+    sender: Sender
+    seq: int  # of an `applied` its own; else the last one that was used
+    time: int  # Unix milliseconds
+    cache: str = ""
+    kind: Kind | None = None
+    names: tuple[str, ...] = ()
+    cause: Cause | None = None
+
+
+def sign_of_life(sign: Sign, sender: Sender, seq: int, time: int) -> bytes:
+    return orjson.dumps(_head(sign, sender, seq, time))
+
+
+def applied(
+    sender: Sender, seq: int, time: int, cause: Cause, cache: str, names: Names
+) -> list[bytes]:
+    """One message or several, numbered from `seq` on."""
+    parts = [(kind, part) for kind in KINDS for part in _split(getattr(names, kind))]
+    more = {"who": cause.who, "why": cause.why} if cause.who else {}
+    return [
+        orjson.dumps(
+            {
+                **_head("applied", sender, seq + at, time),
+                "cache": cache,
+                "kind": kind,
+                "names": part,
+                "source": cause.source,
+                "rules": cause.rules,
+                **more,
+            }
+        )
+        for at, (kind, part) in enumerate(parts)
+    ]
+
+
+def parse(raw: bytes) -> Message | None:
+    """None for what is not of this version: somebody else may publish there, too."""
+    try:
+        found = orjson.loads(raw)
+        return _message(found) if found["v"] == VERSION else None
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _message(found: dict[str, Any]) -> Message:
+    sender = Sender(str(found["instance"]), int(found["epoch"]))
+    seq, time = int(found["seq"]), int(found["time"])
+    if found["type"] != "applied":
+        return Message("bye" if found["type"] == "bye" else "heartbeat", sender, seq, time)
+    cause = Cause(found["source"], found["rules"], found.get("who", ""), found.get("why", ""))
+    names = tuple(map(str, found["names"]))
+    return Message("applied", sender, seq, time, found["cache"], found["kind"], names, cause)
+
+
+def _head(kind: Type, sender: Sender, seq: int, time: int) -> dict[str, object]:
+    return {
+        "v": VERSION,
+        "type": kind,
+        "instance": sender.instance,
+        "epoch": sender.epoch,
+        "seq": seq,
+        "time": time,
+    }
+
+
+def _split(names: Iterable[str]) -> Iterator[list[str]]:
+    """Redis drops a listener that falls behind by megabytes."""
+    part: list[str] = []
+    size = 0
+    for name in names:
+        length = len(name.encode())
+        if part and size + length > MOST_BYTES:
+            yield part
+            part, size = [], 0
+        part.append(name)
+        size += length + 3  # two quotes and a comma
+    if part:
+        yield part

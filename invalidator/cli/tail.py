@@ -1,0 +1,192 @@
+"""`invalidator tail`: what is applied, live."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from invalidator.cli.rules_path import rules_path
+from invalidator.cli.verbs import UsageError, Verbs
+
+if TYPE_CHECKING:
+    from invalidator.backplane import Message
+    from invalidator.backplane.follower import Gap
+    from invalidator.backplane.listen import Lost
+    from invalidator.settings import Settings
+
+_EPILOG = """\
+examples:
+  invalidator tail                                everything, a name a line
+  invalidator tail --cache users --kind tags
+  invalidator tail --rule order-changed           what that rule could have named
+  invalidator tail --json | jq -r '.names[]?'     a message a line, as docs/backplane.md says
+
+A line that begins with -- tells of messages that were missed, and of connections lost and found.
+Messages carry no rule: --rule shows the names that the rule's templates could have produced, and
+says so when the rules here are not those that a daemon works with.
+
+exit codes: 0 after --count messages, 2 no such rule or setting, 130 interrupted
+"""
+
+
+def add(verbs: Verbs) -> None:
+    parser = verbs.add_parser(
+        "tail",
+        help="print live what is invalidated",
+        description="Prints what daemons announce on the channel invalidator:applied of each Redis "
+        "that holds a\ncache, until it is interrupted.",
+        epilog=_EPILOG,
+    )
+    several: dict[str, Any] = {"action": "append", "default": []}
+    parser.add_argument("--cache", metavar="NAME", help="only of this cache; repeatable", **several)
+    parser.add_argument(
+        "--kind",
+        choices=("keys", "patterns", "tags", "versions"),
+        help="only names of this kind; repeatable",
+        **several,
+    )
+    parser.add_argument(
+        "--rule", metavar="NAME", help="only what it could have named; repeatable", **several
+    )
+    parser.add_argument("--rules", metavar="PATH", help="rules file or directory, for --rule")
+    parser.add_argument("--json", action="store_true", help="as JSON, one message a line")
+    parser.add_argument("--count", metavar="N", type=int, help="end after N messages")
+    parser.add_argument("--env-file", metavar="PATH", help="file of NAME=value settings")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    import asyncio
+
+    from invalidator import logs
+    from invalidator.backplane.listen import listen
+    from invalidator.settings import Log, load
+
+    settings = load(args.env_file)
+    logs.configure(Log(format="console", level="error"))
+    printer = Printer(_filter(args), as_json=args.json, count=args.count)
+
+    asyncio.run(listen(_urls(settings), settings.redis_timeout, printer.tell))
+    return 0
+
+
+def _urls(settings: "Settings") -> list[str]:
+    from invalidator.settings.caches import cache_urls
+
+    return [*dict.fromkeys([settings.redis_url.get_secret_value(), *cache_urls(settings).values()])]
+
+
+Wanted = Callable[["Message"], tuple[str, ...]]
+
+
+def _filter(args: argparse.Namespace) -> Wanted:
+    """Which names of a message are asked for."""
+    by_rule = _by_rule(args) if args.rule else lambda message: message.names
+
+    def wanted(message: "Message") -> tuple[str, ...]:
+        fits = not args.cache or message.cache in args.cache
+        fits = fits and (not args.kind or message.kind in args.kind)
+        return by_rule(message) if fits else ()
+
+    return wanted
+
+
+def _by_rule(args: argparse.Namespace) -> Wanted:
+    from invalidator.rules import load
+    from invalidator.rules.reach import could_name
+
+    ruleset = load(rules_path(args.rules))
+    rules = {rule.name: rule for rule in ruleset.rules}
+    if unknown := [name for name in args.rule if name not in rules]:
+        raise UsageError(
+            f"no such rule: {', '.join(unknown)}; there are {', '.join(sorted(rules))}"
+        )
+    chosen = [rules[name] for name in args.rule]
+    checks = [(rule.cache, could_name(rule, ruleset.caches[rule.cache])) for rule in chosen]
+    said: set[str] = set()
+
+    def wanted(message: "Message") -> tuple[str, ...]:
+        hashed, kind = message.cause.rules if message.cause else "", message.kind
+        if hashed and hashed != ruleset.hash and hashed not in said:
+            said.add(hashed)
+            print(
+                f"-- a daemon works with the rules {hashed}, those here are {ruleset.hash}: "
+                "what is shown by rule may be wrong or incomplete",
+                file=sys.stderr,
+                flush=True,
+            )
+        if kind is None or not hashed:
+            return ()
+        could = [check for cache, check in checks if cache == message.cache]
+        return tuple(name for name in message.names if any(check(kind, name) for check in could))
+
+    return wanted
+
+
+class Printer:
+    """What was heard, as lines. `tell` is true when enough was told."""
+
+    def __init__(self, wanted: Wanted, *, as_json: bool, count: int | None = None) -> None:
+        self._wanted = wanted
+        self._as_json = as_json
+        self._left = count
+
+    def tell(self, heard: "Message | Gap | Lost") -> bool:
+        from invalidator.backplane import Message
+
+        if not isinstance(heard, Message):
+            self._print(_plain(heard) if self._as_json else f"-- {heard}")
+            return False
+        names = self._wanted(heard)
+        if not names or heard.type != "applied":
+            return False
+        if self._as_json:
+            self._print(_message(heard, names))
+        else:
+            self._print("\n".join(_lines(heard, names)))
+        if self._left is not None:
+            self._left -= 1
+        return self._left is not None and self._left <= 0
+
+    def _print(self, said: "str | Mapping[str, Any]") -> None:
+        text = said if isinstance(said, str) else json.dumps(said, ensure_ascii=False)
+        print(text, flush=True)
+
+
+def _lines(message: "Message", names: tuple[str, ...]) -> list[str]:
+    time = datetime.fromtimestamp(message.time / 1000).astimezone().strftime("%H:%M:%S.%f")[:-3]
+    cause = message.cause
+    by = f"  {cause.source}" if cause else ""
+    if cause and cause.who:
+        by += f" by {cause.who}: {cause.why}"
+    return [f"{time}  {message.cache}  {message.kind:8}  {name}{by}" for name in map(_shown, names)]
+
+
+def _shown(name: str) -> str:
+    """A name must not write to the terminal what it likes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+
+
+def _message(message: "Message", names: tuple[str, ...]) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    cause = asdict(message.cause) if message.cause else {}
+    return {
+        **_plain(message.sender),
+        "seq": message.seq,
+        "time": message.time,
+        "cache": message.cache,
+        "kind": message.kind,
+        "names": names,
+        **{name: value for name, value in cause.items() if value or name in ("source", "rules")},
+    }
+
+
+def _plain(found: "Any") -> dict[str, Any]:
+    from dataclasses import asdict
+
+    plain = asdict(found)
+    sender = plain.pop("sender", None)
+    return {**({"gap": plain.pop("cause")} if "cause" in plain else {}), **plain, **(sender or {})}

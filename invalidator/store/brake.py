@@ -1,0 +1,124 @@
+"""A brake on blast radius: how fast names may go, and when so many went that somebody should look.
+
+A wrong rule, or a producer that floods, empties a cache within seconds, and the database behind
+it is asked for everything at once.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Final, Protocol
+
+import structlog
+
+from invalidator import metrics
+from invalidator.faults import Verdict
+from invalidator.store.commands import Key
+
+log = structlog.get_logger("invalidator")
+
+SMOOTH: Final = 0.1  # seconds; so much of the rate goes at once
+MOMENT: Final = 1.0  # seconds between two signs of life while names wait
+SAY_EVERY: Final = 30.0  # seconds between two lines about names that wait
+MINUTE: Final = 60.0
+
+
+class Brake:
+    """One for all caches of a daemon."""
+
+    def __init__(
+        self,
+        per_second: int = 0,
+        alarm: int = 0,
+        *,
+        held_back: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        """0 is no limit. `held_back` is called again and again while names wait."""
+        self._per_second = per_second
+        self._alarm = alarm
+        self._held_back = held_back
+        self._clock = clock
+        self._sleep = sleep
+        self._free_at = clock()
+        self._said_at = clock() - SAY_EVERY
+        self._alarmed_at = clock() - MINUTE
+        self._seconds: deque[tuple[float, int]] = deque()  # what went, second by second
+        self._last_minute = 0
+
+    @property
+    def on(self) -> bool:
+        return bool(self._per_second or self._alarm)
+
+    def portions(self, names: Sequence[Key]) -> Iterator[Sequence[Key]]:
+        """Few enough at a time for a smooth pace."""
+        size = max(1, int(self._per_second * SMOOTH)) if self._per_second else len(names)
+        for at in range(0, len(names), size):
+            yield names[at : at + size]
+
+    async def take(self, count: int) -> None:
+        """Wait until so many more may go."""
+        if self._per_second:
+            due = max(self._free_at, self._clock())
+            self._free_at = due + count / self._per_second
+            await self._until(due)
+        self._count(count)
+
+    def last_minute(self) -> int:
+        """How many went in it."""
+        while self._seconds and self._seconds[0][0] <= self._clock() - MINUTE:
+            self._last_minute -= self._seconds.popleft()[1]
+        return self._last_minute
+
+    async def _until(self, due: float) -> None:
+        while (left := due - self._clock()) > 0:
+            self._say(left)
+            self._held_back()
+            began = self._clock()
+            await self._sleep(min(left, MOMENT))
+            metrics.BRAKED.inc(max(0.0, self._clock() - began))
+
+    def _say(self, left: float) -> None:
+        if self._clock() - self._said_at >= SAY_EVERY:
+            self._said_at = self._clock()
+            log.warning("braked", max_deletes_per_second=self._per_second, seconds=round(left, 2))
+
+    def _count(self, count: int) -> None:
+        now = self._clock()
+        if self._seconds and now - self._seconds[-1][0] < 1:
+            began, before = self._seconds.pop()
+            self._seconds.append((began, before + count))
+        else:
+            self._seconds.append((now, count))
+        self._last_minute += count
+        gone = self.last_minute()
+        if self._alarm and gone > self._alarm and now - self._alarmed_at >= MINUTE:
+            self._alarmed_at = now
+            metrics.ALARMS.inc()
+            log.error("many-deletes", in_a_minute=gone, alarm_deletes=self._alarm)
+
+
+class Unlinking(Protocol):
+    """What deletes keys."""
+
+    async def unlink(self, keys: Sequence[Key]) -> tuple[int, dict[Key, Verdict]]: ...
+
+
+class BrakedKeys:
+    """UNLINK at the brake's pace; whatever deletes keys (events, tags, sweeps) comes by here."""
+
+    def __init__(self, keys: Unlinking, brake: Brake) -> None:
+        self._keys = keys
+        self._brake = brake
+
+    async def unlink(self, keys: Sequence[Key]) -> tuple[int, dict[Key, Verdict]]:
+        existed = 0
+        failed: dict[Key, Verdict] = {}
+        for portion in self._brake.portions(keys):
+            await self._brake.take(len(portion))
+            found, refused = await self._keys.unlink(portion)
+            existed += found
+            failed |= refused
+        return existed, failed

@@ -1,0 +1,52 @@
+"""The store as the settings want it."""
+
+from collections.abc import Callable
+
+from invalidator import metrics
+from invalidator.connect import client
+from invalidator.health import Health
+from invalidator.settings import Settings
+from invalidator.settings.caches import cache_urls
+from invalidator.store import Store
+from invalidator.store.brake import Brake
+from invalidator.store.host import Host
+from invalidator.store.tickets import Progress
+from invalidator.urls import redact
+
+MAIN = "redis"  # the part of readiness that INVALIDATOR_REDIS_URL is
+
+
+def store_of(
+    settings: Settings, health: Health, *, observe: Callable[[Progress], None] | None = None
+) -> Store:
+    """One host for each Redis, however many caches live there."""
+    brake = Brake(
+        settings.max_deletes_per_second, settings.alarm_deletes, held_back=health.held_back
+    )
+    if brake.on:
+        metrics.LAST_MINUTE.set_function(brake.last_minute)
+
+    def host(url: str, part: str, sweeps: str) -> Host:
+        return Host(
+            client(url, settings.redis_timeout),
+            redact(url),
+            health.part(part),
+            health.part(sweeps),
+            announce="never" if settings.dry_run else settings.announce,
+            brake=brake,
+            observe=observe,
+        )
+
+    main = settings.redis_url.get_secret_value()
+    hosts = {main: host(main, MAIN, "sweeps")}
+    urls = cache_urls(settings)
+    for url in dict.fromkeys(urls.values()):
+        called = ", ".join(sorted(name for name in urls if urls[name] == url))
+        if url not in hosts:
+            hosts[url] = host(url, f"cache {called}", f"sweeps of {called}")
+    return Store(hosts[main], {name: hosts[url] for name, url in urls.items()})
+
+
+def gate(store: Store) -> str:
+    """The part of readiness that says whether batches can be applied."""
+    return MAIN if len(store.hosts) == 1 else "caches"

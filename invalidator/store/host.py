@@ -1,0 +1,187 @@
+"""One Redis, and the caches that live on it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import structlog
+
+from invalidator import metrics
+from invalidator.backplane import Announcer, When
+from invalidator.connect import Client, ping
+from invalidator.errors import Unavailable
+from invalidator.health import Part
+from invalidator.model import Cause, Failure, Names, Outcome, Ticket
+from invalidator.retry import until_available
+from invalidator.rules.schema import Cache
+from invalidator.store.brake import Brake, BrakedKeys
+from invalidator.store.cache import CacheStore, layouts
+from invalidator.store.commands import Keys
+from invalidator.store.protect import protected
+from invalidator.store.server import Server
+from invalidator.store.sweeper import Node, Sweeper
+from invalidator.store.tickets import Progress
+
+log = structlog.get_logger("invalidator")
+
+T = TypeVar("T")
+MOST_PATTERNS = 50_000  # distinct ones that may wait for a sweep before intake waits, too
+NO_BRAKE = Brake()
+
+
+class Host:
+    """What is done to one Redis. `part` says whether it answers, `sweeps` whether it is swept."""
+
+    def __init__(
+        self,
+        client: Client,
+        name: str,
+        part: Part,
+        sweeps: Part,
+        *,
+        announce: When = "listened",
+        brake: Brake = NO_BRAKE,
+        observe: Callable[[Progress], None] | None = None,
+    ) -> None:
+        self.name = name
+        self.part = part
+        self._client = client
+        self._server = Server(client, name)
+        self._keys = Keys(client, name)
+        self._braked = BrakedKeys(self._keys, brake) if brake.on else self._keys
+        self._brake = brake
+        self._announcer = Announcer(client, name, when=announce)
+        self._sweeper = Sweeper(self._nodes, protected((), ()), sweeps, observe=observe or _observe)
+        sweeps.ready()  # until a sweep finds otherwise
+
+    def configure(self, caches: Mapping[str, Cache]) -> dict[str, CacheStore]:
+        """The stores of its caches; sweeps spare from now on what these say."""
+        self._sweeper.protect(
+            protected(
+                [template for cache in caches.values() for template in _templates(cache)],
+                [glob for cache in caches.values() for glob in cache.protect],
+            )
+        )
+        return {
+            name: CacheStore(cache, self._server, self._braked, self._sweeper)
+            for name, cache in caches.items()
+        }
+
+    async def apply(self, cache: CacheStore, names: Names, cause: Cause) -> Outcome:
+        """Forget them in one cache, and say so. Raises Unavailable; then it may be repeated."""
+        return await self._noting(self._apply(cache, names, cause), cause.source)
+
+    async def probe(self) -> None:
+        """Raise Unavailable unless the server lets us delete."""
+        await self._noting(self._keys.probe(), "probe")
+
+    async def ping(self) -> None:
+        """Raise Unavailable unless it answers."""
+        await self._noting(ping(self._client, self.name), "probe")
+
+    async def recover(self, cache: CacheStore) -> None:
+        """Finish tags that a crash left half consumed; one registry serves all of a Redis."""
+        consumed = await self._noting(cache.tags.recover(), "recovery")
+        if consumed.existed:
+            log.info("tags-recovered", existed=consumed.existed)
+
+    async def run(self) -> None:
+        """Serve patterns, and give signs of life, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._sweeper.run())
+            tasks.create_task(self._announcer.run())
+
+    async def close(self) -> None:
+        await self._announcer.end()
+        await self._client.aclose()
+
+    async def _apply(self, cache: CacheStore, names: Names, cause: Cause) -> Outcome:
+        if names.patterns and self._sweeper.waiting >= MOST_PATTERNS:
+            # The next sweep to begin takes all that wait.
+            raise Unavailable(self.name, "too many patterns wait for a sweep to begin")
+        if names.versions and self._brake.on:
+            await self._brake.take(len(names.versions))
+        outcome = Outcome()
+        await cache.apply(names, outcome)
+        said = _without_patterns(names, outcome.failures)
+        await self._announcer.announce(cause, cache.name, said)
+        if outcome.sweeps:
+            told = names.patterns if self._announcer.heard else None
+            outcome.sweeps = [
+                Announced(ticket, self._announcer, self.part, cause, cache.name, told)
+                for ticket in outcome.sweeps
+            ]
+        metrics.EXISTED.inc(outcome.existed)
+        return outcome
+
+    async def _noting(self, work: Awaitable[T], who: str) -> T:
+        """Readiness shows each Redis by itself."""
+        try:
+            result = await work
+        except Unavailable as error:
+            self.part.away(str(error), who)
+            raise
+        self.part.ready(who)
+        return result
+
+    async def _nodes(self) -> Sequence[Node]:
+        return [Node(self._server, self._braked.unlink)]
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """A sweep that is announced when it is over: before, what it deletes could be read again."""
+
+    ticket: Ticket
+    announcer: Announcer
+    part: Part
+    cause: Cause
+    cache: str
+    patterns: set[str] | None  # None: nobody listened when it was asked for
+
+    async def wait(self) -> Sequence[Failure]:
+        failures = await self.ticket.wait()
+        if self.patterns is None:
+            self.announcer.skip()
+        else:
+            names = Names(patterns=self.patterns)
+            await until_available(
+                lambda: self.announcer.announce(self.cause, self.cache, names),
+                self.part,
+                who=f"{self.cause.source}, announcing",
+            )
+        return failures
+
+
+def _without_patterns(names: Names, failures: Sequence[Failure]) -> Names:
+    """What is gone now."""
+    if not names.patterns and not failures:
+        return names
+    gone = Names(set(names.keys), set(), set(names.tags), set(names.versions))
+    for failure in failures:
+        getattr(gone, failure.kind).discard(failure.name)
+    return gone
+
+
+def _templates(cache: Cache) -> list[str]:
+    """What a sweep must spare: without its set, a tag's members could never be found."""
+    return [layout.key for layout in layouts(cache)] + [cache.version]
+
+
+def _observe(progress: Progress) -> None:
+    log.info(
+        "sweep" if progress.ended else "sweeping",
+        patterns=progress.patterns,
+        seen=progress.seen,
+        total=progress.total,
+        removed=progress.removed,
+        protected=progress.protected,
+        passes=progress.passes,
+        seconds=round(progress.seconds, 2),
+        **({"again": progress.again} if progress.again else {}),
+    )
+    if progress.ended:
+        metrics.SWEEPS.inc()
+        metrics.SWEEP_SECONDS.observe(progress.seconds)
+        metrics.EXISTED.inc(progress.removed)

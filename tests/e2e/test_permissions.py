@@ -1,0 +1,196 @@
+"""The daemon runs under exactly the permissions that docs/redis-contract.md grants, and says what
+it lacks where one of them is left out."""
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import invalidator
+from tests.backends import until_sync
+from tests.backends.redis_server import RedisServer
+from tests.conftest import StartRedis
+from tests.e2e.process import DaemonProcess
+from tests.integration.piping import dead_letters, event, looking
+
+if TYPE_CHECKING:
+    import redis
+
+PAGE = (Path(invalidator.__file__).parent.parent / "docs" / "redis-contract.md").read_text()
+SECTION = PAGE.partition("## Permissions")[2].partition("\n## ")[0]
+BLOCKS = {
+    title: re.findall(r"^ACL SETUSER invalidator (.*)$", text, re.M)
+    for title, text in re.findall(r"^### (.*?)\n(.*?)(?=^### |\Z)", SECTION, re.M | re.S)
+}
+EVERY = [
+    "Every daemon, on the cache's server",
+    "Dead letters, on the state's server",
+    "Pub/sub, on the source's server",
+]
+PATTERNS = ["Rules with patterns"]
+TAGS = ["Rules with tags: `set` and `sorted-set`", "Rules with tags: `stamp`"]
+VERSIONS = ["Rules with versions"]
+DATABASE = ["A URL with a database's number"]
+
+RULES = """
+caches:
+  default: {tags: [{layout: set}, {layout: sorted-set, key: "tag:z:{tag}"}, {layout: stamp}]}
+rules:
+  - {name: key, on: changed, invalidate: {keys: ["order:{id}"]}}
+  - {name: pattern, on: changed, invalidate: {patterns: ["order:list:{id}:*"]}, allow_broad: true}
+  - {name: tag, on: changed, invalidate: {tags: ["{id}"]}}
+  - {name: version, on: changed, invalidate: {versions: ["order"]}}
+"""
+
+
+@dataclass(frozen=True)
+class Site:
+    """A server of our own, and the user that the daemon is there."""
+
+    server: RedisServer
+    admin: "redis.Redis"
+
+    def acl(self, *words: str) -> Any:
+        admin: Any = self.admin  # its own signature is untyped
+        return admin.execute_command("ACL", *words)
+
+    def grant(self, titles: Sequence[str], without: str = "") -> None:
+        """As a person would paste it; the daemon has to connect anew, and to load its scripts."""
+        words = [word for word in self._words(titles) if word != without]
+        self.acl("SETUSER", "invalidator", *words)
+        admin: Any = self.admin
+        admin.execute_command("CLIENT", "KILL", "USER", "invalidator")
+        self.admin.script_flush()
+
+    def grants(self, titles: Sequence[str]) -> list[str]:
+        """Each command, key and channel that is granted."""
+        return [word for word in dict.fromkeys(self._words(titles)) if word[0] in "+%~&"]
+
+    def _words(self, titles: Sequence[str]) -> list[str]:
+        text = " ".join(line for title in titles for line in BLOCKS[title])
+        version = str(self.admin.info("server")["redis_version"])
+        return (re.sub(r"%R?W~", "~", text) if version.startswith("6.") else text).split()
+
+    def url(self, database: int = 0) -> str:
+        return f"redis://invalidator:change-me@{self.server.address}/{database}"
+
+    def denied(self) -> list[str]:
+        """What was asked for in vain, but for what the client library says by itself."""
+        found = {bytes(entry[5]).decode() for entry in self.acl("LOG")}
+        return sorted(found - {"client|setinfo"})
+
+
+@pytest.fixture
+def site(start_redis: StartRedis) -> Iterator[Site]:
+    server = start_redis()
+    with looking(server.url) as admin:
+        yield Site(server, admin)
+
+
+@contextmanager
+def running(site: Site, folder: Path, kinds: str, **settings: str) -> Iterator[DaemonProcess]:
+    """The daemon with those of the rules that are of these kinds."""
+    lines = RULES.splitlines()
+    chosen = [line for line in lines if "name:" not in line or re.search(f"name: ({kinds}),", line)]
+    path = folder / "rules.yaml"
+    path.write_text("\n".join(chosen))
+    given = {"RULES": str(path), "REDIS_URL": site.url(), "PUBSUB__CHANNELS": "orders,shop.*"}
+    with closing(DaemonProcess(given | settings)) as daemon:
+        yield daemon
+
+
+def fill(now: "redis.Redis") -> None:
+    now.mset(dict.fromkeys(["order:1", "order:list:1:a", "order:m1", "order:m2"], "stale"))
+    now.sadd("tag:1", "order:m1")
+    now.zadd("tag:z:1", {"order:m2": 1})
+    now.set("invalidator:stamp:1", "token")
+
+
+def changed() -> bytes:
+    return event("changed", id=1)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "titles", "gone"),
+    [
+        ("key", [], {b"order:1"}),
+        ("key|pattern", PATTERNS, {b"order:1", b"order:list:1:a"}),
+        (
+            "key|tag|version",
+            TAGS + VERSIONS,
+            {b"order:1", b"order:m1", b"order:m2", b"tag:1", b"tag:z:1", b"invalidator:stamp:1"},
+        ),
+    ],
+    ids=["keys", "patterns", "tags and versions"],
+)
+def test_it_runs_under_exactly_what_the_contract_grants(
+    site: Site, tmp_path: Path, kinds: str, titles: list[str], gone: set[bytes]
+) -> None:
+    site.grant(EVERY + titles)
+    fill(site.admin)
+    before = set(site.admin.keys())
+    with running(site, tmp_path, kinds) as daemon:
+        daemon.await_ready()
+        site.admin.publish("orders", changed())
+        site.admin.publish("shop.eu", b"not json")
+        until_sync(lambda: dead_letters(site.admin))
+        until_sync(lambda: sum(batch["events"] for batch in daemon.events("batch")) == 2)
+        assert daemon.stop() == 0
+        assert site.denied() == []
+    left = {b"cache:version:order"} if "version" in kinds else set()
+    assert set(site.admin.keys()) == before - gone | left | {b"invalidator:dead"}
+
+
+def test_a_dry_run_may_only_look(site: Site, tmp_path: Path) -> None:
+    site.grant(["A dry run"])
+    site.acl("SETUSER", "invalidator", "+subscribe", "+psubscribe", "&orders", "&shop.*")
+    fill(site.admin)
+    before = set(site.admin.keys())
+    with running(site, tmp_path, "key|pattern|tag|version", DRY_RUN="true") as daemon:
+        daemon.await_ready()
+        site.admin.publish("orders", changed())
+        until_sync(lambda: daemon.events("batch"))
+        assert daemon.stop() == 0
+        assert site.denied() == []
+    assert set(site.admin.keys()) == before
+
+
+def test_it_says_what_it_lacks_where_any_of_it_is_left_out(site: Site, tmp_path: Path) -> None:
+    titles = EVERY + DATABASE + PATTERNS + TAGS + VERSIONS
+    site.grant(titles)
+    site.admin.select(1)
+    unsaid = []
+    with running(site, tmp_path, "key|pattern|tag|version", REDIS_URL=site.url(1)) as daemon:
+        for lacking in site.grants(titles):
+            daemon.await_ready()
+            site.admin.flushdb()
+            fill(site.admin)
+            site.grant(titles, without=lacking)
+            try:
+                until_sync(partial(_says, site, daemon, told_of(lacking)), 5)
+            except AssertionError as error:
+                unsaid.append(f"{lacking}: {error}")
+            site.grant(titles)
+        daemon.await_ready()
+    assert unsaid == []
+
+
+def told_of(grant: str) -> str:
+    """What an operator has to read."""
+    if grant.startswith("+"):
+        return rf"\b{re.escape(grant[1:])}\b"
+    return "channels" if grant.startswith("&") else "permissions to access|can't access"
+
+
+def _says(site: Site, daemon: DaemonProcess, wanted: str) -> bool:
+    """Make it do everything, and look where it speaks."""
+    site.admin.publish("orders", changed())
+    site.admin.publish("orders", b"not json")
+    status, said = daemon.admin("/readyz")
+    letters = [letter["message"] for letter in dead_letters(site.admin)]
+    return status != 0 and bool(re.search(wanted, "\n".join([said, *letters]), re.I))

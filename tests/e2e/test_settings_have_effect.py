@@ -1,0 +1,234 @@
+"""Each setting that no other test here needs changes what the installed daemon does."""
+
+import re
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import pytest
+
+from invalidator.settings import defaults
+from tests.backends import until_sync
+from tests.backends.kafka_client import Kafka, unique
+from tests.backends.redis_server import RedisServer
+from tests.backends.server import free_port
+from tests.conftest import StartRedis
+from tests.e2e.conftest import RunDaemon
+from tests.e2e.process import DaemonProcess
+from tests.integration.piping import looking, order
+
+if TYPE_CHECKING:
+    import redis
+
+PASSWORD = "p@ss/w:rd#?&%41 "
+
+
+def test_every_setting_occurs_in_a_test_that_runs_the_daemon() -> None:
+    texts = "\n".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
+    names = [setting.name.removeprefix("INVALIDATOR_") for setting in defaults()]
+    options = {name: "--" + name.lower().replace("_", "-") for name in names}
+    assert [n for n in names if not re.search(rf"\b{n}\b|{options[n]}\b", texts)] == []
+
+
+# --- where settings come from ---
+
+
+def test_an_env_file_is_read(
+    run_daemon: RunDaemon, tmp_path: Path, redis_url: str, redis_now: "redis.Redis"
+) -> None:
+    path = tmp_path / "prod.env"
+    path.write_text(f"INVALIDATOR_REDIS_URL={redis_url}\nINVALIDATOR_PUBSUB__CHANNELS=orders\n")
+    daemon = run_daemon(ENV_FILE=str(path)).await_ready()
+    assert redis_now.publish("orders", order(1)) == 1
+    assert daemon.stop() == 0
+
+
+def test_a_password_from_a_secret_file_is_used_and_never_shown(
+    run_daemon: RunDaemon, tmp_path: Path, start_redis: StartRedis
+) -> None:
+    server = _locked(start_redis)
+    (tmp_path / "redis_url").write_text(_url(server, PASSWORD))
+    daemon = run_daemon(
+        SECRETS_DIR=str(tmp_path), PUBSUB__CHANNELS="orders", LOG__LEVEL="debug"
+    ).await_ready()
+    with looking(_url(server, PASSWORD)) as now:
+        assert now.publish("orders", order(1)) == 1
+        until_sync(lambda: daemon.events("batch"))
+        now.config_set("requirepass", "another")
+        now.client_kill_filter(_type="normal", skipme=True)
+        until_sync(lambda: daemon.admin("/readyz")[0] == 503)
+    _shows_no_password(daemon)
+    server.kill()
+    until_sync(lambda: "Error 111" in daemon.admin("/readyz")[1])
+    _shows_no_password(daemon)
+    assert daemon.stop() == 0
+    _shows_no_password(daemon)
+
+
+def test_a_wrong_password_is_waited_for_and_not_shown(
+    run_daemon: RunDaemon, start_redis: StartRedis
+) -> None:
+    server = _locked(start_redis)
+    daemon = run_daemon(REDIS_URL=_url(server, PASSWORD + "!"), PUBSUB__CHANNELS="orders")
+    until_sync(lambda: len({entry["part"] for entry in daemon.events("waiting")}) == 3)
+    assert "password" in daemon.admin("/readyz")[1]
+    _shows_no_password(daemon)
+    assert daemon.stop() == 0
+
+
+def _locked(start_redis: StartRedis) -> RedisServer:
+    return start_redis(config={"requirepass": f'"{PASSWORD}"'})
+
+
+def _url(server: RedisServer, password: str) -> str:
+    return f"redis://:{quote(password, safe='')}@{server.address}/0"
+
+
+def _shows_no_password(daemon: DaemonProcess) -> None:
+    shown = daemon.log() + daemon.out() + daemon.admin("/readyz")[1] + daemon.admin("/metrics")[1]
+    for secret in (PASSWORD, quote(PASSWORD, safe=""), "p@ss", "p%40ss"):
+        assert secret not in shown
+
+
+# --- logs and the admin port ---
+
+
+def test_the_console_format_is_for_people(run_daemon: RunDaemon, redis_url: str) -> None:
+    daemon = run_daemon(REDIS_URL=redis_url, PUBSUB__CHANNELS="orders", LOG__FORMAT="console")
+    until_sync(lambda: re.search(r"^[0-9:]{8} \[info +\] started +version=", daemon.log(), re.M))
+    assert daemon.stop() == 0
+    assert "{" not in daemon.log()
+
+
+def test_at_a_higher_level_nothing_is_said_while_all_is_well(
+    run_daemon: RunDaemon, redis_url: str, redis_now: "redis.Redis"
+) -> None:
+    redis_now.set("order:single:o1", "stale")
+    daemon = run_daemon(REDIS_URL=redis_url, PUBSUB__CHANNELS="orders", LOG__LEVEL="warning")
+    until_sync(lambda: redis_now.publish("orders", order(1)))
+    until_sync(lambda: redis_now.dbsize() == 0)
+    assert daemon.stop() == 0
+    assert daemon.log() == ""
+
+
+def test_the_admin_port_listens_where_it_is_told_to(run_daemon: RunDaemon, redis_url: str) -> None:
+    port = free_port()
+    daemon = run_daemon(
+        REDIS_URL=redis_url,
+        PUBSUB__CHANNELS="orders",
+        ADMIN__HOST="127.0.0.2",
+        ADMIN__PORT=str(port),
+    ).await_ready()
+    (started,) = daemon.events("started")
+    assert started["admin"] == f"http://127.0.0.2:{port}"
+    assert daemon.stop() == 0
+
+
+# --- bounds ---
+
+
+@pytest.mark.parametrize(
+    ("bounds", "lost"),
+    [({}, 0), ({"IN_FLIGHT__EVENTS": "1"}, 2), ({"IN_FLIGHT__BYTES": "1"}, 2)],
+    ids=["usual", "events", "bytes"],
+)
+def test_what_neither_the_work_in_flight_nor_the_buffer_has_room_for_is_a_gap(
+    run_daemon: RunDaemon, start_redis: StartRedis, bounds: dict[str, str], lost: int
+) -> None:
+    """Of events that come while the cache is frozen, three are in work where nothing bounds it."""
+    cache, bus = start_redis(), start_redis()
+    daemon = run_daemon(
+        REDIS_URL=cache.url,
+        SOURCE_REDIS_URL=bus.url,
+        STATE_URL=bus.url,
+        REDIS_TIMEOUT="1m",
+        PUBSUB__CHANNELS="orders",
+        PUBSUB__BUFFER="3",
+        BATCH__MAX_EVENTS="1",
+        **bounds,
+    ).await_ready()
+    with looking(cache.url) as keys, looking(bus.url) as now:
+        keys.mset({f"order:single:o{n}": "stale" for n in range(6)})
+        cache.freeze()
+        in_work = 3 - lost
+        for number in range(6):
+            now.publish("orders", order(number))
+            if number < in_work:
+                gauge = f"invalidator_in_flight_events {number + 1}.0"
+                until_sync(lambda text=gauge: text in daemon.admin("/metrics")[1])  # type: ignore[misc]
+        cache.thaw()
+        until_sync(lambda: "invalidator_in_flight_events 0.0" in daemon.admin("/metrics")[1])
+        until_sync(lambda: keys.dbsize() == lost)
+    assert bool(daemon.events("gap")) == bool(lost)
+    assert daemon.stop() == 0
+
+
+def test_a_redis_that_does_not_answer_in_time_is_away(
+    run_daemon: RunDaemon, start_redis: StartRedis
+) -> None:
+    cache, bus = start_redis(), start_redis()
+    daemon = run_daemon(
+        REDIS_URL=cache.url,
+        SOURCE_REDIS_URL=bus.url,
+        STATE_URL=bus.url,
+        REDIS_TIMEOUT="100ms",
+        PUBSUB__CHANNELS="orders",
+    ).await_ready()
+    cache.freeze()
+    began = time.monotonic()
+    with looking(bus.url) as now:
+        now.publish("orders", order(1))
+    until_sync(lambda: daemon.events("waiting"))
+    assert time.monotonic() - began < 1.5, "by default it takes 2 s"
+    cache.thaw()
+    daemon.await_ready()
+    assert daemon.stop() == 0
+
+
+# --- Kafka ---
+
+
+@pytest.mark.parametrize(("start", "first"), [("latest", 3), ("earliest", 0), ("-1h", 2)])
+def test_a_new_group_begins_where_it_is_told_to(
+    run_daemon: RunDaemon, kafka: Kafka, redis_url: str, redis_now: "redis.Redis",
+    start: str, first: int,
+) -> None:  # fmt: skip
+    topic, group = kafka.topic(), unique("group")
+    redis_now.mset({f"order:single:o{n}": "stale" for n in range(3)})
+    now = int(time.time() * 1000)
+    for number, hours in enumerate((3, 2, 0)):
+        kafka.produce(topic, [order(number)], timestamp=now - hours * 3_600_000)
+    daemon = run_daemon(
+        REDIS_URL=redis_url,
+        KAFKA__BOOTSTRAP_SERVERS=kafka.bootstrap,
+        KAFKA__TOPICS=topic,
+        KAFKA__GROUP_ID=group,
+        KAFKA__START=start,
+    )
+    until_sync(lambda: kafka.committed(group, topic) == {0: 3}, 30)
+    until_sync(lambda: redis_now.dbsize() == first)
+    assert daemon.stop() == 0
+
+
+def test_a_member_that_was_killed_is_replaced_after_its_session(
+    run_daemon: RunDaemon, kafka: Kafka, redis_url: str
+) -> None:
+    topic = kafka.topic(partitions=2)
+    settings = {
+        "REDIS_URL": redis_url,
+        "KAFKA__BOOTSTRAP_SERVERS": kafka.bootstrap,
+        "KAFKA__TOPICS": topic,
+        "KAFKA__GROUP_ID": unique("group"),
+        "KAFKA__SESSION_TIMEOUT": "2s",
+    }
+    first, second = run_daemon(**settings), run_daemon(**settings)
+    until_sync(lambda: _partitions(first) == _partitions(second) == 1, 30)
+    first.process.kill()
+    until_sync(lambda: _partitions(second) == 2, 15, "by default it would take 30 s")
+    assert second.stop() == 0
+
+
+def _partitions(daemon: DaemonProcess) -> int:
+    assigned = daemon.events("assigned")
+    return len(assigned[-1]["partitions"]) if assigned else 0

@@ -1,0 +1,211 @@
+"""What the documents name is there: links, files, settings, metrics, verbs, targets."""
+
+import argparse
+import importlib.util
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client.metrics import MetricWrapperBase
+
+from invalidator import cli, metrics
+from invalidator.model import Record
+from invalidator.rules import load
+from invalidator.rules.check import check
+from invalidator.rules.testing import run
+from invalidator.settings import defaults
+from tests.pages import HOUSE, TOP, Block, Page, appears, fits, pages
+
+PAGES = pages()
+BESIDE = sorted(
+    path for path in (TOP / "deploy").rglob("*") if path.suffix in (".yaml", ".yml", ".json")
+)
+# They have tests of their own, which run every example.
+ELSEWHERE = {"docs/rules.md", "docs/conditions.md"}
+FOLDERS = {path.name for top in (TOP, HOUSE) for path in top.iterdir() if path.is_dir()}
+ABOUT_CODE = [page for page in PAGES if page.name.startswith(("docs/arch", "docs/decisions/"))]
+SUFFIXES = {".py", ".md", ".yaml", ".lua", ".json", ".toml", ".sh", ".txt"}
+
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+@each_page
+def test_links_lead_somewhere(page: Page) -> None:
+    lost = [link for link in page.links if "://" not in link and not leads(page, link)]
+    assert lost == []
+
+
+def leads(page: Page, link: str) -> bool:
+    path, _, anchor = link.partition("#")
+    target = page.path.parent / path if path else page.path
+    if anchor:
+        return target.is_file() and anchor in Page(target).anchors
+    return target.exists()
+
+
+@each_page
+def test_files_that_are_named_exist(page: Page) -> None:
+    assert [span for span in page.spans if is_path(span) and not found(page, span)] == []
+
+
+def is_path(span: str) -> bool:
+    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)*/?", span):
+        return False
+    first, slash, _ = span.partition("/")
+    return Path(span).suffix in SUFFIXES or (bool(slash) and first in FOLDERS)
+
+
+def found(page: Page, span: str) -> bool:
+    return any((folder / span).exists() for folder in (TOP, HOUSE, page.path.parent))
+
+
+@each_page
+def test_settings_that_are_named_exist(page: Page) -> None:
+    assert set(settings_in(page.text)) - {setting.name for setting in defaults()} == set()
+
+
+def test_settings_that_are_deployed_exist() -> None:
+    named = {name for path in BESIDE for name in settings_in(path.read_text())}
+    assert named
+    assert named - {setting.name for setting in defaults()} == set()
+
+
+def settings_in(text: str) -> list[str]:
+    """`INVALIDATOR_*` stands for all of them."""
+    return [name for name in re.findall(r"\bINVALIDATOR_\w*", text) if name != "INVALIDATOR_"]
+
+
+def test_metrics_that_are_named_exist() -> None:
+    declared = [found for found in vars(metrics).values() if isinstance(found, MetricWrapperBase)]
+    families = [family.name for metric in declared for family in metric.describe()]
+    known = {name for family in families for name in names_of(family)}
+    texts = [page.text for page in PAGES] + [path.read_text() for path in BESIDE]
+    named = {name for text in texts for name in re.findall(r"\binvalidator_[a-z_]+\b", text)}
+    assert named
+    assert named - known == set()
+
+
+def names_of(metric: str) -> Iterator[str]:
+    yield from (metric, *(f"{metric}_{end}" for end in ("total", "info", "bucket", "sum", "count")))
+
+
+@each_page
+def test_verbs_and_options_that_are_named_exist(page: Page) -> None:
+    verbs = parsers()
+    wrong = []
+    for command in commands(page, "invalidator"):
+        verb, *words = command
+        if verb.startswith("-"):
+            continue
+        known = verbs[verb]._option_string_actions if verb in verbs else {}
+        options = [word.partition("=")[0] for word in words if word.startswith("--")]
+        if verb not in verbs or any(option not in known for option in options):
+            wrong.append(command)
+    assert wrong == []
+
+
+def parsers() -> dict[str, argparse.ArgumentParser]:
+    for action in cli._parser()._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            return dict(action.choices)
+    raise AssertionError("the command line has no verbs")
+
+
+def commands(page: Page, program: str) -> Iterator[list[str]]:
+    """Each use of a program, in a block or a span, without the program."""
+    lines = [line for block in page.shells() for line in block.text.splitlines()]
+    for line in [*lines, *page.spans]:
+        # settings before it are its environment
+        called = re.match(rf"(?:[A-Z_]+=\S+ )*{program} (?=[a-z-])(.*)", line)
+        if called:
+            yield shlex.split(called[1], comments=True)
+
+
+@each_page
+def test_make_targets_and_modules_that_are_named_exist(page: Page) -> None:
+    targets = set(re.findall(r"^([a-z]+):", (TOP / "Makefile").read_text(), re.MULTILINE))
+    assert {command[0] for command in commands(page, "make")} - targets == set()
+    modules = [command[1] for command in commands(page, "python") if command[0] == "-m"]
+    assert [name for name in modules if importlib.util.find_spec(name) is None] == []
+
+
+@pytest.mark.parametrize("page", ABOUT_CODE, ids=lambda page: page.name)
+def test_names_of_code_are_in_the_code(page: Page) -> None:
+    code = "\n".join(path.read_text() for path in sorted(HOUSE.rglob("*.py")))
+    spans = [span for span in page.spans if re.fullmatch(r"\w+(\.\w+)*(\(\))?", span)]
+    words = {word for span in spans for word in re.findall(r"\w+", span)}
+    names = {word for word in words if re.fullmatch(r"[A-Z]\w*[a-z]\w*|[a-z_]+_[a-z_]+", word)}
+    assert [name for name in sorted(names) if not re.search(rf"\b{name}\b", code)] == []
+
+
+def test_every_decision_is_in_the_index() -> None:
+    folder = TOP / "docs" / "decisions"
+    linked = set(Page(folder / "README.md").links)
+    assert {path.name for path in folder.glob("*.md")} - linked == {"README.md"}
+
+
+# --- blocks ---------------------------------------------------------------------------------
+
+SHELLS = [block for page in PAGES for block in page.shells()]
+RULES = [
+    block
+    for page in PAGES
+    if page.name not in ELSEWHERE
+    for block in page.blocks
+    if block.language == "yaml" and re.search(r"^rules:", block.text, re.MULTILINE)
+]
+
+
+@pytest.mark.parametrize("block", SHELLS, ids=lambda block: block.place)
+def test_a_shell_block_can_be_parsed(block: Block) -> None:
+    done = subprocess.run(
+        ["bash", "-n"], input=block.text, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert block.marks <= {"norun", "daemon", "soon"}
+
+
+@pytest.mark.parametrize("block", RULES, ids=lambda block: block.place)
+def test_rules_are_in_order_and_their_tests_pass(block: Block, tmp_path: Path) -> None:
+    path = tmp_path / "rules.yaml"
+    path.write_text(block.text)
+    checked = check(path)
+    assert checked.ruleset, [str(finding.problem) for finding in checked.findings]
+    assert checked.findings == ()
+    assert list(run(checked.ruleset).failed) == []
+
+
+def test_the_first_rule_does_what_the_first_page_says(tmp_path: Path) -> None:
+    page = Page(TOP / "README.md")
+    rules = next(block for block in page.blocks if block.language == "yaml")
+    (tmp_path / rules.file).write_text(rules.text)
+    event, *keys = re.search(
+        r"publishes `(\{.*\})`,\s+the keys `(.*)` and `(.*)` are gone", page.text
+    ).groups()  # type: ignore[union-attr]  # without it the test fails, as it should
+    told = load(tmp_path / rules.file).explain(Record("docs", "events", "", event.encode()))
+    assert [name.name for name in told.names] == keys
+
+
+# --- how documents are compared -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("shown", "printed", "same"),
+    [
+        ("a ... c\n", "a b c\n", True),
+        ("a\n...\nd\n", "a\nb\nc\nd\n", True),
+        ("a\n...\n", "a\n", True),
+        ("a\n", "a\nb\n", False),
+        ("a.c\n", "abc\n", False),
+    ],
+)
+def test_dots_stand_for_any_text(shown: str, printed: str, same: bool) -> None:
+    assert fits(shown, printed) is same
+
+
+def test_a_line_of_a_log_is_found_among_others() -> None:
+    assert appears('{..."event":"batch",...}', '{"x":1}\n{"t":1,"event":"batch","n":2}\n')
+    assert not appears("batch", "a batch")
