@@ -17,11 +17,13 @@ from tests.backends.choose import (
 from tests.backends.kafka_broker import KafkaBroker
 from tests.backends.kafka_client import Kafka
 from tests.backends.leaks import Leaks
+from tests.backends.redis_cluster import RedisCluster
 from tests.backends.redis_sentinel import Watched
 from tests.backends.redis_server import RedisServer
 
 StartRedis = Callable[..., RedisServer]
 StartKafka = Callable[..., KafkaBroker]
+StartCluster = Callable[..., RedisCluster]
 StartSentinel = Callable[..., Watched]
 
 
@@ -114,3 +116,28 @@ def start_sentinel() -> Iterator[StartSentinel]:
         missing(NO_OWN_REDIS)
     with ExitStack() as stack:
         yield lambda config=None: stack.enter_context(Watched(config))
+
+
+@pytest.fixture(scope="session")
+def shared_cluster() -> Iterator[RedisCluster]:
+    """Three primaries and three replicas that tests share; none may be stopped."""
+    if not RedisServer.available():
+        missing(NO_OWN_REDIS)
+    with RedisCluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(shared_cluster: RedisCluster) -> RedisCluster:
+    """An empty cluster; slots that a test moves it puts back."""
+    shared_cluster.empty()
+    return shared_cluster
+
+
+@pytest.fixture
+def start_cluster() -> Iterator[StartCluster]:
+    """`start_cluster(primaries=3, replicas=3, config={...})`: a cluster, to be mistreated."""
+    if not RedisServer.available():
+        missing(NO_OWN_REDIS)
+    with ExitStack() as stack:
+        yield lambda *sizes, **more: stack.enter_context(RedisCluster(*sizes, **more))

@@ -8,7 +8,7 @@ from redis.exceptions import RedisError
 from invalidator.connect.cluster import Cluster
 from invalidator.connect.sentinel import at_service
 from invalidator.connect.server import at_host, at_socket, options_of
-from invalidator.connect.talk import PORTION, Command, Reply, pack, talk
+from invalidator.connect.talk import PORTION, Command, Reply, connected, pack, talk
 from invalidator.faults import diagnose
 from invalidator.urls import parse_redis_url
 
@@ -19,6 +19,7 @@ __all__ = [
     "Command",
     "Reply",
     "client",
+    "connected",
     "converse",
     "node",
     "nodes",
@@ -55,14 +56,17 @@ async def converse(client: Client, commands: Iterable[Command]) -> list[Reply]:
     return await talk(client, map(pack, commands))
 
 
-async def node(client: Client, key: str | bytes | None = None) -> Redis:
+async def node(client: Client, key: bytes | None = None) -> Redis:
     """The server that has this key, or one of them: for those who need a connection of their own.
 
     Raises what `converse` raises; and a cluster's next answer may be another one.
     """
     if not isinstance(client, Cluster):
         return client
-    return (await client.owner(key))[1] if key is not None else await client.anyone()
+    if key is None:
+        return await client.anyone()
+    (address,) = (await client.owners([key])).values()
+    return client.node(address)
 
 
 async def nodes(client: Client) -> Mapping[str, Redis]:

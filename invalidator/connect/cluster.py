@@ -71,21 +71,22 @@ class Cluster:
     async def primaries(self) -> Mapping[str, Redis]:
         """All that have keys, by address, as they are now."""
         slots = await self._slots(at_once=True)
-        return {address: self._node(address) for address in slots.primaries()}
+        return {address: self.node(address) for address in slots.primaries()}
 
-    async def owner(self, key: str | bytes) -> tuple[str, Redis]:
-        """The node that has this key, and its address."""
-        address = (await self._slots()).owner(slot(key))
-        return address, self._node(address)
+    async def owners(self, keys: Iterable[bytes]) -> dict[bytes, str]:
+        """The address of the primary that has each key."""
+        slots = await self._slots()
+        return {key: slots.owner(slot(key)) for key in keys}
 
     async def anyone(self) -> Redis:
         """A primary, chosen by chance: the next try may find another."""
         slots = await self._slots()
-        return self._node(random.choice(slots.primaries()))  # noqa: S311 - no secret
+        return self.node(random.choice(slots.primaries()))  # noqa: S311 - no secret
 
     def outdated(self) -> None:
-        """A node was lost, or somebody redirected: ask before the next command."""
+        """Somebody else was redirected: ask for the slots before the next command."""
         self._outdated = True
+        self._refreshed_at = -REFRESH_EVERY
 
     async def aclose(self) -> None:
         nodes, self._nodes = self._nodes, {}
@@ -100,7 +101,7 @@ class Cluster:
 
     async def _talk(self, said: Conversation, calls: list[Call]) -> list[list[Reply]]:
         """All calls side by side, to their end: what one node answers another has not lost."""
-        talks = [talk(self._node(call.address), said.packed(call)) for call in calls]
+        talks = [talk(self.node(call.address), said.packed(call)) for call in calls]
         heard = await asyncio.gather(*talks, return_exceptions=True)
         replies: list[list[Reply]] = []
         for each in heard:
@@ -109,7 +110,8 @@ class Cluster:
             replies.append(each)
         return replies
 
-    def _node(self, address: str) -> Redis:
+    def node(self, address: str) -> Redis:
+        """The client of one node."""
         if address not in self._nodes:
             host, _, port = address.rpartition(":")
             self._nodes[address] = self._open((host, int(port)))
@@ -141,7 +143,7 @@ class Cluster:
         names = list(dict.fromkeys(chain(known, self._seeds)))
         reasons = []
         for some in (names[:ASKED_AT_ONCE], names[ASKED_AT_ONCE:]):
-            nodes = {address: self._node(address) for address in some}
+            nodes = {address: self.node(address) for address in some}
             answers, why_not = await ask_all(nodes, _ask, self._timeout / 2) if some else ([], "")
             if answers:
                 return common(answers)

@@ -30,7 +30,7 @@ async def talk(server: Redis, packed: Iterable[bytes]) -> list[Reply]:
     """
     pool = server.connection_pool
     cancelled = _cancellations()
-    connection = await _connected(pool)
+    connection = await connected(pool)
     try:
         replies: list[Reply] = []
         for portion in _portions(packed):
@@ -50,7 +50,7 @@ async def talk(server: Redis, packed: Iterable[bytes]) -> list[Reply]:
         await pool.release(connection)
 
 
-async def _connected(pool: ConnectionPool) -> AbstractConnection:
+async def connected(pool: ConnectionPool) -> AbstractConnection:
     """The library's deadlines hold for each step of connecting, this one for all together."""
     limit: float = pool.connection_kwargs["socket_connect_timeout"]
     try:

@@ -13,11 +13,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import structlog
-from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.exceptions import RedisError
 
 from invalidator import metrics
-from invalidator.connect import Client
+from invalidator.connect import Client, connected, node
 from invalidator.errors import Unavailable
 from invalidator.faults import diagnose
 from invalidator.health import Part
@@ -69,6 +69,7 @@ class PubSubSource:
         self._connected_before = False
         self._overflowing = False
         self._stopped = False
+        self._pool: ConnectionPool | None = None  # of the node that we listen to
 
     async def open(self) -> None:
         await self._hang_up()
@@ -115,8 +116,8 @@ class PubSubSource:
 
     async def _subscribe(self) -> AbstractConnection:
         """A link of our own, not the library's: that one reconnects in silence."""
-        pool = self._client.connection_pool
-        link: AbstractConnection = await pool.get_connection()  # type: ignore[no-untyped-call]
+        self._pool = (await node(self._client)).connection_pool
+        link = await connected(self._pool)
         names = [name for name in self._channels if not GLOB.search(name)]
         globs = [name for name in self._channels if GLOB.search(name)]
         try:
@@ -207,7 +208,8 @@ class PubSubSource:
     async def _give_back(self, link: AbstractConnection) -> None:
         """Never as it is: it is subscribed."""
         await link.disconnect(nowait=True)
-        await self._client.connection_pool.release(link)
+        if self._pool:
+            await self._pool.release(link)
 
     async def _hang_up(self) -> None:
         if self._listener:

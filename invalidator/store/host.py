@@ -22,6 +22,7 @@ from invalidator.store.protect import protected
 from invalidator.store.server import Server
 from invalidator.store.sweeper import Node, Sweeper
 from invalidator.store.tickets import Progress
+from invalidator.store.topology import nodes_on, probe
 
 log = structlog.get_logger("invalidator")
 
@@ -74,7 +75,7 @@ class Host:
 
     async def probe(self) -> None:
         """Raise Unavailable unless the server lets us delete."""
-        await self._noting(self._keys.probe(), "probe")
+        await self._noting(probe(self._server, self._keys), "probe")
 
     async def ping(self) -> None:
         """Raise Unavailable unless it answers."""
@@ -126,7 +127,7 @@ class Host:
         return result
 
     async def _nodes(self) -> Sequence[Node]:
-        return [Node(self._server, self._braked.unlink)]
+        return await nodes_on(self._server, self._keys, self._brake)
 
 
 @dataclass(frozen=True, slots=True)
