@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from invalidator.connect import Client
     from invalidator.rules import Cache, RuleSet, Yield
+    from invalidator.settings import Settings
 
 _PAGE = 1000  # keys that a step of a walk looks at
 
@@ -16,13 +17,11 @@ def found(ruleset: "RuleSet", names: Iterable["Yield"]) -> dict["Yield", str]:
 
     from invalidator.settings import load
 
-    settings = load(None)
-    url, timeout = settings.redis_url.get_secret_value(), settings.redis_timeout
-    return asyncio.run(_look(url, timeout, ruleset, list(dict.fromkeys(names))))
+    return asyncio.run(_look(load(None), ruleset, list(dict.fromkeys(names))))
 
 
 async def _look(
-    url: str, timeout: float, ruleset: "RuleSet", names: list["Yield"]
+    settings: "Settings", ruleset: "RuleSet", names: list["Yield"]
 ) -> dict["Yield", str]:
     from redis.exceptions import RedisError
 
@@ -30,7 +29,8 @@ async def _look(
     from invalidator.errors import Unavailable
     from invalidator.urls import redact
 
-    redis = client(url, timeout)
+    url = settings.redis_url.get_secret_value()
+    redis = client(url, settings.redis_timeout, settings.redis_tls.options())
     try:
         return {name: await _one(redis, ruleset.caches[name.cache], name) for name in names}
     except (RedisError, OSError) as error:
@@ -58,6 +58,12 @@ async def _tagged(redis: "Client", kind: str, template: str, name: "Yield") -> s
 
 
 async def _walk(redis: "Client", pattern: str) -> int:
+    from invalidator.connect import nodes
+
+    return sum([await _walk_one(node, pattern) for node in (await nodes(redis)).values()])
+
+
+async def _walk_one(redis: "Client", pattern: str) -> int:
     cursor, count = b"0", 0
     while True:
         cursor, page = await _ask(redis, "SCAN", cursor, "MATCH", pattern, "COUNT", _PAGE)

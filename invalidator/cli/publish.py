@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,11 @@ from invalidator.cli.verbs import UsageError, Verbs
 from invalidator.errors import Unavailable
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from pydantic import SecretStr
+
+    from invalidator.connect import Client
     from invalidator.settings import Settings
 
 _DEFAULT_CHANNEL = "events"
@@ -53,13 +59,15 @@ def add(verbs: Verbs) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    import asyncio
+
     from invalidator.settings import load
 
     event = _event(args.type, _read(args.json))
     pairs = [_pair(text) for text in args.set]
     settings = load(args.env_file, redis_url=args.redis_url, source_redis_url=args.redis_url)
-    _set(settings, pairs)
-    _publish(settings, args.channel or _channel(settings.pubsub.channels), event)
+    channel = args.channel or _channel(settings.pubsub.channels)
+    asyncio.run(_send(settings, pairs, channel, event))
     return 0
 
 
@@ -110,22 +118,23 @@ def _channel(channels: tuple[str, ...]) -> str:
     return next(literal, _DEFAULT_CHANNEL)
 
 
-def _set(settings: "Settings", pairs: list[tuple[str, str]]) -> None:
-    if not pairs:
-        return
-    with _Connection(settings, settings.redis_url.get_secret_value()) as cache:
-        for key, value in pairs:
-            cache.redis.set(key, value)
-            print(f"set {key} on {cache.name}")
-
-
-def _publish(settings: "Settings", channel: str, event: dict[str, Any]) -> None:
+async def _send(
+    settings: "Settings", pairs: list[tuple[str, str]], channel: str, event: dict[str, Any]
+) -> None:
     import orjson
 
-    with _Connection(settings, settings.source_redis_url.get_secret_value()) as source:
-        heard = int(source.redis.publish(channel, orjson.dumps(event)))
+    from invalidator.connect import converse, publish
+
+    if pairs:
+        async with _redis(settings, settings.redis_url) as (cache, name):
+            _unless_refused(name, await converse(cache, [("SET", *pair) for pair in pairs]))
+        for key, _ in pairs:
+            print(f"set {key} on {name}")
+    async with _redis(settings, settings.source_redis_url) as (source, name):
+        replies = await publish(source, channel, [orjson.dumps(event)])
+        (heard,) = _unless_refused(name, replies)
     subscribers = "1 subscriber" if heard == 1 else f"{heard} subscribers"
-    print(f"published {event['type']} on channel {channel} of {source.name}: {subscribers}")
+    print(f"published {event['type']} on channel {channel} of {name}: {subscribers}")
     print(f"  id {event['id']}")
     if not heard:
         sys.stdout.flush()
@@ -139,31 +148,25 @@ def _nobody(channel: str) -> str:
     )
 
 
-class _Connection:
+@asynccontextmanager
+async def _redis(settings: "Settings", url: "SecretStr") -> "AsyncIterator[tuple[Client, str]]":
     """A Redis for a moment; what goes wrong is said with its address, without its password."""
+    from redis.exceptions import RedisError
 
-    def __init__(self, settings: "Settings", url: str) -> None:
-        from redis import Redis
-        from redis.backoff import NoBackoff
-        from redis.retry import Retry
+    from invalidator.connect import client
+    from invalidator.urls import redact
 
-        from invalidator.urls import redact
+    name = redact(url.get_secret_value())
+    tls = settings.redis_tls.options()
+    async with client(url.get_secret_value(), settings.redis_timeout, tls) as redis:
+        try:
+            yield redis, name
+        except (RedisError, OSError) as error:
+            raise Unavailable(name, str(error)) from None
 
-        self.name = redact(url)
-        self.redis: Redis = Redis.from_url(
-            url,
-            socket_timeout=settings.redis_timeout,
-            socket_connect_timeout=settings.redis_timeout,
-            retry=Retry(NoBackoff(), 0),
-            protocol=2,
-        )
 
-    def __enter__(self) -> "_Connection":
-        return self
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        from redis.exceptions import RedisError
-
-        self.redis.close()
-        if isinstance(error, RedisError):
-            raise Unavailable(self.name, str(error)) from None
+def _unless_refused(name: str, replies: list[Any]) -> list[Any]:
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise Unavailable(name, str(reply))
+    return replies

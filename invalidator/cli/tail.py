@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from invalidator.backplane import Message
     from invalidator.backplane.follower import Gap
     from invalidator.backplane.listen import Lost
+    from invalidator.connect import Client
     from invalidator.settings import Settings
 
 _EPILOG = """\
@@ -68,14 +69,18 @@ def run(args: argparse.Namespace) -> int:
     logs.configure(Log(format="console", level="error"))
     printer = Printer(_filter(args), as_json=args.json, count=args.count)
 
-    asyncio.run(listen(_urls(settings), settings.redis_timeout, printer.tell))
+    asyncio.run(listen(_clients(settings), printer.tell))
     return 0
 
 
-def _urls(settings: "Settings") -> list[str]:
+def _clients(settings: "Settings") -> "dict[str, Client]":
+    from invalidator.connect import client
     from invalidator.settings.caches import cache_urls
+    from invalidator.urls import redact
 
-    return [*dict.fromkeys([settings.redis_url.get_secret_value(), *cache_urls(settings).values()])]
+    urls = dict.fromkeys([settings.redis_url.get_secret_value(), *cache_urls(settings).values()])
+    tls = settings.redis_tls.options()
+    return {redact(url): client(url, settings.redis_timeout, tls) for url in urls}
 
 
 Wanted = Callable[["Message"], tuple[str, ...]]

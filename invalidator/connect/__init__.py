@@ -1,6 +1,6 @@
 """Redis clients, made one way: raw bytes, deadlines on every await, retries left to us."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -24,6 +24,7 @@ __all__ = [
     "node",
     "nodes",
     "ping",
+    "publish",
 ]
 
 Client = Redis | Cluster
@@ -54,6 +55,14 @@ async def converse(client: Client, commands: Iterable[Command]) -> list[Reply]:
     if isinstance(client, Cluster):
         return await client.converse(commands)
     return await talk(client, map(pack, commands))
+
+
+async def publish(client: Client, channel: str, messages: Sequence[bytes]) -> list[Reply]:
+    """How many heard each, or an error. A node of a cluster counts only its own subscribers."""
+    replies = await converse(client, [("PUBLISH", channel, message) for message in messages])
+    if isinstance(client, Cluster) and all(isinstance(reply, int) for reply in replies):
+        return [await client.listeners(channel)] * len(replies)
+    return replies
 
 
 async def node(client: Client, key: bytes | None = None) -> Redis:

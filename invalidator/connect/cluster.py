@@ -4,6 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from itertools import chain
 from typing import Self
 
@@ -83,6 +84,13 @@ class Cluster:
         slots = await self._slots()
         return self.node(random.choice(slots.primaries()))  # noqa: S311 - no secret
 
+    async def listeners(self, channel: str) -> int:
+        """Subscribers on all nodes that answer; a pattern counts whatever it matches."""
+        slots = await self._slots()
+        nodes = {address: self.node(address) for address in slots.nodes}
+        counts, _ = await ask_all(nodes, partial(_count, channel), self._timeout / 2)
+        return sum(counts)
+
     def outdated(self) -> None:
         """Somebody else was redirected: ask for the slots before the next command."""
         self._outdated = True
@@ -155,6 +163,16 @@ class Cluster:
     async def _forget_nodes(self, slots: SlotMap) -> None:
         for address in self._nodes.keys() - slots.nodes - set(self._seeds):
             await self._nodes.pop(address).aclose()
+
+
+async def _count(channel: str, address: str, node: Redis) -> int:
+    named, patterns = await talk(
+        node, [pack(("PUBSUB", "NUMSUB", channel)), pack(("PUBSUB", "NUMPAT"))]
+    )
+    for reply in (named, patterns):
+        if isinstance(reply, Exception):
+            raise reply
+    return int(named[1]) + int(patterns)
 
 
 async def _ask(address: str, node: Redis) -> Said:

@@ -58,7 +58,14 @@ async def connected(pool: ConnectionPool) -> AbstractConnection:
             connection: AbstractConnection = await pool.get_connection()  # type: ignore[no-untyped-call]
             return connection
     except TimeoutError:
-        raise TooSlow(f"no connection within {limit:g} s") from None
+        raise TooSlow(f"no connection to {_whereto(pool)} within {limit:g} s") from None
+
+
+def _whereto(pool: ConnectionPool) -> str:
+    options = pool.connection_kwargs
+    if "host" in options:
+        return f"{options['host']}:{options['port']}"
+    return str(options.get("path", "the primary"))
 
 
 def _cancellations() -> int:

@@ -1,5 +1,6 @@
 """Every setting: its name, its meaning, its default."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, model_validator
@@ -68,6 +69,27 @@ class Kafka(_Group):
         if self.bootstrap_servers and not self.topics:
             raise ValueError(f"{topics}: missing, because {servers} names brokers to read from")
         return self
+
+
+class RedisTls(_Group):
+    ca_certs: OptionalPath = Field(
+        default=None,
+        description="The certificates that sign those of Redis servers, for URLs with TLS "
+        "(rediss://, rediss+…://) that have no ssl_ca_certs of their own. Empty: the system's.",
+    )
+    certfile: OptionalPath = Field(
+        default=None, description="Our certificate, where servers ask for one (mutual TLS)."
+    )
+    keyfile: OptionalPath = Field(default=None, description="The key of our certificate.")
+
+    def options(self) -> Mapping[str, str]:
+        """As the client takes them."""
+        given = {
+            "ssl_ca_certs": self.ca_certs,
+            "ssl_certfile": self.certfile,
+            "ssl_keyfile": self.keyfile,
+        }
+        return {name: str(path) for name, path in given.items() if path}
 
 
 class PubSub(_Group):
@@ -154,7 +176,9 @@ class Settings(BaseSettings):
     )
     redis_url: RedisUrl = Field(
         default=SecretStr("redis://127.0.0.1:6379/0"),
-        description="The Redis that holds the cache: redis://, rediss:// (TLS) or unix://.",
+        description="The Redis that holds the cache: redis://, unix://, "
+        "redis+sentinel://host:port,host:port/service/db or redis+cluster://host:port,host:port; "
+        "with TLS as rediss://, rediss+sentinel:// and rediss+cluster://. docs/topologies.md.",
     )
     caches: dict[str, RedisUrl] = Field(
         default_factory=dict,
@@ -191,6 +215,7 @@ class Settings(BaseSettings):
         description="More names than this deleted within a minute raise an alarm: an error in the "
         "log and a metric. 0: never.",
     )
+    redis_tls: RedisTls = RedisTls()
     kafka: Kafka = Kafka()
     pubsub: PubSub = PubSub()
     batch: Batch = Batch()

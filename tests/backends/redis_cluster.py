@@ -125,6 +125,7 @@ class RedisCluster:
                 "cluster-config-file": "nodes.conf",
                 "cluster-port": str(free_port()),
                 "repl-diskless-sync-delay": "0",
+                "repl-ping-replica-period": "1",  # a replica that heard nothing yet is not listed
                 "hz": "100",
                 # News travel at half of it. Raised again once the cluster is formed.
                 "cluster-node-timeout": FORMING_MS,

@@ -57,6 +57,9 @@ def test_every_setting_is_read_from_the_environment(monkeypatch: pytest.MonkeyPa
         "KAFKA__GROUP_ID": "g",
         "RULES_LAST_GOOD": "/var/lib/last-good.json",
         "DRY_RUN": "true",
+        "REDIS_TLS__CA_CERTS": "/etc/ca.pem",
+        "REDIS_TLS__CERTFILE": "/etc/client.pem",
+        "REDIS_TLS__KEYFILE": "/etc/client.key",
         "KAFKA__START": "-1h",
         "KAFKA__SESSION_TIMEOUT": "10s",
         "PUBSUB__CHANNELS": "events,orders.*",
@@ -416,7 +419,7 @@ def test_a_wrong_url_of_a_cache_names_its_variable(monkeypatch: pytest.MonkeyPat
     set_all(monkeypatch, CACHES__ORDERS="http://:hunter2@a")
     assert mistakes() == [
         "INVALIDATOR_CACHES__ORDERS (environment): found http://:***@a, expected a URL that "
-        "begins with one of redis://, rediss://, unix://"
+        "begins with one of redis://, rediss://, unix://, redis+sentinel://, redis+cluster://"
     ]
 
 
