@@ -17,6 +17,7 @@ from invalidator.connect import Client, client
 from invalidator.deadletter import DeadLetters
 from invalidator.errors import ConfigError, InvalidatorError, Problem, RulesError
 from invalidator.health import Health, Part
+from invalidator.hits import Hits
 from invalidator.inflight import InFlight
 from invalidator.pipeline import Limits, Pipeline
 from invalidator.retry import until_available
@@ -184,6 +185,7 @@ class Daemon:
         settings = self._settings
         in_flight = InFlight(settings.in_flight.events, settings.in_flight.bytes)
         limits = Limits(settings.batch.max_events, settings.batch.max_event_bytes)
+        hits = Hits(self._store)
         return [
             Pipeline(
                 source,
@@ -193,6 +195,7 @@ class Daemon:
                 in_flight=in_flight,
                 limits=limits,
                 health=self._health,
+                hits=hits,
                 gate=gate(self._store),
                 narrate=settings.log.level == "debug",
             )

@@ -32,6 +32,19 @@ NOTES = Counter(
     "its on_reject was done instead (on-reject).",
     ["rule", "note"],
 )
+SAMPLED = Counter(
+    "invalidator_sampled_names_total",
+    "Names of which was looked up whether they are there, before they were invalidated: a sample.",
+    ["rule", "kind"],
+)
+SAMPLED_EXISTED = Counter(
+    "invalidator_sampled_names_existed_total", "Those of them that were there.", ["rule", "kind"]
+)
+NEVER_HIT = Gauge(
+    "invalidator_rule_templates_never_hit",
+    "Templates of a rule in force of which none of the first thousand sampled names was there.",
+    ["rule"],
+)
 NAMES = Counter(
     "invalidator_names_total",
     "Names applied to the caches, deduplicated within their batch.",

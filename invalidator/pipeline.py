@@ -22,6 +22,7 @@ from typing import Protocol
 
 from invalidator.errors import Unavailable
 from invalidator.health import Health
+from invalidator.hits import Hits
 from invalidator.inflight import InFlight
 from invalidator.model import Batch, Cause, Failure, Names, Outcome, Plan, Rejection
 from invalidator.report import Reporter
@@ -81,6 +82,7 @@ class Pipeline:
         limits: Limits,
         health: Health,
         gate: str = "redis",
+        hits: Hits | None = None,
         narrate: bool = False,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
@@ -92,6 +94,7 @@ class Pipeline:
         self._dead = dead
         self._in_flight = in_flight
         self._limits = limits
+        self._hits = hits
         self._clock = clock
         self._sleep = sleep
         self._part = health.part(source.name)
@@ -194,6 +197,8 @@ class Pipeline:
 
     async def _apply(self, work: Work) -> Applied:
         plan = work.plan
+        if self._hits:
+            await self._hits.look(work.batch, work.rules)
         outcome = await until_available(
             self._store.applying(plan.caches, work.rules.caches, self._cause(work.rules)),
             self._cache,

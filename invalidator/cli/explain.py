@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from invalidator.rules import Explanation, RuleSet, Verdict, Yield
 
 Live: TypeAlias = "dict[Yield, str]"
+
+LONGEST = 2000  # characters of a line
 
 _EPILOG = """\
 examples:
@@ -64,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     rules = load(rules_path(args.rules))
     told = rules.explain(record)
     live = found(rules, told.names) if args.live else {}
-    print(json.dumps(_plain(told, live), indent=2) if args.json else _text(told, live))
+    print(json.dumps(_plain(told, live), indent=2) if args.json else _shown(_text(told, live)))
     return int(told.fault is not None or any(verdict.fault for verdict in told.verdicts))
 
 
@@ -72,7 +75,7 @@ def _record(args: argparse.Namespace) -> "Record":
     from invalidator.model import Record
 
     headers = tuple(_header(text) for text in args.header)
-    key = None if args.record_key is None else args.record_key.encode()
+    key = None if args.record_key is None else os.fsencode(args.record_key)
     return Record("explain", args.source, "", _raw(args.event), key, headers)
 
 
@@ -80,7 +83,7 @@ def _raw(text: str) -> bytes:
     if text == "-":
         return sys.stdin.buffer.read()
     if not text.startswith("@"):
-        return text.encode()
+        return os.fsencode(text)
     try:
         return Path(text[1:]).read_bytes()
     except OSError as error:
@@ -91,19 +94,26 @@ def _header(text: str) -> tuple[str, bytes]:
     name, found, value = text.partition("=")
     if not found or not name:
         raise UsageError(f"expected NAME=VALUE for --header, found {text}")
-    return name, value.encode()
+    return name, os.fsencode(value)
 
 
-def _text(told: "Explanation", live: Live) -> str:
+def _shown(lines: list[str]) -> str:
+    """What an event says must not steer the terminal that shows it."""
+    from invalidator.rules.words import visible
+
+    return "\n".join(visible(line, LONGEST) for line in lines)
+
+
+def _text(told: "Explanation", live: Live) -> list[str]:
     if told.fault:
-        return f"the event cannot be read: {told.fault.message} ({told.fault.error})"
+        return [f"the event cannot be read: {told.fault.message} ({told.fault.error})"]
     if told.event is None:
-        return "nothing to do: the record says only that something is gone"
+        return ["nothing to do: the record says only that something is gone"]
     lines = [f"type {told.event.type}"]
     for verdict in sorted(told.verdicts, key=lambda entry: not entry.matched):
         lines += _lines(verdict, live)
     count = len({(name.cache, name.kind, name.name) for name in told.names})
-    return "\n".join([*lines, f"{count} name{'s' if count != 1 else ''} to invalidate"])
+    return [*lines, f"{count} name{'s' if count != 1 else ''} to invalidate"]
 
 
 def _lines(verdict: "Verdict", live: Live) -> list[str]:

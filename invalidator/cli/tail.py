@@ -66,8 +66,8 @@ def run(args: argparse.Namespace) -> int:
     from invalidator.settings import Log, load
 
     settings = load(args.env_file)
-    logs.configure(Log(format="console", level="error"))
     printer = Printer(_filter(args), as_json=args.json, count=args.count)
+    logs.configure(Log(format="console", level="error"))
 
     asyncio.run(listen(_clients(settings), printer.tell))
     return 0

@@ -1,6 +1,8 @@
 """`invalidator test`: runs the `tests:` of the rules."""
 
 import argparse
+from collections.abc import Sequence
+from typing import Final
 
 from invalidator.cli.rules_path import add_rules, rules_path
 from invalidator.cli.verbs import Verbs
@@ -14,6 +16,9 @@ examples:
 In a difference, - was expected and did not come, + came and was not expected.
 exit codes: 0 all pass, 1 some fail, 2 the rules cannot be used
 """
+
+
+SHOWN: Final = 20  # names of rules without a test
 
 
 def add(verbs: Verbs) -> None:
@@ -43,5 +48,10 @@ def run(args: argparse.Namespace) -> int:
     failed = len(results.failed)
     print(f"{len(results.results) - failed} passed, {failed} failed")
     if results.uncovered:
-        print(f"no test covers: {', '.join(results.uncovered)}")
+        _say_uncovered(results.uncovered)
     return int(bool(failed) or (args.covered and bool(results.uncovered)))
+
+
+def _say_uncovered(names: Sequence[str]) -> None:
+    more = f", and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    print(f"no test covers {len(names)}: {', '.join(names[:SHOWN])}{more}")

@@ -4,7 +4,7 @@ No I/O: `calls` says what to send in the next round, `hear` takes the replies.
 """
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from redis.exceptions import AskError, MovedError, TryAgainError
@@ -21,7 +21,7 @@ class Call:
     """What one node is to be sent, in one write on one connection."""
 
     address: str
-    commands: Sequence[int]  # their places in the conversation
+    commands: list[int]  # their places in the conversation
     asking: bool = False  # each after an ASKING, for slots that are on their way to this node
 
 
@@ -33,7 +33,9 @@ class Conversation:
         self._packed = [pack(command) for command in self._commands]
         self._slots = [slot_of(command) for command in self._commands]
         self._replies: list[Reply] = [None] * len(self._commands)
-        self._waiting: list[int] = list(range(len(self._commands)))
+        each = [at for at, slot in enumerate(self._slots) if slot is To.EACH]
+        self._each = each  # sent again with whatever is sent again
+        self._waiting = [at for at in range(len(self._commands)) if at not in each]
         self._asking: dict[int, str] = {}  # where a slot is on its way to
         self._parts: dict[int, list[int]] = {}  # a command that was sent again key by key
 
@@ -60,6 +62,8 @@ class Conversation:
             asked.setdefault(address, []).append(at)
         calls += [Call(address, places, asking=True) for address, places in asked.items()]
         self._waiting, self._asking = [], {}
+        for call in calls:
+            call.commands.extend(self._each)
         return calls
 
     def packed(self, call: Call) -> list[bytes]:
@@ -71,8 +75,7 @@ class Conversation:
         redirected = False
         for at, reply in zip(call.commands, replies[1::2] if call.asking else replies, strict=True):
             if not isinstance(reply, Exception):
-                if self._replies[at] is None:  # of all primaries, an error counts for more
-                    self._replies[at] = reply
+                self._replies[at] = _worse(self._replies[at], reply)
             elif isinstance(reply, MovedError):
                 slots.moved(reply.slot_id, address_of(_where(reply), call.address))
                 self._waiting.append(at)
@@ -111,6 +114,13 @@ class Conversation:
         self._replies += [None] * len(keys)
         self._waiting += self._parts[at]
         return True
+
+
+def _worse(known: Reply, reply: Reply) -> Reply:
+    """Of what several nodes replied to one command: an error, else the smallest number."""
+    if known is None or (isinstance(known, int) and reply < known):
+        return reply
+    return known
 
 
 def _where(error: AskError) -> str:

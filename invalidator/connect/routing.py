@@ -12,12 +12,19 @@ class To(Enum):
 
     ANY = "any node"
     ALL = "all primaries"
+    EACH = "every node that is sent something, after it and on the same connection"
 
 
-_WITHOUT_KEY = {"PUBLISH": To.ANY, "PING": To.ALL, "SCRIPT": To.ALL, "FUNCTION": To.ALL}
+_WITHOUT_KEY = {
+    "PUBLISH": To.ANY,
+    "PING": To.ALL,
+    "SCRIPT": To.ALL,
+    "FUNCTION": To.ALL,
+    "WAIT": To.EACH,
+}
 # What one node of many would answer is not what was asked: each has to be asked by itself.
 _OF_ONE_NODE = frozenset(
-    {"CLIENT", "CLUSTER", "CONFIG", "DBSIZE", "INFO", "PUBSUB", "ROLE", "SCAN", "TIME", "WAIT"}
+    {"CLIENT", "CLUSTER", "CONFIG", "DBSIZE", "INFO", "PUBSUB", "ROLE", "SCAN", "TIME"}
 )
 _KEY_AT = {"EVAL": 3, "EVALSHA": 3, "FCALL": 3, "XGROUP": 2, "XINFO": 2, "OBJECT": 2, "MEMORY": 2}
 

@@ -45,7 +45,8 @@ def is_change(event: dict[str, Any]) -> bool:
         return "schema" in event
     return (
         isinstance(body, dict)
-        and body.get("op") in VERBS
+        and isinstance(body.get("op"), str)
+        and body["op"] in VERBS
         and isinstance(body.get("source"), dict)
         and ("after" in body or "before" in body or body["op"] == "t")
     )
@@ -58,12 +59,12 @@ def read(event: dict[str, Any], part: Slice, index: int) -> Reading | None:
     op = body.get("op") if isinstance(body, dict) else None
     if op == "m":
         return None  # a message in the database's log, of no table
-    if not isinstance(body, dict) or op not in VERBS:
+    if not isinstance(body, dict) or not isinstance(op, str) or op not in VERBS:
         raise Rejected(f"no change event: its op is {op!r}", error="not-debezium")
     before, after = _row(body.get("before")), _row(body.get("after"))
     raw = part.values[index] or b""
     large: Unknown = {}
-    if any(mark in raw for mark in _MARKS):
+    if _MARKS[0] in raw or _MARKS[1] in raw:
         after, large = _filled(after, before or {})
     source = body.get("source") if isinstance(body.get("source"), dict) else {}
     kind = f"{_table(source or {}, part.origin)}.{VERBS[op]}"

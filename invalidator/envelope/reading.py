@@ -59,7 +59,7 @@ def type_problem(text: str) -> str | None:
     paths = _SLOT.findall(text)
     if not paths and not _FIELD.fullmatch(text):
         return "expected a field such as type, or a text with fields such as {entity}.{action}"
-    if _SLOT.sub("", text).strip("{}") != _SLOT.sub("", text):
+    if "{" in (left := _SLOT.sub("", text)) or "}" in left:
         return "a brace without its other half"
     for path in paths:
         if not _FIELD.fullmatch(path):

@@ -1,18 +1,19 @@
 """`check`: every mistake of the rules, and what their author may have meant otherwise."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from pathlib import Path
+from pathlib import Path as FilePath
 from typing import Final, Literal
 
 from invalidator.errors import Problem, RulesError
-from invalidator.rules import globs
+from invalidator.rules import condition, globs
 from invalidator.rules.loader import load
 from invalidator.rules.matching import Pattern, is_wild
 from invalidator.rules.ruleset import RuleSet
 from invalidator.rules.schema import Effect, Place, Rule
-from invalidator.rules.template import Slot, Template
+from invalidator.rules.template import EVENT, ROOTS, Path, Slot, Step, Template
+from invalidator.rules.words import closest
 
 Severity = Literal["error", "warning", "note"]
 
@@ -36,13 +37,19 @@ class Checked:
 MOST_TWINS: Final = 50  # rules with one and the same template that are compared
 
 
-def check(path: Path) -> Checked:
+def check(path: FilePath) -> Checked:
     """All that can be said of the rules without running them."""
     try:
         ruleset = load(path)
     except RulesError as error:
         return Checked(tuple(Finding("error", problem) for problem in error.problems), None)
-    warnings = [*_duplicates(ruleset), *_covered(ruleset), *_better_by_tag(ruleset)]
+    warnings = [
+        *_duplicates(ruleset),
+        *_covered(ruleset),
+        *_better_by_tag(ruleset),
+        *(found for rule in ruleset.rules for found in _misspelt_roots(rule)),
+        *(found for rule in ruleset.rules for found in _rows_not_there(rule)),
+    ]
     findings = [Finding("warning", problem) for problem in warnings]
     findings += [Finding("note", problem) for problem in _slots(ruleset)]
     findings.sort(key=lambda entry: (entry.problem.file, entry.problem.line, entry.problem.column))
@@ -162,6 +169,48 @@ def _tag_for(template: Template) -> str:
     """The pattern up to its value: `orders:list:{customerId}:*` as `orders:list:{customerId}`."""
     texts = [part if isinstance(part, str) else part.text for part in template.parts]
     return "".join(texts).rstrip("*").rstrip(":./-")
+
+
+def _misspelt_roots(rule: Rule) -> Iterator[Problem]:
+    """`{evnt.id}` is a field of the data; few mean that."""
+    read = [
+        (path.steps, effect.place, effect.template.text)
+        for effect in rule.effects
+        for path in effect.template.paths()
+        if path.root == "data"
+    ]
+    if when := rule.when:
+        found = condition.reads(when.tree)
+        read += [(entry.path, when.place, when.text) for entry in found if entry.root == "data"]
+    for steps, place, text in read:
+        if meant := _root_meant(rule, steps):
+            said = f"{steps[0]} is a field of the event's data here; did you mean {meant}?"
+            yield _problem(place, said, text)
+
+
+def _root_meant(rule: Rule, steps: Sequence[Step]) -> str:
+    if len(steps) < 2 or not isinstance(steps[0], str) or steps[0] in ROOTS:
+        return ""
+    root = closest(steps[0], ROOTS, cutoff=0.75)
+    captured = {name for pattern in rule.on for name, _ in pattern.captures}
+    below = {"event": EVENT, "match": captured}.get(root)
+    return root if below is None or steps[1] in below else ""
+
+
+def _rows_not_there(rule: Rule) -> Iterator[Problem]:
+    """A created row has no old one, a deleted row no new one: there the rule is rejected."""
+    ends = {pattern.tokens[-1].lstrip(".:") for pattern in rule.on}
+    wild = any(is_wild(pattern.tokens[-1]) for pattern in rule.on)
+    for effect in rule.effects:
+        for slot in effect.template.slots():
+            path = slot.source
+            if not isinstance(path, Path) or slot.optional or slot.default is not None:
+                continue
+            verb = {"before": "created", "after": "deleted"}.get(path.root)
+            if verb and (wild or verb in ends):
+                said = f"a {verb} row has none {path.root} it, and would be rejected: write "
+                said += f"{{{path.text}?}}, or other types in on:"
+                yield _problem(effect.place, said, effect.template.text)
 
 
 def _slots(ruleset: RuleSet) -> Iterator[Problem]:

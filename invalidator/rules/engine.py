@@ -183,11 +183,18 @@ class Engine:
         raw = part.values[index]
         if raw is None:
             return None
-        event = decode(raw, limit, part, index)
-        reading = unwrap(event, self._envelope, part, index, binary=binary)
+        try:
+            event = decode(raw, limit, part, index)
+            reading = unwrap(event, self._envelope, part, index, binary=binary)
+        except (Rejected, MemoryError):
+            raise
+        except Exception as error:  # a hole in our own checks: this event's fault, no crash
+            said = f"the event could not be read: {type(error).__name__}: {error}"
+            raise Rejected(said, error="not-read") from error
         if reading and reading.guessed and not self.hits(reading):
             looked = ", ".join(self._envelope.types)
-            said = f"the event has no type (looked for {looked}), and no rule is on {part.origin}"
+            said = f"the event has no type: looked for {looked}"
+            said += f", and no rule is on {part.origin}" if part.origin else ""
             raise Rejected(said, error="no-type")
         return reading
 

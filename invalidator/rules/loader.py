@@ -75,19 +75,29 @@ def files(path: Path) -> list[Source]:
     """The file, or the .yaml files of a directory, in the order of their names."""
     try:
         paths = _listed(path) if path.is_dir() else [path]
-        found = [Source(str(entry), _read(entry)) for entry in paths]
     except OSError as error:
-        said = f"cannot be read: {error.strerror or error}"
-        if not path.exists():
-            said = f"is not there; {WHERE}"
-        raise RulesError([Problem(str(path), 0, 0, said)]) from error
+        raise RulesError([_unread(path, error)]) from error
+    found, problems = [], []
+    for entry in paths[: MAX_FILES + 1]:
+        try:
+            found.append(Source(str(entry), _read(entry)))
+        except OSError as error:
+            problems.append(_unread(entry, error))
+    if problems and not path.exists():
+        raise RulesError([Problem(str(path), 0, 0, f"is not there; {WHERE}")])
+    if problems:
+        raise RulesError(problems)
     if not found:
         said = "the directory has no file that ends in .yaml or .yml"
         raise RulesError([Problem(str(path), 0, 0, said)])
     if len(found) > MAX_FILES:
-        said = f"the directory has {len(found)} files, more than {MAX_FILES}"
+        said = f"the directory has more than {MAX_FILES} files"
         raise RulesError([Problem(str(path), 0, 0, said)])
     return found
+
+
+def _unread(path: Path, error: OSError) -> Problem:
+    return Problem(str(path), 0, 0, f"cannot be read: {error.strerror or error}")
 
 
 def _read(path: Path) -> bytes:
@@ -97,11 +107,14 @@ def _read(path: Path) -> bytes:
 
 
 def _listed(path: Path) -> list[Path]:
-    # A ConfigMap's own entries, such as ..data, begin with a dot.
+    # A ConfigMap's own entries, such as ..data, begin with a dot, and so do editors' files. A link
+    # that leads nowhere is kept: a team's rules must not be gone in silence.
     return sorted(
         entry
         for entry in path.iterdir()
-        if entry.suffix in SUFFIXES and entry.is_file() and not entry.name.startswith(".")
+        if entry.suffix.lower() in SUFFIXES
+        and not entry.name.startswith(".")
+        and (entry.is_file() or (entry.is_symlink() and not entry.exists()))
     )
 
 

@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from invalidator import layout
 from invalidator.model import Kind
-from invalidator.rules import values
+from invalidator.rules import globs, values
 from invalidator.rules.source import Code, literal
 from invalidator.rules.template import Filter, Path, Slot, Step, Template
 
@@ -117,6 +118,13 @@ class Renderer:
         self.code.add(
             depth, f"{name} = {text}", f"if {long}:", f"    raise too_long({owner}, {name})"
         )
+        names = globs.of_template(setting.template, prefix, glob=False)
+        if setting.kind == "keys" and globs.meet(_OWN, names):  # what an event says must not
+            self.code.add(
+                depth,
+                f"if {name} is not None and {name}.startswith('{layout.OWN}'):",
+                f"    raise own({owner}, {name})",
+            )
         return name
 
     def _text(self, template: Template, setting: _Setting, prefix: str, *, escaped: bool) -> str:
@@ -225,6 +233,8 @@ class Renderer:
             f"{_MISSING} {variable} = {owner}.absent({start})",
         )
 
+
+_OWN: Final = globs.tokens(f"{layout.OWN}*")
 
 # The expressions of roots, and of `event`'s fields where they are not simply its own.
 ROOTS: Final = {

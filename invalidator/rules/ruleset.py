@@ -1,17 +1,18 @@
 """A compiled rule set: what the pipeline plans with, and what people ask."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Final
 
 from invalidator.envelope import Envelope, Reading
 from invalidator.errors import Rejected
 from invalidator.model import Batch, Event, Failure, Fault, Plan, Record, Rejection, Slice
+from invalidator.rules import why
 from invalidator.rules.careful import fault_of
 from invalidator.rules.draft import Draft, Lane
 from invalidator.rules.engine import Engine
-from invalidator.rules.explain import Explanation, Verdict
+from invalidator.rules.explain import Explanation, Verdict, Yield
 from invalidator.rules.schema import Cache, Rule, Test
 
 ORIGINS: Final = 1024  # topics and channels remembered: hostile ones must not grow memory
@@ -49,29 +50,36 @@ class RuleSet:
         draft.sinks.clear()  # methods of the draft among them: a cycle would keep the plan alive
         return draft.plan
 
-    def explain(self, record: Record) -> Explanation:
-        """What each rule says about one record."""
-        part = Slice(record.origin, [record.raw], lambda _: record)
-        engine = self.engine(record.origin)
+    def explain(self, record: Record, *, only_matching: bool = False) -> Explanation:
+        """What each rule says about one record, or only those whose types match."""
         try:
-            binary = engine.binary(part)
-            reading = engine.read(part, 0, len(record.raw or b""), binary=binary)
+            part, engine, reading = self._read(record)
         except Rejected as error:
             return Explanation(record, None, (), fault_of(error))
         if reading is None:
             return Explanation(record, None, ())
         hits = dict(engine.hits(reading))
-        verdicts = tuple(
-            self._verdict(at, hits.get(at), reading, part, engine) for at in range(len(self.rules))
-        )
+        asked = sorted(hits) if only_matching else range(len(self.rules))
+        verdicts = tuple(self._verdict(at, hits.get(at), reading, part, engine) for at in asked)
         return Explanation(record, _event(reading, record), verdicts)
+
+    def names(self, record: Record) -> Iterator[tuple[str, Yield]]:
+        """The names of one record, each with its rule: quick, and silent about all else."""
+        try:
+            part, engine, reading = self._read(record)
+        except Rejected:
+            return
+        if reading:
+            for hit in engine.hits(reading):
+                for name in engine.ruling(hit, reading, part, 0).names:
+                    yield self.rules[hit[0]].name, name
 
     def blame(self, batch: Batch, failures: Sequence[Failure]) -> list[Rejection]:
         """The events of a batch that gave names which the store can never apply."""
         wanted = {(entry.cache, entry.kind, entry.name): entry for entry in failures}
         found: list[Rejection] = []
         for record in batch.records():
-            explanation = self.explain(record)
+            explanation = self.explain(record, only_matching=True)
             faults = tuple(
                 Fault(failure.error, failure.message, verdict.rule, name.template)
                 for verdict in explanation.verdicts
@@ -89,6 +97,12 @@ class RuleSet:
                 self._origins.clear()
             found = self._origins[origin] = self._engine(origin)
         return found
+
+    def _read(self, record: Record) -> tuple[Slice, Engine, Reading | None]:
+        part = Slice(record.origin, [record.raw], lambda _: record)
+        engine = self.engine(record.origin)
+        binary = engine.binary(part)
+        return part, engine, engine.read(part, 0, len(record.raw or b""), binary=binary)
 
     def _engine(self, origin: str) -> Engine:
         """Shared by all origins that the same rules and envelope are meant for."""
@@ -109,12 +123,14 @@ class RuleSet:
     ) -> Verdict:
         rule = self.rules[at]
         if pattern is None:
-            return Verdict(rule.name, matched=False, why=_why_not(rule, reading, part.origin))
+            meant = not rule.sources or any(fits(entry, part.origin) for entry in rule.sources)
+            said = why.unmatched(rule, reading, part.origin, meant=meant)
+            return Verdict(rule.name, matched=False, why=said)
         ruling = engine.ruling((at, pattern), reading, part, 0)
         said = f"on {rule.on[pattern].text}"
         note = ": ".join(ruling.noted) if ruling.noted else ""
-        if not ruling.applies:
-            said = f"when: {rule.when.text if rule.when else ''} is not so"
+        if not ruling.applies and rule.when:
+            said = why.unfulfilled(rule.when, reading)
         return Verdict(rule.name, ruling.applies, said, ruling.names, ruling.fault, note)
 
     @cached_property
@@ -128,17 +144,6 @@ def fits(pattern: str, origin: str) -> bool:
     if "*" not in pattern:
         return pattern == origin
     return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), origin, re.S) is not None
-
-
-def _why_not(rule: Rule, reading: Reading, origin: str) -> str:
-    if not rule.enabled:
-        return "the rule is not enabled"
-    if rule.sources and not any(fits(source, origin) for source in rule.sources):
-        return f"it is for {', '.join(rule.sources)}, not for {origin}"
-    wanted = " or ".join(entry.text for entry in rule.on)
-    if reading.named:
-        return f"{reading.kind} matches only rules that name it, not {wanted}"
-    return f"{reading.kind} is not {wanted}"
 
 
 def _lanes(rules: Sequence[Rule]) -> list[Lane]:

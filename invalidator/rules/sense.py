@@ -1,5 +1,6 @@
 """What must hold across a whole rule set: mistakes that no single field shows."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -40,6 +41,7 @@ def problems(parts: Sequence[Parts]) -> list[Problem]:
             found.append(_problem(rule.cache_place, said, rule.cache))
         else:
             found.extend(_patterns(rule, cache))
+            found.extend(_own_keys(rule, cache))
         found.extend(_needs_row(rule, tests))
     return found
 
@@ -171,6 +173,15 @@ def _patterns(rule: Rule, cache: Cache) -> Iterator[Problem]:
                 said += "so write it narrower, or allow_broad: true on the rule"
                 yield _problem(effect.place, said, effect.template.text)
                 break
+
+
+def _own_keys(rule: Rule, cache: Cache) -> Iterator[Problem]:
+    for effect in (*rule.effects, *rule.on_reject):
+        names = globs.of_template(effect.template, cache.prefix, glob=False)
+        start = "".join(char for _, char in itertools.takewhile(lambda t: t[0] == "=", names))
+        if effect.kind == "keys" and start.startswith(layout.OWN):
+            said = f"what begins with {layout.OWN} is invalidator's own; for a stamp write tags:"
+            yield _problem(effect.place, said, effect.template.text)
 
 
 def _begins(template: Template) -> bool:

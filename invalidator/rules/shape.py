@@ -19,7 +19,7 @@ from invalidator.rules.spec import (
 )
 
 MAX_RULE_NAME: Final = 100  # it labels metrics
-TEXTS: Final = Listed(Text(), single=True)
+TEXTS: Final = Listed(Text(most=4096), single=True)
 
 INVALIDATE: Final = Object(
     "invalidate",
@@ -127,7 +127,7 @@ LAYOUT: Final = Object(
 CACHE: Final = Object(
     "a cache",
     {
-        "prefix": Field(Text(empty=True), "stands before keys and patterns", default=""),
+        "prefix": Field(Text(empty=True, most=512), "stands before keys and patterns", default=""),
         "tags": Field(
             Listed(LAYOUT), "how tags are kept, one or several ways", default=[{"layout": "set"}]
         ),
@@ -138,7 +138,9 @@ CACHE: Final = Object(
             ),
             "where version counters live",
         ),
-        "protect": Field(Listed(Text(), single=True, empty=True), "globs no sweep ever deletes"),
+        "protect": Field(
+            Listed(Text(most=1024), single=True, empty=True), "globs no sweep ever deletes"
+        ),
     },
 )
 

@@ -156,6 +156,9 @@ class _Reader:
             found = self._peek() or "the end of the text"
             raise TemplateError(f"expected }} here, found {found}", self.at)
         self.at += 1
+        if isinstance(source, Template) and (optional or default is not None):
+            said = "? and :- belong to a field, inside the quotes: {'{path?}:x'|md5}"
+            raise TemplateError(said, start)
         return Slot(source, filters, optional, default, self.text[start : self.at])
 
     def _quoted(self) -> Template:

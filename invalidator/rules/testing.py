@@ -64,7 +64,7 @@ def passing(ruleset: RuleSet) -> RuleSet:
 
 
 def _run(ruleset: RuleSet, test: Test) -> Result:
-    explanation = ruleset.explain(_record(test))
+    explanation = ruleset.explain(_record(test), only_matching=True)
     applied = (verdict.rule for verdict in explanation.verdicts if verdict.matched)
     return Result(test, tuple(_differences(test, explanation)), frozenset(applied))
 
@@ -86,7 +86,9 @@ def _differences(test: Test, explanation: Explanation) -> Iterator[str]:
         yield from (f"- {kind:8} {name}" for name in sorted(test.names[kind] - found))
         yield from (f"+ {kind:8} {name}" for name in sorted(found - test.names[kind]))
     faults = {
-        verdict.rule: verdict.fault.message for verdict in explanation.verdicts if verdict.fault
+        verdict.rule: f"{verdict.fault.what}: {verdict.fault.message}"
+        for verdict in explanation.verdicts
+        if verdict.fault
     }
     yield from (f"- rejected {name}" for name in sorted(test.rejected.keys() - faults.keys()))
     for name in sorted(faults.keys() - test.rejected.keys()):

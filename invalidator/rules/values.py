@@ -17,6 +17,7 @@ from invalidator.rules.template import Step
 from invalidator.rules.words import shown
 
 MAX_NAME: Final = 1024  # characters of one name
+BEYOND: Final = 2**63
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _GLOB: Final = re.compile(r"([\\*?\[\]])")
@@ -128,6 +129,8 @@ def joined(walked: str, step: Step) -> str:
 def _kind(value: object) -> str:
     if value is None:
         return "null"
+    if type(value) is float and abs(value) >= BEYOND and value.is_integer():
+        return "a number of more than 64 bits"  # orjson makes a float of it
     kinds = {dict: "an object", list: "a list", float: "a float", str: "text", bool: "a boolean"}
     return kinds.get(type(value), "a number")
 
@@ -139,6 +142,11 @@ def too_long(template: str, name: str) -> Rejected:
 
 def too_many(what: str, most: int) -> Rejected:
     return Rejected(f"{what} gives more names than max_keys: {most}", error="too-many", what=what)
+
+
+def own(template: str, name: str) -> Rejected:
+    said = f"the name is one of invalidator's own: {shown(name)}"
+    return Rejected(said, error="own-name", what=template)
 
 
 def nth(value: object, index: int) -> Any:
@@ -208,7 +216,7 @@ def as_sorted_json(value: object) -> str:
 HELPERS: Final[dict[str, Any]] = {
     helper.__name__: helper
     for helper in (
-        *(nth, escape, headers_of, key_of, row_of, source_of, too_long, too_many),
+        *(nth, escape, headers_of, key_of, row_of, source_of, too_long, too_many, own),
         *(md5, sha1, sha256, urlencode, as_json, as_sorted_json, ConditionError),
     )
 }

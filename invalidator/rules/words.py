@@ -7,10 +7,10 @@ from typing import Final
 LONGEST: Final = 64  # characters of a word that are compared: the effort grows with their square
 
 
-def closest(word: str, valid: Iterable[str]) -> str:
+def closest(word: str, valid: Iterable[str], cutoff: float = 0.6) -> str:
     """The valid name that is meant, probably; empty where none is near."""
     lowered = {name.lower(): name for name in sorted(valid)}
-    found = get_close_matches(word.lower()[:LONGEST], lowered, n=1, cutoff=0.6)
+    found = get_close_matches(word.lower()[:LONGEST], lowered, n=1, cutoff=cutoff)
     return lowered[found[0]] if found else ""
 
 

@@ -6,7 +6,7 @@ and depth are bounded. Nodes are built from libyaml's events, so nothing recurse
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import yaml
@@ -217,7 +217,7 @@ class _Builder:
         if style:
             # Behind the opening quote, so that offsets into the text are columns of the file.
             shift = 1 if style in "'\"" else 0
-            return replace(_node(event, value, value, shift), style=style)
+            return _node(event, value, value, shift, style)
         return _node(event, resolve(value), value)
 
     def _refuse(self, event: Any) -> bool:
@@ -236,9 +236,9 @@ class _Builder:
         self.report.add(_node(event, None), message, text)
 
 
-def _node(event: Any, value: Any, text: str = "", shift: int = 0) -> Node:
+def _node(event: Any, value: Any, text: str = "", shift: int = 0, style: str = "") -> Node:
     mark = event.start_mark
-    return Node(value, mark.line + 1, mark.column + 1 + shift, text)
+    return Node(value, mark.line + 1, mark.column + 1 + shift, text, style)
 
 
 def resolve(text: str) -> Any:

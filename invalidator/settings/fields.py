@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 from invalidator.settings.model import PREFIX, Settings
 from invalidator.settings.values import Written
 
-NAME: Final = "<name>"  # stands in a path for what the user calls it
+NAME: Final = "NAME"  # stands in a path for what the user calls it, which is in lower case
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ def leaves() -> dict[str, Leaf]:
 def leaf_of(name: str) -> Leaf | None:
     """The setting with this environment name."""
     group, _, last = name.rpartition("__")
-    found = leaves().get(f"{group}__{NAME.upper()}")
+    found = leaves().get(f"{group}__{NAME}")
     return found.called(last) if found and last else leaves().get(name)
 
 

@@ -216,6 +216,12 @@ class Settings(BaseSettings):
         "log and a metric. 0: never.",
     )
     redis_tls: RedisTls = RedisTls()
+    wait_replicas: Limit = Field(
+        default=0,
+        description="How many replicas must have what was deleted (WAIT) before it counts as "
+        "applied; fewer count as a Redis that is away. 0: none. A failover can then forget less, "
+        "and every batch takes as long as replication does.",
+    )
     kafka: Kafka = Kafka()
     pubsub: PubSub = PubSub()
     batch: Batch = Batch()

@@ -12,6 +12,7 @@ from invalidator.model import Cause, Names, Outcome
 from invalidator.rules.schema import Cache
 from invalidator.settings.caches import spelled
 from invalidator.store.cache import CacheStore
+from invalidator.store.census import Counted
 from invalidator.store.host import Host
 
 Caches = Mapping[str, Cache]
@@ -59,6 +60,19 @@ class Store:
             return outcome
 
         return attempt
+
+    async def count(self, names: Mapping[str, Names], caches: Caches) -> list[Counted]:
+        """How much there is of what is named. Reads only. Raises Unavailable."""
+        homes = {name: self._configured(caches)[name][0] for name in names}
+        return [
+            found
+            for name, wanted in names.items()
+            for found in await homes[name].count(caches[name], wanted)
+        ]
+
+    def home(self, cache: str, caches: Caches) -> Host:
+        """Where a cache lives."""
+        return self._configured(caches)[cache][0]
 
     async def probe(self) -> None:
         """Raise Unavailable unless every server lets us delete."""

@@ -10,6 +10,7 @@ from invalidator.settings.caches import cache_urls
 from invalidator.store import Store
 from invalidator.store.brake import Brake
 from invalidator.store.host import Host
+from invalidator.store.replicas import Replicas
 from invalidator.store.tickets import Progress
 from invalidator.urls import redact
 
@@ -26,6 +27,8 @@ def store_of(
     if brake.on:
         metrics.LAST_MINUTE.set_function(brake.last_minute)
 
+    replicas = Replicas(settings.wait_replicas, settings.redis_timeout)
+
     def host(url: str, part: str, sweeps: str) -> Host:
         return Host(
             client(url, settings.redis_timeout, settings.redis_tls.options()),
@@ -34,6 +37,7 @@ def store_of(
             health.part(sweeps),
             announce="never" if settings.dry_run else settings.announce,
             brake=brake,
+            replicas=replicas,
             observe=observe,
         )
 

@@ -7,7 +7,7 @@ from invalidator.connect import Cluster
 from invalidator.errors import Unavailable
 from invalidator.store.nodekeys import ON_THEIR_WAY
 from invalidator.store.server import BETWEEN_TRIES, Server, Sleep, reaching
-from invalidator.store.tags import Layout, Tags
+from invalidator.store.tags import Layout, Tags, stamps
 from invalidator.store.work import Consumed, Unlink
 
 TRIES = 3  # to find a tag whose slot moves, before all is tried again later
@@ -18,22 +18,22 @@ class ClusterTags:
 
     def __init__(
         self,
+        whole: Server,
         cluster: Cluster,
-        name: str,
         layouts: Sequence[Layout],
         unlink: Unlink,
         *,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
+        self._whole = whole
         self._cluster = cluster
-        self._name = name
         self._layouts = layouts
         self._unlink = unlink
         self._sleep = sleep
 
     def stamps(self, tags: Collection[str]) -> dict[str, str]:
         """The keys to delete for the layout `stamp`, each with its tag."""
-        return self._tags_of(Server(self._cluster, self._name), self._layouts).stamps(tags)
+        return stamps(self._layouts, tags)
 
     async def consume(self, tags: Collection[str]) -> Consumed:
         """Delete every key that is in the tags' sets now. Raises Unavailable."""
@@ -45,10 +45,9 @@ class ClusterTags:
 
     async def recover(self) -> Consumed:
         """Finish what was left by a crash. Raises Unavailable."""
-        with reaching(self._name):
+        with reaching(self._whole.name):
             nodes = await self._cluster.primaries()
-        servers = [Server(node, address) for address, node in nodes.items()]
-        return await _all(self._tags_of(server, self._layouts).recover() for server in servers)
+        return await _all(self._tags_on(address, self._layouts).recover() for address in nodes)
 
     async def _patiently(self, kept: Layout, tags: Collection[str]) -> Consumed:
         """A slot may move meanwhile: whatever was done, all of it may be done again."""
@@ -64,17 +63,17 @@ class ClusterTags:
 
     async def _consume(self, kept: Layout, tags: Collection[str]) -> Consumed:
         keys = {tag: kept.key_of(tag).encode() for tag in tags}
-        with reaching(self._name):
+        with reaching(self._whole.name):
             owners = await self._cluster.owners(keys.values())
         parts: dict[str, list[str]] = {}
         for tag, key in keys.items():
             parts.setdefault(owners[key], []).append(tag)
         return await _all(
-            self._tags_of(Server(self._cluster.node(address), address), [kept]).consume(mine)
-            for address, mine in parts.items()
+            self._tags_on(address, [kept]).consume(mine) for address, mine in parts.items()
         )
 
-    def _tags_of(self, server: Server, layouts: Sequence[Layout]) -> Tags:
+    def _tags_on(self, address: str, layouts: Sequence[Layout]) -> Tags:
+        server = Server(self._cluster.node(address), address, self._whole.replicas)
         return Tags(server, layouts, self._unlink, cluster=True, sleep=self._sleep)
 
 

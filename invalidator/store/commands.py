@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from redis.exceptions import RedisError
 
 from invalidator import layout
-from invalidator.connect import Client, Cluster, Reply, converse
+from invalidator.connect import Client, Cluster, Reply
 from invalidator.faults import Meaning, Verdict, diagnose
+from invalidator.store.replicas import NONE, Replicas
 from invalidator.store.slots import Key, by_slot, in_order
 
 PER_COMMAND = 256  # keys; more gains nothing, and one command must not hold the server up
@@ -18,8 +19,9 @@ BETWEEN_TRIES = 0.1  # seconds
 class Keys:
     """UNLINK on one Redis; on a cluster, with keys of one slot in a command."""
 
-    def __init__(self, client: Client, server: str) -> None:
+    def __init__(self, client: Client, server: str, replicas: Replicas = NONE) -> None:
         self._client = client
+        self._replicas = replicas
         self._server = server
         self._cluster = isinstance(client, Cluster)
         self._granted: str | bytes | None = None  # a key that we were allowed to delete
@@ -95,6 +97,7 @@ class Keys:
 
     async def _send(self, chunks: Sequence[Sequence[str | bytes]]) -> list[Reply]:
         try:
-            return await converse(self._client, [("UNLINK", *chunk) for chunk in chunks])
+            commands = [("UNLINK", *chunk) for chunk in chunks]
+            return await self._replicas.send(self._client, self._server, commands)
         except (RedisError, OSError, TimeoutError) as error:
             raise diagnose(error).unavailable(self._server) from error

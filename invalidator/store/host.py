@@ -1,7 +1,7 @@
 """One Redis, and the caches that live on it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -17,11 +17,14 @@ from invalidator.retry import until_available
 from invalidator.rules.schema import Cache
 from invalidator.store.brake import Brake, BrakedKeys
 from invalidator.store.cache import CacheStore, layouts
+from invalidator.store.census import Counted, counted, matched
 from invalidator.store.commands import Keys
 from invalidator.store.protect import protected
+from invalidator.store.replicas import NONE, Replicas
 from invalidator.store.server import Server
 from invalidator.store.sweeper import Node, Sweeper
 from invalidator.store.tickets import Progress
+from invalidator.store.tickets import Ticket as Sweep
 from invalidator.store.topology import nodes_on, probe
 
 log = structlog.get_logger("invalidator")
@@ -43,27 +46,29 @@ class Host:
         *,
         announce: When = "listened",
         brake: Brake = NO_BRAKE,
+        replicas: Replicas = NONE,
         observe: Callable[[Progress], None] | None = None,
     ) -> None:
         self.name = name
         self.part = part
         self._client = client
-        self._server = Server(client, name)
-        self._keys = Keys(client, name)
+        self._server = Server(client, name, replicas)
+        self._keys = Keys(client, name, replicas)
         self._braked = BrakedKeys(self._keys, brake) if brake.on else self._keys
         self._brake = brake
         self._announcer = Announcer(client, name, when=announce)
-        self._sweeper = Sweeper(self._nodes, protected((), ()), sweeps, observe=observe or _observe)
+        self._spared = protected((), ())
+        self._observe = observe or _observe
+        self._sweeper = Sweeper(self._nodes, self._spared, sweeps, observe=self._observe)
         sweeps.ready()  # until a sweep finds otherwise
 
     def configure(self, caches: Mapping[str, Cache]) -> dict[str, CacheStore]:
         """The stores of its caches; sweeps spare from now on what these say."""
-        self._sweeper.protect(
-            protected(
-                [template for cache in caches.values() for template in _templates(cache)],
-                [glob for cache in caches.values() for glob in cache.protect],
-            )
+        self._spared = protected(
+            [template for cache in caches.values() for template in _templates(cache)],
+            [glob for cache in caches.values() for glob in cache.protect],
         )
+        self._sweeper.protect(self._spared)
         return {
             name: CacheStore(cache, self._server, self._braked, self._sweeper)
             for name, cache in caches.items()
@@ -72,6 +77,25 @@ class Host:
     async def apply(self, cache: CacheStore, names: Names, cause: Cause) -> Outcome:
         """Forget them in one cache, and say so. Raises Unavailable; then it may be repeated."""
         return await self._noting(self._apply(cache, names, cause), cause.source)
+
+    async def count(self, cache: Cache, names: Names) -> list[Counted]:
+        """How much there is of them. Raises Unavailable."""
+        found = await counted(self._server, cache, layouts(cache), names)
+        if names.patterns:
+            every = await matched(
+                self.name, self._nodes, self._spared, names.patterns, self._observe
+            )
+            found.append(every)
+        return found
+
+    async def present(self, keys: Sequence[str]) -> list[bool | None]:
+        """Which of them are there; None where we may not know. Raises Unavailable."""
+        replies = await self._server.ask([("EXISTS", key) for key in keys])
+        return [None if isinstance(reply, Exception) else bool(reply) for reply in replies]
+
+    def watch(self, patterns: Collection[str]) -> Sweep:
+        """The sweep that will serve them, which then knows whether each matched a key."""
+        return self._sweeper.watch([pattern.encode() for pattern in patterns])
 
     async def probe(self) -> None:
         """Raise Unavailable unless the server lets us delete."""

@@ -11,9 +11,10 @@ from typing import Generic, TypeVar
 
 from redis.exceptions import RedisError
 
-from invalidator.connect import Client, Command, Reply, converse
+from invalidator.connect import Client, Command, Reply
 from invalidator.errors import Unavailable
 from invalidator.faults import Meaning, Verdict, diagnose
+from invalidator.store.replicas import NONE, Replicas
 
 Name = TypeVar("Name", bound=str | bytes)
 Sleep = Callable[[float], Awaitable[object]]
@@ -66,8 +67,9 @@ def reaching(name: str) -> Iterator[None]:
 class Server:
     """Error replies that blame a key are values; those that blame the server are raised."""
 
-    def __init__(self, client: Client, name: str) -> None:
+    def __init__(self, client: Client, name: str, replicas: Replicas = NONE) -> None:
         self.client = client
+        self.replicas = replicas
         self.name = name  # what a person calls it, without a password
 
     async def send(self, commands: Sequence[Command]) -> list[Reply]:
@@ -75,7 +77,7 @@ class Server:
         if not commands:
             return []
         with reaching(self.name):
-            return await converse(self.client, commands)
+            return await self.replicas.send(self.client, self.name, commands)
 
     async def ask(self, commands: Iterable[Command]) -> list[Reply]:
         """Send all in one write. Raises Unavailable, also where a reply says so."""

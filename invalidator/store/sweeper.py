@@ -82,6 +82,12 @@ class Sweeper:
         self._wanted.set()
         return self._next
 
+    def watch(self, patterns: Iterable[bytes]) -> Ticket:
+        """The next ticket: it will know whether these match anything. This asks for no sweep."""
+        self._next = self._next or Ticket(self._clock())
+        self._next.watched.update(patterns)
+        return self._next
+
     def protect(self, matcher: Matcher) -> None:
         """What is spared from now on, by a sweep under way too."""
         self._protect = matcher
@@ -127,6 +133,7 @@ class Sweeper:
         ticket, self._next = self._next, None
         if ticket:
             ticket.progress = progress
+            progress.watch(ticket.watched & ticket.patterns)
             served.append(ticket)
 
     async def _when_available(self, attempt: Callable[[], Awaitable[str]]) -> str:
@@ -171,6 +178,7 @@ class Sweeper:
         return owed - (self._clock() - began)
 
     async def _delete(self, node: Node, found: set[bytes], progress: Progress) -> None:
+        progress.notice(list(found))
         spared = self._protect.matching(list(found))
         found -= spared
         progress.matched += len(found)

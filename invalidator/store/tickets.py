@@ -1,9 +1,11 @@
 """Who waits for a sweep, how fast it may go, and what it has done so far."""
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from invalidator.faults import Verdict
+from invalidator.store.matcher import Matcher
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,15 @@ class Progress:
     failed: dict[bytes, Verdict] = field(default_factory=dict)  # some that can't be deleted
     again: str = ""  # why the last pass was not enough
     ended: bool = False
+    unhit: dict[bytes, Matcher] = field(default_factory=dict)  # watched patterns without a key yet
+
+    def watch(self, patterns: Iterable[bytes]) -> None:
+        self.unhit |= {pattern: Matcher([pattern]) for pattern in patterns}
+
+    def notice(self, found: list[bytes]) -> None:
+        """Strike out each watched pattern that one of these matches."""
+        for pattern in [each for each in self.unhit if self.unhit[each].matching(found)]:
+            del self.unhit[pattern]
 
 
 class Ticket:
@@ -49,6 +60,7 @@ class Ticket:
 
     def __init__(self, requested_at: float) -> None:
         self.patterns: set[bytes] = set()
+        self.watched: set[bytes] = set()  # those of which somebody wants to know if they match
         self.requested_at = requested_at
         self.progress = Progress()
         self._done = asyncio.Event()
@@ -56,6 +68,11 @@ class Ticket:
     @property
     def done(self) -> bool:
         return self._done.is_set()
+
+    def hit(self, pattern: str) -> bool | None:
+        """Whether a watched pattern matched a key. None: it was not asked for, or is under way."""
+        known = self.done and pattern.encode() in self.patterns
+        return pattern.encode() not in self.progress.unhit if known else None
 
     async def wait(self) -> Progress:
         """Until the sweep is over; what it came to."""

@@ -16,7 +16,7 @@ from invalidator.store.work import Unlink
 
 def tags_on(server: Server, layouts: Sequence[Layout], unlink: Unlink) -> Tags | ClusterTags:
     if isinstance(server.client, Cluster):
-        return ClusterTags(server.client, server.name, layouts, unlink)
+        return ClusterTags(server, server.client, layouts, unlink)
     return Tags(server, layouts, unlink)
 
 
@@ -31,7 +31,7 @@ async def nodes_on(server: Server, keys: Keys, brake: Brake) -> Sequence[Node]:
         return [Node(server, _braked(keys, brake).unlink)]
     with reaching(server.name):
         found = await nodes(server.client)
-    primaries = [Server(client, address) for address, client in found.items()]
+    primaries = [Server(client, address, server.replicas) for address, client in found.items()]
     return [Node(each, _braked(NodeKeys(each), brake).unlink, cluster=True) for each in primaries]
 
 

@@ -27,14 +27,18 @@ BLOCKS = {
     title: re.findall(r"^ACL SETUSER invalidator (.*)$", text, re.M)
     for title, text in re.findall(r"^### (.*?)\n(.*?)(?=^### |\Z)", SECTION, re.M | re.S)
 }
+ANNOUNCING = "Announcements, on the cache's server"
 EVERY = [
     "Every daemon, on the cache's server",
+    ANNOUNCING,
     "Dead letters, on the state's server",
     "Pub/sub, on the source's server",
 ]
+ANNOUNCEMENTS = ["Announcements, on the cache's server"]
 PATTERNS = ["Rules with patterns"]
 TAGS = ["Rules with tags: `set` and `sorted-set`", "Rules with tags: `stamp`"]
 VERSIONS = ["Rules with versions"]
+WAIT = ["With `INVALIDATOR_WAIT_REPLICAS`"]
 DATABASE = ["A URL with a database's number"]
 
 RULES = """
@@ -74,15 +78,15 @@ class Site:
     def _words(self, titles: Sequence[str]) -> list[str]:
         text = " ".join(line for title in titles for line in BLOCKS[title])
         version = str(self.admin.info("server")["redis_version"])
-        return (re.sub(r"%R?W~", "~", text) if version.startswith("6.") else text).split()
+        return (re.sub(r"%[RW]+~", "~", text) if version.startswith("6.") else text).split()
 
     def url(self, database: int = 0) -> str:
         return f"redis://invalidator:change-me@{self.server.address}/{database}"
 
     def denied(self) -> list[str]:
         """What was asked for in vain, but for what the client library says by itself."""
-        found = {bytes(entry[5]).decode() for entry in self.acl("LOG")}
-        return sorted(found - {"client|setinfo"})
+        entries = [dict(zip(entry[::2], entry[1::2], strict=True)) for entry in self.acl("LOG")]
+        return sorted({entry[b"object"].decode() for entry in entries} - {"client|setinfo"})
 
 
 @pytest.fixture
@@ -131,7 +135,7 @@ def changed() -> bytes:
 def test_it_runs_under_exactly_what_the_contract_grants(
     site: Site, tmp_path: Path, kinds: str, titles: list[str], gone: set[bytes]
 ) -> None:
-    site.grant(EVERY + titles)
+    site.grant(EVERY + ANNOUNCEMENTS + titles)
     fill(site.admin)
     before = set(site.admin.keys())
     with running(site, tmp_path, kinds) as daemon:
@@ -144,6 +148,33 @@ def test_it_runs_under_exactly_what_the_contract_grants(
         assert site.denied() == []
     left = {b"cache:version:order"} if "version" in kinds else set()
     assert set(site.admin.keys()) == before - gone | left | {b"invalidator:dead"}
+
+
+def test_without_announcements_it_runs_on_and_says_so_once(site: Site, tmp_path: Path) -> None:
+    site.grant(EVERY)
+    fill(site.admin)
+    with running(site, tmp_path, "key") as daemon:
+        daemon.await_ready()
+        (said,) = until_sync(lambda: daemon.events("not-announced"))
+        assert "permissions" in said["reason"]
+        site.admin.publish("orders", changed())
+        until_sync(lambda: not site.admin.exists("order:1"))
+        assert daemon.stop() == 0
+    with running(site, tmp_path, "key", ANNOUNCE="never") as daemon:
+        daemon.await_ready()
+        site.acl("LOG", "RESET")
+        assert daemon.stop() == 0
+        assert not daemon.events("not-announced")
+        assert site.denied() == []
+
+
+def test_replicas_may_be_waited_for_with_one_permission_more(site: Site, tmp_path: Path) -> None:
+    site.grant(EVERY)
+    with running(site, tmp_path, "key", WAIT_REPLICAS="1") as daemon:
+        until_sync(lambda: "WAIT" in daemon.admin("/readyz")[1])
+        site.grant(EVERY + WAIT)
+        until_sync(lambda: "0 of INVALIDATOR_WAIT_REPLICAS=1" in daemon.admin("/readyz")[1])
+        assert daemon.stop() == 0
 
 
 def test_a_dry_run_may_only_look(site: Site, tmp_path: Path) -> None:
@@ -166,7 +197,7 @@ def test_it_says_what_it_lacks_where_any_of_it_is_left_out(site: Site, tmp_path:
     site.admin.select(1)
     unsaid = []
     with running(site, tmp_path, "key|pattern|tag|version", REDIS_URL=site.url(1)) as daemon:
-        for lacking in site.grants(titles):
+        for lacking in site.grants([title for title in titles if title != ANNOUNCING]):
             daemon.await_ready()
             site.admin.flushdb()
             fill(site.admin)
@@ -178,6 +209,18 @@ def test_it_says_what_it_lacks_where_any_of_it_is_left_out(site: Site, tmp_path:
             site.grant(titles)
         daemon.await_ready()
     assert unsaid == []
+
+
+@pytest.mark.parametrize("lacking", BLOCKS[ANNOUNCING][0].split())
+def test_it_runs_on_where_it_may_not_announce(site: Site, tmp_path: Path, lacking: str) -> None:
+    site.grant(EVERY, without=lacking)
+    with running(site, tmp_path, "key") as daemon:
+        daemon.await_ready()
+        (said,) = until_sync(lambda: daemon.events("not-announced"))
+        assert re.search(told_of(lacking), said["reason"])
+        fill(site.admin)
+        site.admin.publish("orders", changed())
+        until_sync(lambda: not site.admin.exists("order:1"))
 
 
 def told_of(grant: str) -> str:

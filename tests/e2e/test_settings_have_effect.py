@@ -3,7 +3,7 @@
 import re
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
@@ -26,9 +26,11 @@ PASSWORD = "p@ss/w:rd#?&%41 "
 
 def test_every_setting_occurs_in_a_test_that_runs_the_daemon() -> None:
     texts = "\n".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
-    names = [setting.name.removeprefix("INVALIDATOR_") for setting in defaults()]
+    names = [
+        setting.name.removeprefix("INVALIDATOR_").removesuffix("<NAME>") for setting in defaults()
+    ]
     options = {name: "--" + name.lower().replace("_", "-") for name in names}
-    assert [n for n in names if not re.search(rf"\b{n}\b|{options[n]}\b", texts)] == []
+    assert [n for n in names if not re.search(rf"\b{n}(\b|(?<=__))|{options[n]}\b", texts)] == []
 
 
 # --- where settings come from ---
@@ -232,3 +234,73 @@ def test_a_member_that_was_killed_is_replaced_after_its_session(
 def _partitions(daemon: DaemonProcess) -> int:
     assigned = daemon.events("assigned")
     return len(assigned[-1]["partitions"]) if assigned else 0
+
+
+# --- caches, and how fast they forget ---
+
+
+def test_a_cache_lives_on_the_redis_that_is_named_for_it(
+    run_daemon: RunDaemon, rules_file: Path, start_redis: StartRedis
+) -> None:
+    main, other = start_redis(), start_redis()
+    rules_file.write_text(
+        "version: 1\ncaches: {users: {}}\nrules:\n"
+        "  - {name: u, on: order.updated, cache: users, invalidate: {keys: ['u:{orderId}']}}\n"
+        "  - {name: o, on: order.updated, invalidate: {keys: ['u:{orderId}']}}\n"
+    )
+    daemon = run_daemon(
+        REDIS_URL=main.url, CACHES__USERS=other.url, PUBSUB__CHANNELS="orders"
+    ).await_ready()
+    with looking(main.url) as here, looking(other.url) as there:
+        for now in (here, there):
+            now.mset({"u:o1": 1, "u:o2": 1})
+        here.publish("orders", order(1))
+        until_sync(lambda: not here.exists("u:o1") and not there.exists("u:o1"))
+        assert (here.dbsize(), there.dbsize()) == (1, 1)
+    assert daemon.stop() == 0
+
+
+def test_a_cache_that_no_rule_knows_ends_the_start_with_2(run_daemon: RunDaemon) -> None:
+    daemon = run_daemon(CACHES__USERZ="redis://127.0.0.1:1/0", PUBSUB__CHANNELS="orders")
+    assert daemon.wait() == 2
+    assert "USERZ" in daemon.log()
+
+
+def test_deletions_are_paced_and_many_of_them_raise_an_alarm(
+    run_daemon: RunDaemon, redis_url: str, redis_now: "redis.Redis"
+) -> None:
+    redis_now.mset({f"order:single:o{n}": 1 for n in range(60)})
+    daemon = run_daemon(
+        REDIS_URL=redis_url,
+        PUBSUB__CHANNELS="orders",
+        MAX_DELETES_PER_SECOND="40",
+        ALARM_DELETES="20",
+    ).await_ready()
+    for n in range(60):
+        redis_now.publish("orders", order(n))
+    until_sync(lambda: redis_now.dbsize() == 0)
+    until_sync(lambda: daemon.events("many-deletes"))
+    assert daemon.events("braked")
+    assert daemon.stop() == 0
+
+
+@pytest.mark.parametrize("announce", ["listened", "always", "never"])
+def test_what_was_applied_is_announced_or_not(
+    run_daemon: RunDaemon, start_redis: StartRedis, announce: str
+) -> None:
+    server = start_redis()
+    with looking(server.url) as now:
+        client: Any = now  # its own signature is untyped
+        heard = client.pubsub()
+        heard.subscribe("invalidator:applied")
+        daemon = run_daemon(
+            REDIS_URL=server.url, PUBSUB__CHANNELS="orders", ANNOUNCE=announce
+        ).await_ready()
+        now.publish("orders", order(1))
+        until_sync(lambda: daemon.events("batch"))
+        assert daemon.stop() == 0
+        said = []
+        while message := heard.get_message(timeout=0.2):
+            said.append(message["data"])
+        heard.close()
+        assert any(b"order:single:o1" in text for text in said[1:]) == (announce != "never")

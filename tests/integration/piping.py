@@ -13,6 +13,7 @@ import redis
 from invalidator.connect import client
 from invalidator.deadletter import DeadLetters
 from invalidator.health import Health
+from invalidator.hits import Hits
 from invalidator.inflight import InFlight
 from invalidator.pipeline import Limits, Pipeline
 from invalidator.rules import RuleSet, load
@@ -74,6 +75,7 @@ async def piping(
     health: Health | None = None,
     store: Store | None = None,
     gate: str = "redis",
+    hits: Callable[[Store], Hits] = lambda store: Hits(store),
 ) -> AsyncIterator[Bench]:
     """A pipeline that runs; at the end it is stopped, and what it still has is given up."""
     health = health or Health()
@@ -92,6 +94,7 @@ async def piping(
         limits=limits,
         health=health,
         gate=gate,
+        hits=hits(store),
     )
     bench = Bench(made, pipeline, health, bound, rules)
     bench.running = asyncio.create_task(pipeline.run())

@@ -31,11 +31,11 @@ def daemon(redis_url: str, tmp_path: Path) -> Daemon:
 async def break_it(daemon: Daemon, error: Exception, now: "redis.Redis") -> None:
     """Run it, and let an event meet that error."""
 
-    async def apply(*_: object) -> None:
+    async def attempt() -> None:
         raise error
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Store, "apply", apply)
+        patch.setattr(Store, "applying", lambda *_: attempt)
         running = asyncio.create_task(daemon.run())
         await until(lambda: now.publish("orders", order("secret-7")))
         await asyncio.wait_for(running, 5)

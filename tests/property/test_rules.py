@@ -145,6 +145,55 @@ def test_any_record_is_planned_or_rejected(raw: bytes) -> None:
     assert result.unmatched + len(result.rejections) <= 2
 
 
+ENVELOPES = {
+    form: made(
+        f"envelope: {envelope}\nrules: [{{name: r, on: '**', when: v != 5, invalidate: "
+        "{keys: ['k:{v}', 'e:{event.subject?}{before.v?}{event.extensions.x?}']}}]"
+    )
+    for form, envelope in {
+        "auto": "{}",
+        "debezium": "{format: debezium}",
+        "cloudevents": "{format: cloudevents}",
+        "paths": '{type: [a.b, "{op.x}:{type}"], data: payload.after}',
+    }.items()
+}
+SHAPES = st.sampled_from([*"cudrtm", "x", "", "{}", '{"v": 1}', "[", "t.u", "1.0"]) | VALUES
+WRAPPED = st.dictionaries(
+    st.sampled_from(
+        [
+            *("op", "before", "after", "source", "schema", "payload", "type", "data", "event"),
+            *("entity", "action", "specversion", "data_base64", "subject", "a", "v"),
+        ]
+    ),
+    SHAPES
+    | st.dictionaries(
+        st.sampled_from(["op", "before", "after", "source", "table", "collection", "b", "v"]),
+        SHAPES | st.dictionaries(st.sampled_from(["v", "table", "b"]), SHAPES, max_size=2),
+        max_size=5,
+    ),
+    max_size=6,
+)
+HEADERS = st.lists(
+    st.tuples(st.sampled_from(["ce_type", "ce_id", "content-type", "x"]), st.binary(max_size=5)),
+    max_size=2,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.sampled_from(sorted(ENVELOPES)),
+    st.lists(WRAPPED, min_size=1, max_size=3),
+    st.none() | st.binary(max_size=4) | st.sampled_from([b'{"payload": 5}', b'{"id": "{"}', b"[]"]),
+    HEADERS,
+)
+def test_whatever_is_wrapped_around_an_event_it_is_planned_or_rejected(
+    form: str, events: list[Any], key: bytes | None, headers: list[tuple[str, bytes]]
+) -> None:
+    result = plan(ENVELOPES[form], *events, key=key, headers=headers)
+    faults = [fault.error for entry in result.rejections for fault in entry.faults]
+    assert not {"rule-failed", "not-read"} & set(faults)
+
+
 WORDS = st.sampled_from(
     [
         *("rules", "name", "on", "when", "invalidate", "keys", "patterns", "caches", "default"),

@@ -47,7 +47,7 @@ def test_help_shows_examples_and_exit_codes(capsys: pytest.CaptureFixture[str]) 
     assert codes == ["0", "1", "2", "3", "130"]
 
 
-@pytest.mark.parametrize("verb", ["run", "publish", "tail", "settings"])
+@pytest.mark.parametrize("verb", ["run", "publish", "tail", "purge", "settings"])
 def test_the_help_of_every_verb_shows_examples_of_a_hundred_columns(
     verb: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -103,3 +103,39 @@ def test_explain_wants_an_event_or_a_key(good: str) -> None:
 def test_schema_prints_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["schema"]) == 0
     assert json.loads(capsys.readouterr().out)["properties"]["rules"]
+
+
+def test_explain_says_what_a_condition_saw(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "rules.yaml"
+    path.write_text(
+        """rules:
+  - {name: r, on: users.*, when: 'state == "live" && has(before.x)', invalidate: {keys: k}}"""
+    )
+    rows = {"before": {"state": "draft"}, "after": {"state": "new"}}
+    event = json.dumps({"op": "u", "source": {"table": "users"}, **rows})
+    assert main(["explain", event, "--rules", str(path)]) == 0
+    assert "state was 'new' and 'draft', before.x was missing" in capsys.readouterr().out
+
+
+def test_what_an_event_says_does_not_steer_the_terminal(
+    good: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    event = json.dumps({"type": "\x1b[31mred\x07", "data": {"id": "\x1b"}})
+    assert main(["explain", event, "--rules", good]) == 0
+    assert all(line.isprintable() for line in capsys.readouterr().out.splitlines())
+    assert main(["explain", json.dumps({"type": "order.x", "id": "\u202e"}), "--rules", good]) == 0
+    assert "\u202e" not in capsys.readouterr().out
+
+
+def test_rules_without_tests_are_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "rules.yaml"
+    rules = ", ".join(f"{{name: r{at}, on: t, invalidate: {{keys: k}}}}" for at in range(50))
+    path.write_text(f"rules: [{rules}]")
+    assert main(["test", str(path)]) == 0
+    assert "no test covers 50: r0, r1," in capsys.readouterr().out
+    assert main(["test", str(path), "--covered"]) == 1
+    assert capsys.readouterr().out.splitlines()[-1].endswith(", and 30 more")

@@ -75,7 +75,8 @@ def test_settings_that_are_deployed_exist() -> None:
 
 def settings_in(text: str) -> list[str]:
     """`INVALIDATOR_*` stands for all of them."""
-    return [name for name in re.findall(r"\bINVALIDATOR_\w*", text) if name != "INVALIDATOR_"]
+    names = re.findall(r"\bINVALIDATOR_\w*(?:<NAME>)?", text)
+    return [name for name in names if name != "INVALIDATOR_"]
 
 
 def test_metrics_that_are_named_exist() -> None:

@@ -52,6 +52,7 @@ def test_every_setting_is_read_from_the_environment(monkeypatch: pytest.MonkeyPa
         "ANNOUNCE": "always",
         "MAX_DELETES_PER_SECOND": "1000",
         "ALARM_DELETES": "50000",
+        "WAIT_REPLICAS": "1",
         "KAFKA__BOOTSTRAP_SERVERS": "a:9092,[::1]:9093",
         "KAFKA__TOPICS": "orders,users",
         "KAFKA__GROUP_ID": "g",
@@ -427,7 +428,7 @@ def test_the_group_of_caches_is_told_how_to_name_one(monkeypatch: pytest.MonkeyP
     set_all(monkeypatch, CACHES="redis://a:1/0")
     assert mistakes() == [
         "INVALIDATOR_CACHES (environment): is a group of settings; "
-        "set one of INVALIDATOR_CACHES__<NAME>"
+        "set one of INVALIDATOR_CACHES__NAME"
     ]
 
 

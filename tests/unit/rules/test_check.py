@@ -1,5 +1,6 @@
 """Mistakes in rules files: each with its place and what to write instead."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,7 @@ def mistakes(path: Path, text: str) -> list[tuple[int, int, str]]:
         ("caches: {a: {tags: [{layout: set, key: 'x'}]}}", 1, 41, "expected {tag} exactly once"),
         ("caches: {a: {versions: {key: '{name}'}}}", 1, 10, "must begin with a literal"),
         ("envelope: {type: 'a}'}", 1, 19, "type:"),
+        ("envelope: {type: '{x}a}b'}", 1, 19, "a brace without its other half"),
         (
             "rules: [{name: r, on: order.paid, invalidate: {keys: ['{before.id}']}}]",
             1,
@@ -361,3 +363,70 @@ tests: [{event: {entity: order, action: pay, %s: {id: 1}}, expect: {keys: "1"}}]
 """
     assert not findings(path, text % "after")
     assert "a plain event has no row after" in findings(path, text % "other")[0][1]
+
+
+@pytest.mark.parametrize(
+    ("on", "when", "key", "said"),
+    [
+        ("t", "true", "{evnt.id}", "did you mean event?"),
+        ("t", "true", "{headrs.x}", "did you mean headers?"),
+        ("o:{id}", "true", "{mach.id}", "did you mean match?"),
+        ("t", "befor.x == 1", "k", "did you mean before?"),
+        ("t", "true", "{events.total}:{matches.id}:{customer.id}", ""),
+        ("users.*", "true", "{before.team}", "write {before.team?}"),
+        ("users.deleted", "true", "{after.team}", "write {after.team?}"),
+        ("users.updated", "true", "{before.team}", ""),
+        ("users.*", "true", "{before.team?}:{after.x:-0}", ""),
+    ],
+)
+def test_names_that_are_probably_not_meant_are_warnings(
+    path: Path, on: str, when: str, key: str, said: str
+) -> None:
+    rule = f"{{name: r, on: {on!r}, when: '{when}', invalidate: {{keys: '{key}'}}}}"
+    found = findings(path, f"rules: [{rule}]")
+    assert [severity for severity, _ in found] == ["warning"] * bool(said)
+    assert all(said in text for _, text in found)
+
+
+def test_invalidators_own_keys_are_no_rules_business(path: Path) -> None:
+    for effect in ("keys: 'invalidator:dead'", "keys: 'invalidator:{x}'"):
+        found = findings(path, f"rules: [{{name: r, on: t, invalidate: {{{effect}}}}}]")
+        assert [severity for severity, _ in found] == ["error"]
+
+
+def test_a_directory_is_read_without_what_editors_and_mounts_leave_there(tmp_path: Path) -> None:
+    (tmp_path / "..2024").mkdir()
+    (tmp_path / "..2024" / "a.yaml").write_text(f"rules: [{RULE}]")
+    (tmp_path / "..data").symlink_to("..2024")
+    (tmp_path / "a.yaml").symlink_to("..data/a.yaml")
+    for name in (
+        ".a.yaml.swp",
+        "a.yaml~",
+        ".#a.yaml",
+        "#a.yaml#",
+        "a.yaml.bak",
+        ".b.yaml",
+        "c.txt",
+    ):
+        (tmp_path / name).write_text("broken: [")
+    (tmp_path / "d.yaml").mkdir()
+    os.mkfifo(tmp_path / "e.yaml")
+    (tmp_path / "F.YML").write_text("rules: [{name: f, on: t, invalidate: {keys: k}}]")
+    assert [rule.name for rule in load(tmp_path).rules] == ["f", "r"]
+
+
+def test_a_file_of_a_directory_that_cannot_be_read_is_a_mistake(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(f"rules: [{RULE}]")
+    for name in ("b.yaml", "c.yaml"):
+        (tmp_path / name).symlink_to("gone")
+    [first, second] = check(tmp_path).findings
+    assert first.problem.file.endswith("b.yaml")
+    assert second.problem.file.endswith("c.yaml")
+    assert "cannot be read" in first.problem.message
+
+
+def test_mistakes_of_all_files_are_told_at_once(tmp_path: Path) -> None:
+    for name, text in {"a": "rules: [", "b": "ruls: []", "c": f"rules: [{RULE}, {RULE}]"}.items():
+        (tmp_path / f"{name}.yaml").write_text(text)
+    found = check(tmp_path).findings
+    assert [Path(entry.problem.file).name for entry in found] == ["a.yaml", "b.yaml", "c.yaml"]

@@ -287,3 +287,14 @@ def test_lists_of_both_rows(rules: Any, template: str, old: Any, new: Any, expec
         assert faults(made) == [("r", expected)]
     else:
         assert names(made).keys == expected | {"fixed"}
+
+
+@pytest.mark.parametrize("op", [[], {}, None, 5, True, ["u"]])
+@pytest.mark.parametrize("form", ["auto", "debezium"])
+def test_a_change_event_of_no_known_kind_is_rejected_and_no_crash(
+    rules: Any, form: str, op: Any
+) -> None:
+    ruleset = rules(f"envelope: {{format: {form}}}\n{ANY}")
+    made = plan(ruleset, change(op, None, {"id": 1}), {"type": "a", "id": 1})
+    assert len(made.rejections) == (2 if form == "debezium" else 1)
+    assert {word for _, word in faults(made)} <= {"missing-field", "not-debezium"}

@@ -199,3 +199,74 @@ def test_a_directory_is_one_rule_set_with_unique_names(tmp_path: Path) -> None:
     (tmp_path / "b.yaml").write_text(rule % "one")
     with pytest.raises(RulesError, match=r"another rule has this name: .*a\.yaml:1"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize("template", ["{v}", "{v}:x", "{a}{v}", "inv{w}"])
+def test_an_event_cannot_name_what_is_invalidators_own(rules: Any, template: str) -> None:
+    ruleset = rules(f"rules: [{{name: r, on: t, invalidate: {{keys: '{template}'}}}}]")
+    event = {"type": "t", "a": "inv", "v": "invalidator:dead", "w": "alidator:dead"}
+    if "{a}" in template:
+        event["v"] = event["w"]
+    [rejection] = plan(ruleset, event).rejections
+    assert rejection.faults[0].error == "own-name"
+    made = plan(ruleset, {"type": "t", "a": "b", "v": "order:1", "w": "entory"})
+    assert not made.rejections
+
+
+HOSTILE = "x'\"\\{}\n#);import os;raise SystemExit(os.system('x'))\u2028"
+
+
+def test_no_text_of_a_rule_is_ever_run(rules: Any, tmp_path: Path) -> None:
+    """What an author may write anywhere comes out as text, or is a mistake."""
+    text = HOSTILE.replace("\n", "").replace("\u2028", "")
+    braced = text.replace("{", "{{").replace("}", "}}")
+    rule = {
+        "name": text,
+        "on": ["t", "t:{id}"],
+        "source": text + "*",
+        "when": f"data[{json.dumps(text)}] == {json.dumps(text)} || [1].exists(import_, true)",
+        "cache": text,
+        "invalidate": {
+            "keys": [
+                f"k:{braced}{{v:-{text.replace('}', '')}}}",
+                "{'" + braced.replace("'", "") + "'|md5}",
+            ],
+            "patterns": [f"p:{braced}{{event.id}}"],
+            "tags": [braced],
+            "versions": [braced],
+        },
+        "on_reject": {"versions": braced},
+    }
+    ruleset = rules(json.dumps({"caches": {text: {"prefix": text}}, "rules": [rule]}))
+    event = {"type": "t", "id": "1", "data": {text: text, "v": text}}
+    made = plan(ruleset, event, origin=text + "z")
+    assert not made.rejections
+    found = made.caches[text]
+    assert f"{text}k:{text}{text}" in found.keys
+    assert found.tags == found.versions == {text}
+    assert ruleset.explain(next(batch(event, origin=text + "z").records())).names
+
+
+@pytest.mark.parametrize(
+    "raw", [b"18446744073709551616", b"-9223372036854775809", b"1" + b"0" * 40]
+)
+def test_a_number_of_more_than_64_bits_is_named(rules: Any, raw: bytes) -> None:
+    ruleset = rules("rules: [{name: r, on: t, invalidate: {keys: 'k:{v}'}}]")
+    [rejection] = plan(ruleset, b'{"type": "t", "v": ' + raw + b"}").rejections
+    assert "a number of more than 64 bits" in rejection.faults[0].message
+
+
+@pytest.mark.parametrize(
+    "kind", ["x" * 90_000, "\x1b[31m\r\n", "__class__", "__missing__", "\u202e", "."]
+)
+def test_a_hostile_type_is_only_a_type_that_no_rule_names(rules: Any, kind: str) -> None:
+    ruleset = rules(ORDERS)
+    assert plan(ruleset, {"type": kind}).unmatched == 1
+    [verdict] = ruleset.explain(next(batch({"type": kind}).records())).verdicts
+    assert len(verdict.why) < 400
+
+
+def test_of_a_field_that_stands_twice_the_last_counts(rules: Any) -> None:
+    ruleset = rules("rules: [{name: r, on: t, invalidate: {keys: 'k:{v}'}}]")
+    made = plan(ruleset, b'{"type": "x", "type": "t", "v": 1, "v": 2}')
+    assert made.caches["default"].keys == {"k:2"}

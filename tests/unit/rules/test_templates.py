@@ -123,6 +123,8 @@ def test_a_filter_that_leaves_nothing_rejects(keys: Any) -> None:
         ("{a:-}", "a default is not empty", 2),
         ("{a b}", "found b", 3),
         ("{'x", "the closing '", 1),
+        ("{'a'?}", "inside the quotes", 0),
+        ("{'a':-b}", "inside the quotes", 0),
         ("{event}", "write data.event", 1),
         ("{event.kind}", "an event has no kind", 1),
         ("{headers.a.b}", "holds texts by name", 1),

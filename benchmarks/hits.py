@@ -1,0 +1,78 @@
+"""What looking up a sample of names costs, beside planning and applying the same batches.
+
+python -m benchmarks.hits
+"""
+
+import asyncio
+import time
+from statistics import median
+
+import orjson
+
+from benchmarks import plan
+from invalidator.connect import client
+from invalidator.health import Health
+from invalidator.hits import Hits
+from invalidator.metrics import SAMPLED
+from invalidator.model import Batch, Cause
+from invalidator.rules import RuleSet
+from invalidator.store import Store
+from invalidator.store.host import Host
+from tests.backends.redis_server import RedisServer
+
+EVENTS = 20_000  # a batch
+SECONDS = 5.0
+ROUNDS = 3
+
+
+async def work(store: Store, rules: RuleSet, batch: Batch, hits: Hits | None) -> float:
+    """Events a second."""
+    began, events = time.perf_counter(), 0
+    while (now := time.perf_counter()) - began < SECONDS:
+        planned = rules.plan(batch, max_event_bytes=1 << 20)
+        if hits:
+            await hits.look(batch, rules)
+        await store.applying(planned.caches, rules.caches, Cause("memory", rules.hash))()
+        events += batch.events
+    return events / (now - began)
+
+
+def looked_up() -> float:
+    samples = (sample for metric in SAMPLED.collect() for sample in metric.samples)
+    return sum(sample.value for sample in samples if sample.name.endswith("_total"))
+
+
+async def compare(count: int) -> None:
+    rules = plan.rules(count)
+    values = [orjson.dumps(plan.plain(at, "type0.updated")) for at in range(EVENTS)]
+    batch = plan.batch(values, ())
+    with RedisServer() as server:
+        health, cache = Health(), client(server.url, 2.0)
+        host = Host(cache, "redis", health.part("redis"), health.part("sweeps"))
+        store, before = Store(host), looked_up()
+        without, with_ = [], []
+        for _ in range(ROUNDS):
+            without.append(await work(store, rules, batch, None))
+            with_.append(await work(store, rules, batch, Hits(store)))
+        looked = (looked_up() - before) / (ROUNDS * SECONDS)
+        eager = Hits(store, share=1e9)
+        costs = []
+        for _ in range(50):
+            began = time.perf_counter()
+            await eager.look(batch, rules)
+            costs.append(time.perf_counter() - began)
+        await store.close()
+    rates = median(without), median(with_)
+    print(
+        f"{count:5} rules: a look {median(costs) * 1000:.1f} ms; {rates[0]:,.0f} events/s without, "
+        f"{rates[1]:,.0f} with ({rates[1] / rates[0]:.3f}); {looked:,.0f} names looked up a second"
+    )
+
+
+def main() -> None:
+    for count in (20, 1000):
+        asyncio.run(compare(count))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,241 @@
+"""`invalidator purge`: a person in a hurry invalidates by hand."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from invalidator.cli.rules_path import rules_path
+from invalidator.cli.verbs import UsageError, Verbs
+from invalidator.errors import ConfigError
+
+if TYPE_CHECKING:
+    from invalidator.model import Cause, Failure, Names
+    from invalidator.rules import Cache
+    from invalidator.settings import Settings
+    from invalidator.store import Store
+    from invalidator.store.census import Counted
+    from invalidator.store.tickets import Progress
+
+_EPILOG = """\
+examples:
+  invalidator purge --key order:single:ord_1 --why "wrong total, OPS-12"
+  invalidator purge --tag customer:7 --version prices --why "import went wrong"
+  invalidator purge --pattern 'orders:list:*' --dry-run     only says how much there is
+  invalidator purge --cache users --pattern 'u:*' --why "new format" --yes
+
+Keys and patterns are meant as they stand in Redis, the cache's prefix included. Tags, versions and
+what sweeps spare are as the rules say. It is written to the log and announced to listeners, with
+your name and --why.
+
+exit codes:
+  0    purged; with --dry-run: counted
+  1    Redis cannot be reached, or some of it could not be purged
+  2    the command line, the settings or the rules cannot be used
+  4    not confirmed, so nothing was purged
+  130  interrupted; what was purged until then is gone
+"""
+
+_NOT_CONFIRMED = 4
+
+
+def add(verbs: Verbs) -> None:
+    parser = verbs.add_parser(
+        "purge",
+        help="invalidate keys, tags, patterns or versions by hand",
+        description="Says how much there is of what you name, asks, and makes the cache forget it.",
+        epilog=_EPILOG,
+    )
+    for kind, meaning in (
+        ("key", "this key"),
+        ("tag", "every key that carries this tag"),
+        ("pattern", "every key that matches this glob"),
+        ("version", "raise this version counter"),
+    ):
+        parser.add_argument(
+            f"--{kind}",
+            metavar=kind[0].upper(),
+            action="append",
+            default=[],
+            help=f"{meaning}; repeatable",
+        )
+    parser.add_argument("--cache", metavar="NAME", default="default", help="the cache of the rules")
+    parser.add_argument("--why", metavar="TEXT", default="", help="the reason, for the log")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument("--dry-run", action="store_true", help="only say how much there is")
+    parser.add_argument(
+        "--allow-broad",
+        action="store_true",
+        help="permit patterns without a literal beginning, which may empty the cache",
+    )
+    parser.add_argument("--rules", metavar="PATH", help="rules file or directory")
+    parser.add_argument("--env-file", metavar="PATH", help="file of NAME=value settings")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    import asyncio
+
+    from invalidator import logs
+    from invalidator.rules import load as load_rules
+    from invalidator.settings import load
+    from invalidator.settings.caches import strangers
+
+    names = _names(args)
+    settings = load(args.env_file)
+    caches = load_rules(rules_path(args.rules)).caches
+    _check(args, names, caches)
+    if unknown := [*strangers(settings, caches)]:
+        raise ConfigError("\n".join(unknown))
+    logs.configure(settings.log)
+    return asyncio.run(_Purge(args, names, settings, caches).run())
+
+
+def _names(args: argparse.Namespace) -> "Names":
+    from invalidator.model import Names
+
+    names = Names(set(args.key), set(args.pattern), set(args.tag), set(args.version))
+    if not names.count():
+        raise UsageError("nothing to purge: give --key, --tag, --pattern or --version")
+    return names
+
+
+def _check(args: argparse.Namespace, names: "Names", caches: "dict[str, Cache]") -> None:
+    from invalidator import layout
+    from invalidator.rules.globs import literal_start
+
+    if args.cache not in caches:
+        listed = ", ".join(sorted(caches))
+        raise UsageError(f"the rules have no cache {args.cache}; they have {listed}")
+    if not (args.why.strip() or args.dry_run):
+        raise UsageError("say --why: it is written to the log")
+    broad = sorted(p for p in names.patterns if not literal_start(p))
+    if broad and not args.allow_broad:
+        raise UsageError(
+            f"{', '.join(broad)} has no literal beginning, so it may empty the cache; "
+            "write it narrower, or --allow-broad permits it"
+        )
+    if own := sorted(key for key in names.keys if key.startswith(layout.OWN)):
+        raise UsageError(f"{', '.join(own)}: what invalidator keeps for itself cannot be purged")
+
+
+class _Purge:
+    def __init__(
+        self,
+        args: argparse.Namespace,
+        names: "Names",
+        settings: "Settings",
+        caches: "dict[str, Cache]",
+    ) -> None:
+        self._args = args
+        self._names = {args.cache: names}
+        self._settings = settings
+        self._caches = caches
+        self._dry = args.dry_run or settings.dry_run
+        self._swept = 0  # keys that sweeps deleted
+
+    async def run(self) -> int:
+        import asyncio
+
+        from invalidator.health import Health
+        from invalidator.store.build import store_of
+
+        # Nobody waits for a heartbeat here to learn who listens.
+        said = {"announce": "always"} if self._settings.announce == "listened" else {}
+        settings = self._settings.model_copy(update=said)
+        store = store_of(settings, Health(), observe=self._observe)
+        try:
+            _show(await store.count(self._names, self._caches), self._args.cache)
+            if self._dry:
+                return 0
+            if not (self._args.yes or await asyncio.to_thread(_confirmed)):
+                print("not purged")
+                return _NOT_CONFIRMED
+            return await self._apply(store)
+        finally:
+            await store.close()
+
+    async def _apply(self, store: "Store") -> int:
+        import asyncio
+
+        from invalidator.model import Cause
+
+        cause = Cause("purge", "", _who(), self._args.why.strip())
+        serving = asyncio.create_task(store.run())
+        try:
+            outcome = await store.applying(self._names, self._caches, cause)()
+            failures = [*outcome.failures]
+            for sweep in outcome.sweeps:
+                failures += await sweep.wait()
+        finally:
+            serving.cancel()
+            await asyncio.wait([serving])
+        deleted = outcome.existed + self._swept
+        self._log(cause, deleted, failures)
+        for failure in failures:
+            said = f"{failure.kind} {failure.name} could not be purged: {failure.message}"
+            print(said, file=sys.stderr)
+        print(f"purged: {deleted:,} key{'s' * (deleted != 1)} deleted")
+        return int(bool(failures))
+
+    def _observe(self, progress: "Progress") -> None:
+        if progress.ended:
+            self._swept += progress.removed
+        else:
+            print(
+                f"  {progress.seen:,} of {progress.total:,} keys seen, {progress.matched:,} match",
+                file=sys.stderr,
+            )
+
+    def _log(self, cause: "Cause", deleted: int, failures: "Sequence[Failure]") -> None:
+        import structlog
+
+        log = structlog.get_logger("invalidator")
+        names = self._names[self._args.cache]
+        log.info(
+            "purged",
+            who=cause.who,
+            why=cause.why,
+            cache=self._args.cache,
+            **{
+                kind: len(getattr(names, kind)) for kind in ("keys", "patterns", "tags", "versions")
+            },
+            deleted=deleted,
+            failed=len(failures),
+        )
+        log.debug("purged-names", **{kind: sorted(found) for kind, found in _by_kind(names)})
+
+
+def _by_kind(names: "Names") -> "list[tuple[str, set[str]]]":
+    from invalidator.model import KINDS
+
+    return [(kind, found) for kind in KINDS if (found := getattr(names, kind))]
+
+
+def _show(found: "Sequence[Counted]", cache: str) -> None:
+
+    print(f"in the cache {cache}:")
+    for entry in found:
+        print(f"  {entry.kind.removesuffix('s'):8} {entry.name}  ({entry.found})")
+    total = sum(entry.keys for entry in found)
+    print(f"about {total:,} key{'s' * (total != 1)} to delete")
+
+
+def _confirmed() -> bool:
+    try:
+        return input("purge? [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:
+        print()
+        return False
+
+
+def _who() -> str:
+    import getpass
+    import os
+    import socket
+
+    try:
+        user = getpass.getuser()
+    except (ImportError, KeyError, OSError):  # a container's user need not have a name
+        user = f"uid {os.getuid()}"
+    return f"{user}@{socket.gethostname()}"

@@ -1,0 +1,100 @@
+"""How much there is of what a person wants to purge. Reads only."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from invalidator.connect import Command
+from invalidator.faults import Verdict
+from invalidator.health import Part
+from invalidator.model import Kind, Names
+from invalidator.rules.schema import Cache
+from invalidator.store.matcher import Matcher
+from invalidator.store.server import Server
+from invalidator.store.sweeper import Node, Sweeper
+from invalidator.store.tags import Layout
+from invalidator.store.tickets import Progress
+
+TOGETHER = 1000  # commands in one write
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """One name; of patterns all together, since one sweep counts them."""
+
+    kind: Kind
+    name: str
+    keys: int  # that would be deleted
+    found: str  # in words
+
+
+async def counted(
+    server: Server, cache: Cache, layouts: Sequence[Layout], names: Names
+) -> list[Counted]:
+    """Keys, tags and versions. Raises Unavailable."""
+    asked: list[tuple[Kind, str, Command, str]] = [
+        ("keys", key, ("EXISTS", key), "") for key in sorted(names.keys)
+    ]
+    asked += [
+        ("tags", tag, (_COUNT[kept.kind], kept.key_of(tag)), kept.kind)
+        for tag in sorted(names.tags)
+        for kept in layouts
+    ]
+    versions = [(name, cache.version.replace("{name}", name)) for name in sorted(names.versions)]
+    asked += [("versions", name, ("GET", key), "") for name, key in versions]
+    found = []
+    for at in range(0, len(asked), TOGETHER):
+        part = asked[at : at + TOGETHER]
+        replies = await server.ask(command for _, _, command, _ in part)
+        found += [
+            _counted(kind, name, reply, how)
+            for (kind, name, _, how), reply in zip(part, replies, strict=True)
+        ]
+    return found
+
+
+_COUNT = {"set": "SCARD", "sorted-set": "ZCARD", "stamp": "EXISTS"}
+
+
+def _counted(kind: Kind, name: str, reply: object, how: str) -> Counted:
+    if isinstance(reply, Exception):
+        return Counted(kind, name, 0, f"cannot be read: {reply}")
+    if kind == "versions":
+        now = reply.decode(errors="replace") if isinstance(reply, bytes) else ""
+        return Counted(kind, name, 0, f"now {now}" if now else "no counter yet")
+    count = reply if isinstance(reply, int) else 0
+    if kind == "keys":
+        return Counted(kind, name, count, "there" if count else "not there")
+    if how == "stamp":
+        return Counted(kind, name, 0, "a stamp" if count else "no stamp")
+    return Counted(kind, name, count, f"{count:,} in its {how}")
+
+
+async def matched(
+    name: str,
+    nodes: Callable[[], Awaitable[Sequence[Node]]],
+    spared: Matcher,
+    patterns: Iterable[str],
+    observe: Callable[[Progress], None],
+) -> Counted:
+    """A sweep that deletes nothing: what it finds is exactly what one would delete."""
+
+    async def lenient() -> Sequence[Node]:
+        return [replace(node, unlink=_let_be) for node in await nodes()]
+
+    sweeper = Sweeper(lenient, spared, Part(name), observe=observe)
+    ticket = sweeper.request(pattern.encode() for pattern in patterns)
+    sweeping = asyncio.create_task(sweeper.run())
+    try:
+        progress = await ticket.wait()
+    finally:
+        sweeping.cancel()
+        await asyncio.wait([sweeping])
+    found = f"{progress.matched:,} of {progress.total:,} keys"
+    if progress.protected:
+        found += f"; {progress.protected:,} protected keys are spared"
+    return Counted("patterns", " ".join(sorted(patterns)), progress.matched, found)
+
+
+async def _let_be(keys: Sequence[bytes]) -> tuple[int, dict[bytes, Verdict]]:
+    return 0, {}
