@@ -115,7 +115,7 @@ def start_sentinel() -> Iterator[StartSentinel]:
     if not RedisServer.available():
         missing(NO_OWN_REDIS)
     with ExitStack() as stack:
-        yield lambda config=None: stack.enter_context(Watched(config))
+        yield lambda *config, **more: stack.enter_context(Watched(*config, **more))
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from typing import Any, Self
 import redis
 from redis.crc import key_slot
 
+from tests.backends.certificates import Certificates
 from tests.backends.redis_server import RedisServer
 from tests.backends.server import free_port
 from tests.backends.waiting import until_sync
@@ -27,8 +28,10 @@ class RedisCluster:
         *,
         node_timeout_ms: int = 15_000,
         config: Mapping[str, str] | None = None,
+        certificates: Certificates | None = None,
     ) -> None:
         """Replica number n follows primary number n. A primary may be silent for the timeout."""
+        self._certificates = certificates
         self._timeout_ms = node_timeout_ms
         self._config = dict(config or {})
         self._primaries = primaries
@@ -41,12 +44,12 @@ class RedisCluster:
     @property
     def url(self) -> str:
         """Names two of them: the others have to be found."""
-        hosts = random.sample([server.address for server in self.servers], 2)
-        return f"{self.scheme}://{','.join(hosts)}"
+        return self.url_as("")
 
-    @property
-    def scheme(self) -> str:
-        return "redis+cluster"
+    def url_as(self, login: str) -> str:
+        hosts = (f"127.0.0.1:{_port(server)}" for server in random.sample(self.servers, 2))
+        scheme = "rediss+cluster" if self._certificates else "redis+cluster"
+        return f"{scheme}://{login}{login and '@'}{','.join(hosts)}"
 
     def __enter__(self) -> Self:
         try:
@@ -106,6 +109,8 @@ class RedisCluster:
         """The target first: whoever gives a slot away must find it taken."""
         for number in [target, *range(self._primaries)]:
             self.ask(number, "CLUSTER", "SETSLOT", slot, "NODE", self.ids[target])
+        for number in range(self._primaries):  # who was to import it, and did not, still would
+            self.ask(number, "CLUSTER", "SETSLOT", slot, "STABLE")
 
     def move_slot(self, slot: int, source: int, target: int) -> None:
         """As redis-cli does it: key by key, under way all the time."""
@@ -130,6 +135,7 @@ class RedisCluster:
                 # News travel at half of it. Raised again once the cluster is formed.
                 "cluster-node-timeout": FORMING_MS,
                 **self._config,
+                **(self._certificates.for_cluster(free_port()) if self._certificates else {}),
             }
         )
 
@@ -144,7 +150,7 @@ class RedisCluster:
         first_server = self.servers[0]
         bus = str(first_server.config["cluster-port"])
         for number in everyone:
-            self.ask(number, "CLUSTER", "MEET", "127.0.0.1", first_server.port, bus)
+            self.ask(number, "CLUSTER", "MEET", "127.0.0.1", _port(first_server), bus)
         until_sync(lambda: all(map(self._agrees, everyone)), 30.0, "the cluster is formed")
         for number in everyone[self._primaries :]:
             self.ask(number, "CLUSTER", "REPLICATE", self.ids[number - self._primaries])
@@ -172,3 +178,7 @@ class RedisCluster:
             for n in range(len(self.servers))
         )
         return following and told
+
+
+def _port(server: RedisServer) -> int:
+    return int(str(server.config.get("tls-port", server.port)))

@@ -1,12 +1,14 @@
 """A primary, its replica, and three sentinels that watch them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, Self
 
 import redis
 
+from tests.backends.certificates import Certificates
 from tests.backends.redis_server import RedisServer
+from tests.backends.server import free_port
 from tests.backends.waiting import until_sync
 
 SERVICE = "main"
@@ -16,13 +18,16 @@ DOWN_AFTER_MS = 500
 class Sentinel(RedisServer):
     """It keeps what it learns in its own configuration file."""
 
-    def __init__(self, watched: RedisServer, config: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, watched: RedisServer, say: Sequence[str] = (), config: Mapping[str, Any] | None = None
+    ) -> None:
+        """`say` holds lines that begin with `sentinel`, without that word."""
         options = {
             "sentinel": [
-                f"monitor {SERVICE} 127.0.0.1 {watched.port} 2",
+                f"monitor {SERVICE} 127.0.0.1 {_port(watched)} 2",
                 f"down-after-milliseconds {SERVICE} {DOWN_AFTER_MS}",
                 f"failover-timeout {SERVICE} 3000",
-                f"parallel-syncs {SERVICE} 1",
+                *say,
             ]
         }
         super().__init__(config=options | dict(config or {}))
@@ -38,18 +43,37 @@ class Sentinel(RedisServer):
 class Watched:
     """The five of them. `with Watched() as it:` starts and ends them."""
 
-    def __init__(self, config: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        config: Mapping[str, str] | None = None,
+        *,
+        say: Sequence[str] = (),
+        sentinel_config: Mapping[str, str] | None = None,
+        certificates: Certificates | None = None,
+    ) -> None:
         """`config` is that of the primary and its replica."""
-        config = dict(config or {})
-        self.primary = RedisServer(config={"repl-diskless-sync-delay": "0", **config})
-        of = {"replicaof": f"127.0.0.1 {self.primary.port}"}
-        self.replica = RedisServer(config={**self.primary.config, **of})
-        self.sentinels = [Sentinel(self.primary) for _ in range(3)]
+
+        def tls() -> dict[str, str]:
+            return certificates.for_replication(free_port()) if certificates else {}
+
+        config = {"repl-diskless-sync-delay": "0", **dict(config or {})}
+        self._scheme = "rediss+sentinel" if certificates else "redis+sentinel"
+        self.primary = RedisServer(config=config | tls())
+        of = {"replicaof": f"127.0.0.1 {_port(self.primary)}"}
+        self.replica = RedisServer(config=config | of | tls())
+        self.sentinels = [
+            Sentinel(self.primary, say, dict(sentinel_config or {}) | tls()) for _ in range(3)
+        ]
+        self._password = config.get("requirepass")
         self._stack = ExitStack()
 
     @property
     def url(self) -> str:
-        return f"redis+sentinel://{','.join(each.address for each in self.sentinels)}/{SERVICE}/0"
+        return self.url_as("")
+
+    def url_as(self, login: str) -> str:
+        hosts = ",".join(f"127.0.0.1:{_port(each)}" for each in self.sentinels)
+        return f"{self._scheme}://{login}{login and '@'}{hosts}/{SERVICE}/0"
 
     def __enter__(self) -> Self:
         try:
@@ -68,15 +92,19 @@ class Watched:
         self._stack.close()
 
     def _in_sync(self) -> bool:
-        with redis.Redis(port=self.replica.port) as client:
+        with redis.Redis(port=self.replica.port, password=self._password) as client:
             return bool(client.info("replication")["master_link_status"] == "up")
 
     def _agreed(self) -> bool:
-        return all(map(_knows_all, self.sentinels))
+        return all(_knows_all(each, each.config.get("requirepass")) for each in self.sentinels)
 
 
-def _knows_all(sentinel: Sentinel) -> bool:
-    with redis.Redis(port=sentinel.port, decode_responses=True) as client:
+def _port(server: RedisServer) -> int:
+    return int(str(server.config.get("tls-port", server.port)))
+
+
+def _knows_all(sentinel: Sentinel, password: Any) -> bool:
+    with redis.Redis(port=sentinel.port, password=password, decode_responses=True) as client:
         untyped: Any = client
         state = untyped.execute_command("SENTINEL", "MASTER", SERVICE)
     others, replicas = int(state["num-other-sentinels"]), int(state["num-slaves"])
