@@ -1,10 +1,13 @@
 """Which node of a cluster a command is for: the slot of its key says."""
 
+from binascii import crc_hqx
 from enum import Enum
 
 from redis.crc import key_slot
 
 from invalidator.connect.talk import Command
+
+SLOTS = 16384
 
 
 class To(Enum):
@@ -42,4 +45,6 @@ def slot_of(command: Command) -> int | To:
 
 def slot(key: str | bytes | int) -> int:
     """From 0 to 16383."""
-    return key_slot(key if isinstance(key, bytes) else str(key).encode())
+    text = key if isinstance(key, bytes) else str(key).encode()
+    # Few keys have a hash tag: this saves half of the time.
+    return key_slot(text) if b"{" in text else crc_hqx(text, 0) % SLOTS

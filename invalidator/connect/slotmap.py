@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from redis.exceptions import ClusterError
 
+from invalidator.connect.routing import SLOTS
 from invalidator.connect.talk import Reply
 
-SLOTS = 16384
 Owners = tuple[tuple[int, int, str], ...]  # first slot, last slot, address of the primary
 
 

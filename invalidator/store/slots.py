@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import chain, count
+from itertools import count
 from typing import TypeVar
 
 from redis.crc import key_slot
@@ -23,9 +23,10 @@ def by_slot(keys: Sequence[Key], most: int) -> Sequence[Sequence[Key]]:
     slots: dict[int, list[Key]] = {}
     for key in keys:
         slots.setdefault(slot(key), []).append(key)
-    if len(keys) <= most:
-        return list(slots.values())
-    return list(chain.from_iterable(in_order(together, most) for together in slots.values()))
+    chunks: list[Sequence[Key]] = []
+    for together in slots.values():
+        chunks += in_order(together, most) if len(together) > most else (together,)
+    return chunks
 
 
 def hash_tag(key: bytes) -> bytes:

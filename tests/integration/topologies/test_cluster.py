@@ -1,7 +1,6 @@
-"""Everything the daemon does to a cache, on a cluster of three primaries and their replicas."""
+"""Commands find their way in a cluster of three primaries, also while its slots move."""
 
 import asyncio
-from pathlib import Path
 
 import pytest
 from redis.crc import key_slot
@@ -13,10 +12,8 @@ from invalidator.store.commands import Keys
 from tests.backends import until
 from tests.backends.redis_cluster import RedisCluster
 from tests.conftest import StartRedis
-from tests.integration.piping import event, piping, rules_from
 
 KEYS = [f"order:single:o{n}" for n in range(2000)]
-"""Of all slots some."""
 
 
 async def test_keys_are_deleted_wherever_they_are_and_counted(cluster: RedisCluster) -> None:
@@ -76,38 +73,6 @@ async def test_a_slot_that_moved_is_followed(cluster: RedisCluster) -> None:
 async def _knows(redis: Cluster, cluster: RedisCluster, owner: int) -> bool:
     redis.outdated()
     return await redis.owners([b"{a}"]) == {b"{a}": cluster.servers[owner].address}
-
-
-RULES = """
-version: 1
-caches: {default: {tags: [{layout: set}, {layout: stamp}]}}
-rules:
-  - name: order-changed
-    on: order.updated
-    invalidate:
-      keys: ["order:single:{orderId}"]
-      patterns: ["list:{orderId}:*"]
-      tags: ["order:{orderId}"]
-      versions: ["orders"]
-"""
-
-
-async def test_every_kind_of_name_is_forgotten(
-    cluster: RedisCluster, tmp_path: Path, start_redis: StartRedis
-) -> None:
-    keys, listed = [f"order:single:o{n}" for n in range(50)], [f"list:o{n}:1" for n in range(50)]
-    tagged = [f"member:{n}" for n in range(50)]
-    cluster.put([*keys, *listed, *tagged])
-    for n, member in enumerate(tagged):
-        tag = f"tag:order:o{n}"
-        cluster.admins[cluster.owner(tag)].sadd(tag, member, f"order:single:o{n}")
-        cluster.put([f"invalidator:stamp:order:o{n}"])
-    async with piping(rules_from(RULES, tmp_path), cluster.url, timeout=2.0) as bench:
-        bench.source.publish(*(event(orderId=f"o{n}") for n in range(50)), b"no event")
-        await until(lambda: bench.source.settled == 51)
-        assert not bench.health.part("redis").reason
-    left = [key for admin in cluster.admins[:3] for key in admin.scan_iter()]
-    assert sorted(left) == [b"cache:version:orders", b"invalidator:dead"]
 
 
 async def test_a_server_that_is_no_cluster_says_what_to_write(start_redis: StartRedis) -> None:
