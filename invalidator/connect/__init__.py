@@ -61,7 +61,8 @@ async def publish(client: Client, channel: str, messages: Sequence[bytes]) -> li
     """How many heard each, or an error. A node of a cluster counts only its own subscribers."""
     replies = await converse(client, [("PUBLISH", channel, message) for message in messages])
     if isinstance(client, Cluster) and all(isinstance(reply, int) for reply in replies):
-        return [await client.listeners(channel)] * len(replies)
+        everywhere = await client.listeners(channel)
+        return [max(reply, everywhere) for reply in replies]
     return replies
 
 

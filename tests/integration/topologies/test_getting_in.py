@@ -10,11 +10,15 @@ import redis as library
 from redis.exceptions import RedisError
 
 from invalidator.connect import Client, client, converse
+from tests.backends import until
 from tests.backends.certificates import Certificates
 from tests.backends.choose import missing
 from tests.backends.redis_sentinel import SERVICE
 from tests.backends.server import free_port
 from tests.conftest import StartCluster, StartRedis, StartSentinel
+from tests.e2e.test_permissions import BLOCKS, EVERY, PATTERNS, TAGS, VERSIONS
+from tests.e2e.test_permissions import RULES as PERMITTED
+from tests.integration.piping import event, piping, rules_from
 
 
 @pytest.fixture(scope="module")
@@ -125,3 +129,22 @@ async def test_a_user_of_a_cluster(start_cluster: StartCluster) -> None:
     said = await refused(cluster.url_as("daemon:hunter2"))
     assert "invalid username-password pair" in said
     assert "hunter2" not in said
+
+
+async def test_the_documented_permissions_are_enough_on_a_cluster(
+    start_cluster: StartCluster, tmp_path: Path
+) -> None:
+    cluster = start_cluster(3, 0)
+    granted = [*EVERY, *PATTERNS, *TAGS, *VERSIONS, "A cluster, on each of its nodes"]
+    words = " ".join(line for title in granted for line in BLOCKS[title]).split()
+    for number in range(3):
+        cluster.ask(number, "ACL", "SETUSER", "invalidator", *words, "+cluster|nodes", "+scan")
+    cluster.put(["order:1", "order:list:1:a"])
+    cluster.admins[cluster.owner("tag:1")].sadd("tag:1", "order:1")
+    url = cluster.url_as("invalidator:change-me")
+    async with piping(rules_from(PERMITTED, tmp_path), url, timeout=2.0) as bench:
+        bench.source.publish(event("changed", id=1), b"no event")
+        await until(lambda: bench.source.settled == 2)
+    denied = {entry["object"] for n in range(3) for entry in cluster.admins[n].acl_log()}
+    assert denied <= {"client|setinfo", "exists"}
+    assert cluster.keys() == 2  # the version and the dead letter
