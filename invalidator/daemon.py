@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import signal
+import socket
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
@@ -30,6 +31,9 @@ from invalidator.sources.consumer import Timing
 from invalidator.sources.kafka import KafkaSource
 from invalidator.sources.positions import Start
 from invalidator.sources.pubsub import PubSubSource
+from invalidator.sources.security import Brokers
+from invalidator.sources.stream import StreamSource
+from invalidator.sources.stream_dry import DryStreamSource
 from invalidator.store.build import gate, store_of
 from invalidator.store.dry import DryLetters, DryStore
 from invalidator.urls import redact
@@ -59,7 +63,8 @@ class Daemon:
         if not settings.has_sources:
             raise ConfigError(
                 "no source of events: set INVALIDATOR_KAFKA__BOOTSTRAP_SERVERS and "
-                "INVALIDATOR_KAFKA__TOPICS, or INVALIDATOR_PUBSUB__CHANNELS"
+                "INVALIDATOR_KAFKA__TOPICS, or INVALIDATOR_PUBSUB__CHANNELS, "
+                "or INVALIDATOR_STREAMS__KEYS"
             )
         self._settings = settings
         self._watcher = watcher
@@ -206,18 +211,7 @@ class Daemon:
         settings = self._settings
         sources: list[Source] = []
         if settings.kafka.topics:
-            sources.append(
-                KafkaSource(
-                    settings.kafka.bootstrap_servers,
-                    settings.kafka.topics,
-                    settings.kafka.group_id + ("-dry-run" if settings.dry_run else ""),
-                    start=Start.of(settings.kafka.start),
-                    part=self._health.part(KafkaSource.name),
-                    max_wait=settings.batch.max_wait,
-                    commits=not settings.dry_run,
-                    timing=Timing(session=settings.kafka.session_timeout),
-                )
-            )
+            sources.append(self._kafka())
         if settings.pubsub.channels:
             sources.append(
                 PubSubSource(
@@ -228,7 +222,45 @@ class Daemon:
                     max_wait=settings.batch.max_wait,
                 )
             )
+        if settings.streams.keys:
+            sources.append(self._build_streams())
         return sources
+
+    def _build_streams(self) -> Source:
+        settings = self._settings
+        redis = self._redis(settings.source_redis_url.get_secret_value())
+        start = Start.of(settings.streams.start)
+        if settings.dry_run:
+            return DryStreamSource(
+                redis, settings.streams.keys, start=start, timeout=settings.redis_timeout
+            )
+        return StreamSource(
+            redis,
+            settings.streams.keys,
+            group=settings.streams.group,
+            consumer=settings.streams.consumer or socket.gethostname(),
+            start=start,
+            timeout=settings.redis_timeout,
+            max_wait=settings.batch.max_wait,
+            claim_after=settings.streams.claim_after,
+            trim=settings.streams.trim,
+        )
+
+    def _kafka(self) -> KafkaSource:
+        kafka = self._settings.kafka
+        brokers = Brokers(kafka.bootstrap_servers, kafka.tls, kafka.sasl)
+        brokers.check()
+        return KafkaSource(
+            brokers,
+            kafka.topics,
+            kafka.group_id + ("-dry-run" if self._settings.dry_run else ""),
+            start=Start.of(kafka.start),
+            part=self._health.part(KafkaSource.name),
+            max_wait=self._settings.batch.max_wait,
+            commits=not self._settings.dry_run,
+            timing=Timing(session=kafka.session_timeout),
+            instance_id=kafka.instance_id,
+        )
 
     def _redis(self, url: str) -> Client:
         return client(url, self._settings.redis_timeout, self._settings.redis_tls.options())

@@ -178,11 +178,12 @@ class Hits:
 
 
 def _some(batch: Batch, most: int, chance: random.Random) -> Iterator[Record]:
-    """A few of its records, from all its slices."""
-    total = sum(len(part.values) for part in batch.slices)
+    """A few of its records, from all its slices that rules may look at."""
+    parts = [part for part in batch.slices if part.refused is None]
+    total = sum(len(part.values) for part in parts)
     picked = sorted(chance.sample(range(total), min(most, total)), reverse=True)
     before = 0
-    for part in batch.slices:
+    for part in parts:
         while picked and picked[-1] < before + len(part.values):
             yield part.record(picked.pop() - before)
         before += len(part.values)

@@ -67,6 +67,11 @@ GAPS = Counter(
     "Times in which a source may have missed events for good.",
     ["source", "cause"],
 )
+MISSED = Counter(
+    "invalidator_missed_events_total",
+    "Events that are known to be lost before they could be read; part of the gaps.",
+    ["source"],
+)
 ANNOUNCED = Counter(
     "invalidator_announced_total",
     "Messages on the channel invalidator:applied, heartbeats included, by what became of them: "

@@ -25,6 +25,16 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
+class Fault:
+    """One reason why an event, or one rule for it, was rejected."""
+
+    error: str  # a short stable word: "not-json", "missing-field", "noperm"
+    message: str
+    rule: str | None = None  # None: the event itself could not be read
+    what: str = ""  # the template, condition or operation
+
+
+@dataclass(frozen=True, slots=True)
 class Slice:
     """Records of one partition, channel or stream, in their order."""
 
@@ -34,6 +44,9 @@ class Slice:
     # Their headers, where any has some. Without it only the first record is asked whether its
     # type stands in headers.
     headers: Sequence[Sequence[tuple[str, bytes]]] = ()
+    # Why these are dead letters and must not even be decoded: one that ended every process that
+    # planned it, one whose bytes the source could not give.
+    refused: Fault | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +58,18 @@ class Batch:
     events: int
     size: int  # bytes of all values
     ends: object  # what settling acknowledges; only the source that wrote it reads it
+    own: Sequence[Slice] = ()  # events that the source tells itself (a gap); they do not count
 
     def ended(self) -> "Batch":
         """The same batch without its records: all that is needed once it is applied."""
         return Batch(self.source, [], self.events, self.size, self.ends)
 
     def records(self) -> Iterator[Record]:
-        for part in self.slices:
-            for index in range(len(part.values)):
-                yield part.record(index)
+        """All that rules may look at."""
+        for part in (*self.slices, *self.own):
+            if part.refused is None:
+                for index in range(len(part.values)):
+                    yield part.record(index)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,16 +97,6 @@ class Names:
 
     def count(self) -> int:
         return len(self.keys) + len(self.patterns) + len(self.tags) + len(self.versions)
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """One reason why an event, or one rule for it, was rejected."""
-
-    error: str  # a short stable word: "not-json", "missing-field", "noperm"
-    message: str
-    rule: str | None = None  # None: the event itself could not be read
-    what: str = ""  # the template, condition or operation
 
 
 @dataclass(frozen=True, slots=True)

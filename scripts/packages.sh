@@ -11,6 +11,7 @@ case ${1:-} in
     need redis-server redis-server
     need java default-jre-headless # runs Kafka
     need mvn maven                 # fetches Kafka
+    need openssl openssl           # makes certificates
     need curl curl                 # the documents use it
     ;;
   ci)

@@ -9,7 +9,7 @@ import orjson
 from invalidator.model import KINDS, Cause, Kind, Names
 
 VERSION: Final = 1
-MOST_BYTES: Final = 64 * 1024  # of names in a message; one longer name stands alone
+MOST_TEXT: Final = 64 * 1024  # characters of names in a message; one longer name stands alone
 
 Sign = Literal["heartbeat", "bye"]
 Type = Sign | Literal["applied"]
@@ -98,11 +98,10 @@ def _split(names: Iterable[str]) -> Iterator[list[str]]:
     part: list[str] = []
     size = 0
     for name in names:
-        length = len(name.encode())
-        if part and size + length > MOST_BYTES:
+        size += len(name)
+        if part and size > MOST_TEXT:
             yield part
-            part, size = [], 0
+            part, size = [], len(name)
         part.append(name)
-        size += length + 3  # two quotes and a comma
     if part:
         yield part

@@ -16,12 +16,25 @@ def found(ruleset: "RuleSet", names: Iterable["Yield"]) -> dict["Yield", str]:
     import asyncio
 
     from invalidator.settings import load
+    from invalidator.settings.caches import cache_urls, spelled
 
-    return asyncio.run(_look(load(None), ruleset, list(dict.fromkeys(names))))
+    settings = load(None)
+    main, own = settings.redis_url.get_secret_value(), cache_urls(settings)
+    servers: dict[str, list[Yield]] = {}
+    for name in dict.fromkeys(names):
+        servers.setdefault(own.get(spelled(name.cache), main), []).append(name)
+
+    async def look() -> dict["Yield", str]:
+        told: dict[Yield, str] = {}
+        for url, there in servers.items():
+            told |= await _look(settings, url, ruleset, there)
+        return told
+
+    return asyncio.run(look())
 
 
 async def _look(
-    settings: "Settings", ruleset: "RuleSet", names: list["Yield"]
+    settings: "Settings", url: str, ruleset: "RuleSet", names: list["Yield"]
 ) -> dict["Yield", str]:
     from redis.exceptions import RedisError
 
@@ -29,7 +42,6 @@ async def _look(
     from invalidator.errors import Unavailable
     from invalidator.urls import redact
 
-    url = settings.redis_url.get_secret_value()
     redis = client(url, settings.redis_timeout, settings.redis_tls.options())
     try:
         return {name: await _one(redis, ruleset.caches[name.cache], name) for name in names}

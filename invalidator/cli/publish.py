@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from invalidator.connect import Client
     from invalidator.settings import Settings
 
-_DEFAULT_CHANNEL = "events"
+_DEFAULT = "events"
 
 _EPILOG = """\
 examples:
@@ -28,17 +28,19 @@ examples:
       first puts that entry into the cache, so that there is something to invalidate
   invalidator publish user.deleted @user.json --channel users
   jq .payload message.json | invalidator publish user.deleted -
+  invalidator publish order.updated '{"orderId": "ord_1"}' --stream orders
 
-The event is {"type": TYPE, "data": JSON, "id": ..., "time": ...}. It goes to the first channel of
-INVALIDATOR_PUBSUB__CHANNELS that is no glob, else to `events`.
+The event is {"type": TYPE, "data": JSON, "id": ..., "time": ...}. Without --to, --channel and
+--stream it goes to a channel, or where only INVALIDATOR_STREAMS__KEYS is set, to a stream: to the
+first one configured that is no glob, else to `events`.
 """
 
 
 def add(verbs: Verbs) -> None:
     parser = verbs.add_parser(
         "publish",
-        help="send an event over Redis pub/sub",
-        description="Sends one event over Redis pub/sub, after setting keys if asked to.",
+        help="send an event over Redis pub/sub or a Redis Stream",
+        description="Sends one event over Redis, after setting keys if asked to.",
         epilog=_EPILOG,
     )
     parser.add_argument("type", metavar="TYPE", help="the event's type, such as order.updated")
@@ -50,7 +52,10 @@ def add(verbs: Verbs) -> None:
         default=[],
         help="set this key in the cache first; what follows the first = is the value",
     )
-    parser.add_argument("--channel", metavar="CHANNEL", help="the channel to publish to")
+    parser.add_argument("--to", choices=["pubsub", "stream"], help="how to send it")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--channel", metavar="CHANNEL", help="the channel to publish to")
+    where.add_argument("--stream", metavar="KEY", help="the stream to add it to")
     parser.add_argument(
         "--redis-url", metavar="URL", help="the Redis for both, instead of the configured ones"
     )
@@ -66,9 +71,22 @@ def run(args: argparse.Namespace) -> int:
     event = _event(args.type, _read(args.json))
     pairs = [_pair(text) for text in args.set]
     settings = load(args.env_file, redis_url=args.redis_url, source_redis_url=args.redis_url)
+    stream = ""
+    if _is_for_a_stream(args, settings):
+        stream = args.stream or next(iter(settings.streams.keys), _DEFAULT)
     channel = args.channel or _channel(settings.pubsub.channels)
-    asyncio.run(_send(settings, pairs, channel, event))
+    asyncio.run(_send(settings, pairs, event, stream=stream, channel=channel))
     return 0
+
+
+def _is_for_a_stream(args: argparse.Namespace, settings: "Settings") -> bool:
+    named = "stream" if args.stream else "pubsub" if args.channel else None
+    if args.to and named and args.to != named:
+        raise UsageError(
+            f"--to {args.to} does not go with --{'stream' if args.stream else 'channel'}"
+        )
+    only_streams = bool(settings.streams.keys and not settings.pubsub.channels)
+    return (args.to or named or ("stream" if only_streams else "pubsub")) == "stream"
 
 
 def _event(kind: str, text: str) -> dict[str, Any]:
@@ -115,30 +133,71 @@ def _pair(text: str) -> tuple[str, str]:
 
 def _channel(channels: tuple[str, ...]) -> str:
     literal = (name for name in channels if not set("*?[\\") & set(name))
-    return next(literal, _DEFAULT_CHANNEL)
+    return next(literal, _DEFAULT)
 
 
 async def _send(
-    settings: "Settings", pairs: list[tuple[str, str]], channel: str, event: dict[str, Any]
+    settings: "Settings",
+    pairs: list[tuple[str, str]],
+    event: dict[str, Any],
+    *,
+    stream: str,
+    channel: str,
 ) -> None:
+    if pairs:
+        await _set(settings, pairs)
+    async with _redis(settings, settings.source_redis_url) as (source, name):
+        if stream:
+            await _add(source, name, stream, event)
+        else:
+            await _publish(source, name, channel, event)
+
+
+async def _set(settings: "Settings", pairs: list[tuple[str, str]]) -> None:
+    from invalidator.connect import converse
+
+    async with _redis(settings, settings.redis_url) as (cache, name):
+        _unless_refused(name, await converse(cache, [("SET", *pair) for pair in pairs]))
+    for key, _ in pairs:
+        print(f"set {key} on {name}")
+
+
+async def _publish(source: "Client", name: str, channel: str, event: dict[str, Any]) -> None:
     import orjson
 
-    from invalidator.connect import converse, publish
+    from invalidator.connect import publish
 
-    if pairs:
-        async with _redis(settings, settings.redis_url) as (cache, name):
-            _unless_refused(name, await converse(cache, [("SET", *pair) for pair in pairs]))
-        for key, _ in pairs:
-            print(f"set {key} on {name}")
-    async with _redis(settings, settings.source_redis_url) as (source, name):
-        replies = await publish(source, channel, [orjson.dumps(event)])
-        (heard,) = _unless_refused(name, replies)
+    replies = await publish(source, channel, [orjson.dumps(event)])
+    (heard,) = _unless_refused(name, replies)
     subscribers = "1 subscriber" if heard == 1 else f"{heard} subscribers"
     print(f"published {event['type']} on channel {channel} of {name}: {subscribers}")
     print(f"  id {event['id']}")
     if not heard:
         sys.stdout.flush()
         print(_nobody(channel), file=sys.stderr)
+
+
+async def _add(source: "Client", name: str, stream: str, event: dict[str, Any]) -> None:
+    import orjson
+
+    from invalidator.connect import converse
+
+    add = ("XADD", stream, "*", "event", orjson.dumps(event))
+    replies = await converse(source, [add, ("XINFO", "GROUPS", stream)])
+    entry, groups = _unless_refused(name, replies)
+    read_by = "1 group" if len(groups) == 1 else f"{len(groups)} groups"
+    print(f"published {event['type']} on stream {stream} of {name}: {read_by}")
+    print(f"  id {event['id']}, entry {entry.decode()}")
+    if not groups:
+        sys.stdout.flush()
+        print(_no_group(stream), file=sys.stderr)
+
+
+def _no_group(stream: str) -> str:
+    return (
+        f"warning: no group reads {stream}, so nothing was invalidated. A daemon must run with\n"
+        f"{stream} in its INVALIDATOR_STREAMS__KEYS and this Redis as its source. The entry stays."
+    )
 
 
 def _nobody(channel: str) -> str:

@@ -13,8 +13,8 @@ from invalidator.cli.verbs import UsageError, Verbs
 if TYPE_CHECKING:
     from invalidator.backplane import Message
     from invalidator.backplane.follower import Gap
-    from invalidator.backplane.listen import Lost
     from invalidator.connect import Client
+    from invalidator.listen import Lost
     from invalidator.settings import Settings
 
 _EPILOG = """\
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     import asyncio
 
     from invalidator import logs
-    from invalidator.backplane.listen import listen
+    from invalidator.listen import listen
     from invalidator.settings import Log, load
 
     settings = load(args.env_file)

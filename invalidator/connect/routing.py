@@ -20,6 +20,7 @@ class To(Enum):
 
 _WITHOUT_KEY = {
     "PUBLISH": To.ANY,
+    "TIME": To.ANY,
     "PING": To.ALL,
     "SCRIPT": To.ALL,
     "FUNCTION": To.ALL,
@@ -27,7 +28,7 @@ _WITHOUT_KEY = {
 }
 # What one node of many would answer is not what was asked: each has to be asked by itself.
 _OF_ONE_NODE = frozenset(
-    {"CLIENT", "CLUSTER", "CONFIG", "DBSIZE", "INFO", "PUBSUB", "ROLE", "SCAN", "TIME"}
+    {"CLIENT", "CLUSTER", "CONFIG", "DBSIZE", "INFO", "PUBSUB", "ROLE", "SCAN"}
 )
 _KEY_AT = {"EVAL": 3, "EVALSHA": 3, "FCALL": 3, "XGROUP": 2, "XINFO": 2, "OBJECT": 2, "MEMORY": 2}
 

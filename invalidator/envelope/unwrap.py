@@ -7,6 +7,7 @@ import orjson
 from invalidator.envelope import cloudevents, debezium, foreign
 from invalidator.envelope.reading import AUTO, Envelope, Reading, at, type_of
 from invalidator.errors import Rejected
+from invalidator.layout import OWN_EVENTS
 from invalidator.model import Slice
 
 
@@ -44,6 +45,8 @@ def unwrap(
     `binary`: look into its headers too.
     """
     form = envelope.format
+    if own := _own(event):
+        return own
     if binary:
         attributes = cloudevents.attributes(headers_at(part, index))
         if attributes:
@@ -55,6 +58,15 @@ def unwrap(
     if form == "cloudevents" or (form == AUTO and "specversion" in event):
         return cloudevents.structured(event)
     return _plain(event, envelope, part)
+
+
+def _own(event: Any) -> Reading | None:
+    """An event of ours is plain, however those of its source are wrapped."""
+    kind = event.get("type") if isinstance(event, dict) else None
+    if not isinstance(kind, str) or not kind.startswith(OWN_EVENTS):
+        return None
+    data = event.get("data")
+    return Reading(kind, data, event) if isinstance(data, dict) else None
 
 
 def _plain(event: dict[str, Any], envelope: Envelope, part: Slice) -> Reading:

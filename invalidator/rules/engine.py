@@ -16,7 +16,7 @@ from invalidator.model import Rejection, Slice
 from invalidator.rules.careful import Ruling, Single, fault_of
 from invalidator.rules.compile import UNMATCHED, Apply, Unit, applying
 from invalidator.rules.draft import Draft, Lane, Sink, pour
-from invalidator.rules.matching import Hit, Tree
+from invalidator.rules.matching import Hit, Tree, is_own
 from invalidator.rules.schema import Cache, Rule
 
 MEMO: Final = 4096  # event types remembered: hostile ones must not grow memory
@@ -159,7 +159,7 @@ class Engine:
     def _carefully(self, reading: Reading, part: Slice, index: int, draft: Draft) -> None:
         """Each rule by itself: what one rejects, the others still do."""
         hits = self.hits(reading)
-        if not hits:
+        if not hits and not is_own(reading.kind):
             draft.sinks[UNMATCHED](1)
         faults = []
         for hit in hits:
@@ -223,6 +223,8 @@ class Engine:
                 self._functions.clear()
             function = applying([self._unit(hit) for hit in hits]) if hits else _ignore
             self._functions[hits] = function
+        if function is _ignore and is_own(kind):
+            return _pass_over
         return function
 
     def _unit(self, hit: Hit) -> Unit:
@@ -239,3 +241,7 @@ def _ignore(
     data: object, event: object, kind: str, part: Slice, index: int, sinks: list[Sink]
 ) -> None:
     sinks[UNMATCHED](1)
+
+
+def _pass_over(*_: object) -> None:
+    """An event of ours that no rule asked for."""

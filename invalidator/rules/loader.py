@@ -43,13 +43,17 @@ def compiled(sources: Sequence[Source]) -> RuleSet:
     problems.extend(sense.problems(parts))
     if problems:
         raise RulesError(_shown(problems))
-    return RuleSet(
-        [rule for part in parts for rule in part.rules],
-        _caches(parts),
-        content_hash(sources),
-        envelopes=_envelopes(parts),
-        tests=[test for part in parts for test in part.tests],
-    )
+    try:
+        return RuleSet(
+            [rule for part in parts for rule in part.rules],
+            _caches(parts),
+            content_hash(sources),
+            envelopes=_envelopes(parts),
+            tests=[test for part in parts for test in part.tests],
+        )
+    except Exception as error:  # a hole in our checks must not end a daemon that reloads
+        said = f"these rules cannot be compiled: {type(error).__name__}: {error}"
+        raise RulesError([Problem(sources[0].name, 0, 0, said)]) from error
 
 
 def _shown(problems: list[Problem]) -> list[Problem]:

@@ -4,6 +4,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
+from invalidator.layout import OWN_EVENTS
+
 _TOKENS: Final = re.compile(r"(?:^|[.:])[^.:]*")
 _CAPTURE: Final = re.compile(r"\{([A-Za-z_]\w*)\}")
 MAX_PATTERN: Final = 256
@@ -33,6 +35,11 @@ class PatternError(ValueError):
 def tokens(kind: str) -> list[str]:
     """`order:item.added` as `order`, `:item`, `.added`."""
     return _TOKENS.findall(kind)
+
+
+def is_own(kind: str) -> bool:
+    """Whether this is a type of our own events, which match only rules that name them."""
+    return kind.startswith(OWN_EVENTS)
 
 
 def _bare(token: str) -> str:
@@ -112,6 +119,8 @@ class Tree:
         `named`: only patterns that write the last segment out.
         """
         parts = tokens(kind)
+        if is_own(kind):
+            return self._named(parts)
         found: dict[int, int] = {}
         seen: set[tuple[int, int]] = set()
         todo: list[tuple[_Branch, int, bool]] = [(self._root, 0, False)]
@@ -134,3 +143,16 @@ class Tree:
             if exact := branch.literal.get(token):
                 todo.append((exact, at + 1, True))
         return tuple(sorted(found.items()))
+
+    def _named(self, parts: list[str]) -> tuple[Hit, ...]:
+        """Only patterns without any wildcard."""
+        branch = self._root
+        for token in parts:
+            following = branch.literal.get(token)
+            if following is None:
+                return ()
+            branch = following
+        first: dict[int, int] = {}
+        for rule, pattern in branch.ends:
+            first.setdefault(rule, pattern)
+        return tuple(sorted(first.items()))

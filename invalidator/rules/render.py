@@ -9,6 +9,7 @@ from invalidator.model import Kind
 from invalidator.rules import globs, values
 from invalidator.rules.source import Code, literal
 from invalidator.rules.template import Filter, Path, Slot, Step, Template
+from invalidator.rules.walks import chain, lenient, lists_of, written
 
 _MISSING: Final = "except (KeyError, TypeError, IndexError):"
 
@@ -54,8 +55,8 @@ class Renderer:
 
     def template(self, template: Template, kind: Kind, depth: int) -> Rendered:
         if self.lenient:
-            template = _lenient(template)
-        lists = _chain(template)
+            template = lenient(template)
+        lists = chain(template)
         droppable = any(slot.optional for slot in template.slots())
         if not lists:
             name = self._name(_Setting(template, kind, depth))
@@ -68,7 +69,7 @@ class Renderer:
         self.code.add(depth, f"{names} = []")
         setting = _Setting(template, kind, depth)
         for slot in template.slots():
-            if not _lists(slot):
+            if not lists_of(slot):
                 self._slot(slot, setting)  # before the loop, which may never run
         absent = list(setting.optional)
         for path in lists:
@@ -90,7 +91,7 @@ class Renderer:
 
     def _loop(self, path: Path, setting: _Setting) -> tuple[str, str]:
         """`for element in list:`; gives the variables of both."""
-        slot = next(slot for slot in setting.template.slots() if path in _lists(slot))
+        slot = next(slot for slot in setting.template.slots() if path in lists_of(slot))
         start, steps = self._start(path, setting)
         spare = slot.optional or slot.default is not None or self.lenient
         owner = self.code.constant(
@@ -249,38 +250,6 @@ AROUND: Final = {
     "key": "key_of(part, index)",
     "extensions": "extensions_of(event)",
 }
-
-
-def _lists(slot: Slot) -> tuple[Path, ...]:
-    return slot.source.lists() if isinstance(slot.source, Path) else ()
-
-
-def _chain(template: Template) -> list[Path]:
-    """The lists that a template goes through, the outermost first."""
-    found = {path: None for slot in template.slots() for path in _lists(slot)}
-    return sorted(found, key=lambda path: len(path.steps))
-
-
-def _lenient(template: Template) -> Template:
-    """The same template, giving no name where a value is missing."""
-    return Template(
-        template.text,
-        tuple(part if isinstance(part, str) else _lenient_slot(part) for part in template.parts),
-    )
-
-
-def _lenient_slot(slot: Slot) -> Slot:
-    if isinstance(slot.source, Template):
-        return replace(slot, source=_lenient(slot.source))
-    return slot if slot.default is not None or slot.source.lists() else replace(slot, optional=True)
-
-
-def written(path: Path) -> str:
-    """A path as an author writes it."""
-    text = "" if path.root == "data" else path.root
-    for step in path.steps:
-        text = values.joined(text, step)
-    return text
 
 
 _FILTERS: Final[dict[str, Callable[[str, Any], str]]] = {

@@ -8,7 +8,7 @@ from typing import Final
 from invalidator.envelope import Envelope, Reading
 from invalidator.errors import Rejected
 from invalidator.model import Batch, Event, Failure, Fault, Plan, Record, Rejection, Slice
-from invalidator.rules import why
+from invalidator.rules import globs, why
 from invalidator.rules.careful import fault_of
 from invalidator.rules.draft import Draft, Lane
 from invalidator.rules.engine import Engine
@@ -44,8 +44,11 @@ class RuleSet:
     def plan(self, batch: Batch, *, max_event_bytes: int) -> Plan:
         """What a batch asks of the caches."""
         draft = Draft.of(self._lanes)
-        for part in batch.slices:
-            self.engine(part.origin).plan(part, max_event_bytes, draft)
+        for part in (*batch.slices, *batch.own):
+            if part.refused is None:
+                self.engine(part.origin).plan(part, max_event_bytes, draft)
+            else:
+                draft.plan.rejections += _refused(part, part.refused)
         draft.plan.unmatched = len(draft.unmatched)
         draft.sinks.clear()  # methods of the draft among them: a cycle would keep the plan alive
         return draft.plan
@@ -109,7 +112,7 @@ class RuleSet:
         chosen = tuple(
             at
             for at, rule in enumerate(self.rules)
-            if rule.enabled and (not rule.sources or any(fits(s, origin) for s in rule.sources))
+            if rule.enabled and (not rule.sources or any(concerns(s, origin) for s in rule.sources))
         )
         envelope = next(found for pattern, found in self.envelopes if fits(pattern, origin))
         engine = self._engines.get((chosen, envelope))
@@ -123,7 +126,7 @@ class RuleSet:
     ) -> Verdict:
         rule = self.rules[at]
         if pattern is None:
-            meant = not rule.sources or any(fits(entry, part.origin) for entry in rule.sources)
+            meant = not rule.sources or any(concerns(entry, part.origin) for entry in rule.sources)
             said = why.unmatched(rule, reading, part.origin, meant=meant)
             return Verdict(rule.name, matched=False, why=said)
         ruling = engine.ruling((at, pattern), reading, part, 0)
@@ -144,6 +147,17 @@ def fits(pattern: str, origin: str) -> bool:
     if "*" not in pattern:
         return pattern == origin
     return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), origin, re.S) is not None
+
+
+def concerns(source: str, origin: str) -> bool:
+    """Whether a rule's source is this origin; a gap's may be a glob that we listen on."""
+    if fits(source, origin):
+        return True
+    return "*" in origin and globs.meet(globs.tokens(source), globs.tokens(origin))
+
+
+def _refused(part: Slice, fault: Fault) -> list[Rejection]:
+    return [Rejection(part.record(at), None, (fault,)) for at in range(len(part.values))]
 
 
 def _lanes(rules: Sequence[Rule]) -> list[Lane]:

@@ -84,6 +84,12 @@ FILTERS: Final[dict[str, Literal["none", "number", "word"]]] = {
     "json": "word",
 }
 
+# Far more than names need, and well below what Python compiles.
+MAX_STEPS: Final = 32
+MAX_LISTS: Final = 4
+MAX_FILTERS: Final = 16
+MAX_QUOTES: Final = 4
+
 _LINES = re.compile(r"[\n\r\t]")
 _NAME = re.compile(r"[A-Za-z_$][\w$-]*")
 _QUOTED_NAME = re.compile(r"""\[(?:"([^"\\]+)"|'([^'\\]+)')\]""")
@@ -122,6 +128,7 @@ class _Reader:
     def __init__(self, text: str) -> None:
         self.text = text
         self.at = 0
+        self.quotes = 0  # quoted texts that this stands in
 
     def parts(self, end: str | None) -> tuple[str | Slot, ...]:
         """Literals and slots up to `end`, which is left standing."""
@@ -151,6 +158,8 @@ class _Reader:
         filters = self._filters()
         optional, default = self._absence()
         filters += self._filters()
+        if len(filters) > MAX_FILTERS:
+            raise TemplateError(f"a value has at most {MAX_FILTERS} filters", start)
         self._space()
         if self._peek() != "}":
             found = self._peek() or "the end of the text"
@@ -163,8 +172,12 @@ class _Reader:
 
     def _quoted(self) -> Template:
         start, quote = self.at, self._peek()
+        if self.quotes == MAX_QUOTES:
+            raise TemplateError(f"more than {MAX_QUOTES} quoted texts inside each other", start)
         self.at += 1
+        self.quotes += 1
         parts = self.parts(quote)
+        self.quotes -= 1
         if self._peek() != quote:
             raise TemplateError(f"the closing {quote} of this text is missing", start)
         self.at += 1
@@ -185,6 +198,9 @@ class _Reader:
                 self.at = index.end()
             else:
                 break
+        if len(names) > MAX_STEPS or names.count(None) > MAX_LISTS:
+            said = f"a path has at most {MAX_STEPS} steps, {MAX_LISTS} of them through lists"
+            raise TemplateError(said, start)
         return _path(names, self.text[start : self.at], start)
 
     def _name(self) -> str:

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from invalidator.envelope import Reading
 from invalidator.rules.condition import Read, reads
-from invalidator.rules.matching import MAX_PATTERN
+from invalidator.rules.matching import MAX_PATTERN, is_own
 from invalidator.rules.schema import Condition, Rule
 from invalidator.rules.words import shown, visible
 
@@ -20,7 +20,7 @@ def unmatched(rule: Rule, reading: Reading, origin: str, *, meant: bool) -> str:
         return f"it is for {', '.join(rule.sources)}, not for {origin or 'events of no source'}"
     wanted = " or ".join(entry.text for entry in rule.on)
     kind = visible(reading.kind, MAX_PATTERN)
-    if reading.named:
+    if reading.named or is_own(reading.kind):
         return f"{kind} matches only rules that name it, not {wanted}"
     return f"{kind} is not {wanted}"
 

@@ -41,8 +41,7 @@ def wrong_values(error: ValidationError, origins: Mapping[str, str]) -> list[str
 
 
 def _wrong(details: ErrorDetails, origins: Mapping[str, str]) -> str | None:
-    name = env_name(tuple(str(part) for part in details["loc"][:2]))
-    leaf = leaf_of(name) or leaves().get(env_name((str(details["loc"][0]),)))
+    leaf = _leaf_at(tuple(str(part) for part in details["loc"]))
     reason = str(details.get("ctx", {}).get("error", details["msg"]))
     if leaf is None:  # a check across a group; a group set as one text is `misnamed`
         return reason if details["type"] == "value_error" else None
@@ -52,6 +51,12 @@ def _wrong(details: ErrorDetails, origins: Mapping[str, str]) -> str | None:
         return None
     origin = origins.get(leaf.name, "default")
     return f"{leaf.name} ({origin}): found {_shown(leaf, details['input'])}, expected {reason}"
+
+
+def _leaf_at(place: tuple[str, ...]) -> Leaf | None:
+    """The setting at that place or around it; None for a check across a group."""
+    around = (leaf_of(env_name(place[:depth])) for depth in range(len(place), 0, -1))
+    return next(filter(None, around), None)
 
 
 def _shown(leaf: Leaf, value: object) -> str:
@@ -84,8 +89,8 @@ def _groups() -> dict[str, str]:
     """The settings of each group, by the name that the group itself would have."""
     groups: dict[str, list[str]] = {}
     for leaf in leaves().values():
-        if len(leaf.path) > 1:
-            groups.setdefault(env_name(leaf.path[:1]), []).append(leaf.name)
+        for depth in range(1, len(leaf.path)):
+            groups.setdefault(env_name(leaf.path[:depth]), []).append(leaf.name)
     return {group: ", ".join(names) for group, names in groups.items()}
 
 

@@ -1,9 +1,8 @@
 """Every setting: its name, its meaning, its default."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, model_validator
+from pydantic import Field, PrivateAttr, SecretStr, model_validator
 from pydantic_settings import (
     BaseSettings,
     NestedSecretsSettingsSource,
@@ -11,6 +10,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from invalidator.settings.group import Group as _Group
+from invalidator.settings.security import RedisTls, Sasl, Tls, check_unread
 from invalidator.settings.values import (
     Announce,
     Count,
@@ -21,6 +22,7 @@ from invalidator.settings.values import (
     LogLevel,
     Names,
     OptionalPath,
+    OptionalText,
     Port,
     PositiveDuration,
     RedisUrl,
@@ -36,15 +38,16 @@ from invalidator.settings.values import (
 PREFIX = "INVALIDATOR_"
 
 
-class _Group(BaseModel):
-    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
-
-
 class Kafka(_Group):
     bootstrap_servers: Servers = Field(
         default=(), description="Kafka brokers to ask first, as host:port. Empty: no Kafka."
     )
-    topics: Topics = Field(default=(), description="Topics to read events from.")
+    topics: Topics = Field(
+        default=(),
+        description="Topics to read events from: names, and patterns, which are regular "
+        "expressions that begin with ^ (^orders\\..*). New topics that match are found within 30s "
+        "and read from their beginning.",
+    )
     group_id: Text = Field(
         default="invalidator",
         description="The consumer group. All replicas of one deployment share it and divide the "
@@ -60,36 +63,23 @@ class Kafka(_Group):
         description="How long the group waits for a member that says nothing before others get "
         "its partitions: from 1s to 45s, and within the brokers' own bounds.",
     )
+    instance_id: OptionalText = Field(
+        default="",
+        description="Makes this replica a static member of the group: a restart within "
+        "SESSION_TIMEOUT moves no partitions. It must be another one for every replica.",
+    )
+    tls: Tls = Tls()
+    sasl: Sasl = Sasl()
 
     @model_validator(mode="after")
     def _complete(self) -> "Kafka":
+        check_unread(self.tls, self.sasl)
         servers, topics = f"{PREFIX}KAFKA__BOOTSTRAP_SERVERS", f"{PREFIX}KAFKA__TOPICS"
         if self.topics and not self.bootstrap_servers:
             raise ValueError(f"{servers}: missing, because {topics} names topics to read")
         if self.bootstrap_servers and not self.topics:
             raise ValueError(f"{topics}: missing, because {servers} names brokers to read from")
         return self
-
-
-class RedisTls(_Group):
-    ca_certs: OptionalPath = Field(
-        default=None,
-        description="The certificates that sign those of Redis servers, for URLs with TLS "
-        "(rediss://, rediss+…://) that have no ssl_ca_certs of their own. Empty: the system's.",
-    )
-    certfile: OptionalPath = Field(
-        default=None, description="Our certificate, where servers ask for one (mutual TLS)."
-    )
-    keyfile: OptionalPath = Field(default=None, description="The key of our certificate.")
-
-    def options(self) -> Mapping[str, str]:
-        """As the client takes them."""
-        given = {
-            "ssl_ca_certs": self.ca_certs,
-            "ssl_certfile": self.certfile,
-            "ssl_keyfile": self.keyfile,
-        }
-        return {name: str(path) for name, path in given.items() if path}
 
 
 class PubSub(_Group):
@@ -102,6 +92,37 @@ class PubSub(_Group):
         default=100_000,
         description="How many received messages may wait in memory. What comes on top is dropped "
         "and counted.",
+    )
+
+
+class Streams(_Group):
+    keys: Names = Field(
+        default=(), description="Redis Streams to read events from, by the names of their keys."
+    )
+    group: Text = Field(
+        default="invalidator",
+        description="The consumer group. All replicas of one deployment share it and divide the "
+        "entries between them.",
+    )
+    consumer: OptionalText = Field(
+        default="",
+        description="This replica's name in the group. Empty: the name of the host. Under the same "
+        "name a restarted one goes on at once with what it had pending.",
+    )
+    start: Start = Field(
+        default="latest",
+        description="Where a group that does not exist yet begins: latest, earliest, or how far "
+        "back (-1h). The group is created at once.",
+    )
+    claim_after: PositiveDuration = Field(
+        default=60.0,
+        description="How long a consumer may be silent before others take over what it had "
+        "pending.",
+    )
+    trim: Switch = Field(
+        default=False,
+        description="Whether to drop entries that every group of the stream has settled. Else the "
+        "stream grows until its publishers trim it.",
     )
 
 
@@ -172,7 +193,8 @@ class Settings(BaseSettings):
     dry_run: Switch = Field(
         default=False,
         description="Read and plan, but write nothing: no deletion, no dead letter, no position. "
-        "The Kafka group is then GROUP_ID-dry-run, so that it takes no partition from a daemon.",
+        "The Kafka group is then GROUP_ID-dry-run, so that it takes no partition from a daemon; "
+        "streams are read without a group.",
     )
     redis_url: RedisUrl = Field(
         default=SecretStr("redis://127.0.0.1:6379/0"),
@@ -189,7 +211,7 @@ class Settings(BaseSettings):
     )
     source_redis_url: RedisUrl = Field(
         default_factory=lambda known: known["redis_url"],
-        description="The Redis where channels live, if it is not the cache's.",
+        description="The Redis where channels and streams live, if it is not the cache's.",
     )
     state_url: RedisUrl = Field(
         default_factory=lambda known: known["redis_url"],
@@ -224,6 +246,7 @@ class Settings(BaseSettings):
     )
     kafka: Kafka = Kafka()
     pubsub: PubSub = PubSub()
+    streams: Streams = Streams()
     batch: Batch = Batch()
     in_flight: InFlight = InFlight()
     log: Log = Log()
@@ -248,7 +271,7 @@ class Settings(BaseSettings):
 
     @property
     def has_sources(self) -> bool:
-        return bool(self.kafka.topics or self.pubsub.channels)
+        return bool(self.kafka.topics or self.pubsub.channels or self.streams.keys)
 
     @classmethod
     def settings_customise_sources(

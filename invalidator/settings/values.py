@@ -92,9 +92,32 @@ def _text(text: str) -> str:
 def _topics(text: str) -> tuple[str, ...]:
     topics = _names(text)
     for topic in topics:
-        if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", topic):
+        if topic.startswith("^"):
+            _check_pattern(topic)
+        elif not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", topic):
             raise ValueError(f"topic names of letters, digits, . _ and -, which {topic!r} is not")
     return topics
+
+
+def _check_pattern(topic: str) -> None:
+    try:
+        re.compile(topic)
+    except re.error as error:
+        raise ValueError(f"regular expressions after ^, which {topic!r} is not: {error}") from None
+
+
+def _pairs(text: str) -> tuple[str, ...]:
+    pairs = _names(text)
+    for pair in pairs:
+        if not re.fullmatch(r"[A-Za-z]+=.+", pair):
+            raise ValueError(f"name=value with commas between, which {pair!r} is not")
+    return pairs
+
+
+def _token_url(text: str) -> str:
+    if text and not re.fullmatch(r"https?://[^\s/@?#]+(/[^\s@#]*)?", text):
+        raise ValueError("a URL such as https://login.example.com/oauth2/token, without a password")
+    return text
 
 
 def _servers(text: str) -> tuple[str, ...]:
@@ -146,6 +169,10 @@ Limit = Annotated[int, _whole(0)]  # 0: none
 Port = Annotated[int, _whole(0, 65535)]
 Names = Annotated[tuple[str, ...], Written(_names, ",".join)]
 Text = Annotated[str, Written(_text)]
+OptionalText = Annotated[str, Written(str)]
+Secret = Annotated[SecretStr, Written(SecretStr, lambda it: "***" if it else "", secret=True)]
+Pairs = Annotated[tuple[str, ...], Written(_pairs, ",".join)]
+TokenUrl = Annotated[str, Written(_token_url)]
 Topics = Annotated[tuple[str, ...], Written(_topics, ",".join)]
 Servers = Annotated[tuple[str, ...], Written(_servers, ",".join)]
 FilePath = Annotated[Path, Written(_path)]
@@ -153,6 +180,10 @@ OptionalPath = Annotated[Path | None, Written(_path, lambda path: str(path or ""
 RedisUrl = Annotated[SecretStr, Written(_redis_url, _show_url, secret=True)]
 Announce = Annotated[Literal["listened", "always", "never"], _choice("listened", "always", "never")]
 Start = Annotated[Literal["latest", "earliest"] | float, Written(_start, _show_start)]
+Mechanism = Annotated[
+    Literal["none", "plain", "scram-sha-256", "scram-sha-512", "oauthbearer"],
+    _choice("none", "plain", "scram-sha-256", "scram-sha-512", "oauthbearer"),
+]
 LogFormat = Annotated[Literal["json", "console"], _choice("json", "console")]
 LogLevel = Annotated[
     Literal["debug", "info", "warning", "error"], _choice("debug", "info", "warning", "error")

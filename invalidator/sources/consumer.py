@@ -8,16 +8,24 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import aiokafka.client
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, OffsetAndMetadata, TopicPartition
+from aiokafka.consumer.fetcher import READ_COMMITTED
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.errors import (
     IllegalGenerationError,
+    LeaderNotAvailableError,
     RebalanceInProgressError,
     UnknownMemberIdError,
+    for_code,
 )
+from aiokafka.protocol.fetch import FetchRequest
+from aiokafka.protocol.metadata import MetadataRequest
 
 from invalidator.errors import InvalidatorError
+from invalidator.sources.describe import describe
+from invalidator.sources.security import CLIENT, Brokers
 
 log = structlog.get_logger("invalidator")
 
@@ -25,9 +33,20 @@ START_WITHIN = 30.0  # seconds
 STOP_WITHIN = 3.0
 ABANDON_WITHIN = 1.0
 JOIN_MARGIN = 15.0  # seconds that the answer to a join may take beyond the rebalance
+MOST_PER_PARTITION = 4 * 1024 * 1024  # bytes of one fetch
 SLACK = 1.0  # seconds that a poll may take longer than it was told to
 
 Polled = dict[TopicPartition, list[ConsumerRecord]]
+
+
+class _AsksOnly(MetadataRequest):  # type: ignore[misc]  # it ships no types
+    """The library's own would create anew a topic that was deleted while we read it."""
+
+    def __init__(self, topics: Sequence[str] | None = None) -> None:
+        super().__init__(topics, allow_auto_topic_creation=False)
+
+
+aiokafka.client.MetadataRequest = _AsksOnly
 
 
 class Refused(InvalidatorError):  # noqa: N818 - not an error, but an answer
@@ -50,15 +69,18 @@ class Timing:
     metadata_max_age: float = 30.0  # until new partitions are noticed
     ask_every: float = 5.0  # without a record, between two questions whether the brokers are there
     answer: float = 3.0  # that the brokers have for an answer
+    look_every: float = 15.0  # between two looks for topics that came or went
+    stalled_after: float = 60.0  # without progress though there is more, until a new client
 
 
-def build(bootstrap: str, group: str, timing: Timing) -> AIOKafkaConsumer:
-    """A consumer that commits nothing, and goes nowhere, by itself."""
+def build(brokers: Brokers, group: str, timing: Timing, instance_id: str = "") -> AIOKafkaConsumer:
+    """A consumer that commits nothing, and goes nowhere, by itself. Raises OSError."""
     rebalance = max(timing.rebalance, timing.session)
     return AIOKafkaConsumer(
-        bootstrap_servers=bootstrap,
+        bootstrap_servers=brokers.address,
         group_id=group,
-        client_id="invalidator",
+        group_instance_id=instance_id or None,
+        client_id=CLIENT,
         enable_auto_commit=False,
         auto_offset_reset="none",
         isolation_level="read_committed",
@@ -69,12 +91,13 @@ def build(bootstrap: str, group: str, timing: Timing) -> AIOKafkaConsumer:
         request_timeout_ms=_ms(max(timing.request, rebalance + JOIN_MARGIN)),
         max_poll_interval_ms=_ms(timing.max_poll_interval),
         metadata_max_age_ms=_ms(timing.metadata_max_age),
-        max_partition_fetch_bytes=4 * 1024 * 1024,
+        max_partition_fetch_bytes=MOST_PER_PARTITION,
+        **brokers.options(),
     )
 
 
 async def start(consumer: AIOKafkaConsumer) -> None:
-    """Connect. Raises KafkaError, OSError or TimeoutError."""
+    """Connect. It may raise anything: a login that the library cannot read, say."""
     async with asyncio.timeout(START_WITHIN):
         await consumer.start()
 
@@ -134,6 +157,12 @@ def generation(consumer: AIOKafkaConsumer) -> int:
     return number
 
 
+def member_id(consumer: AIOKafkaConsumer) -> str:
+    """What the group calls us."""
+    name: str = consumer._coordinator.member_id
+    return name
+
+
 async def commit(
     consumer: AIOKafkaConsumer, as_of: int, offsets: Mapping[TopicPartition, int], note: str
 ) -> None:
@@ -155,16 +184,47 @@ async def commit(
         raise Refused from error
 
 
-async def ask(consumer: AIOKafkaConsumer) -> None:
-    """A cheap question that the brokers of our partitions have to answer.
+async def ask(consumer: AIOKafkaConsumer) -> dict[TopicPartition, int]:
+    """A cheap question that the brokers of our partitions have to answer: where these end.
 
     Polls answer {} whether nothing was published or nobody is there.
     """
     partitions = consumer.assignment()
-    if partitions:
-        await consumer.end_offsets(partitions)
-    else:
+    if not partitions:
         await consumer.topics()
+        return {}
+    ends: dict[TopicPartition, int] = await consumer.end_offsets(partitions)
+    return ends
+
+
+def positions(consumer: AIOKafkaConsumer) -> dict[TopicPartition, int]:
+    """How far the library has got. Unlike ours, it moves over what holds no records."""
+    subscription = consumer._subscription.subscription
+    assignment = subscription.assignment if subscription else None
+    states = {tp: assignment.state_value(tp) for tp in assignment.tps} if assignment else {}
+    return {
+        tp: state.position if state.has_valid_position else -1
+        for tp, state in states.items()
+        if not state.paused
+    }
+
+
+async def fetch_raw(consumer: AIOKafkaConsumer, tp: TopicPartition, at: int) -> tuple[bytes, int]:
+    """The bytes that the brokers have from there on, and where their log ends.
+
+    Raises KafkaError or OSError.
+    """
+    client = consumer._client
+    leader = client.cluster.leader_for_partition(tp)
+    if leader is None or leader < 0:
+        raise LeaderNotAvailableError(tp)
+    size = MOST_PER_PARTITION
+    request = FetchRequest(0, 1, size, READ_COMMITTED, [(tp.topic, [(tp.partition, at, size)])])
+    answer = await client.send(leader, request)
+    ((_, ((_, error_code, end, *_, data),)),) = answer.topics
+    if error_code:
+        raise for_code(error_code)()
+    return bytes(data), end
 
 
 async def stop(consumer: AIOKafkaConsumer) -> None:
@@ -205,15 +265,6 @@ async def _abandon(consumer: AIOKafkaConsumer) -> None:
             task.exception()  # seen, so that nobody reports it
     if closing := [connection.close() for connection in client._conns.values()]:
         await asyncio.wait(closing, timeout=ABANDON_WITHIN)
-
-
-def describe(error: BaseException) -> str:
-    """In one line; the library's errors often say nothing but their name, or their name twice."""
-    said = " ".join(str(error).split())
-    name = type(error).__name__
-    if isinstance(error, TimeoutError):
-        return said or "no answer in time"
-    return said if said.startswith(name) else f"{name}: {said}".removesuffix(": ")
 
 
 def _ms(seconds: float) -> int:

@@ -6,61 +6,52 @@ made it drop. We keep the next offset of each partition ourselves, and seek to i
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from operator import attrgetter
+from collections.abc import Callable, Sequence
 
 import structlog
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import OffsetOutOfRangeError
 
-from invalidator import metrics
 from invalidator.errors import Unavailable
 from invalidator.health import Part
-from invalidator.model import Batch, Record, Slice
+from invalidator.model import Batch
+from invalidator.sources.aside import Aside
 from invalidator.sources.consumer import (
     Polled,
     Timing,
     build,
-    describe,
     poll,
     show_life,
     start,
     stop,
     trouble,
 )
+from invalidator.sources.describe import describe
+from invalidator.sources.gap import Gaps
+from invalidator.sources.knock import why
 from invalidator.sources.membership import Epoch, Membership
 from invalidator.sources.positions import GroupPositions, Start
+from invalidator.sources.progress import Rebuilds
+from invalidator.sources.security import Brokers
+from invalidator.sources.slices import NAME, Ends, batch_of, batch_without_records, count, name_of
+from invalidator.sources.topics import Wanted
 
 log = structlog.get_logger("invalidator")
 
 MOMENT = 0.3  # seconds that an empty read waits
-SUSPECT_MOMENT = 0.2  # seconds for one partition, while we look for the one that cannot be read
 JOIN_WITHIN = 90.0  # seconds; another member's drain comes first
 BEGINNING_WITHIN = 10.0
 USUAL = Timing()
-HEADERS = attrgetter("headers")
-AGAIN_MOMENT = 1.0  # seconds for one that was put aside; the request under way may take half of it
-ASIDE_FOR = 10.0  # seconds until a partition that could not be read is tried again
-
-
-@dataclass(frozen=True, slots=True)
-class Ends:
-    """Where a Kafka batch ends."""
-
-    epoch: Epoch  # the assignment it was read under
-    offsets: dict[TopicPartition, int]  # the next offset of each partition; never a count
 
 
 class KafkaSource:
     """One member of a consumer group."""
 
-    name = "kafka"
+    name = NAME
 
     def __init__(
         self,
-        bootstrap_servers: Sequence[str],
+        brokers: Brokers,
         topics: Sequence[str],
         group_id: str,
         *,
@@ -69,44 +60,52 @@ class KafkaSource:
         max_wait: float,
         timing: Timing = USUAL,
         commits: bool = True,
+        instance_id: str = "",
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._bootstrap = ",".join(bootstrap_servers)
-        self._topics = topics
+        self._brokers = brokers
+        self._wanted = Wanted(topics)
         self._group = group_id
         self._part = part
         self._max_wait = max_wait
         self._timing = timing
         self._commits = commits
-        self._positions = GroupPositions(self._bootstrap, group_id, topics, start, clock)
+        self._instance_id = instance_id
+        self._positions = GroupPositions(brokers, group_id, self._wanted, start, clock)
+        self._gaps = Gaps(NAME, now=clock)
+        self._rebuilds = Rebuilds()
         self._consumer: AIOKafkaConsumer | None = None
         self._member: Membership | None = None
+        self._aside: Aside | None = None
+        self._topics: list[str] = []  # those that we are subscribed to
+        self._look_at = 0.0  # when to look for others
         self._stopped = False
         self._held = False  # paused, because the work in flight is at its bound
-        self._suspects: deque[TopicPartition] = deque()  # after an error: to be polled one by one
-        self._try_again_at = 0.0  # when partitions that were put aside are suspects again
 
     # --- the protocol -------------------------------------------------------------------
 
     async def open(self) -> None:
         await self.close()
-        await self._positions.await_topics()
+        self._topics = await self._positions.await_topics()
         self._stopped = self._held = False
-        self._suspects.clear()
-        self._consumer = build(self._bootstrap, self._group, self._timing)
+        self._look_at = 0.0
         try:
+            self._consumer = build(self._brokers, self._group, self._timing, self._instance_id)
             await start(self._consumer)
-        except (KafkaError, OSError, TimeoutError) as error:
-            raise self._unavailable(describe(error)) from error
+        except Exception as error:
+            raise self._unavailable(await why(self._brokers) or describe(error)) from error
         self._member = Membership(
             self._consumer,
-            self._bootstrap,
+            self._brokers,
             self._positions,
             self._timing,
             self._part,
             commits=self._commits,
+            instance_id=self._instance_id,
         )
-        self._consumer.subscribe(topics=list(self._topics), listener=self._member)
+        self._aside = Aside(self._consumer, self._member)
+        self._member.missing = self._wanted.missing(self._topics)
+        self._member.subscribe(self._topics)
         self._member.begin()
         await self._join()
 
@@ -114,15 +113,20 @@ class KafkaSource:
         member = self._check()
         if self._stopped or not await self._is_assigned(MOMENT):
             return None
-        self._let_flow()
+        await self._look_after(member)
+        if not member.assigned.is_set():
+            return None
         epoch = member.epoch
+        if epoch.passed:
+            return batch_without_records(epoch, self._gaps.take())
+        self._let_flow()
         polled = await self._poll(epoch, limit, MOMENT)
         if polled and self._max_wait:
             await self._fill_up(epoch, polled, limit)
         if not polled or epoch is not member.epoch:
             return None  # after a rebalance, what we had is read again by its new owner
         member.busy = True
-        return self._batch(epoch, polled)
+        return batch_of(epoch, polled)
 
     async def settle(self, batch: Batch) -> None:
         ends = batch.ends
@@ -152,7 +156,7 @@ class KafkaSource:
             await self._member.end()
         if self._consumer:
             await stop(self._consumer)
-        self._member = self._consumer = None
+        self._member = self._consumer = self._aside = None
 
     # --- the group ------------------------------------------------------------------------
 
@@ -184,7 +188,50 @@ class KafkaSource:
         return self._member
 
     def _unavailable(self, reason: str) -> Unavailable:
-        return Unavailable(self.name, f"{self._bootstrap}: {reason}")
+        return Unavailable(self.name, f"{self._brokers.address}: {reason}")
+
+    # --- now and then -----------------------------------------------------------------------
+
+    async def _look_after(self, member: Membership) -> None:
+        """Topics that came or went; partitions that stand still."""
+        member.reads += 1
+        now = asyncio.get_running_loop().time()
+        if now >= self._look_at:
+            self._look_at = now + self._timing.look_every
+            await self._look_for_topics(member)
+        if member.stalled:
+            await self._rouse(member)
+
+    async def _look_for_topics(self, member: Membership) -> None:
+        assert self._consumer
+        known = map(self._consumer.partitions_for_topic, self._topics)
+        if all(known) and not self._wanted.may_grow and not member.missing:
+            return  # to ask for all topics costs the more the more there are
+        try:
+            async with asyncio.timeout(self._timing.answer):
+                existing = await self._consumer.topics()
+        except Exception as error:  # noqa: BLE001 - whether the brokers are there others ask
+            log.debug("kafka-topics", reason=describe(error))
+            return
+        member.missing = self._wanted.missing(existing)
+        chosen = self._wanted.choose(existing)
+        if not chosen:
+            raise self._unavailable(member.missing)
+        if chosen != self._topics:
+            log.info("topics", source=NAME, reads=chosen, before=self._topics)
+            self._topics = chosen
+            member.subscribe(chosen)
+        member.say_ready()
+
+    async def _rouse(self, member: Membership) -> None:
+        """The client is built anew, unless it is the brokers that have nothing for us."""
+        assert self._aside
+        stalled, member.stalled = member.stalled, []
+        for tp in stalled:
+            at = member.epoch.next.get(tp)
+            if at is not None and not await self._aside.is_refused(tp):
+                self._rebuilds.count(tp, at)
+                raise self._unavailable(f"{name_of(tp)} stands still at {at}, though there is more")
 
     # --- reading ------------------------------------------------------------------------
 
@@ -192,10 +239,11 @@ class KafkaSource:
         """What the library has for our positions. It may raise anything: a codec, a checksum."""
         assert self._consumer
         assert self._member
-        one = self._suspects.popleft() if self._suspects else None
+        assert self._aside
+        one = self._aside.next()
         try:
             if one:
-                polled = await self._poll_up_to_the_bad(one, limit)
+                polled = await self._aside.poll(one, limit)
             else:
                 polled = await poll(self._consumer, limit, seconds)
         except OffsetOutOfRangeError as error:
@@ -203,12 +251,13 @@ class KafkaSource:
             return {}
         except Exception as error:  # noqa: BLE001 - whatever it was, records may have been dropped
             if epoch is self._member.epoch:
-                self._suspect(one, error)
+                self._seek_to_own()
+                await self._aside.blame(one, error)
             return {}
         if epoch is not self._member.epoch:  # a rebalance came while we waited
             self._seek_to_own(*polled)
             return {}
-        if one in epoch.aside and not self._can_be_read(one, polled):
+        if one in epoch.aside and not self._aside.is_over(one, polled):
             return {}
         if polled:
             self._member.say_ready()
@@ -228,52 +277,28 @@ class KafkaSource:
         return taken
 
     async def _fill_up(self, epoch: Epoch, polled: Polled, limit: int) -> None:
-        """Give a batch that is not full a moment to fill."""
+        """Give a batch that is not full a moment to fill; what is passed over ends it."""
         assert self._member
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._max_wait
-        while (left := deadline - loop.time()) > 0 and (room := limit - _count(polled)) > 0:
-            if self._stopped or not await self._is_assigned(0) or epoch is not self._member.epoch:
+        while (left := deadline - loop.time()) > 0 and (room := limit - count(polled)) > 0:
+            if self._stopped or epoch.passed:
+                return
+            if not await self._is_assigned(0) or epoch is not self._member.epoch:
                 return
             for tp, records in (await self._poll(epoch, room, min(left, MOMENT))).items():
                 polled[tp] = polled.get(tp, []) + records
-
-    def _batch(self, epoch: Epoch, polled: Polled) -> Batch:
-        epoch.give()
-        slices = [self._slice(tp, records) for tp, records in polled.items()]
-        ends = Ends(epoch, {tp: records[-1].offset + 1 for tp, records in polled.items()})
-        return Batch(self.name, slices, _count(polled), sum(map(_size, slices)), ends)
-
-    def _slice(self, tp: TopicPartition, records: list[ConsumerRecord]) -> Slice:
-        def record(index: int) -> Record:
-            r = records[index]
-            return Record(
-                self.name,
-                tp.topic,
-                f"{tp.partition}@{r.offset}",
-                r.value,
-                key=r.key,
-                headers=tuple(_filled(r.headers)),
-                time_ms=r.timestamp if r.timestamp >= 0 else None,  # -1: the producer gave none
-            )
-
-        named = any(map(HEADERS, records))  # most topics have none: no list is made for these
-        headers = [_filled(r.headers) for r in records] if named else ()
-        return Slice(tp.topic, [r.value for r in records], record, headers)
 
     def _let_flow(self) -> None:
         """Resume what keep_alive paused, and now and then what could not be read."""
         assert self._consumer
         assert self._member
-        aside = self._member.epoch.aside
+        assert self._aside
         if self._held:
             self._held = False
-            self._consumer.resume(*(self._consumer.assignment() - aside.keys()))
-        now = asyncio.get_running_loop().time()
-        if aside and now >= self._try_again_at:
-            self._try_again_at = now + ASIDE_FOR
-            self._suspects.extend(aside)
-            self._consumer.resume(*aside)
+            flowing = self._consumer.assignment() - self._member.epoch.aside.keys()
+            self._consumer.resume(*flowing)
+        self._aside.try_again()
 
     # --- after an error -------------------------------------------------------------------
 
@@ -286,49 +311,6 @@ class KafkaSource:
             if tp in following:
                 self._consumer.seek(tp, following[tp])
 
-    async def _poll_up_to_the_bad(self, tp: TopicPartition, limit: int) -> Polled:
-        """One by one: asked for more, the library drops what it has when it meets the bad one."""
-        assert self._consumer
-        assert self._member
-        found: list[ConsumerRecord] = []
-        wait = AGAIN_MOMENT if tp in self._member.epoch.aside else SUSPECT_MOMENT
-        while len(found) < limit:
-            try:
-                polled = await poll(self._consumer, 1, 0 if found else wait, [tp])
-            except Exception:
-                if not found:
-                    raise
-                break
-            if not polled:
-                break
-            found += polled[tp]
-        return {tp: found} if found else {}
-
-    def _can_be_read(self, tp: TopicPartition, polled: Polled) -> bool:
-        """Whether a partition that was put aside gives records again."""
-        assert self._consumer
-        assert self._member
-        if polled:
-            del self._member.epoch.aside[tp]
-        else:
-            self._consumer.pause(tp)
-        return bool(polled)
-
-    def _suspect(self, one: TopicPartition | None, error: Exception) -> None:
-        """Look for the partition that cannot be read, and put it aside: the others flow."""
-        assert self._consumer
-        assert self._member
-        self._seek_to_own()
-        epoch = self._member.epoch
-        if one is None:
-            self._suspects = deque(sorted(epoch.next.keys() - epoch.aside.keys()))
-            return
-        self._consumer.pause(one)
-        self._try_again_at = asyncio.get_running_loop().time() + ASIDE_FOR
-        where = f"{_name(one)} cannot be read at {epoch.next[one]}"
-        epoch.aside[one] = f"{where}: {describe(error)}"
-        self._member.say_ready()
-
     async def _start_over(self, lost: dict[TopicPartition, int]) -> None:
         """Positions that the brokers no longer know: what was there is lost, and we say so."""
         assert self._consumer
@@ -340,35 +322,19 @@ class KafkaSource:
             async with asyncio.timeout(BEGINNING_WITHIN):
                 beginnings = await self._consumer.beginning_offsets(list(ours))
         except Exception as error:  # noqa: BLE001 - the next poll says it again
-            log.warning("position-lost", partitions=[*map(_name, ours)], reason=describe(error))
+            log.warning("position-lost", partitions=[*map(name_of, ours)], reason=describe(error))
             return
         if epoch is not self._member.epoch:
             return
         for tp, beginning in beginnings.items():
-            metrics.GAPS.labels(self.name, "position lost").inc()
-            log.error(
-                "gap", source=self.name, partition=_name(tp), lost=ours[tp], goes_on=beginning
+            self._gaps.tell(
+                "position lost",
+                [tp.topic],
+                events=max(0, beginning - ours[tp]) or None,
+                partition=tp.partition,
+                position=ours[tp],
+                goes_on=beginning,
             )
-            epoch.next[tp] = beginning
+            epoch.passed[tp] = epoch.next[tp] = beginning
             epoch.aside.pop(tp, None)
             self._consumer.seek(tp, beginning)
-
-
-def _name(tp: TopicPartition) -> str:
-    return f"{tp.topic}-{tp.partition}"
-
-
-def _filled(headers: Iterable[tuple[str, bytes | None]]) -> list[tuple[str, bytes]]:
-    """A header without a value is an empty one."""
-    return [(name, value or b"") for name, value in headers]
-
-
-def _size(part: Slice) -> int:
-    try:
-        return sum(map(len, part.values))  # type: ignore[arg-type]  # a tombstone raises
-    except TypeError:
-        return sum(len(value) for value in part.values if value is not None)
-
-
-def _count(polled: Polled) -> int:
-    return sum(map(len, polled.values()))

@@ -12,14 +12,29 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 
 from invalidator.health import Part
-from invalidator.sources.consumer import Refused, Timing, ask, commit, describe, generation
+from invalidator.model import Slice
+from invalidator.sources.consumer import (
+    Refused,
+    Timing,
+    ask,
+    commit,
+    generation,
+    member_id,
+    positions,
+)
+from invalidator.sources.describe import describe
+from invalidator.sources.knock import why
 from invalidator.sources.positions import Birth, GroupPositions
+from invalidator.sources.progress import Progress
+from invalidator.sources.security import Brokers
+from invalidator.sources.static import StaticName
 
 log = structlog.get_logger("invalidator")
 
 COMMIT_EVERY = 0.2  # seconds: a commit per batch would burden the brokers when batches are small
 COMMIT_WITHIN = 10.0  # seconds; the library would retry for ever
 LAST_COMMIT_WITHIN = 4.0  # seconds
+ASK_WHILE_BUSY = 3  # every third time only
 
 
 class Epoch:
@@ -36,6 +51,8 @@ class Epoch:
         self.next = dict(positions or {})  # what to read next, for each of our partitions
         self.settled: dict[TopicPartition, int] = {}  # what is to be committed
         self.aside: dict[TopicPartition, str] = {}  # what cannot be read for now, and why
+        self.passed: dict[TopicPartition, int] = {}  # positions that moved on without records
+        self.refused: list[Slice] = []  # what was passed over and has to be a dead letter
         self.drained = asyncio.Event()
         self.drained.set()
         self._given = 0  # batches given out and not settled
@@ -61,20 +78,26 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
     def __init__(
         self,
         consumer: AIOKafkaConsumer,
-        bootstrap: str,
+        brokers: Brokers,
         positions: GroupPositions,
         timing: Timing,
         part: Part,
         *,
         commits: bool = True,
+        instance_id: str = "",
     ) -> None:
+        self._name = StaticName(instance_id) if instance_id else None
         self._commits = commits  # a dry run leaves no position
         self.epoch = Epoch()
         self.failure = ""  # why the assignment could not be taken up
         self.assigned = asyncio.Event()  # not set while the group rebalances
         self.busy = False  # records came since the brokers were last asked
+        self.reads = 0  # polls so far
+        self.missing = ""  # which topics are not there
+        self.stalled: list[TopicPartition] = []  # what has more to read, and stands still
+        self._progress = Progress(timing.stalled_after)
         self._consumer = consumer
-        self._bootstrap = bootstrap
+        self._brokers = brokers
         self._positions = positions
         self._timing = timing
         self._part = part
@@ -109,11 +132,16 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
         return self.failure or "".join(f"{name} ended" for name in dead)
 
     def say_ready(self) -> None:
-        """Unless a partition cannot be read."""
-        if self.epoch.aside:
-            self._part.away("; ".join(self.epoch.aside.values()))
+        """Unless a partition cannot be read, or a topic is not there."""
+        if lacking := [*self.epoch.aside.values(), *filter(None, [self.missing])]:
+            self._part.away(f"{self._brokers.address}: {'; '.join(lacking)}")
         elif self.assigned.is_set() and not self.failure:
             self._part.ready()
+
+    def subscribe(self, topics: Sequence[str]) -> None:
+        """Nothing can be read until the group has given us partitions of them."""
+        self.assigned.clear()
+        self._consumer.subscribe(topics=list(topics), listener=self)
 
     # --- rebalances ---------------------------------------------------------------------
 
@@ -129,6 +157,10 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         partitions = sorted(assigned)
+        if self._name and (reason := self._name.taken(member_id(self._consumer))):
+            self.failure = reason
+            self.assigned.set()
+            return
         try:
             self.epoch = await self._take_up(partitions)
         except Refused:
@@ -206,19 +238,41 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
     # --- whether anybody is there ---------------------------------------------------------
 
     async def _ask_for_ever(self) -> None:
+        """Less often while records come: they are answer enough, but not from every partition."""
+        rounds = reads = 0
         while True:
             await asyncio.sleep(self._timing.ask_every)
-            if not self.busy:
-                await self._ask()
+            rounds += 1
+            if self.busy and rounds % ASK_WHILE_BUSY:
+                continue
             self.busy = False
+            ends = await self._ask()
+            if reads == self.reads:
+                self._progress.forget()
+            elif ends:
+                self._look(ends)
+            reads = self.reads
 
-    async def _ask(self) -> None:
+    def _look(self, ends: Mapping[TopicPartition, int]) -> None:
+        at = {tp: n for tp, n in positions(self._consumer).items() if tp not in self.epoch.aside}
+        self.stalled = self._progress.look(asyncio.get_running_loop().time(), at, ends)
+
+    async def _ask(self) -> Mapping[TopicPartition, int]:
+        """Where the logs end, for all that we read."""
         try:
             async with asyncio.timeout(self._timing.answer):
-                await ask(self._consumer)
+                ends = await ask(self._consumer)
         except TimeoutError:
-            self._part.away(f"{self._bootstrap}: no answer within {self._timing.answer:g} s")
+            await self._away(f"no answer within {self._timing.answer:g} s")
         except Exception as error:  # noqa: BLE001 - whatever it was, no broker answered
-            self._part.away(f"{self._bootstrap}: {describe(error)}")
+            await self._away(describe(error))
         else:
             self.say_ready()
+            return ends
+        return {}
+
+    async def _away(self, reason: str) -> None:
+        """Said at once; then with more of a reason, where knocking gives one."""
+        self._part.away(f"{self._brokers.address}: {reason}")
+        if known := await why(self._brokers):
+            self._part.away(f"{self._brokers.address}: {known}")

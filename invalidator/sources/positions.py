@@ -8,7 +8,8 @@ everything in it is new, and it is read from its beginning).
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -19,7 +20,10 @@ from aiokafka.errors import KafkaError, for_code
 from aiokafka.protocol.commit import OffsetFetchRequest
 
 from invalidator.errors import Unavailable
-from invalidator.sources.consumer import describe
+from invalidator.sources.describe import describe
+from invalidator.sources.knock import why
+from invalidator.sources.security import CLIENT, Brokers
+from invalidator.sources.topics import Wanted
 
 Answer = TypeVar("Answer")
 
@@ -83,30 +87,33 @@ class GroupPositions:
 
     def __init__(
         self,
-        bootstrap: str,
+        brokers: Brokers,
         group_id: str,
-        topics: Sequence[str],
+        wanted: Wanted,
         start: Start,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._bootstrap = bootstrap
+        self._brokers = brokers
         self._group = group_id
-        self._topics = topics
+        self._wanted = wanted
         self._start = start
         self._clock = clock
-        self._counts: dict[str, int] = {}
+        # What there was when this process looked first: what came later is new to its group.
+        self._first: dict[str, int] | None = None
 
-    async def await_topics(self) -> None:
-        """Raise Unavailable, by name, while a topic is not there.
+    async def await_topics(self) -> list[str]:
+        """Which topics there are for us. Raises Unavailable, by name, while there is none.
 
         Asking for all topics creates none; subscribing to one that is absent might.
         """
-        self._counts = await self._ask(self._partition_counts)
-        missing = [topic for topic in self._topics if topic not in self._counts]
-        if missing:
-            raise Unavailable(
-                "kafka", f"{self._bootstrap} has no topic named {', '.join(map(repr, missing))}"
-            )
+        counts = await self._ask(self._partition_counts)
+        if self._first is None:
+            self._first = {t: n for t, n in counts.items() if self._wanted.wants(t)}
+        chosen = self._wanted.choose(counts)
+        if not chosen:
+            missing = self._wanted.missing(counts)
+            raise Unavailable("kafka", f"{self._brokers.address}: {missing}")
+        return chosen
 
     async def find(self, consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition]) -> Found:
         committed = await self._ask(self._committed)
@@ -131,10 +138,7 @@ class GroupPositions:
         if births:
             return min(births, key=lambda birth: birth.time_ms)
         now = int(self._clock() * 1000)
-        return Birth(now, {} if committed else self._wanted())
-
-    def _wanted(self) -> dict[str, int]:
-        return {topic: self._counts[topic] for topic in self._topics if topic in self._counts}
+        return Birth(now, {} if committed else self._first or {})
 
     async def _at_start(
         self,
@@ -171,7 +175,7 @@ class GroupPositions:
         while True:
             try:
                 found = await self._offsets(admin)
-                return {tp: c for tp, c in found.items() if tp.topic in self._topics}
+                return {tp: c for tp, c in found.items() if self._wanted.wants(tp.topic)}
             except KafkaError as error:
                 if not error.retriable:
                     raise
@@ -191,18 +195,26 @@ class GroupPositions:
         return found
 
     async def _ask(self, question: Callable[[AIOKafkaAdminClient], Awaitable[Answer]]) -> Answer:
-        admin = AIOKafkaAdminClient(
-            bootstrap_servers=self._bootstrap,
-            client_id="invalidator",
-            request_timeout_ms=int(SERVER_WITHIN * 1000),
-        )
-        within = ADMIN_WITHIN + SERVER_WITHIN * self._bootstrap.count(",")
+        address = self._brokers.address
+        within = ADMIN_WITHIN + SERVER_WITHIN * address.count(",")
         try:
-            async with asyncio.timeout(within):
-                await admin.start()
+            async with asyncio.timeout(within), self._admin() as admin:
                 return await question(admin)
-        except (KafkaError, OSError, TimeoutError) as error:
-            raise Unavailable("kafka", f"{self._bootstrap}: {describe(error)}") from error
+        except Exception as error:
+            reason = await why(self._brokers) or describe(error)
+            raise Unavailable("kafka", f"{address}: {reason}") from error
+
+    @asynccontextmanager
+    async def _admin(self) -> AsyncIterator[AIOKafkaAdminClient]:
+        admin = AIOKafkaAdminClient(
+            bootstrap_servers=self._brokers.address,
+            client_id=CLIENT,
+            request_timeout_ms=int(SERVER_WITHIN * 1000),
+            **self._brokers.options(),
+        )
+        try:
+            await admin.start()
+            yield admin
         finally:
             await admin.close()
 

@@ -1,7 +1,7 @@
 """Redis pub/sub: at most once. Redis keeps nothing for a reader that is not there.
 
-A gap (every connection after the first, and every overflow of the buffer) is counted and logged:
-events published in it are lost, and no reader can tell which.
+Every start, every connection after the first and every overflow of the buffer is a gap: events
+published in it are lost, and no reader can tell which.
 """
 
 import asyncio
@@ -12,18 +12,15 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import structlog
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.exceptions import RedisError
 
-from invalidator import metrics
 from invalidator.connect import Client, connected, node
 from invalidator.errors import Unavailable
 from invalidator.faults import diagnose
 from invalidator.health import Part
 from invalidator.model import Batch, Record, Slice
-
-log = structlog.get_logger("invalidator")
+from invalidator.sources.gap import START, Gap, Gaps
 
 PING_EVERY = 1.0  # seconds without a message before we ask whether the link still lives
 PONG_WITHIN = 3.0  # seconds; PING_EVERY and this together find a dead link within 5 s
@@ -66,8 +63,9 @@ class PubSubSource:
         self._arrived = asyncio.Event()
         self._listener: asyncio.Task[None] | None = None
         self._failure: Unavailable | None = None
-        self._connected_before = False
-        self._overflowing = False
+        self._gaps = Gaps(self.name, now=clock)
+        self._heard: float | None = None  # when the link was last known to live; None: never
+        self._overflow: Gap | None = None
         self._stopped = False
         self._pool: ConnectionPool | None = None  # of the node that we listen to
 
@@ -79,23 +77,23 @@ class PubSubSource:
             link = await self._subscribe()
         except (RedisError, OSError, TimeoutError) as error:
             raise diagnose(error).unavailable(self.name) from error
-        if self._connected_before:
-            self._gap("reconnected")
-        self._connected_before = True
+        cause = START if self._heard is None else "reconnected"
+        self._gaps.tell(cause, self._channels, since=self._heard)
+        self._heard = time.monotonic()
         self._part.ready()
         self._listener = asyncio.create_task(self._listen(link), name="pubsub-listener")
 
     async def read(self, limit: int) -> Batch | None:
-        if not self._buffer:
+        if not self._buffer and not self._gaps:
             await self._wait_for(1, MOMENT)
-        if not self._buffer:
+        if not self._buffer and not self._gaps:
             if self._failure:
                 raise self._failure
             return None
-        if self._max_wait and len(self._buffer) < limit:
+        if self._max_wait and 0 < len(self._buffer) < limit:
             await self._wait_for(limit, self._max_wait)
         taken = [self._buffer.popleft() for _ in range(min(limit, len(self._buffer)))]
-        self._overflowing = False
+        self._overflow = None
         return self._batch(taken)
 
     async def settle(self, batch: Batch) -> None:
@@ -159,6 +157,7 @@ class PubSubSource:
             reply = await link.read_response(timeout=PONG_WITHIN)
         if reply is None:
             raise TimeoutError(f"no answer to a PING within {PONG_WITHIN:g} s")
+        self._heard = time.monotonic()
         return reply
 
     def _take(self, reply: Any) -> None:
@@ -168,17 +167,14 @@ class PubSubSource:
         if word not in MESSAGES:  # "unsubscribe", or what only an unsubscribed link is told
             raise ConnectionError(f"the link is no longer subscribed: {reply!r}")
         if len(self._buffer) >= self._bound:
-            if not self._overflowing:
-                self._overflowing = True
-                self._gap("overflow")
+            if not self._overflow:
+                now = time.monotonic()
+                self._overflow = self._gaps.tell("overflow", self._channels, since=now)
+            self._overflow.lose(1)
             self._buffer.popleft()  # the newest are the likeliest to be asked for next
         channel = reply[-2].decode(errors="backslashreplace")
         self._buffer.append(Message(channel, reply[-1], int(self._clock() * 1000)))
         self._arrived.set()
-
-    def _gap(self, cause: str) -> None:
-        metrics.GAPS.labels(self.name, cause).inc()
-        log.warning("gap", source=self.name, cause=cause, channels=list(self._channels))
 
     async def _wait_for(self, count: int, seconds: float) -> None:
         """Until that many are there, the time is over, the link broke, or a stop came."""
@@ -196,7 +192,7 @@ class PubSubSource:
             channels.setdefault(message.channel, []).append(message)
         slices = [self._slice(channel, messages) for channel, messages in channels.items()]
         size = sum(len(message.value) for message in taken)
-        return Batch(self.name, slices, len(taken), size, None)
+        return Batch(self.name, slices, len(taken), size, None, self._gaps.take())
 
     def _slice(self, channel: str, messages: list[Message]) -> Slice:
         def record(index: int) -> Record:

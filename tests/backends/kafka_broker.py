@@ -71,13 +71,16 @@ class KafkaBroker(Server):
         """Kafka keeps nothing in a folder that was not formatted for its cluster."""
         tool = [*self._java(), "kafka.tools.StorageTool", "format"]
         run = subprocess.run(
-            [*tool, "-t", CLUSTER_ID, "-c", str(self._properties)],
+            [*tool, "-t", CLUSTER_ID, "-c", str(self._properties), *self._format_options()],
             capture_output=True,
             text=True,
             check=False,
         )
         if run.returncode:
             raise RuntimeError(f"Kafka cannot format its folder:\n{run.stdout}{run.stderr}")
+
+    def _format_options(self) -> list[str]:
+        return []
 
     def _settings(self) -> dict[str, str]:
         return {

@@ -11,6 +11,7 @@ from redis.crc import key_slot
 
 from tests.backends.certificates import Certificates
 from tests.backends.redis_server import RedisServer
+from tests.backends.redis_tls import server_config
 from tests.backends.server import free_port
 from tests.backends.waiting import until_sync
 
@@ -135,7 +136,7 @@ class RedisCluster:
                 # News travel at half of it. Raised again once the cluster is formed.
                 "cluster-node-timeout": FORMING_MS,
                 **self._config,
-                **(self._certificates.for_cluster(free_port()) if self._certificates else {}),
+                **server_config(self._certificates, cluster=True),
             }
         )
 

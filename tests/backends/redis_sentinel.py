@@ -8,7 +8,7 @@ import redis
 
 from tests.backends.certificates import Certificates
 from tests.backends.redis_server import RedisServer
-from tests.backends.server import free_port
+from tests.backends.redis_tls import server_config
 from tests.backends.waiting import until_sync
 
 SERVICE = "main"
@@ -52,17 +52,14 @@ class Watched:
         certificates: Certificates | None = None,
     ) -> None:
         """`config` is that of the primary and its replica."""
-
-        def tls() -> dict[str, str]:
-            return certificates.for_replication(free_port()) if certificates else {}
-
         config = {"repl-diskless-sync-delay": "0", **dict(config or {})}
         self._scheme = "rediss+sentinel" if certificates else "redis+sentinel"
-        self.primary = RedisServer(config=config | tls())
+        self.primary = RedisServer(config=config | server_config(certificates))
         of = {"replicaof": f"127.0.0.1 {_port(self.primary)}"}
-        self.replica = RedisServer(config=config | of | tls())
+        self.replica = RedisServer(config=config | of | server_config(certificates))
         self.sentinels = [
-            Sentinel(self.primary, say, dict(sentinel_config or {}) | tls()) for _ in range(3)
+            Sentinel(self.primary, say, dict(sentinel_config or {}) | server_config(certificates))
+            for _ in range(3)
         ]
         self._password = config.get("requirepass")
         self._stack = ExitStack()

@@ -17,6 +17,8 @@ from invalidator.sources.kafka import KafkaSource
 from invalidator.sources.memory import MemorySource
 from invalidator.sources.positions import Start
 from invalidator.sources.pubsub import PubSubSource
+from invalidator.sources.security import Brokers
+from invalidator.sources.stream import StreamSource
 from tests.backends.kafka_broker import KafkaBroker
 from tests.backends.kafka_client import Kafka, unique
 from tests.backends.redis_server import RedisServer
@@ -28,6 +30,7 @@ class Harness(ABC):
 
     keeps = True  # gives again, to a new instance, what was not settled
     positions = True  # its records say where they lie
+    late_settling = False  # settling counts also for what was read before it was opened again
     origins: Sequence[str]  # where a test may publish
 
     @abstractmethod
@@ -79,6 +82,32 @@ class PubSubHarness(Harness):
                 publisher.publish(self.origins[origin], value)
 
 
+class StreamHarness(Harness):
+    late_settling = True
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._group = unique("group")
+        self.origins = (unique("orders"), unique("items"))
+
+    def source(self, max_wait: float = 0.0) -> Source:
+        return StreamSource(
+            client(self._url, timeout=2.0),
+            self.origins,
+            group=self._group,
+            consumer="one",
+            start=Start("earliest"),
+            timeout=2.0,
+            max_wait=max_wait,
+        )
+
+    def publish(self, *values: bytes | None, origin: int = 0) -> None:
+        with redis.Redis.from_url(self._url, protocol=2) as publisher:
+            for value in values:
+                assert value is not None
+                publisher.xadd(self.origins[origin], {"event": value})
+
+
 class KafkaHarness(Harness):
     def __init__(self, bootstrap: str, kafka: Kafka | None = None) -> None:
         self._bootstrap = bootstrap
@@ -94,7 +123,7 @@ class KafkaHarness(Harness):
 
     def source(self, max_wait: float = 0.0) -> Source:
         return KafkaSource(
-            [self._bootstrap],
+            Brokers([self._bootstrap]),
             self.origins,
             self._group,
             start=Start("earliest"),
@@ -123,11 +152,19 @@ class Private:
 def private(name: str) -> Iterator[Private]:
     port = free_port()
     with ExitStack() as stack:
-        server: Server = RedisServer(port) if name == "pubsub" else KafkaBroker(port)
+        server: Server = KafkaBroker(port) if name == "kafka" else RedisServer(port)
         stack.callback(server.close)
-        address = server.address
-        harness = PubSubHarness(f"redis://{address}") if name == "pubsub" else KafkaHarness(address)
-        yield Private(server, harness)
+        yield Private(server, _harness(name, server.address))
+
+
+def _harness(name: str, address: str) -> Harness:
+    match name:
+        case "pubsub":
+            return PubSubHarness(f"redis://{address}")
+        case "stream":
+            return StreamHarness(f"redis://{address}")
+        case _:
+            return KafkaHarness(address)
 
 
 async def read(source: Source, count: int, limit: int = 100, seconds: float = 10.0) -> list[Batch]:
@@ -142,7 +179,9 @@ async def read(source: Source, count: int, limit: int = 100, seconds: float = 10
 
 
 def records(batches: Sequence[Batch]) -> list[Record]:
-    return [record for batch in batches for record in batch.records()]
+    """All that were published; not what a source tells itself."""
+    parts = [part for batch in batches for part in batch.slices]
+    return [part.record(index) for part in parts for index in range(len(part.values))]
 
 
 def raws(batches: Sequence[Batch]) -> list[bytes | None]:

@@ -10,6 +10,7 @@ import pytest
 
 from invalidator.errors import Unavailable
 from invalidator.sources import Source
+from invalidator.sources.pubsub import PubSubSource
 from tests.backends import until
 from tests.contract.harness import (
     Harness,
@@ -17,6 +18,7 @@ from tests.contract.harness import (
     MemoryHarness,
     Private,
     PubSubHarness,
+    StreamHarness,
     private,
     raws,
     read,
@@ -27,9 +29,10 @@ from tests.contract.harness import (
 CLOSE_WITHIN = 10.0  # seconds, also where the server is gone
 
 
-SOURCES = ["memory", "pubsub", "kafka"]
-KEEPERS = pytest.mark.parametrize("harness", ["memory", "kafka"], indirect=True)
-FILLERS = pytest.mark.parametrize("harness", ["pubsub", "kafka"], indirect=True)
+SOURCES = ["memory", "pubsub", "kafka", "stream"]
+KEEPERS = pytest.mark.parametrize("harness", ["memory", "kafka", "stream"], indirect=True)
+FILLERS = pytest.mark.parametrize("harness", ["pubsub", "kafka", "stream"], indirect=True)
+WITH_TOMBSTONES = pytest.mark.parametrize("harness", ["memory", "kafka"], indirect=True)
 
 
 @pytest.fixture(params=SOURCES)
@@ -37,6 +40,8 @@ def harness(request: pytest.FixtureRequest) -> Harness:
     match request.param:
         case "pubsub":
             return PubSubHarness(request.getfixturevalue("redis_url"))
+        case "stream":
+            return StreamHarness(request.getfixturevalue("redis_url"))
         case "kafka":
             bootstrap = request.getfixturevalue("kafka_bootstrap")
             kafka = KafkaHarness(bootstrap, request.getfixturevalue("kafka"))
@@ -46,7 +51,7 @@ def harness(request: pytest.FixtureRequest) -> Harness:
             return MemoryHarness()
 
 
-@pytest.fixture(params=["pubsub", "kafka"])
+@pytest.fixture(params=["pubsub", "kafka", "stream"])
 def away(request: pytest.FixtureRequest) -> Iterator[Private]:
     yield from private(request.param)
 
@@ -55,6 +60,10 @@ def away(request: pytest.FixtureRequest) -> Iterator[Private]:
 async def opened(source: Source) -> AsyncIterator[Source]:
     try:
         await source.open()
+        if isinstance(source, PubSubSource):  # its start is a gap, which comes first
+            first = await source.read(1)
+            assert first
+            assert first.own
         yield source
     finally:
         await source.close()
@@ -150,11 +159,12 @@ async def test_opened_again_it_goes_on_after_what_was_settled(harness: Harness) 
         await source.open()
         await source.settle(late)  # of the time before: to be ignored, or harmless
         harness.publish(b"new")
-        expected = [b"read", b"new"] if harness.keeps else [b"new"]
+        again = harness.keeps and not harness.late_settling
+        expected = [b"read", b"new"] if again else [b"new"]
         assert raws(await read(source, len(expected))) == expected
 
 
-@KEEPERS
+@WITH_TOMBSTONES
 async def test_a_tombstone_is_a_record_without_a_value(harness: Harness) -> None:
     async with opened(harness.source()) as source:
         harness.publish(b"a", None, b"b")

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -26,11 +26,13 @@ def clean_environment(settings: Mapping[str, str]) -> dict[str, str]:
 class DaemonProcess:
     """`invalidator run`; its log is read as it stands."""
 
-    def __init__(self, settings: Mapping[str, str], *arguments: str) -> None:
+    def __init__(
+        self, settings: Mapping[str, str], *arguments: str, command: Sequence[str] = ()
+    ) -> None:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         self._out = tempfile.TemporaryFile()  # noqa: SIM115
         self.process = subprocess.Popen(
-            [PROGRAM, "run", *arguments],
+            [*(command or [str(PROGRAM), "run"]), *arguments],
             env=clean_environment({"ADMIN__PORT": "0"} | dict(settings)),
             stdin=subprocess.DEVNULL,
             stdout=self._out,

@@ -30,11 +30,10 @@ BLOCKS = {
 ANNOUNCING = "Announcements, on the cache's server"
 EVERY = [
     "Every daemon, on the cache's server",
-    ANNOUNCING,
     "Dead letters, on the state's server",
     "Pub/sub, on the source's server",
 ]
-ANNOUNCEMENTS = ["Announcements, on the cache's server"]
+STREAMS = "Streams, on the source's server"
 PATTERNS = ["Rules with patterns"]
 TAGS = ["Rules with tags: `set` and `sorted-set`", "Rules with tags: `stamp`"]
 VERSIONS = ["Rules with versions"]
@@ -135,7 +134,7 @@ def changed() -> bytes:
 def test_it_runs_under_exactly_what_the_contract_grants(
     site: Site, tmp_path: Path, kinds: str, titles: list[str], gone: set[bytes]
 ) -> None:
-    site.grant(EVERY + ANNOUNCEMENTS + titles)
+    site.grant([*EVERY, ANNOUNCING, *titles])
     fill(site.admin)
     before = set(site.admin.keys())
     with running(site, tmp_path, kinds) as daemon:
@@ -177,6 +176,21 @@ def test_replicas_may_be_waited_for_with_one_permission_more(site: Site, tmp_pat
         assert daemon.stop() == 0
 
 
+def test_streams_are_read_under_exactly_what_the_contract_grants(
+    site: Site, tmp_path: Path
+) -> None:
+    site.grant(["Every daemon, on the cache's server", ANNOUNCING, STREAMS])
+    fill(site.admin)
+    site.acl("SETUSER", "invalidator", *BLOCKS["Dead letters, on the state's server"][0].split())
+    settings = {"PUBSUB__CHANNELS": "", "STREAMS__KEYS": "events", "STREAMS__TRIM": "true"}
+    with running(site, tmp_path, "key", **settings) as daemon:
+        daemon.await_ready()
+        site.admin.xadd("events", {"event": changed()})
+        until_sync(lambda: not site.admin.exists("order:1"))
+        assert daemon.stop() == 0
+        assert site.denied() == []
+
+
 def test_a_dry_run_may_only_look(site: Site, tmp_path: Path) -> None:
     site.grant(["A dry run"])
     site.acl("SETUSER", "invalidator", "+subscribe", "+psubscribe", "&orders", "&shop.*")
@@ -197,7 +211,7 @@ def test_it_says_what_it_lacks_where_any_of_it_is_left_out(site: Site, tmp_path:
     site.admin.select(1)
     unsaid = []
     with running(site, tmp_path, "key|pattern|tag|version", REDIS_URL=site.url(1)) as daemon:
-        for lacking in site.grants([title for title in titles if title != ANNOUNCING]):
+        for lacking in site.grants(titles):
             daemon.await_ready()
             site.admin.flushdb()
             fill(site.admin)
@@ -213,7 +227,7 @@ def test_it_says_what_it_lacks_where_any_of_it_is_left_out(site: Site, tmp_path:
 
 @pytest.mark.parametrize("lacking", BLOCKS[ANNOUNCING][0].split())
 def test_it_runs_on_where_it_may_not_announce(site: Site, tmp_path: Path, lacking: str) -> None:
-    site.grant(EVERY, without=lacking)
+    site.grant([*EVERY, ANNOUNCING], without=lacking)
     with running(site, tmp_path, "key") as daemon:
         daemon.await_ready()
         (said,) = until_sync(lambda: daemon.events("not-announced"))

@@ -46,6 +46,20 @@ def test_broken_rules_leave_the_old_ones_in_force_and_mended_ones_are_taken(
     assert daemon.stop() == 0
 
 
+def test_rules_without_a_cache_that_has_a_redis_of_its_own_are_refused(
+    run_daemon: RunDaemon, rules_file: Path, redis_url: str
+) -> None:
+    """Renamed, the cache would silently be looked for on another Redis."""
+    rules_file.write_text(RULES + "caches: {users: {}}\n")
+    daemon = run_daemon(
+        REDIS_URL=redis_url, PUBSUB__CHANNELS="orders", CACHES__USERS=redis_url
+    ).await_ready()
+    rules_file.write_text(RULES + "caches: {user: {}}\n")
+    (refused,) = until_sync(lambda: daemon.events("rules-refused"))
+    assert "did you mean INVALIDATOR_CACHES__USER?" in refused["problems"][0]
+    assert daemon.stop() == 0
+
+
 def test_rules_whose_own_tests_fail_are_refused(
     run_daemon: RunDaemon, rules_file: Path, redis_url: str
 ) -> None:

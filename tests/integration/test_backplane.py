@@ -13,8 +13,8 @@ from structlog.testing import capture_logs
 from invalidator import metrics
 from invalidator.backplane import Announcer, Message
 from invalidator.backplane.follower import Gap
-from invalidator.backplane.listen import Heard, Lost, listen
 from invalidator.connect import client
+from invalidator.listen import Heard, Lost, listen
 from invalidator.model import Cause, Names
 from tests.backends import until
 from tests.conftest import StartRedis

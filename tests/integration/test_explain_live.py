@@ -45,3 +45,23 @@ async def test_it_counts_keys_members_and_matches(
         assert said in out
     assert redis_now.dbsize() == 5
     redis_now.flushdb()
+
+
+async def test_a_cache_with_a_redis_of_its_own_is_looked_at_there(
+    redis_url: str,
+    redis_now: "redis.Redis",
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = tmp_path / "rules.yaml"
+    path.write_text(
+        "caches: {users: {}}\n"
+        "rules: [{name: r, on: t, cache: users, invalidate: {keys: 'u:{id}'}}]\n"
+    )
+    redis_now.set("u:1", 1)
+    monkeypatch.setenv("INVALIDATOR_REDIS_URL", "redis://127.0.0.1:1/0")
+    monkeypatch.setenv("INVALIDATOR_CACHES__USERS", redis_url)
+    words = ["explain", '{"type": "t", "id": 1}', "--rules", str(path), "--live"]
+    assert await asyncio.to_thread(main, words) == 0
+    assert "u:1  by u:{id}  in users  (exists)" in capsys.readouterr().out

@@ -17,6 +17,7 @@ from invalidator.model import Batch
 from invalidator.sources.consumer import Timing
 from invalidator.sources.kafka import KafkaSource
 from invalidator.sources.positions import Birth, GroupPositions, Start
+from invalidator.sources.security import Brokers
 from tests.backends import until
 from tests.backends.kafka_client import Kafka, unique
 from tests.contract.harness import raws, read, records
@@ -36,7 +37,7 @@ async def make(kafka_bootstrap: str) -> AsyncIterator[Make]:
             topic: str, group: str, start: str | float = "earliest", timing: Timing = QUICK
         ) -> KafkaSource:
             source = KafkaSource(
-                [kafka_bootstrap],
+                Brokers([kafka_bootstrap]),
                 [topic],
                 group,
                 start=Start.of(start),

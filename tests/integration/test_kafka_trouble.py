@@ -1,19 +1,26 @@
 """The Kafka source when its broker is killed, frozen, or keeps what cannot be read."""
 
 import asyncio
+import struct
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 
+import orjson
 import pytest
+from aiokafka.consumer.fetcher import Fetcher
+from aiokafka.record.util import calc_crc32c
 from confluent_kafka import TopicPartition
 from structlog.testing import capture_logs
 
 from invalidator import metrics
+from invalidator.errors import Unavailable
 from invalidator.health import Part
 from invalidator.sources.consumer import Timing
 from invalidator.sources.kafka import KafkaSource
 from invalidator.sources.positions import Start
+from invalidator.sources.progress import Stalled
+from invalidator.sources.security import Brokers
 from tests.backends import until
 from tests.backends.choose import NO_OWN_KAFKA, missing
 from tests.backends.kafka_broker import KafkaBroker
@@ -21,6 +28,7 @@ from tests.backends.kafka_client import Kafka, unique
 from tests.contract.harness import raws, read, tasks
 
 WATCHFUL = Timing(ask_every=0.2, answer=0.5)
+IMPATIENT = Timing(ask_every=0.4, stalled_after=0.4)  # reads come every 0.3 s
 
 
 @pytest.fixture(scope="module")
@@ -45,15 +53,17 @@ async def make(broker: KafkaBroker, topic: str) -> AsyncIterator[Make]:
     group = unique("group")
     async with AsyncExitStack() as stack:
 
-        def new(part: Part | None = None, start: str = "earliest") -> KafkaSource:
+        def new(
+            part: Part | None = None, start: str = "earliest", timing: Timing = WATCHFUL
+        ) -> KafkaSource:
             source = KafkaSource(
-                [broker.bootstrap],
+                Brokers([broker.bootstrap]),
                 [topic],
                 group,
                 start=Start.of(start),
                 part=part or Part("kafka"),
                 max_wait=0.0,
-                timing=WATCHFUL,
+                timing=timing,
             )
             stack.push_async_callback(source.close)
             return source
@@ -107,21 +117,26 @@ async def test_a_frozen_broker_is_missed_and_does_not_hold_up_the_close(
         broker.thaw()
 
 
-async def test_a_record_that_cannot_be_read_holds_up_no_other_partition(
+def broken(broker: KafkaBroker, topic: str, partition: int, place: int, value: bytes) -> None:
+    """Overwrite what the broker has on its disk, from the log's end or beginning."""
+    log = broker.directory / "data" / f"{topic}-{partition}" / f"{0:020}.log"
+    with log.open("r+b") as segment:
+        segment.seek(place, 0 if place >= 0 else 2)
+        segment.write(value)
+
+
+async def test_a_batch_that_cannot_be_read_holds_up_no_other_partition_and_is_read_once_it_can(
     broker: KafkaBroker, topic: str, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The library drops what it has already taken from others when a checksum fails."""
-    monkeypatch.setattr("invalidator.sources.kafka.ASIDE_FOR", 0.5)
+    monkeypatch.setattr("invalidator.sources.aside.ASIDE_FOR", 0.5)
+    monkeypatch.setattr("invalidator.sources.aside.TRIES", 1000)
     kafka = Kafka(broker.bootstrap)
     kafka.produce(topic, ["good 0"], partition=1)
     kafka.produce(topic, ["x" * 500], partition=1)
-    log = broker.directory / "data" / f"{topic}-1" / f"{0:020}.log"
-    intact = log.read_bytes()
     kafka.produce(topic, [f"{number}" for number in range(100)], partition=0)
     part = Part("kafka")
-    with log.open("r+b") as segment:
-        segment.seek(len(intact) - 100)
-        segment.write(b"y")
+    broken(broker, topic, 1, -100, b"y")
     source = make(part)
     await source.open()
     found = raws(await read(source, 101, limit=10))
@@ -131,9 +146,79 @@ async def test_a_record_that_cannot_be_read_holds_up_no_other_partition(
     await until(lambda: _read_and_see(source, f"{topic}-1 cannot be read at 1", part))
     kafka.produce(topic, ["flows"], partition=0)
     assert raws(await read(source, 1)) == [b"flows"]
-    log.write_bytes(intact)
+    broken(broker, topic, 1, -100, b"x")
     assert raws(await read(source, 1)) == [b"x" * 500]
     assert part.reason == ""
+
+
+async def test_a_batch_that_stays_unreadable_is_a_dead_letter_and_passed_over(
+    broker: KafkaBroker, topic: str, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("invalidator.sources.aside.ASIDE_FOR", 0.1)
+    kafka = Kafka(broker.bootstrap)
+    kafka.produce(topic, ["0", "1"], partition=1)
+    kafka.produce(topic, ["a" * 100, "b" * 100, "c" * 100], partition=1)
+    kafka.produce(topic, ["5"], partition=1)
+    log = broker.directory / "data" / f"{topic}-1" / f"{0:020}.log"
+    broken(broker, topic, 1, log.read_bytes().index(b"b" * 100), b"x")
+    part = Part("kafka")
+    source = make(part)
+    await source.open()
+    before, refused, after = await read(source, 6 - 2)
+    assert (raws([before]), raws([after])) == ([b"0", b"1"], [b"5"])
+    (bad,) = refused.slices
+    assert bad.refused
+    assert bad.refused.error == "unreadable-batch"
+    assert "cannot be read at 2-4, and was passed over: its checksum is wrong" in (
+        bad.refused.message
+    )
+    record = bad.record(0)
+    assert (record.origin, record.position) == (topic, "1@2-4")
+    assert b"c" * 100 in (record.raw or b"")
+    assert part.reason == ""
+    await source.settle(before)
+    await source.settle(refused)
+    await until(lambda: kafka.committed(source._group, topic)[1] == 5)
+
+
+async def test_a_codec_that_nobody_knows_needs_no_second_try(
+    broker: KafkaBroker, topic: str, make: Make
+) -> None:
+    """Its checksum is right: what we have is what was written."""
+    kafka = Kafka(broker.bootstrap)
+    kafka.produce(topic, ["a"], partition=1)
+    kafka.produce(topic, ["b"], partition=1)
+    log = broker.directory / "data" / f"{topic}-1" / f"{0:020}.log"
+    broken(broker, topic, 1, 0, with_codec(log.read_bytes(), 7))
+    kafka.produce(topic, ["flows"], partition=0)
+    source = make()
+    await source.open()
+    batches = await read(source, 3)
+    assert set(raws(batches)) == {b"b", b"flows"}
+    (bad,) = [p.refused.message for b in batches for p in b.slices if p.refused]
+    assert "cannot be read at 0, and was passed over" in bad
+    assert "codec" in bad.lower()
+
+
+async def test_a_header_that_is_no_text_is_such_a_batch_from_its_record_on(
+    broker: KafkaBroker, topic: str, make: Make
+) -> None:
+    kafka = Kafka(broker.bootstrap)
+    producer = kafka.producer({"linger.ms": 200})
+    for number in range(4):
+        headers: dict[str, str | bytes | None] = {f"name-{number}": b"v"}
+        producer.produce(topic, f"{number}", partition=0, headers=headers)
+    assert producer.flush(10) == 0
+    log = broker.directory / "data" / f"{topic}-0" / f"{0:020}.log"
+    data = log.read_bytes()
+    assert data.count(b"name-") == 4
+    broken(broker, topic, 0, 0, with_checksum(data.replace(b"name-2", b"\xff\xfe\xfd\xfc\xfb\xfa")))
+    source = make()
+    await source.open()
+    batches = await read(source, 3)
+    assert raws(batches) == [b"0", b"1"]
+    (bad,) = [p.record(0) for b in batches for p in b.slices if p.refused]
+    assert bad.position == "0@2-3"
 
 
 async def test_a_position_that_the_broker_no_longer_keeps_is_a_gap(
@@ -153,10 +238,95 @@ async def test_a_position_that_the_broker_no_longer_keeps_is_a_gap(
     source = make()
     with capture_logs() as logs:
         await source.open()
+        told = await until(lambda: source.read(10))
+        assert kafka.committed(source._group, topic)[0] == 1, "not before it is settled"
         assert raws(await read(source, 1)) == [b"d"]
     assert gaps._value.get() == before + 1
     (gap,) = [log for log in logs if log["event"] == "gap"]
-    assert (gap["partition"], gap["lost"], gap["goes_on"]) == (f"{topic}-0", 1, 3)
+    assert (gap["partition"], gap["position"], gap["goes_on"], gap["lost"]) == (0, 1, 3, 2)
+    assert (told.events, told.slices) == (0, [])
+    event = orjson.loads(told.own[0].values[0] or b"")
+    assert (event["type"], event["data"]["channel"]) == ("invalidator.gap", topic)
+    await source.settle(told)
+    await until(lambda: kafka.committed(source._group, topic)[0] == 3)
+
+
+# --- a library that stands still ------------------------------------------------------------
+
+
+async def test_a_client_that_stands_still_is_built_anew(
+    broker: KafkaBroker, topic: str, make: Make
+) -> None:
+    kafka = Kafka(broker.bootstrap)
+    source = make(timing=IMPATIENT)
+    await source.open()
+    assert source._consumer
+    source._consumer._fetcher._proc_fetch_request = _nothing
+    kafka.produce(topic, ["here"], partition=0)
+    with pytest.raises(Unavailable, match=f"{topic}-0 stands still at 0, though there is more"):
+        await read(source, 1)
+    await source.open()
+    assert raws(await read(source, 1)) == [b"here"]
+
+
+async def test_the_end_of_a_transaction_is_nothing_to_wait_for(
+    broker: KafkaBroker, topic: str, make: Make
+) -> None:
+    """It has an offset, and is no record."""
+    producer = Kafka(broker.bootstrap).producer({"transactional.id": unique("writer")})
+    producer.init_transactions(10)
+    producer.begin_transaction()
+    producer.produce(topic, "here", partition=0)
+    producer.commit_transaction(10)
+    source = make(timing=IMPATIENT)
+    await source.open()
+    assert raws(await read(source, 1)) == [b"here"]
+    began = time.monotonic()
+
+    async def waited() -> bool:
+        assert await source.read(1) is None
+        return time.monotonic() - began > 1.3
+
+    await until(waited)
+
+
+async def test_new_clients_that_do_not_help_are_the_end(
+    broker: KafkaBroker, topic: str, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Kafka(broker.bootstrap).produce(topic, ["here"], partition=0)
+    monkeypatch.setattr(Fetcher, "_proc_fetch_request", _nothing)
+    source = make(timing=IMPATIENT)
+
+    async def reads_on() -> bool:
+        try:
+            await read(source, 1)
+        except Unavailable:
+            await source.open()
+        return False
+
+    await source.open()
+    with pytest.raises(Stalled, match=f"{topic}-0 stands still at 0, .* 3 new clients did not"):
+        await until(reads_on, 30.0)
+
+
+async def _nothing(*_: object) -> bool:
+    """A fetch that brings nothing, and says nothing."""
+    await asyncio.sleep(0.05)
+    return False
+
+
+def with_codec(data: bytes, codec: int) -> bytes:
+    """The first batch of a log as if it were packed in a way that nobody knows."""
+    changed = bytearray(data)
+    changed[22] = codec
+    return with_checksum(bytes(changed))
+
+
+def with_checksum(data: bytes) -> bytes:
+    """The first batch of a log, its checksum made right."""
+    (length,) = struct.unpack_from(">i", data, 8)
+    checksum = calc_crc32c(data[21 : 12 + length])
+    return data[:17] + struct.pack(">I", checksum) + data[21:]
 
 
 async def _read_and_see(source: KafkaSource, words: str, part: Part) -> bool:

@@ -147,7 +147,7 @@ async def test_patterns_that_too_many_wait_for_hold_up_intake_and_the_reason_is_
                 bench.source.publish(event("list.updated", customer=f"c{number}"))
             crowded = "too many patterns wait for a sweep"
             await until(lambda: crowded in bench.health.waiting().get("redis", ""))
-            assert "scan" in bench.health.waiting()["sweeps"].lower()
+            await until(lambda: "scan" in bench.health.waiting().get("sweeps", "").lower())
             assert bench.source.settled == 0
             run(now, "ACL", "SETUSER", "default", "+scan")
             await until(lambda: bench.source.settled == 10)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
+import orjson
 import pytest
 import redis
 from structlog.testing import capture_logs
@@ -57,6 +58,14 @@ async def broken(source: PubSubSource, seconds: float = 5.0) -> str:
 
 def gaps(cause: str) -> float:
     return float(metrics.GAPS.labels("pubsub", cause)._value.get())
+
+
+async def next_gaps(source: PubSubSource) -> list[dict[str, Any]]:
+    """What the events of the next gaps say: a read of no messages gives them alone."""
+    batch = await source.read(0)
+    while not batch or not batch.own:
+        batch = await source.read(0)
+    return [orjson.loads(record.raw or b"")["data"] for record in batch.records()]
 
 
 def kill_links(server: "redis.Redis") -> None:
@@ -120,9 +129,14 @@ async def test_a_link_that_was_opened_again_is_a_gap(
         redis_now.publish("orders", "lost")
         await source.open()
     assert gaps("reconnected") == before + 1
-    assert {"event": "gap", "source": "pubsub", "cause": "reconnected"}.items() <= next(
-        log for log in logs if log["event"] == "gap"
-    ).items()
+    said = [log for log in logs if log["event"] == "gap"]
+    assert [(log["cause"], log["log_level"]) for log in said] == [
+        ("start", "info"),
+        ("reconnected", "warning"),
+    ]
+    told = await next_gaps(source)
+    assert [data["cause"] for data in told] == ["reconnected"]
+    assert 0 <= told[0]["seconds"] < 10
     redis_now.publish("orders", "heard")
     assert raws(await read(source, 1)) == [b"heard"]
 
@@ -137,6 +151,9 @@ async def test_a_buffer_that_overflows_is_one_gap_and_keeps_the_newest(
         redis_now.publish("orders", f"{number}")
     await until(lambda: source._buffer and source._buffer[-1].value == b"49")
     assert gaps("overflow") == before + 1
+    start, told = await next_gaps(source)
+    assert (start["cause"], start["seconds"]) == ("start", None)
+    assert (told["cause"], told["channels"], told["events"]) == ("overflow", ["orders"], 40)
     assert raws(await read(source, 10)) == [b"%d" % number for number in range(40, 50)]
 
 

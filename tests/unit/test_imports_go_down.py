@@ -17,7 +17,7 @@ LAYERS = (
     ("model", "metrics", "health"),
     ("connect", "embedded", "faults", "envelope", "rules", "retry", "settings", "logs"),
     ("sources", "store", "deadletter", "backplane", "hits", "inflight", "settle"),
-    ("rewind", "report", "pipeline"),
+    ("listen", "rewind", "report", "pipeline"),
     ("daemon", "admin"),
     ("cli",),
     ("__main__",),

@@ -11,9 +11,11 @@ from structlog.testing import capture_logs
 
 from invalidator.health import Part
 from invalidator.sources import membership
-from invalidator.sources.consumer import Refused, Timing, describe, stop
+from invalidator.sources.consumer import Refused, Timing, stop
+from invalidator.sources.describe import describe
 from invalidator.sources.membership import Epoch, Membership
 from invalidator.sources.positions import Birth, Found
+from invalidator.sources.security import Brokers
 
 TP = TopicPartition("orders", 0)
 BIRTH = Birth(1, {"orders": 1})
@@ -59,7 +61,7 @@ def group(monkeypatch: pytest.MonkeyPatch) -> Group:
 @pytest.fixture
 def member(group: Group) -> Membership:
     seeker: Any = group
-    return Membership(seeker, "broker:9092", seeker, Timing(drain=0.05), Part("kafka"))
+    return Membership(seeker, Brokers(["broker:9092"]), seeker, Timing(drain=0.05), Part("kafka"))
 
 
 def give(member: Membership) -> Epoch:
@@ -104,7 +106,9 @@ async def test_a_group_that_moved_on_meanwhile_is_waited_for(
 async def test_a_dry_run_commits_nothing(group: Group) -> None:
     seeker: Any = group
     group.found = Found(BIRTH, {TP: 7}, frozenset({TP}))
-    member = Membership(seeker, "broker:9092", seeker, Timing(), Part("kafka"), commits=False)
+    member = Membership(
+        seeker, Brokers(["broker:9092"]), seeker, Timing(), Part("kafka"), commits=False
+    )
     await member.on_partitions_assigned({TP})
     give(member).settle({TP: 8})
     await member.end()

@@ -57,6 +57,58 @@ def test_an_event_reaches_who_listens(redis_url: str, publish: Publish, capsys: 
     assert said.err == ""
 
 
+def test_an_event_is_added_to_a_stream(
+    redis_url: str, redis_now: redis.Redis, publish: Publish, capsys: Output
+) -> None:
+    redis_now.xgroup_create("orders", "invalidator", mkstream=True)
+    assert publish("order.updated", '{"orderId": "ord_1"}', "--stream", "orders") == 0
+    entries: Any = redis_now.xrange("orders")
+    ((entry, fields),) = entries
+    event = json.loads(fields[b"event"])
+    assert (event["type"], event["data"]) == ("order.updated", {"orderId": "ord_1"})
+    said = capsys.readouterr()
+    assert said.out == (
+        f"published order.updated on stream orders of {redis_url}: 1 group\n"
+        f"  id {event['id']}, entry {entry.decode()}\n"
+    )
+    assert said.err == ""
+
+
+def test_a_stream_that_no_group_reads_is_said(
+    redis_now: redis.Redis, publish: Publish, capsys: Output
+) -> None:
+    assert publish("t", "{}", "--to", "stream") == 0
+    said = capsys.readouterr()
+    assert "on stream events of" in said.out
+    assert said.err.startswith("warning: no group reads events, so nothing was invalidated.")
+    assert redis_now.xlen("events") == 1
+
+
+@pytest.mark.parametrize(
+    ("channels", "streams", "words", "place"),
+    [
+        ("", "orders,items", [], "stream orders"),
+        ("news", "orders", [], "channel news"),
+        ("news", "orders", ["--to", "stream"], "stream orders"),
+        ("", "orders", ["--to", "pubsub"], "channel events"),
+        ("", "orders", ["--stream", "items"], "stream items"),
+    ],
+)
+def test_where_an_event_goes_follows_what_is_configured(
+    channels: str,
+    streams: str,
+    words: list[str],
+    place: str,
+    publish: Publish,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Output,
+) -> None:
+    monkeypatch.setenv("INVALIDATOR_PUBSUB__CHANNELS", channels)
+    monkeypatch.setenv("INVALIDATOR_STREAMS__KEYS", streams)
+    assert publish("t", "{}", *words) == 0
+    assert f"on {place} of" in capsys.readouterr().out
+
+
 def test_keys_are_set_first_and_only_the_first_equals_sign_divides(
     redis_now: redis.Redis, publish: Publish, capsys: Output
 ) -> None:
@@ -173,6 +225,10 @@ def test_a_mistake_in_the_middle_of_a_long_line_is_shown_with_what_is_around_it(
         (
             ["t", "[1]"],
             'the data is no JSON object, such as {"id": 1}: [1]',
+        ),
+        (
+            ["t", "{}", "--to", "pubsub", "--stream", "orders"],
+            "--to pubsub does not go with --stream",
         ),
         (["t", "{}", "--set", "key"], "--set takes KEY=VALUE, found 'key'"),
         (["t", "{}", "--set", "=value"], "--set takes KEY=VALUE, found '=value'"),

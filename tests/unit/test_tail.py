@@ -7,9 +7,9 @@ import pytest
 
 from invalidator.backplane import Message, Sender
 from invalidator.backplane.follower import Gap
-from invalidator.backplane.listen import Lost
 from invalidator.cli import main, tail
 from invalidator.cli.tail import Printer
+from invalidator.listen import Lost
 from invalidator.model import Cause, Kind
 from invalidator.rules import load
 

@@ -13,7 +13,11 @@ from invalidator.cli import main
 from invalidator.connect import Client, Command, client, converse, node, nodes
 from invalidator.connect.identity import identities
 from invalidator.health import Part
+from invalidator.sources import Source
+from invalidator.sources.positions import Start
 from invalidator.sources.pubsub import PubSubSource
+from invalidator.sources.stream import StreamSource
+from invalidator.sources.stream_dry import DryStreamSource
 from tests.backends import until
 from tests.backends.choose import NO_OWN_REDIS, missing
 from tests.backends.redis_cluster import RedisCluster
@@ -108,6 +112,18 @@ async def test_every_kind_of_name_is_forgotten_and_what_fails_is_a_dead_letter(
     assert await ask(redis, ("XLEN", "invalidator:dead")) == [1]
 
 
+async def events_in(source: Source) -> list[object]:
+    """The data of those that one read gives."""
+    batch = await source.read(9)
+    raw = [value for part in batch.slices for value in part.values] if batch else []
+    return [orjson.loads(value or b"")["data"] for value in raw]
+
+
+async def next_event(source: Source) -> object:
+    (data,) = await until(lambda: events_in(source))
+    return data
+
+
 async def test_what_is_published_is_heard(
     redis: Client, place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -119,11 +135,7 @@ async def test_what_is_published_is_heard(
         await source.open()
         for _ in range(5):  # on a cluster, it is another node each time
             assert await asyncio.to_thread(main, [*words, "--set", "a=b"]) == 0
-            batch = await source.read(9)
-            assert batch
-            assert [orjson.loads(record.raw or b"")["data"] for record in batch.records()] == [
-                {"id": 1}
-            ]
+            assert await next_event(source) == {"id": 1}
     finally:
         await source.close()
     said = capsys.readouterr()
@@ -132,6 +144,38 @@ async def test_what_is_published_is_heard(
     assert await ask(redis, ("GET", "a")) == [b"b"]
     assert await asyncio.to_thread(main, words) == 0
     assert "nobody listens on events" in capsys.readouterr().err
+
+
+async def test_streams_are_read_wherever_they_lie(
+    redis: Client, place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("INVALIDATOR_REDIS_URL", place.url)
+    keys = ["orders", "users", "items", "carts"]
+    source = StreamSource(
+        client(place.url, 2.0),
+        keys,
+        group="invalidator",
+        consumer="one",
+        start=Start.of(-3600.0),
+        timeout=2.0,
+        max_wait=0,
+    )
+    dry = DryStreamSource(client(place.url, 2.0), keys, start=Start.of(-3600.0), timeout=2.0)
+    try:
+        await source.open()
+        for n, key in enumerate(keys):
+            words = ["publish", "order.updated", f'{{"id": {n}}}', "--stream", key]
+            assert await asyncio.to_thread(main, words) == 0
+            assert await next_event(source) == {"id": n}
+        assert "on stream carts of" in capsys.readouterr().out
+        await dry.open()
+        seen: list[object] = []
+        while len(seen) < len(keys):
+            seen += await until(lambda: events_in(dry))
+        assert seen == [{"id": n} for n in range(len(keys))]
+    finally:
+        await source.close()
+        await dry.close()
 
 
 async def test_an_announcer_knows_whether_anybody_listens(redis: Client, place: Place) -> None:

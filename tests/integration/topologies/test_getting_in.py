@@ -11,21 +11,21 @@ from redis.exceptions import RedisError
 
 from invalidator.connect import Client, client, converse
 from tests.backends import until
-from tests.backends.certificates import Certificates
+from tests.backends.certificates import Certificates, make_certificates
 from tests.backends.choose import missing
 from tests.backends.redis_sentinel import SERVICE
-from tests.backends.server import free_port
+from tests.backends.redis_tls import client_options, server_config
 from tests.conftest import StartCluster, StartRedis, StartSentinel
-from tests.e2e.test_permissions import BLOCKS, EVERY, PATTERNS, TAGS, VERSIONS
+from tests.e2e.test_permissions import ANNOUNCING, BLOCKS, EVERY, PATTERNS, TAGS, VERSIONS
 from tests.e2e.test_permissions import RULES as PERMITTED
 from tests.integration.piping import event, piping, rules_from
 
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    if not Certificates.available():
+    if not shutil.which("openssl"):
         missing("no certificates: install openssl")
-    return Certificates.make(tmp_path_factory.mktemp("certificates"))
+    return make_certificates(tmp_path_factory.mktemp("certificates"))
 
 
 async def works(redis: Client) -> None:
@@ -43,10 +43,10 @@ async def refused(url: str, tls: dict[str, str] | None = None) -> str:
 async def test_certificates_on_both_sides(
     start_redis: StartRedis, certificates: Certificates
 ) -> None:
-    port = free_port()
-    start_redis(config=certificates.for_redis(port))
+    config = server_config(certificates)
+    port = start_redis(config=config).config["tls-port"]
     url = f"rediss://127.0.0.1:{port}/0"
-    options = certificates.for_clients()
+    options = client_options(certificates)
     async with client(f"{url}?{urlencode(options)}", 2.0) as redis:
         await works(redis)
     async with client(url, 2.0, options) as redis:  # as the settings give them
@@ -54,22 +54,21 @@ async def test_certificates_on_both_sides(
     assert "certificate verify failed" in await refused(url)
     # Only we would know the other: the server hangs up on who shows no certificate.
     assert await refused(url, {"ssl_ca_certs": options["ssl_ca_certs"]})
-    gone = options | {"ssl_certfile": "/nowhere/client.pem"}
-    assert "/nowhere/client.pem" in await refused(url, gone)
+    gone = options | {"ssl_certfile": "/nowhere/client.crt"}
+    assert "/nowhere/client.crt" in await refused(url, gone)
 
 
 async def test_certificates_that_were_replaced_are_read_again(
     start_redis: StartRedis, certificates: Certificates, tmp_path: Path
 ) -> None:
-    port = free_port()
-    start_redis(config=certificates.for_redis(port))
-    copied = shutil.copytree(certificates.folder, tmp_path / "copy")
-    (copied / "client.pem").write_text("broken")
-    options = Certificates(copied).for_clients()
+    config = server_config(certificates)
+    port = start_redis(config=config).config["tls-port"]
+    ours = Path(shutil.copy(certificates.stranger.certificate, tmp_path / "client.crt"))
+    options = client_options(certificates) | {"ssl_certfile": str(ours)}
     async with client(f"rediss://127.0.0.1:{port}/0", 2.0, options) as redis:
-        with pytest.raises(RedisError, match="cannot be used"):
+        with pytest.raises(RedisError, match=r"client\.crt.*cannot be used"):  # not of this key
             await works(redis)
-        shutil.copy(certificates.folder / "client.pem", copied / "client.pem")
+        shutil.copy(certificates.client.certificate, ours)
         await works(redis)
 
 
@@ -77,7 +76,7 @@ async def test_certificates_on_a_cluster(
     start_cluster: StartCluster, certificates: Certificates
 ) -> None:
     cluster = start_cluster(3, 0, certificates=certificates)
-    async with client(cluster.url, 2.0, certificates.for_clients()) as redis:
+    async with client(cluster.url, 2.0, client_options(certificates)) as redis:
         await works(redis)
 
 
@@ -91,7 +90,7 @@ async def test_certificates_and_passwords_of_sentinels_and_of_what_they_watch(
         certificates=certificates,
     )
     (tmp_path / "password").write_text("watchword\n")
-    tls = certificates.for_clients()
+    tls = client_options(certificates)
     url = watched.url_as(":swordfish")
     async with client(f"{url}?sentinel_password=watchword", 2.0, tls) as redis:
         await works(redis)
@@ -135,7 +134,7 @@ async def test_the_documented_permissions_are_enough_on_a_cluster(
     start_cluster: StartCluster, tmp_path: Path
 ) -> None:
     cluster = start_cluster(3, 0)
-    granted = [*EVERY, *PATTERNS, *TAGS, *VERSIONS, "A cluster, on each of its nodes"]
+    granted = [*EVERY, ANNOUNCING, *PATTERNS, *TAGS, *VERSIONS, "A cluster, on each of its nodes"]
     words = " ".join(line for title in granted for line in BLOCKS[title]).split()
     for number in range(3):
         cluster.ask(number, "ACL", "SETUSER", "invalidator", *words, "+cluster|nodes", "+scan")

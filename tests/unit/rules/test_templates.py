@@ -70,6 +70,15 @@ def test_a_value_shared_with_an_empty_loop_is_still_there_for_the_next_template(
     assert names(plan(ruleset, {"type": "t", "id": 1, "items": []})).keys == {"o:1"}
 
 
+def test_the_longest_way_through_a_template_compiles(keys: Any) -> None:
+    value: Any = "x"
+    for step in range(14):
+        value = {"b": [value]} if step % 4 == 0 else {"b": value}
+    path = "".join(".b[]" if step % 4 == 0 else ".b" for step in reversed(range(14)))
+    template = f"{{'{{a{path}{'|md5' * 16}}}'{'|sha256' * 16}}}"
+    assert len(keys(template, {"a": value})) == 1
+
+
 @pytest.mark.parametrize("items", [None, {}, "ab", 5])
 def test_what_is_no_list_is_rejected(rules: Any, items: Any) -> None:
     ruleset = rules('rules: [{name: r, on: t, invalidate: {keys: ["i:{items[].sku}"]}}]')
@@ -126,6 +135,10 @@ def test_a_filter_that_leaves_nothing_rejects(keys: Any) -> None:
         ("{'a'?}", "inside the quotes", 0),
         ("{'a':-b}", "inside the quotes", 0),
         ("{event}", "write data.event", 1),
+        ("{" + ".".join(["a[]"] * 5) + "}", "at most 32 steps, 4 of them through lists", 1),
+        ("{a" + "[0]" * 40 + "}", "at most 32 steps", 1),
+        ("{a" + "|md5" * 17 + "}", "at most 16 filters", 0),
+        ("{'" * 5 + "x" + "'}" * 5, "more than 4 quoted texts", 9),
         ("{event.kind}", "an event has no kind", 1),
         ("{headers.a.b}", "holds texts by name", 1),
         ("{a[].x}:{b[].y}", "of another list", 9),

@@ -1,0 +1,108 @@
+"""A gap: a time in which a source may have missed events for good.
+
+Nobody can tell which events these were, so rules are told that there was a gap: a rule on
+`invalidator.gap` may raise a version or drop a tag. Every source tells its gaps here, and puts
+what `take` gives into the `own` slices of its next batch.
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+import orjson
+import structlog
+
+from invalidator import metrics
+from invalidator.layout import GAP
+from invalidator.model import Record, Slice
+
+log = structlog.get_logger("invalidator")
+
+START = "start"  # the one gap that is nothing unusual
+
+
+@dataclass(slots=True)
+class Gap:
+    """One gap, while it can still grow."""
+
+    source: str
+    origins: tuple[str, ...]
+    cause: str
+    since: float | None  # by the clock; None: nobody knows
+    events: int | None = None  # how many are lost; None: nobody knows
+
+    def lose(self, events: int) -> None:
+        """So many more are known to be lost."""
+        self.events = (self.events or 0) + events
+        metrics.MISSED.labels(self.source).inc(events)
+
+
+class Gaps:
+    """One source's gaps: said and counted at once, and kept until its next batch."""
+
+    def __init__(
+        self,
+        source: str,
+        *,
+        now: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._source = source
+        self._now = now
+        self._clock = clock
+        self._told: dict[tuple[str, tuple[str, ...]], Gap] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._told)
+
+    def tell(
+        self,
+        cause: str,
+        origins: Iterable[str],
+        *,
+        since: float | None = None,
+        events: int | None = None,
+        **more: Any,
+    ) -> Gap:
+        """There was a gap in these channels, topics or streams.
+
+        `since`: when it began, by the clock. `events`: how many are lost, where that is known.
+        `more` is for the log. What is told twice before it is taken is one gap.
+        """
+        told = Gap(self._source, tuple(origins), cause, since)
+        metrics.GAPS.labels(self._source, cause).inc()
+        known = {"seconds": self._seconds(told), "lost": events}
+        known = {name: value for name, value in known.items() if value is not None}
+        say = log.info if cause == START else log.warning
+        say("gap", source=self._source, cause=cause, channels=[*told.origins], **known, **more)
+        gap = self._told.setdefault((cause, told.origins), told)
+        if events is not None:
+            gap.lose(events)
+        return gap
+
+    def take(self) -> list[Slice]:
+        """The events of what was told, one for each origin: rules may be for one of these only."""
+        told, self._told = self._told, {}
+        return [self._slice(gap, origin) for gap in told.values() for origin in gap.origins]
+
+    def _slice(self, gap: Gap, origin: str) -> Slice:
+        now = self._now()
+        data = {
+            "source": self._source,
+            "channel": origin,
+            "channels": gap.origins,
+            "cause": gap.cause,
+            "seconds": self._seconds(gap),  # how long it lasted at most
+            "events": gap.events,
+        }
+        written = datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds")
+        event = {"type": GAP, "data": data, "id": str(uuid4()), "time": written}
+        raw = orjson.dumps(event)
+        record = Record(self._source, origin, "", raw, time_ms=int(now * 1000))
+        return Slice(origin, [raw], lambda _: record)
+
+    def _seconds(self, gap: Gap) -> float | None:
+        return None if gap.since is None else round(self._clock() - gap.since, 3)

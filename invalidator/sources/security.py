@@ -1,0 +1,89 @@
+"""Where the Kafka brokers are, how they are trusted, and how we tell them who we are."""
+
+import ssl
+from collections.abc import Sequence
+from typing import Any
+
+from invalidator.errors import ConfigError
+from invalidator.settings.security import Sasl, Tls
+from invalidator.sources.oauth import Tokens
+
+CLIENT = "invalidator"  # what we call ourselves in the brokers' logs
+
+
+class Brokers:
+    """What every client of the library is built with."""
+
+    def __init__(
+        self, servers: Sequence[str], tls: Tls | None = None, sasl: Sasl | None = None
+    ) -> None:
+        self.address = ",".join(servers)
+        self._tls = tls or Tls()
+        self._sasl = sasl or Sasl()
+        by_token = self._sasl.mechanism == "oauthbearer"
+        self._tokens = Tokens(self._sasl, self._trusted) if by_token else None
+
+    @property
+    def refusal(self) -> str:
+        """Why there is no token for them; empty while there is one, or none is needed."""
+        return self._tokens.refusal if self._tokens else ""
+
+    def drop_token(self) -> None:
+        """After the brokers refused it."""
+        if self._tokens:
+            self._tokens.drop()
+
+    def check(self) -> None:
+        """Raise ConfigError if a certificate or key cannot be used."""
+        try:
+            self.options()
+        except (OSError, ValueError) as error:
+            raise ConfigError(str(error)) from None
+
+    def options(self) -> dict[str, Any]:
+        """The library's arguments. Files are read anew each time: certificates are renewed.
+
+        Raises OSError, whose text names the setting.
+        """
+        protocol = "SSL" if self._tls.enabled else "PLAINTEXT"
+        options: dict[str, Any] = {"security_protocol": protocol}
+        if self._tls.enabled:
+            options["ssl_context"] = self._context()
+        if self._sasl.mechanism != "none":
+            options |= {
+                "security_protocol": f"SASL_{protocol}",
+                "sasl_mechanism": self._sasl.mechanism.upper(),
+                "sasl_plain_username": self._sasl.username,
+                "sasl_plain_password": self._sasl.password.get_secret_value(),
+                "sasl_oauth_token_provider": self._tokens,
+            }
+        return options
+
+    def _context(self) -> ssl.SSLContext:
+        tls = self._tls
+        try:
+            context = ssl.create_default_context(cafile=tls.ca_file)
+        except OSError as error:
+            raise _unusable("CA_FILE", tls.ca_file, error) from None
+        context.check_hostname = tls.check_hostname
+        if tls.cert_file:
+            try:
+                # a password, even an empty one: without any OpenSSL would ask at the terminal
+                password = tls.key_password.get_secret_value()
+                context.load_cert_chain(tls.cert_file, tls.key_file, password)
+            except OSError as error:
+                files = " and ".join(str(f) for f in (tls.cert_file, tls.key_file) if f)
+                raise _unusable("CERT_FILE and KEY_FILE", files, error) from None
+        return context
+
+    def _trusted(self) -> ssl.SSLContext:
+        """For the token's server: what the system trusts, and the CA of the brokers."""
+        context = ssl.create_default_context()
+        if self._tls.ca_file:
+            context.load_verify_locations(self._tls.ca_file)
+        return context
+
+
+def _unusable(setting: str, file: object, error: OSError) -> OSError:
+    reason = error.reason if isinstance(error, ssl.SSLError) else error.strerror
+    return OSError(f"INVALIDATOR_KAFKA__TLS__{setting}: {file} cannot be used: {reason or error}")

@@ -1,0 +1,86 @@
+"""What was polled from Kafka, as the pipeline takes it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from operator import attrgetter
+
+from aiokafka import ConsumerRecord, TopicPartition
+
+from invalidator.model import Batch, Fault, Record, Slice
+from invalidator.sources.consumer import Polled
+from invalidator.sources.membership import Epoch
+from invalidator.sources.rawbatch import Unreadable
+
+NAME = "kafka"
+HEADERS = attrgetter("headers")
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """Where a Kafka batch ends."""
+
+    epoch: Epoch  # the assignment it was read under
+    offsets: dict[TopicPartition, int]  # the next offset of each partition; never a count
+
+
+def name_of(tp: TopicPartition) -> str:
+    return f"{tp.topic}-{tp.partition}"
+
+
+def count(polled: Polled) -> int:
+    return sum(map(len, polled.values()))
+
+
+def batch_of(epoch: Epoch, polled: Polled) -> Batch:
+    epoch.give()
+    slices = [_slice(tp, records) for tp, records in polled.items()]
+    ends = Ends(epoch, {tp: records[-1].offset + 1 for tp, records in polled.items()})
+    return Batch(NAME, slices, count(polled), sum(map(_size, slices)), ends)
+
+
+def batch_without_records(epoch: Epoch, own: list[Slice]) -> Batch:
+    """Offsets that are passed over, and what is to be said of them before that is settled."""
+    passed, refused = epoch.passed, epoch.refused
+    epoch.passed, epoch.refused = {}, []
+    epoch.give()
+    size = sum(map(_size, refused))
+    return Batch(NAME, refused, len(refused), size, Ends(epoch, passed), own)
+
+
+def refused_slice(tp: TopicPartition, bad: Unreadable) -> Slice:
+    """A dead letter that holds the whole batch as the brokers have it."""
+    last = bad.next - 1
+    offsets = f"{bad.first}-{last}" if last > bad.first else f"{bad.first}"
+    record = Record(NAME, tp.topic, f"{tp.partition}@{offsets}", bad.raw)
+    message = f"{name_of(tp)} cannot be read at {offsets}, and was passed over: {bad.reason}"
+    return Slice(tp.topic, [bad.raw], lambda _: record, refused=Fault("unreadable-batch", message))
+
+
+def _slice(tp: TopicPartition, records: list[ConsumerRecord]) -> Slice:
+    def record(index: int) -> Record:
+        r = records[index]
+        return Record(
+            NAME,
+            tp.topic,
+            f"{tp.partition}@{r.offset}",
+            r.value,
+            key=r.key,
+            headers=tuple(_filled(r.headers)),
+            time_ms=r.timestamp if r.timestamp >= 0 else None,  # -1: the producer gave none
+        )
+
+    named = any(map(HEADERS, records))  # most topics have none: no list is made for these
+    headers = [_filled(r.headers) for r in records] if named else ()
+    return Slice(tp.topic, [r.value for r in records], record, headers)
+
+
+def _filled(headers: Iterable[tuple[str, bytes | None]]) -> list[tuple[str, bytes]]:
+    """A header without a value is an empty one."""
+    return [(name, value or b"") for name, value in headers]
+
+
+def _size(part: Slice) -> int:
+    try:
+        return sum(map(len, part.values))  # type: ignore[arg-type]  # a tombstone raises
+    except TypeError:
+        return sum(len(value) for value in part.values if value is not None)

@@ -1,0 +1,130 @@
+"""From a stream's entries to events. No I/O.
+
+An entry is a list of fields and values. The event is JSON in a field `event` or `data`, or the
+fields are the event: `XADD orders * type order.updated orderId o1`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import orjson
+
+from invalidator.model import Fault, Record, Slice
+
+Fields = list[bytes]  # field, value, field, value …
+Entry = Sequence[Any]  # as Redis gives it: its id, and its fields or None where it was removed
+Id = tuple[int, int]  # an id that can be compared: milliseconds, sequence number
+
+EVENT: Final = b"event"
+DATA: Final = b"data"
+WHOLE: Final = frozenset([EVENT, DATA])  # fields that hold an event as JSON
+NOTHING: Final = (0, 0)
+_LAST: Final = (1 << 64) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some entries of one stream."""
+
+    entries: list[Entry]
+    refused: list[Entry] = field(default_factory=list)  # not to be decoded by anybody
+    lost: list[bytes] = field(default_factory=list)  # trimmed away before they were settled
+
+
+def parse_id(text: bytes) -> Id:
+    milliseconds, _, sequence = text.partition(b"-")
+    return int(milliseconds), int(sequence or 0)
+
+
+def show_id(found: Id) -> str:
+    return f"{found[0]}-{found[1]}"
+
+
+def before(found: Id) -> Id:
+    """The greatest id below this one: a group that stands there gives this one next."""
+    milliseconds, sequence = found
+    if sequence:
+        return milliseconds, sequence - 1
+    return (milliseconds - 1, _LAST) if milliseconds else NOTHING
+
+
+def slice_of(
+    source: str,
+    key: str,
+    ids: Sequence[bytes],
+    entries: Sequence[Fields],
+    refused: Fault | None = None,
+) -> Slice:
+    """One stream's entries, in their order."""
+    values: list[bytes | None] = [
+        # THE hot path: an entry that is nothing but its event
+        fields[1] if len(fields) == 2 and fields[0] in WHOLE else value_of(fields)
+        for fields in entries
+    ]
+
+    def record(index: int) -> Record:
+        return Record(
+            source,
+            key,
+            ids[index].decode(),
+            values[index],
+            headers=headers_of(entries[index]),
+            time_ms=parse_id(ids[index])[0],
+        )
+
+    beside = any(len(fields) > 2 for fields in entries)
+    headers = [headers_of(fields) for fields in entries] if beside else ()
+    return Slice(key, values, record, headers, refused)
+
+
+def value_of(fields: Fields) -> bytes:
+    """An entry's event as JSON."""
+    whole = _whole(fields)
+    if whole is not None:
+        return fields[whole]
+    try:
+        return _object(fields)
+    except UnicodeDecodeError:
+        return b" ".join(fields)  # no JSON, and rejected as such, with all its bytes
+
+
+def headers_of(fields: Fields) -> tuple[tuple[str, bytes], ...]:
+    """What stands beside an event that is one field."""
+    whole = _whole(fields)
+    if whole is None or len(fields) == 2:
+        return ()
+    pairs = zip(fields[::2], fields[1::2], strict=True)
+    return tuple(
+        (name.decode(errors="backslashreplace"), value)
+        for at, (name, value) in enumerate(pairs)
+        if 2 * at + 1 != whole
+    )
+
+
+def _whole(fields: Fields) -> int | None:
+    """Where the value stands that is the whole event; None where the fields are the event."""
+    names = fields[::2]
+    if len(names) == 1:
+        return 1 if names[0] in WHOLE else None
+    for name in (EVENT, DATA):
+        if name not in names:
+            continue
+        at = 2 * names.index(name) + 1
+        if fields[at].lstrip()[:1] != b"{":
+            continue  # `event order.updated orderId o1`: a type
+        if name == DATA and (b"type" in names or EVENT in names):
+            continue  # `type order.updated data {…}`: only a part of the event
+        return at
+    return None
+
+
+def _object(fields: Fields) -> bytes:
+    """`type order.updated orderId o1` as {"type": "order.updated", "orderId": "o1"}."""
+    event: dict[str, str | orjson.Fragment] = {}
+    for name, value in zip(fields[::2], fields[1::2], strict=True):
+        if name == DATA and value.lstrip()[:1] == b"{":
+            event["data"] = orjson.Fragment(value)  # if it is no JSON, neither is the event
+        else:
+            event[name.decode()] = value.decode()
+    return orjson.dumps(event)

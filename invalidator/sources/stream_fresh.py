@@ -1,0 +1,119 @@
+"""What a group of consumers has not read yet, from all its streams."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from invalidator.connect import Cluster, Command
+from invalidator.errors import Unavailable
+from invalidator.sources.stream_entries import Page
+from invalidator.sources.stream_group import Vanished, checked
+from invalidator.store.server import Server
+
+MOMENT: Final = 0.5  # seconds that an empty read waits
+LATE: Final = 0.15  # seconds; Redis ends a wait by its own clock, which ticks ten times a second
+PAGE: Final = 1000  # entries in one answer: Redis does nothing else meanwhile, some 4 ms
+PAGE_BYTES: Final = 4 << 20
+BATCH_BYTES: Final = 16 << 20
+UNKNOWN_SIZE: Final = 400_000.0  # bytes of an entry, before the first one came
+
+
+@dataclass(slots=True)
+class Found:
+    """What one read found."""
+
+    pages: dict[str, list[Page]] = field(default_factory=dict)  # by stream
+    entries: int = 0
+    size: int = 0  # bytes, about
+
+    def add(self, key: str, page: Page) -> None:
+        self.pages.setdefault(key, []).append(page)
+        self.entries += len(page.entries) + len(page.refused)
+        self.size += sum(len(entry[1][-1]) for entry in page.entries)
+
+
+class Fresh:
+    """Reads new entries, in answers that are bounded in number and bytes."""
+
+    def __init__(
+        self,
+        server: Server,
+        keys: Sequence[str],
+        group: str,
+        consumer: str,
+        timeout: float,
+        moment: float,
+        max_wait: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self._server = server
+        self._keys = list(keys)
+        self._words: Command = ("XREADGROUP", "GROUP", group, consumer, "COUNT")
+        # A wait ends before the deadline of an answer; where that leaves no time, we wait here.
+        self._blocks = timeout >= 2 * LATE
+        # A cluster answers one stream at a time: nobody can wait for all of them at once.
+        self._apart = isinstance(server.client, Cluster) and len(self._keys) > 1
+        self._blocks = self._blocks and not self._apart
+        self._moment = min(MOMENT, moment, timeout - LATE if self._blocks else LATE)
+        self._max_wait = max_wait
+        self._clock = clock
+        self.stopped = False  # what was read is given at once, however little it is
+        self._turn = 0  # whose turn it is, where a read is for fewer entries than streams
+        self._typical = UNKNOWN_SIZE
+
+    async def read(self, limit: int) -> Found | None:
+        """What nobody has read yet; after the first of it, as long as there is more and room."""
+        found = Found()
+        wait, until = self._moment, 0.0
+        while found.entries < limit and found.size < BATCH_BYTES:
+            try:
+                full = await self._read_page(limit - found.entries, wait, found)
+            except (Unavailable, Vanished):
+                if found.entries:
+                    break  # the next read meets it, too
+                raise
+            if not found.entries:
+                return None
+            until = until or self._clock() + self._max_wait
+            left = until - self._clock()
+            if self.stopped or (not full and left <= 0):
+                break
+            wait = 0.0 if full else min(self._moment, left)
+        return found
+
+    async def _read_page(self, limit: int, wait: float, found: Found) -> bool:
+        """Whether there is probably more at once."""
+        keys = self._whose_turn(limit)
+        each = max(1, self.count(limit) // len(keys))
+        block: Command = ("BLOCK", max(1, int(wait * 1000))) if wait and self._blocks else ()
+        commands = [
+            (*self._words, each, *block, "STREAMS", *asked, *[">"] * len(asked))
+            for asked in ([[key] for key in keys] if self._apart else [keys])
+        ]
+        replies = checked(self._server, await self._server.send(commands))
+        streams = [stream for reply in replies for stream in reply or ()]
+        if not streams and not self._blocks:
+            await asyncio.sleep(wait)
+        full = False
+        for key, entries in streams:
+            before = found.entries, found.size
+            found.add(key.decode(), Page(entries))
+            full = full or len(entries) == each
+            self._learn(found.entries - before[0], found.size - before[1])
+        return full
+
+    def _whose_turn(self, limit: int) -> list[str]:
+        keys = self._keys
+        if limit >= len(keys):
+            return keys
+        self._turn = (self._turn + limit) % len(keys)
+        return (keys[self._turn :] + keys)[:limit]
+
+    def count(self, limit: int) -> int:
+        return max(1, min(limit, PAGE, int(PAGE_BYTES / self._typical)))
+
+    def _learn(self, entries: int, size: int) -> None:
+        """How large entries are: answers must not take more memory than they may."""
+        average = size / max(1, entries) + 1
+        self._typical = max(average, (self._typical + average) / 2)

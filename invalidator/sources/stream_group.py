@@ -1,0 +1,290 @@
+"""Our consumer group on one stream: where it stands, who is in it, what was lost.
+
+Redis tells of none of these by itself: a stream that is deleted takes its groups along, entries
+are trimmed away whether somebody read them or not, and consumers stay for ever.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import structlog
+
+from invalidator.connect import Command, Reply
+from invalidator.errors import Unavailable
+from invalidator.faults import diagnose
+from invalidator.sources.gap import Gaps
+from invalidator.sources.positions import Start
+from invalidator.sources.stream_entries import NOTHING, Entry, Id, before, parse_id, show_id
+from invalidator.store.server import Server
+
+log = structlog.get_logger("invalidator")
+
+TOGETHER: Final = 500  # ids in one command
+GONE_AFTER: Final = 3600.0  # seconds without a word from a consumer that has nothing pending
+VANISHED: Final = ("NOGROUP", "UNBLOCKED")
+_REMOVE: Final = b"""
+for _, found in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
+  local consumer = {}
+  for at = 1, #found, 2 do consumer[found[at]] = found[at + 1] end
+  if consumer.name == ARGV[2] and consumer.pending == 0 and consumer.idle >= tonumber(ARGV[3]) then
+    redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2])
+    return 1
+  end
+end
+return 0
+"""
+
+
+class Vanished(Exception):  # noqa: N818 - not an error, but news
+    """The stream or the group is no longer there."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A stream and our group on it, as Redis tells it."""
+
+    last: Id  # the last entry's id, also where that was removed
+    first: Id | None  # the first entry's id; None: it is empty
+    added: int | None  # entries ever added; None before Redis 7
+    length: int
+    delivered: Id | None  # up to here the group has given entries out; None: there is no group
+    read: int | None  # entries that it gave out, as far as Redis knows
+
+    @property
+    def unread_removed(self) -> int | None:
+        """How many entries were removed before the group gave them out; None: it cannot be told.
+
+        Redis counts what it has given out, and goes on counting from there behind a hole.
+        """
+        if self.added is None or self.read is None or self.delivered is None:
+            return None
+        if self.delivered >= self.last:
+            return self.added - self.read
+        return self.added - self.length - self.read if self.hole_ahead else None
+
+    @property
+    def hole_ahead(self) -> bool:
+        """Whether all that the group has given out is gone: what was behind it may be, too."""
+        return self.delivered is not None and (self.first is None or self.first > self.delivered)
+
+
+class Group:
+    """Our consumer group on one stream."""
+
+    def __init__(
+        self,
+        server: Server,
+        key: str,
+        group: str,
+        consumer: str,
+        start: Start,
+        gaps: Gaps,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.key = key
+        self._server = server
+        self._name = group
+        self._consumer = consumer
+        self._start = start
+        self._gaps = gaps
+        self._clock = clock
+        # Where to go on if the group vanishes: all up to here is settled, by every consumer.
+        self.safe: Id | None = None
+        self._seen = 0.0  # by the clock, when it was last looked at
+        self._last = NOTHING  # the last entry's id, then
+        # Removed before they were given out: how many of them were told. None: nobody looked yet.
+        self._unread: int | None = None
+
+    # --- there or not -------------------------------------------------------------------
+
+    async def join(self) -> None:
+        """See to it that the group is there. Raises Unavailable."""
+        state = await self._state()
+        if state is None or state.delivered is None:
+            await self._create(state)
+            state = await self._state()
+        if state is None or state.delivered is None:
+            raise Unavailable(self._server.name, f"the stream {self.key} vanishes again and again")
+        self._note(state)
+        if self._unread is None and state.hole_ahead:
+            self._unread = 0  # it was removed while nobody of us was there
+        self._tell_unread(state)
+        if self.safe is None:
+            self.safe = await self._settled_up_to(state.delivered)
+
+    async def _create(self, state: State | None) -> None:
+        if self.safe is None:
+            at = await begin(self._server, self._start, state)
+        else:
+            at = self._resume(state)
+        command: Command = ("XGROUP", "CREATE", self.key, self._name, at, "MKSTREAM")
+        (reply,) = await self._server.ask([command])
+        if isinstance(reply, Exception) and "BUSYGROUP" not in str(reply):  # another was faster
+            raise refused(self._server, reply, f"the stream {self.key}")
+        log.info("stream-group-created", stream=self.key, group=self._name, at=at)
+
+    def _resume(self, state: State | None) -> str:
+        """A group that was there: nothing may be passed over."""
+        if state is None or not self._is_the_same(state):
+            # Another stream under the same name: everything in it is new, and what lay in the
+            # old one and nobody had read is lost.
+            self._gaps.tell("stream-vanished", [self.key], since=self._seen, group=self._name)
+            self.safe = NOTHING
+        else:
+            log.warning("stream-group-vanished", stream=self.key, group=self._name)
+        return show_id(self.safe or NOTHING)
+
+    def _is_the_same(self, state: State) -> bool:
+        """Whether it still holds, or once held, what we have seen in it; in doubt it does not."""
+        return state.last >= self._last and (state.first is None or state.first <= self._last)
+
+    # --- now and then -------------------------------------------------------------------
+
+    async def look_after(self, *, trim: bool) -> None:
+        """Note where it stands, find what was lost, send away who is gone. Raises Unavailable."""
+        state = await self._state()
+        if state is None or state.delivered is None:
+            return  # the next read finds it, too
+        self._note(state)
+        self.safe = await self._settled_up_to(state.delivered)
+        self._tell_unread(state)
+        await self._remove_consumers()
+        if trim:
+            await self._trim()
+
+    def _note(self, state: State) -> None:
+        self._seen = self._clock()
+        self._last = state.last
+
+    def _tell_unread(self, state: State) -> None:
+        found = state.unread_removed
+        if found is None:
+            return
+        if self._unread is not None and found > self._unread:
+            lost = found - self._unread
+            self._gaps.tell("trimmed-unread", [self.key], events=lost, group=self._name)
+        self._unread = found
+
+    async def _settled_up_to(self, delivered: Id) -> Id:
+        """Asked after `delivered`: what is not pending now and not above that was settled."""
+        (pending,) = await self._ask([("XPENDING", self.key, self._name)])
+        return min(delivered, before(parse_id(pending[1]))) if pending[1] else delivered
+
+    async def _remove_consumers(self) -> None:
+        """Only where they have nothing pending, which goes with them; Redis looks once more."""
+        (consumers,) = await self._ask([("XINFO", "CONSUMERS", self.key, self._name)])
+        for found in map(_pairs, consumers):
+            name, idle = found[b"name"], int(GONE_AFTER * 1000)
+            if found[b"pending"] or found[b"idle"] < idle or name == self._consumer.encode():
+                continue
+            arguments = (self.key, self._name, name, idle)
+            (removed,) = await self._ask([("EVAL", _REMOVE, 1, *arguments)])
+            if removed:
+                said = name.decode(errors="backslashreplace")
+                log.info("stream-consumer-removed", stream=self.key, consumer=said)
+
+    async def _trim(self) -> None:
+        """Drop what every group has settled, not only ours."""
+        (groups,) = await self._ask([("XINFO", "GROUPS", self.key)])
+        names = [_pairs(found) for found in groups]
+        pending = await self._ask([("XPENDING", self.key, found[b"name"]) for found in names])
+        settled = [
+            min(parse_id(found[b"last-delivered-id"]), before(parse_id(waits[1] or b"0")))
+            if waits[1]
+            else parse_id(found[b"last-delivered-id"])
+            for found, waits in zip(names, pending, strict=True)
+        ]
+        # `~`: whole nodes only, which costs Redis next to nothing
+        await self._ask([("XTRIM", self.key, "MINID", "~", show_id(min(settled)))])
+
+    # --- entries --------------------------------------------------------------------------
+
+    async def pending(self, after: bytes, count: int) -> list[Entry]:
+        """Ours that were given out before and never acknowledged, by their ids."""
+        words = ("XREADGROUP", "GROUP", self._name, self._consumer, "COUNT", count)
+        (reply,) = await self._ask([(*words, "STREAMS", self.key, after)])
+        return list(reply[0][1]) if reply else []
+
+    async def claim(
+        self, cursor: bytes, count: int, idle: float
+    ) -> tuple[bytes, list[Entry], list[bytes]]:
+        """Of any consumer, what lay untouched for `idle` seconds: next cursor, entries, lost."""
+        words: Command = ("XAUTOCLAIM", self.key, self._name, self._consumer, int(idle * 1000))
+        (reply,) = await self._ask([(*words, cursor, "COUNT", count)])
+        lost = list(reply[2]) if len(reply) > 2 else []  # Redis 6.2 gives these without fields
+        return reply[0], [entry for entry in reply[1] if entry], lost
+
+    async def touch(self, ids: list[bytes]) -> None:
+        """These are being worked on: nobody else shall claim them."""
+        words: Command = ("XCLAIM", self.key, self._name, self._consumer, 0)
+        await self._ask((*words, *few, "JUSTID") for few in in_portions(ids))
+
+    def acknowledge(self, ids: list[bytes]) -> list[Command]:
+        return [("XACK", self.key, self._name, *few) for few in in_portions(ids)]
+
+    # --- questions ------------------------------------------------------------------------
+
+    async def _ask(self, commands: Iterable[Command]) -> list[Reply]:
+        """Raises Unavailable or Vanished."""
+        return checked(self._server, await self._server.send(list(commands)))
+
+    async def _state(self) -> State | None:
+        """None: there is no such stream."""
+        return await state_of(self._server, self.key, self._name)
+
+
+async def state_of(server: Server, key: str, name: str = "") -> State | None:
+    """A stream and a group on it; None where there is no such stream. Raises Unavailable."""
+    stream, groups = await server.ask([("XINFO", "STREAM", key), ("XINFO", "GROUPS", key)])
+    for reply in (stream, groups):
+        if isinstance(reply, Exception):
+            if "no such key" in str(reply):
+                return None
+            raise refused(server, reply, f"the stream {key}")
+    about = _pairs(stream)
+    group = next((g for g in map(_pairs, groups) if g[b"name"] == name.encode()), {})
+    return State(
+        last=parse_id(about[b"last-generated-id"]),
+        first=parse_id(about[b"first-entry"][0]) if about[b"first-entry"] else None,
+        added=about.get(b"entries-added"),
+        length=about[b"length"],
+        delivered=parse_id(group[b"last-delivered-id"]) if group else None,
+        read=group.get(b"entries-read"),
+    )
+
+
+async def begin(server: Server, start: Start, state: State | None) -> str:
+    """Where a start lies in a stream. Raises Unavailable."""
+    if start.at == "latest":
+        return "$"
+    if start.at == "earliest" or state is None:
+        return show_id(NOTHING)
+    (now,) = await server.insist([("TIME",)])
+    since = int(now[0]) * 1000 - int(start.seconds * 1000)
+    return show_id(before((max(0, since), 0)))
+
+
+def checked(server: Server, replies: list[Reply]) -> list[Reply]:
+    """Good replies only. Raises Vanished for a stream or group that is gone, else Unavailable."""
+    for reply in replies:
+        if isinstance(reply, Exception):
+            if str(reply).startswith(VANISHED) or "no such key" in str(reply):
+                raise Vanished(str(reply))
+            raise refused(server, reply)
+    return replies
+
+
+def refused(server: Server, reply: Exception, about: str = "") -> Unavailable:
+    said = diagnose(reply).message
+    return Unavailable(server.name, f"{about}: {said}" if about else said)
+
+
+def in_portions(ids: list[bytes]) -> Iterator[list[bytes]]:
+    for at in range(0, len(ids), TOGETHER):
+        yield ids[at : at + TOGETHER]
+
+
+def _pairs(flat: list[Any]) -> dict[bytes, Any]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))
