@@ -1,6 +1,6 @@
 # Everything happens in .venv; a second call starts at once.
 .DEFAULT_GOAL := help
-.PHONY: help run test check format lock bench clean
+.PHONY: help run test test-slow check format lock bench clean
 .DELETE_ON_ERROR:
 
 BIN := .venv/bin
@@ -10,7 +10,7 @@ LOCKED := $(PIP) --require-hashes
 PACKAGE := $(PIP) --no-deps --no-build-isolation --editable .
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: .venv/.run  ## start the daemon on a Redis of its own (ARGS="..." for more options)
 	@exec $(BIN)/invalidator run --embedded $(ARGS)
@@ -18,6 +18,10 @@ run: .venv/.run  ## start the daemon on a Redis of its own (ARGS="..." for more 
 test: .venv/.dev  ## run all tests, with a real Redis and a real Kafka (ARGS="..." for pytest)
 	@scripts/packages.sh tests
 	@$(BIN)/python -m pytest $(ARGS)
+
+test-slow: .venv/.dev  ## run the long forms of tests: failovers and resharding again and again
+	@scripts/packages.sh tests
+	@$(BIN)/python -m pytest -m slow $(ARGS)
 
 check: .venv/.dev  ## formatting, lint and types
 	$(BIN)/ruff format --check .

@@ -263,7 +263,7 @@ class Daemon:
         )
 
     def _redis(self, url: str) -> Client:
-        return client(url, self._settings.redis_timeout)
+        return client(url, self._settings.redis_timeout, self._settings.redis_tls.options())
 
     def _listen_to_signals(self) -> None:
         loop = asyncio.get_running_loop()

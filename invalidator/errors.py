@@ -19,9 +19,10 @@ class Rejected(InvalidatorError):  # noqa: N818 - the domain's word
 class Unavailable(InvalidatorError):  # noqa: N818 - the domain's word
     """A server is away or refuses everything for now: retried until it is back."""
 
-    def __init__(self, server: str, message: str) -> None:
+    def __init__(self, server: str, message: str, code: str = "") -> None:
         super().__init__(f"{server}: {message}")
         self.server = server  # what a person calls it, without a password
+        self.code = code  # a short stable word, such as "timeout"
 
 
 @dataclass(frozen=True, slots=True)

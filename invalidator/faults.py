@@ -29,7 +29,7 @@ class Verdict:
     def unavailable(self, server: str, doing: str = "") -> Unavailable:
         """`doing` is told where a permission is missing: Redis does not always say which."""
         told = f" ({doing})" if doing and self.code == "noperm" else ""
-        return Unavailable(server, self.message + told)
+        return Unavailable(server, self.message + told, self.code)
 
 
 # fmt: off
@@ -83,6 +83,8 @@ def diagnose(error: BaseException) -> Verdict:
         return Verdict(Meaning.PERMANENT, "data", str(error))
     code = _code_of_class(error)
     message = _clean(str(error)) or type(error).__name__
+    if code == "MOVED":  # a router follows these: only a client of one server ever sees them
+        message = f"{message}: is one node of a cluster, which is written redis+cluster://"
     if code:
         return Verdict(Meaning.UNAVAILABLE, code.lower(), message)
     if isinstance(error, RuntimeError) and "closed" in message:  # uvloop, on a lost socket

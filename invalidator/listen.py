@@ -2,19 +2,18 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from invalidator import layout
 from invalidator.backplane.follower import Follower, Gap
 from invalidator.backplane.message import Message, parse
-from invalidator.connect import client
+from invalidator.connect import Client
 from invalidator.errors import Unavailable
 from invalidator.health import Part
 from invalidator.model import Batch
 from invalidator.retry import until_available
 from invalidator.sources.pubsub import PubSubSource
-from invalidator.urls import redact
 
 BUFFER = 10_000  # messages; what comes on top is dropped, which shows as a gap
 AT_ONCE = 100  # messages, before it is looked at who fell silent
@@ -35,8 +34,8 @@ Heard = Message | Gap | Lost
 Tell = Callable[[Heard], bool]  # true when enough was heard
 
 
-async def listen(urls: Sequence[str], timeout: float, tell: Tell) -> None:
-    """Until enough was heard; connections that are lost are made again."""
+async def listen(clients: Mapping[str, Client], tell: Tell) -> None:
+    """Until enough was heard; connections that are lost are made again. Clients have a name."""
     enough = asyncio.Event()
 
     def told(heard: Heard) -> bool:
@@ -45,7 +44,7 @@ async def listen(urls: Sequence[str], timeout: float, tell: Tell) -> None:
         return enough.is_set()
 
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_Ear(url, timeout, told).follow()) for url in urls]
+        tasks = [group.create_task(_Ear(*one, told).follow()) for one in clients.items()]
         await enough.wait()
         for task in tasks:
             task.cancel()
@@ -54,11 +53,11 @@ async def listen(urls: Sequence[str], timeout: float, tell: Tell) -> None:
 class _Ear:
     """One Redis."""
 
-    def __init__(self, url: str, timeout: float, tell: Tell) -> None:
+    def __init__(self, name: str, client: Client, tell: Tell) -> None:
         self._tell = tell
-        self._part = Part(redact(url))
+        self._part = Part(name)
         self._source = PubSubSource(
-            client(url, timeout), [layout.APPLIED], part=self._part, buffer=BUFFER, max_wait=0
+            client, [layout.APPLIED], part=self._part, buffer=BUFFER, max_wait=0
         )
         self._follower = Follower(time.monotonic)
         self._lost = False

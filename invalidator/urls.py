@@ -1,23 +1,61 @@
-"""Redis URLs: what is accepted, and how one is shown without its password."""
+"""Redis URLs: what is accepted, what it says, and how one is shown without its password."""
 
 import re
-from urllib.parse import SplitResult, parse_qsl, urlsplit
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+from urllib.parse import parse_qsl, unquote, urlsplit
 
-REDIS_SCHEMES = ("redis", "rediss", "unix")
+Kind = Literal["server", "socket", "sentinel", "cluster"]
+Host = tuple[str, int]
+
+# Each may also be written with TLS, as rediss…, but for the socket.
+_KINDS: Mapping[str, Kind] = {
+    "redis": "server",
+    "unix": "socket",
+    "redis+sentinel": "sentinel",
+    "redis+cluster": "cluster",
+}
+_SCHEMES = "redis://, rediss://, unix://, redis+sentinel://, redis+cluster://"
+_PORTS = {"server": 6379, "socket": 0, "sentinel": 26379, "cluster": 6379}
+_ESCAPED = "whose password has / ? # @ written as %2F %3F %23 %40"
 
 # Of the client library's options only these: others would undo our deadlines and decoding.
-_OPTIONS = ("db", "client_name")
+_OPTIONS = ("db", "client_name", "password_file")
+_SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password", "sentinel_password_file")
+TLS_FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 _TLS_OPTIONS = (
-    "ssl_ca_certs",
+    *TLS_FILES,
     "ssl_ca_path",
     "ssl_cert_reqs",
-    "ssl_certfile",
     "ssl_check_hostname",
-    "ssl_keyfile",
     "ssl_password",
 )
+_CHOICES = {
+    "ssl_cert_reqs": ("required", "optional", "none"),
+    "ssl_check_hostname": ("true", "false"),
+}
 
-_SECRET_OPTION = re.compile(r"([?&][^=&]*(?:password|secret|token)[^=&]*=)[^&#]*", re.IGNORECASE)
+# `password_file` says where a secret is, which people need to see.
+_SECRET_OPTION = re.compile(
+    r"([?&](?![^=&]*_file=)[^=&]*(?:password|secret|token)[^=&]*=)[^&#]*", re.IGNORECASE
+)
+_HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:/?#@,\s]+))(?::([0-9]+))?")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a Redis is, and how one gets in."""
+
+    kind: Kind
+    tls: bool
+    hosts: tuple[Host, ...]  # of a cluster or of sentinels: those to ask first
+    path: str = ""  # of a socket
+    service: str = ""  # what sentinels call the primary
+    db: int = 0
+    username: str = ""
+    password: str = field(default="", repr=False)
+    options: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 def redact(url: str) -> str:
@@ -39,47 +77,100 @@ def redact(url: str) -> str:
 
 def check_redis_url(url: str) -> None:
     """Raise ValueError, saying what was expected, if the client could not use this URL."""
-    parts = _split(url)
-    schemes = ", ".join(f"{scheme}://" for scheme in REDIS_SCHEMES)
-    if parts.scheme not in REDIS_SCHEMES or "://" not in url:
-        raise ValueError(f"a URL that begins with one of {schemes}")
-    if "@" in parts.path + parts.query + parts.fragment:
-        raise ValueError("a URL whose password has / ? # @ written as %2F %3F %23 %40")
-    if parts.scheme == "unix":
-        _check_socket(parts)
-    else:
-        _check_server(parts)
-    _check_options(parts)
+    parse_redis_url(url)
 
 
-def _split(url: str) -> SplitResult:
+def parse_redis_url(url: str) -> Address:
+    """What the URL says. Raises ValueError, whose text says what was expected."""
+    scheme, separator, _ = url.partition("://")
+    tls = scheme.startswith("rediss")
+    kind = _KINDS.get(scheme.replace("rediss", "redis", 1))
+    if kind is None or not separator:
+        raise ValueError(f"a URL that begins with one of {_SCHEMES}")
     try:
         parts = urlsplit(url)
-        parts.port  # noqa: B018 - reading it is the check
     except ValueError:
+        raise ValueError(f"a URL with a host in the right form, {_ESCAPED}") from None
+    login, _, where = parts.netloc.rpartition("@")
+    if "@" in login + parts.path + parts.query + parts.fragment:
+        raise ValueError(f"a URL {_ESCAPED}")
+    username, _, password = login.partition(":")
+    options = _options(parts.query, kind, tls)
+    if password and "password_file" in options:
+        raise ValueError("either a password in the URL or a password_file")
+    service, db = _path(kind, parts.path)
+    return Address(
+        kind,
+        tls,
+        tuple(_hosts(kind, where)),
+        unquote(parts.path) if kind == "socket" else "",
+        service,
+        int(options.pop("db", db) or 0),
+        unquote(username),
+        unquote(password),
+        options,
+    )
+
+
+def _hosts(kind: Kind, where: str) -> Iterator[Host]:
+    if kind == "socket":
+        return
+    if not where:
+        raise ValueError(f"a URL with a host, such as {_example(kind)}")
+    if kind == "server" and "," in where:
         raise ValueError(
-            "a URL with a port from 0 to 65535, whose password has / ? # @ written as "
-            "%2F %3F %23 %40"
-        ) from None
-    return parts
+            "one host: several are written for a cluster (redis+cluster://) or for sentinels "
+            "(redis+sentinel://)"
+        )
+    for each in where.split(","):
+        found = _HOST.fullmatch(each)
+        if not found or int(found[3] or 0) > 65535:
+            raise ValueError(f"a URL with a port from 0 to 65535, {_ESCAPED}")
+        yield (found[1] or found[2]).lower(), int(found[3] or _PORTS[kind])
 
 
-def _check_socket(parts: SplitResult) -> None:
-    if len(parts.path) < 2:
-        raise ValueError("the path of a socket, such as unix:///run/redis/redis.sock")
-
-
-def _check_server(parts: SplitResult) -> None:
-    if not parts.hostname:
-        raise ValueError("a URL with a host, such as redis://127.0.0.1:6379/0")
-    if not re.fullmatch(r"/?[0-9]*", parts.path):
+def _path(kind: Kind, path: str) -> tuple[str, str]:
+    """The service and the database, where they are part of the URL's path."""
+    if kind == "socket":
+        if len(path) < 2:
+            raise ValueError("the path of a socket, such as unix:///run/redis/redis.sock")
+        return "", ""
+    if kind == "sentinel":
+        found = re.fullmatch(r"/([^/]+)(?:/([0-9]*))?", path)
+        if not found:
+            raise ValueError(
+                "a URL that ends in the sentinels' name of the service and a database number, "
+                f"such as {_example(kind)}"
+            )
+        return unquote(found[1]), found[2] or ""
+    if not re.fullmatch(r"/?[0-9]*", path):
         raise ValueError("a URL that ends in a database number, such as /0")
+    if kind == "cluster" and path.strip("/0"):
+        raise ValueError("a URL without a database number: a cluster has only 0")
+    return "", path[1:]
 
 
-def _check_options(parts: SplitResult) -> None:
-    known = (*_OPTIONS, *_TLS_OPTIONS) if parts.scheme == "rediss" else _OPTIONS
-    for name, value in parse_qsl(parts.query, keep_blank_values=True):
+def _options(query: str, kind: Kind, tls: bool) -> dict[str, str]:
+    known: tuple[str, ...] = _OPTIONS
+    if kind == "cluster":
+        known = tuple(name for name in known if name != "db")
+    if kind == "sentinel":
+        known += _SENTINEL_OPTIONS
+    if tls:
+        known += _TLS_OPTIONS
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    for name, value in options.items():
         if name not in known:
             raise ValueError(f"no options in the URL but {', '.join(known)}")
         if name == "db" and not value.isdecimal():
             raise ValueError("a database number after db=")
+        if value.lower() not in _CHOICES.get(name, (value.lower(),)):
+            raise ValueError(f"{' or '.join(_CHOICES[name])} after {name}=")
+    return options
+
+
+def _example(kind: Kind) -> str:
+    return {
+        "sentinel": "redis+sentinel://10.0.0.1:26379,10.0.0.2:26379/mymaster/0",
+        "cluster": "redis+cluster://10.0.0.1:6379,10.0.0.2:6379",
+    }.get(kind, "redis://127.0.0.1:6379/0")

@@ -18,10 +18,14 @@ from tests.backends.kafka_broker import KafkaBroker
 from tests.backends.kafka_client import Kafka
 from tests.backends.kafka_secure import SecureBroker
 from tests.backends.leaks import Leaks
+from tests.backends.redis_cluster import RedisCluster
+from tests.backends.redis_sentinel import Watched
 from tests.backends.redis_server import RedisServer
 
 StartRedis = Callable[..., RedisServer]
 StartKafka = Callable[..., KafkaBroker]
+StartCluster = Callable[..., RedisCluster]
+StartSentinel = Callable[..., Watched]
 
 
 @pytest.fixture(scope="session")
@@ -113,3 +117,37 @@ def start_kafka() -> Iterator[StartKafka]:
             return stack.enter_context(KafkaBroker(port, config))
 
         yield start
+
+
+@pytest.fixture
+def start_sentinel() -> Iterator[StartSentinel]:
+    """`start_sentinel(config={...})`: primary, replica, three sentinels, to be mistreated."""
+    if not RedisServer.available():
+        missing(NO_OWN_REDIS)
+    with ExitStack() as stack:
+        yield lambda *config, **more: stack.enter_context(Watched(*config, **more))
+
+
+@pytest.fixture(scope="session")
+def shared_cluster() -> Iterator[RedisCluster]:
+    """Three primaries and three replicas that tests share; none may be stopped."""
+    if not RedisServer.available():
+        missing(NO_OWN_REDIS)
+    with RedisCluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(shared_cluster: RedisCluster) -> RedisCluster:
+    """An empty cluster; slots that a test moves it puts back."""
+    shared_cluster.empty()
+    return shared_cluster
+
+
+@pytest.fixture
+def start_cluster() -> Iterator[StartCluster]:
+    """`start_cluster(primaries=3, replicas=3, config={...})`: a cluster, to be mistreated."""
+    if not RedisServer.available():
+        missing(NO_OWN_REDIS)
+    with ExitStack() as stack:
+        yield lambda *sizes, **more: stack.enter_context(RedisCluster(*sizes, **more))

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 from invalidator import layout, metrics
 from invalidator.backplane import message
 from invalidator.backplane.message import Sender, Sign
-from invalidator.connect import Client, Reply, converse
+from invalidator.connect import Client, Reply, publish
 from invalidator.errors import Unavailable
 from invalidator.faults import diagnose
 from invalidator.model import KINDS, Cause, Names
@@ -100,9 +100,7 @@ class Announcer:
 
     async def _publish(self, messages: Sequence[bytes]) -> None:
         try:
-            replies = await converse(
-                self._client, [("PUBLISH", layout.APPLIED, said) for said in messages]
-            )
+            replies = await publish(self._client, layout.APPLIED, messages)
         except (RedisError, OSError, TimeoutError) as error:
             raise diagnose(error).unavailable(self._server) from error
         for reply in replies:

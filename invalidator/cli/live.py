@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from invalidator.connect import Client
     from invalidator.rules import Cache, RuleSet, Yield
+    from invalidator.settings import Settings
 
 _PAGE = 1000  # keys that a step of a walk looks at
 
@@ -26,14 +27,14 @@ def found(ruleset: "RuleSet", names: Iterable["Yield"]) -> dict["Yield", str]:
     async def look() -> dict["Yield", str]:
         told: dict[Yield, str] = {}
         for url, there in servers.items():
-            told |= await _look(url, settings.redis_timeout, ruleset, there)
+            told |= await _look(settings, url, ruleset, there)
         return told
 
     return asyncio.run(look())
 
 
 async def _look(
-    url: str, timeout: float, ruleset: "RuleSet", names: list["Yield"]
+    settings: "Settings", url: str, ruleset: "RuleSet", names: list["Yield"]
 ) -> dict["Yield", str]:
     from redis.exceptions import RedisError
 
@@ -41,7 +42,7 @@ async def _look(
     from invalidator.errors import Unavailable
     from invalidator.urls import redact
 
-    redis = client(url, timeout)
+    redis = client(url, settings.redis_timeout, settings.redis_tls.options())
     try:
         return {name: await _one(redis, ruleset.caches[name.cache], name) for name in names}
     except (RedisError, OSError) as error:
@@ -69,6 +70,12 @@ async def _tagged(redis: "Client", kind: str, template: str, name: "Yield") -> s
 
 
 async def _walk(redis: "Client", pattern: str) -> int:
+    from invalidator.connect import nodes
+
+    return sum([await _walk_one(node, pattern) for node in (await nodes(redis)).values()])
+
+
+async def _walk_one(redis: "Client", pattern: str) -> int:
     cursor, count = b"0", 0
     while True:
         cursor, page = await _ask(redis, "SCAN", cursor, "MATCH", pattern, "COUNT", _PAGE)

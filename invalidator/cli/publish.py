@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,11 @@ from invalidator.cli.verbs import UsageError, Verbs
 from invalidator.errors import Unavailable
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from pydantic import SecretStr
+
+    from invalidator.connect import Client
     from invalidator.settings import Settings
 
 _DEFAULT = "events"
@@ -58,17 +64,18 @@ def add(verbs: Verbs) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    import asyncio
+
     from invalidator.settings import load
 
     event = _event(args.type, _read(args.json))
     pairs = [_pair(text) for text in args.set]
     settings = load(args.env_file, redis_url=args.redis_url, source_redis_url=args.redis_url)
-    stream = _is_for_a_stream(args, settings)
-    _set(settings, pairs)
-    if stream:
-        _add(settings, args.stream or next(iter(settings.streams.keys), _DEFAULT), event)
-    else:
-        _publish(settings, args.channel or _channel(settings.pubsub.channels), event)
+    stream = ""
+    if _is_for_a_stream(args, settings):
+        stream = args.stream or next(iter(settings.streams.keys), _DEFAULT)
+    channel = args.channel or _channel(settings.pubsub.channels)
+    asyncio.run(_send(settings, pairs, event, stream=stream, channel=channel))
     return 0
 
 
@@ -129,37 +136,58 @@ def _channel(channels: tuple[str, ...]) -> str:
     return next(literal, _DEFAULT)
 
 
-def _set(settings: "Settings", pairs: list[tuple[str, str]]) -> None:
-    if not pairs:
-        return
-    with _Connection(settings, settings.redis_url.get_secret_value()) as cache:
-        for key, value in pairs:
-            cache.redis.set(key, value)
-            print(f"set {key} on {cache.name}")
+async def _send(
+    settings: "Settings",
+    pairs: list[tuple[str, str]],
+    event: dict[str, Any],
+    *,
+    stream: str,
+    channel: str,
+) -> None:
+    if pairs:
+        await _set(settings, pairs)
+    async with _redis(settings, settings.source_redis_url) as (source, name):
+        if stream:
+            await _add(source, name, stream, event)
+        else:
+            await _publish(source, name, channel, event)
 
 
-def _publish(settings: "Settings", channel: str, event: dict[str, Any]) -> None:
+async def _set(settings: "Settings", pairs: list[tuple[str, str]]) -> None:
+    from invalidator.connect import converse
+
+    async with _redis(settings, settings.redis_url) as (cache, name):
+        _unless_refused(name, await converse(cache, [("SET", *pair) for pair in pairs]))
+    for key, _ in pairs:
+        print(f"set {key} on {name}")
+
+
+async def _publish(source: "Client", name: str, channel: str, event: dict[str, Any]) -> None:
     import orjson
 
-    with _Connection(settings, settings.source_redis_url.get_secret_value()) as source:
-        heard = int(source.redis.publish(channel, orjson.dumps(event)))
+    from invalidator.connect import publish
+
+    replies = await publish(source, channel, [orjson.dumps(event)])
+    (heard,) = _unless_refused(name, replies)
     subscribers = "1 subscriber" if heard == 1 else f"{heard} subscribers"
-    print(f"published {event['type']} on channel {channel} of {source.name}: {subscribers}")
+    print(f"published {event['type']} on channel {channel} of {name}: {subscribers}")
     print(f"  id {event['id']}")
     if not heard:
         sys.stdout.flush()
         print(_nobody(channel), file=sys.stderr)
 
 
-def _add(settings: "Settings", stream: str, event: dict[str, Any]) -> None:
+async def _add(source: "Client", name: str, stream: str, event: dict[str, Any]) -> None:
     import orjson
 
-    with _Connection(settings, settings.source_redis_url.get_secret_value()) as source:
-        entry = source.redis.xadd(stream, {"event": orjson.dumps(event)})
-        groups = len(list(source.redis.xinfo_groups(stream)))
-    read_by = "1 group" if groups == 1 else f"{groups} groups"
-    print(f"published {event['type']} on stream {stream} of {source.name}: {read_by}")
-    print(f"  id {event['id']}, entry {entry.decode() if isinstance(entry, bytes) else entry}")
+    from invalidator.connect import converse
+
+    add = ("XADD", stream, "*", "event", orjson.dumps(event))
+    replies = await converse(source, [add, ("XINFO", "GROUPS", stream)])
+    entry, groups = _unless_refused(name, replies)
+    read_by = "1 group" if len(groups) == 1 else f"{len(groups)} groups"
+    print(f"published {event['type']} on stream {stream} of {name}: {read_by}")
+    print(f"  id {event['id']}, entry {entry.decode()}")
     if not groups:
         sys.stdout.flush()
         print(_no_group(stream), file=sys.stderr)
@@ -179,31 +207,25 @@ def _nobody(channel: str) -> str:
     )
 
 
-class _Connection:
+@asynccontextmanager
+async def _redis(settings: "Settings", url: "SecretStr") -> "AsyncIterator[tuple[Client, str]]":
     """A Redis for a moment; what goes wrong is said with its address, without its password."""
+    from redis.exceptions import RedisError
 
-    def __init__(self, settings: "Settings", url: str) -> None:
-        from redis import Redis
-        from redis.backoff import NoBackoff
-        from redis.retry import Retry
+    from invalidator.connect import client
+    from invalidator.urls import redact
 
-        from invalidator.urls import redact
+    name = redact(url.get_secret_value())
+    tls = settings.redis_tls.options()
+    async with client(url.get_secret_value(), settings.redis_timeout, tls) as redis:
+        try:
+            yield redis, name
+        except (RedisError, OSError) as error:
+            raise Unavailable(name, str(error)) from None
 
-        self.name = redact(url)
-        self.redis: Redis = Redis.from_url(
-            url,
-            socket_timeout=settings.redis_timeout,
-            socket_connect_timeout=settings.redis_timeout,
-            retry=Retry(NoBackoff(), 0),
-            protocol=2,
-        )
 
-    def __enter__(self) -> "_Connection":
-        return self
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        from redis.exceptions import RedisError
-
-        self.redis.close()
-        if isinstance(error, RedisError):
-            raise Unavailable(self.name, str(error)) from None
+def _unless_refused(name: str, replies: list[Any]) -> list[Any]:
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise Unavailable(name, str(reply))
+    return replies

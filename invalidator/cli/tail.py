@@ -13,6 +13,7 @@ from invalidator.cli.verbs import UsageError, Verbs
 if TYPE_CHECKING:
     from invalidator.backplane import Message
     from invalidator.backplane.follower import Gap
+    from invalidator.connect import Client
     from invalidator.listen import Lost
     from invalidator.settings import Settings
 
@@ -68,14 +69,18 @@ def run(args: argparse.Namespace) -> int:
     printer = Printer(_filter(args), as_json=args.json, count=args.count)
     logs.configure(Log(format="console", level="error"))
 
-    asyncio.run(listen(_urls(settings), settings.redis_timeout, printer.tell))
+    asyncio.run(listen(_clients(settings), printer.tell))
     return 0
 
 
-def _urls(settings: "Settings") -> list[str]:
+def _clients(settings: "Settings") -> "dict[str, Client]":
+    from invalidator.connect import client
     from invalidator.settings.caches import cache_urls
+    from invalidator.urls import redact
 
-    return [*dict.fromkeys([settings.redis_url.get_secret_value(), *cache_urls(settings).values()])]
+    urls = dict.fromkeys([settings.redis_url.get_secret_value(), *cache_urls(settings).values()])
+    tls = settings.redis_tls.options()
+    return {redact(url): client(url, settings.redis_timeout, tls) for url in urls}
 
 
 Wanted = Callable[["Message"], tuple[str, ...]]

@@ -11,7 +11,7 @@ from pydantic_settings import (
 )
 
 from invalidator.settings.group import Group as _Group
-from invalidator.settings.security import Sasl, Tls, check_unread
+from invalidator.settings.security import RedisTls, Sasl, Tls, check_unread
 from invalidator.settings.values import (
     Announce,
     Count,
@@ -198,7 +198,9 @@ class Settings(BaseSettings):
     )
     redis_url: RedisUrl = Field(
         default=SecretStr("redis://127.0.0.1:6379/0"),
-        description="The Redis that holds the cache: redis://, rediss:// (TLS) or unix://.",
+        description="The Redis that holds the cache: redis://, unix://, "
+        "redis+sentinel://host:port,host:port/service/db or redis+cluster://host:port,host:port; "
+        "with TLS as rediss://, rediss+sentinel:// and rediss+cluster://. docs/topologies.md.",
     )
     caches: dict[str, RedisUrl] = Field(
         default_factory=dict,
@@ -235,6 +237,7 @@ class Settings(BaseSettings):
         description="More names than this deleted within a minute raise an alarm: an error in the "
         "log and a metric. 0: never.",
     )
+    redis_tls: RedisTls = RedisTls()
     wait_replicas: Limit = Field(
         default=0,
         description="How many replicas must have what was deleted (WAIT) before it counts as "

@@ -1,4 +1,6 @@
-"""How the Kafka brokers are to be trusted, and how they are to trust us."""
+"""How servers are to be trusted, and how they are to trust us."""
+
+from collections.abc import Mapping
 
 from pydantic import Field, SecretStr, model_validator
 
@@ -49,6 +51,34 @@ class Tls(Group):
         if self.key_file and not self.cert_file:
             raise ValueError(f"{_TLS}CERT_FILE: missing, because {_TLS}KEY_FILE is set")
         return self
+
+
+class RedisTls(Group):
+    ca_file: OptionalPath = Field(
+        default=None,
+        description="Certificates (PEM) that those of Redis servers must be signed by, for URLs "
+        "with TLS (rediss://, rediss+…://) that have no ssl_ca_certs. Empty: those that the system "
+        "trusts.",
+    )
+    cert_file: OptionalPath = Field(
+        default=None, description="Our certificate (PEM), where the servers want one (mutual TLS)."
+    )
+    key_file: OptionalPath = Field(
+        default=None, description="Its private key (PEM). Empty: it stands in CERT_FILE."
+    )
+    key_password: Secret = Field(
+        default=_NO_SECRET, description="The password of the private key, if it has one."
+    )
+
+    def options(self) -> Mapping[str, str]:
+        """As they are written in a URL."""
+        given = {
+            "ssl_ca_certs": self.ca_file,
+            "ssl_certfile": self.cert_file,
+            "ssl_keyfile": self.key_file,
+            "ssl_password": self.key_password.get_secret_value(),
+        }
+        return {name: str(value) for name, value in given.items() if value}
 
 
 class Sasl(Group):

@@ -12,10 +12,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.exceptions import RedisError
 
-from invalidator.connect import Client
+from invalidator.connect import Client, connected, node
 from invalidator.errors import Unavailable
 from invalidator.faults import diagnose
 from invalidator.health import Part
@@ -67,6 +67,7 @@ class PubSubSource:
         self._heard: float | None = None  # when the link was last known to live; None: never
         self._overflow: Gap | None = None
         self._stopped = False
+        self._pool: ConnectionPool | None = None  # of the node that we listen to
 
     async def open(self) -> None:
         await self._hang_up()
@@ -113,8 +114,8 @@ class PubSubSource:
 
     async def _subscribe(self) -> AbstractConnection:
         """A link of our own, not the library's: that one reconnects in silence."""
-        pool = self._client.connection_pool
-        link: AbstractConnection = await pool.get_connection()  # type: ignore[no-untyped-call]
+        self._pool = (await node(self._client)).connection_pool
+        link = await connected(self._pool)
         names = [name for name in self._channels if not GLOB.search(name)]
         globs = [name for name in self._channels if GLOB.search(name)]
         try:
@@ -203,7 +204,8 @@ class PubSubSource:
     async def _give_back(self, link: AbstractConnection) -> None:
         """Never as it is: it is subscribed."""
         await link.disconnect(nowait=True)
-        await self._client.connection_pool.release(link)
+        if self._pool:
+            await self._pool.release(link)
 
     async def _hang_up(self) -> None:
         if self._listener:

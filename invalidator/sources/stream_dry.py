@@ -1,12 +1,13 @@
 """Redis Streams for a dry run: read without a group, so that nothing is written anywhere."""
 
+import asyncio
 import contextlib
 from collections.abc import Sequence
 from typing import Final
 
 from redis.exceptions import RedisError
 
-from invalidator.connect import Client, Command
+from invalidator.connect import Client, Cluster, Command
 from invalidator.errors import Unavailable
 from invalidator.model import Batch
 from invalidator.sources.positions import Start
@@ -15,6 +16,7 @@ from invalidator.sources.stream_group import begin, state_of
 from invalidator.sources.stream_server import Server, Vanished
 
 MOMENT: Final = 0.5  # seconds that an empty read waits
+SHORT: Final = 0.15  # seconds between two reads that do not wait
 PAGE: Final = 1000
 
 
@@ -47,21 +49,29 @@ class DryStreamSource:
             return None
         keys = list(self._keys)[:limit]
         each = max(1, min(limit, PAGE) // len(keys))
-        words: Command = (
-            "XREAD",
-            "COUNT",
-            each,
-            "BLOCK",
-            max(1, int(self._wait * 1000)),
-            "STREAMS",
-        )
-        command: Command = (*words, *keys, *[self._after[key] for key in keys])
+        apart = isinstance(self._client, Cluster) and len(keys) > 1
+        block: Command = () if apart else ("BLOCK", max(1, int(self._wait * 1000)))
+        commands = [
+            (
+                "XREAD",
+                "COUNT",
+                each,
+                *block,
+                "STREAMS",
+                *asked,
+                *(self._after[key] for key in asked),
+            )
+            for asked in ([[key] for key in keys] if apart else [keys])
+        ]
         try:
-            (reply,) = await self._server.ask_group([command])
+            replies = await self._server.ask_group(commands)
         except Vanished as news:
             raise Unavailable(self.name, str(news)) from news
+        streams = [stream for reply in replies for stream in reply or ()]
+        if apart and not streams:  # nobody can wait for all nodes of a cluster at once
+            await asyncio.sleep(min(self._wait, SHORT))
         slices = []
-        for name, entries in reply or ():
+        for name, entries in streams:
             key = name.decode()
             ids = [entry[0] for entry in entries]
             self._after[key] = ids[-1]

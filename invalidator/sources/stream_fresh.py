@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from invalidator.connect import Command
+from invalidator.connect import Cluster, Command
 from invalidator.errors import Unavailable
 from invalidator.sources.stream_entries import Page
 from invalidator.sources.stream_server import Server, Vanished
@@ -51,6 +51,9 @@ class Fresh:
         self._words: Command = ("XREADGROUP", "GROUP", group, consumer, "COUNT")
         # A wait ends before the deadline of an answer; where that leaves no time, we wait here.
         self._blocks = timeout >= 2 * LATE
+        # A cluster answers one stream at a time: nobody can wait for all of them at once.
+        self._apart = isinstance(server.client, Cluster) and len(self._keys) > 1
+        self._blocks = self._blocks and not self._apart
         self._moment = min(MOMENT, moment, timeout - LATE if self._blocks else LATE)
         self._max_wait = max_wait
         self._clock = clock
@@ -83,12 +86,16 @@ class Fresh:
         keys = self._whose_turn(limit)
         each = max(1, self.count(limit) // len(keys))
         block: Command = ("BLOCK", max(1, int(wait * 1000))) if wait and self._blocks else ()
-        command = (*self._words, each, *block, "STREAMS", *keys, *[">"] * len(keys))
-        (reply,) = await self._server.ask_group([command])
-        if not reply and not self._blocks:
+        commands = [
+            (*self._words, each, *block, "STREAMS", *asked, *[">"] * len(asked))
+            for asked in ([[key] for key in keys] if self._apart else [keys])
+        ]
+        replies = await self._server.ask_group(commands)
+        streams = [stream for reply in replies for stream in reply or ()]
+        if not streams and not self._blocks:
             await asyncio.sleep(wait)
         full = False
-        for key, entries in reply or ():
+        for key, entries in streams:
             before = found.entries, found.size
             found.add(key.decode(), Page(entries))
             full = full or len(entries) == each

@@ -14,7 +14,7 @@ import structlog
 
 from invalidator import metrics
 from invalidator.faults import Verdict
-from invalidator.store.commands import Key
+from invalidator.store.slots import Key
 
 log = structlog.get_logger("invalidator")
 

@@ -31,7 +31,7 @@ def store_of(
 
     def host(url: str, part: str, sweeps: str) -> Host:
         return Host(
-            client(url, settings.redis_timeout),
+            client(url, settings.redis_timeout, settings.redis_tls.options()),
             redact(url),
             health.part(part),
             health.part(sweeps),

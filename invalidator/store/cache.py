@@ -10,9 +10,9 @@ from invalidator.rules.schema import Cache
 from invalidator.store.brake import Unlinking
 from invalidator.store.server import Server
 from invalidator.store.sweeper import Sweeper
-from invalidator.store.tags import Layout, Tags
+from invalidator.store.tags import Layout
 from invalidator.store.tickets import Ticket as Sweep
-from invalidator.store.versions import Versions
+from invalidator.store.topology import tags_on, versions_on
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +38,8 @@ class CacheStore:
         self.name = cache.name
         self._keys = keys
         self._sweeper = sweeper
-        self.tags = Tags(server, layouts(cache), keys.unlink)
-        self._versions = Versions(server, cache.version)
+        self.tags = tags_on(server, layouts(cache), keys.unlink)
+        self._versions = versions_on(server, cache.version)
 
     async def apply(self, names: Names, outcome: Outcome) -> None:
         """Add to the outcome. Raises Unavailable; then it may be called again."""

@@ -1,8 +1,8 @@
 """How much there is of what a person wants to purge. Reads only."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from invalidator.connect import Command
 from invalidator.faults import Verdict
@@ -71,14 +71,18 @@ def _counted(kind: Kind, name: str, reply: object, how: str) -> Counted:
 
 
 async def matched(
-    server: Server, spared: Matcher, patterns: Iterable[str], observe: Callable[[Progress], None]
+    name: str,
+    nodes: Callable[[], Awaitable[Sequence[Node]]],
+    spared: Matcher,
+    patterns: Iterable[str],
+    observe: Callable[[Progress], None],
 ) -> Counted:
     """A sweep that deletes nothing: what it finds is exactly what one would delete."""
 
-    async def nodes() -> Sequence[Node]:
-        return [Node(server, _let_be)]
+    async def lenient() -> Sequence[Node]:
+        return [replace(node, unlink=_let_be) for node in await nodes()]
 
-    sweeper = Sweeper(nodes, spared, Part(server.name), observe=observe)
+    sweeper = Sweeper(lenient, spared, Part(name), observe=observe)
     ticket = sweeper.request(pattern.encode() for pattern in patterns)
     sweeping = asyncio.create_task(sweeper.run())
     try:

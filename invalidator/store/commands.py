@@ -2,34 +2,33 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import TypeVar
 
 from redis.exceptions import RedisError
 
 from invalidator import layout
-from invalidator.connect import Client, Reply
+from invalidator.connect import Client, Cluster, Reply
 from invalidator.faults import Meaning, Verdict, diagnose
 from invalidator.store.replicas import NONE, Replicas
+from invalidator.store.slots import Key, by_slot, in_order
 
 PER_COMMAND = 256  # keys; more gains nothing, and one command must not hold the server up
 TRIES = 3  # for an error that nobody knows, before its key is given up
 BETWEEN_TRIES = 0.1  # seconds
 
-Key = TypeVar("Key", str, bytes)
-
 
 class Keys:
-    """UNLINK on one Redis."""
+    """UNLINK on one Redis; on a cluster, with keys of one slot in a command."""
 
     def __init__(self, client: Client, server: str, replicas: Replicas = NONE) -> None:
         self._client = client
         self._replicas = replicas
         self._server = server
+        self._cluster = isinstance(client, Cluster)
         self._granted: str | bytes | None = None  # a key that we were allowed to delete
 
     async def unlink(self, keys: Sequence[Key]) -> tuple[int, dict[Key, Verdict]]:
         """How many were there, and which can never be deleted. Raises Unavailable."""
-        chunks = [keys[at : at + PER_COMMAND] for at in range(0, len(keys), PER_COMMAND)]
+        chunks = (by_slot if self._cluster else in_order)(keys, PER_COMMAND)
         replies = await self._send(chunks)
         existed = 0
         doubtful: list[Key] = []

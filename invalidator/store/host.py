@@ -25,6 +25,7 @@ from invalidator.store.server import Server
 from invalidator.store.sweeper import Node, Sweeper
 from invalidator.store.tickets import Progress
 from invalidator.store.tickets import Ticket as Sweep
+from invalidator.store.topology import nodes_on, probe
 
 log = structlog.get_logger("invalidator")
 
@@ -81,7 +82,9 @@ class Host:
         """How much there is of them. Raises Unavailable."""
         found = await counted(self._server, cache, layouts(cache), names)
         if names.patterns:
-            every = await matched(self._server, self._spared, names.patterns, self._observe)
+            every = await matched(
+                self.name, self._nodes, self._spared, names.patterns, self._observe
+            )
             found.append(every)
         return found
 
@@ -96,7 +99,7 @@ class Host:
 
     async def probe(self) -> None:
         """Raise Unavailable unless the server lets us delete."""
-        await self._noting(self._keys.probe(), "probe")
+        await self._noting(probe(self._server, self._keys), "probe")
 
     async def ping(self) -> None:
         """Raise Unavailable unless it answers."""
@@ -148,7 +151,7 @@ class Host:
         return result
 
     async def _nodes(self) -> Sequence[Node]:
-        return [Node(self._server, self._braked.unlink)]
+        return await nodes_on(self._server, self._keys, self._brake)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from invalidator.connect import Command
 from invalidator.faults import Meaning, Verdict, diagnose
 from invalidator.store.server import Server
+from invalidator.store.slots import Key
 
 ON_THEIR_WAY = frozenset({"ask", "moved", "tryagain"})
 
@@ -19,13 +20,13 @@ class NodeKeys:
     def __init__(self, server: Server) -> None:
         self._server = server
 
-    async def unlink(self, keys: Sequence[bytes]) -> tuple[int, dict[bytes, Verdict]]:
+    async def unlink(self, keys: Sequence[Key]) -> tuple[int, dict[Key, Verdict]]:
         """Raises Unavailable."""
         commands: list[Command] = []
         for key in keys:
             commands += ("ASKING",), ("UNLINK", key)
         existed = 0
-        failed: dict[bytes, Verdict] = {}
+        failed: dict[Key, Verdict] = {}
         for key, reply in zip(keys, (await self._server.send(commands))[1::2], strict=True):
             if isinstance(reply, int):
                 existed += reply

@@ -3,7 +3,8 @@
 import asyncio
 import hashlib
 import re
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Generic, TypeVar
@@ -54,22 +55,29 @@ class Call:
         return ("EVALSHA", script.sha, len(self.keys), *self.keys, *self.arguments)
 
 
+@contextmanager
+def reaching(name: str) -> Iterator[None]:
+    """Whatever says that a server cannot be reached becomes Unavailable."""
+    try:
+        yield
+    except (RedisError, OSError, TimeoutError) as error:
+        raise diagnose(error).unavailable(name) from error
+
+
 class Server:
     """Error replies that blame a key are values; those that blame the server are raised."""
 
     def __init__(self, client: Client, name: str, replicas: Replicas = NONE) -> None:
         self.client = client
-        self._replicas = replicas
+        self.replicas = replicas
         self.name = name  # what a person calls it, without a password
 
     async def send(self, commands: Sequence[Command]) -> list[Reply]:
         """Send all in one write; every error reply is a value. Raises Unavailable."""
         if not commands:
             return []
-        try:
-            return await self._replicas.send(self.client, self.name, commands)
-        except (RedisError, OSError, TimeoutError) as error:
-            raise diagnose(error).unavailable(self.name) from error
+        with reaching(self.name):
+            return await self.replicas.send(self.client, self.name, commands)
 
     async def ask(self, commands: Iterable[Command]) -> list[Reply]:
         """Send all in one write. Raises Unavailable, also where a reply says so."""

@@ -1,11 +1,32 @@
-"""Keys that have to lie beside another key, also on a cluster."""
+"""The slots of a cluster: which keys lie together, and how to make them."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import count
+from typing import TypeVar
 
 from redis.crc import key_slot
 
 from invalidator import layout
+from invalidator.connect.routing import slot
+
+Key = TypeVar("Key", str, bytes)
+
+
+def in_order(keys: Sequence[Key], most: int) -> Sequence[Sequence[Key]]:
+    """So many at a time."""
+    return [keys[at : at + most] for at in range(0, len(keys), most)]
+
+
+def by_slot(keys: Sequence[Key], most: int) -> Sequence[Sequence[Key]]:
+    """Those that a cluster takes in one command, so many at a time."""
+    slots: dict[int, list[Key]] = {}
+    for key in keys:
+        slots.setdefault(slot(key), []).append(key)
+    chunks: list[Sequence[Key]] = []
+    for together in slots.values():
+        chunks += in_order(together, most) if len(together) > most else (together,)
+    return chunks
 
 
 def hash_tag(key: bytes) -> bytes:

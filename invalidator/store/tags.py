@@ -45,6 +45,11 @@ class Claimed:
     failed: dict[str, Verdict]
 
 
+def stamps(layouts: Sequence[Layout], tags: Collection[str]) -> dict[str, str]:
+    """The keys to delete for the layout `stamp`, each with its tag."""
+    return {kept.key_of(tag): tag for kept in layouts if kept.kind == "stamp" for tag in tags}
+
+
 class Tags:
     """The tags of one cache, on one Redis."""
 
@@ -73,9 +78,7 @@ class Tags:
 
     def stamps(self, tags: Collection[str]) -> dict[str, str]:
         """The keys to delete for the layout `stamp`, each with its tag: on the fast path."""
-        return {
-            kept.key_of(tag): tag for kept in self._layouts if kept.kind == "stamp" for tag in tags
-        }
+        return stamps(self._layouts, tags)
 
     async def consume(self, tags: Collection[str]) -> Consumed:
         """Delete every key that is in the tags' sets now. Raises Unavailable."""

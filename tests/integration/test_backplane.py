@@ -57,7 +57,7 @@ async def listening(*urls: str) -> AsyncIterator[Heap]:
         heap.append(heard)
         return False
 
-    task = asyncio.create_task(listen(urls, 0.5, tell))
+    task = asyncio.create_task(listen({url: client(url, 0.5) for url in urls}, tell))
     try:
         yield heap
     finally:
@@ -310,7 +310,7 @@ async def test_a_redis_that_goes_away_before_it_took_the_message_is_waited_for(
         piping(rules_from(RULES, tmp_path), server.url) as bench,
     ):
         await until_heard(heap)
-        monkeypatch.setattr("invalidator.backplane.announcer.converse", _killing(server.kill))
+        monkeypatch.setattr("invalidator.backplane.announcer.publish", _killing(server.kill))
         bench.source.publish(event("late.updated", id=1))
         await until(lambda: "killed" in bench.health.waiting().get("redis", ""))
         assert bench.source.settled == 0
@@ -322,9 +322,9 @@ async def test_a_redis_that_goes_away_before_it_took_the_message_is_waited_for(
 
 
 def _killing(kill: Callable[[], None]) -> Any:
-    async def converse(connected: Any, commands: Any) -> Any:
-        if b'"applied"' in commands[0][-1]:
+    async def publish(connected: Any, channel: Any, messages: Any) -> Any:
+        if b'"applied"' in messages[0]:
             kill()
         raise ConnectionError("killed")
 
-    return converse
+    return publish

@@ -12,7 +12,7 @@ import redis
 from structlog.testing import capture_logs
 
 from invalidator import metrics
-from invalidator.connect import client
+from invalidator.connect import client, connected, node
 from invalidator.errors import Unavailable
 from invalidator.health import Part
 from invalidator.sources.pubsub import PubSubSource
@@ -181,7 +181,8 @@ async def test_a_message_that_comes_while_we_subscribe_is_kept(
 ) -> None:
     """It may lie between the confirmations of the first channel and of the last."""
     source = make(redis_url, "first", "last:*")
-    link = await source._client.connection_pool.get_connection()  # type: ignore[no-untyped-call]
+    source._pool = (await node(source._client)).connection_pool
+    link = await connected(source._pool)
     await link.send_command("SUBSCRIBE", "first")
     await until(lambda: redis_now.publish("first", "early"))
     await link.send_command("PSUBSCRIBE", "last:*")
@@ -196,7 +197,8 @@ async def test_a_link_that_is_no_longer_subscribed_is_broken(
 ) -> None:
     source = make(redis_url, "orders")
     await source.open()
-    link = next(iter(source._client.connection_pool._in_use_connections))
+    assert source._pool
+    link = next(iter(source._pool._in_use_connections))
     await link.send_command(*command)
     assert "no longer subscribed" in await broken(source)
 

@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 from invalidator import metrics
 from invalidator.faults import Verdict
 from invalidator.store.brake import Brake, BrakedKeys
-from invalidator.store.commands import Key
+from invalidator.store.slots import Key
 
 
 class Time:

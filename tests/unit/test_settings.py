@@ -58,6 +58,10 @@ def test_every_setting_is_read_from_the_environment(monkeypatch: pytest.MonkeyPa
         "KAFKA__GROUP_ID": "g",
         "RULES_LAST_GOOD": "/var/lib/last-good.json",
         "DRY_RUN": "true",
+        "REDIS_TLS__CA_FILE": "/etc/ca.pem",
+        "REDIS_TLS__CERT_FILE": "/etc/client.pem",
+        "REDIS_TLS__KEY_FILE": "/etc/client.key",
+        "REDIS_TLS__KEY_PASSWORD": "***",
         "KAFKA__START": "-1h",
         "KAFKA__SESSION_TIMEOUT": "10s",
         "KAFKA__INSTANCE_ID": "replica-1",
@@ -229,7 +233,7 @@ def test_settings_made_without_load_do_not_show_wrong_secrets_either(
             "REDIS_URL",
             "http://user:hunter2@cache",
             "found http://user:***@cache, expected a URL that begins with one of redis://, "
-            "rediss://, unix://",
+            "rediss://, unix://, redis+sentinel://, redis+cluster://",
         ),
         (
             "KAFKA__BOOTSTRAP_SERVERS",
@@ -275,7 +279,8 @@ def test_all_mistakes_of_all_sources_are_said_at_once(
         f"INVALIDATOR_LOG_LEVEL (env file {env_file}): "
         "no such setting; did you mean INVALIDATOR_LOG__LEVEL?",
         "INVALIDATOR_REDIS_URL (environment): "
-        "found http://c, expected a URL that begins with one of redis://, rediss://, unix://",
+        "found http://c, expected a URL that begins with one of redis://, rediss://, unix://, "
+        "redis+sentinel://, redis+cluster://",
     ]
 
 
@@ -425,7 +430,7 @@ def test_a_wrong_url_of_a_cache_names_its_variable(monkeypatch: pytest.MonkeyPat
     set_all(monkeypatch, CACHES__ORDERS="http://:hunter2@a")
     assert mistakes() == [
         "INVALIDATOR_CACHES__ORDERS (environment): found http://:***@a, expected a URL that "
-        "begins with one of redis://, rediss://, unix://"
+        "begins with one of redis://, rediss://, unix://, redis+sentinel://, redis+cluster://"
     ]
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 from redis.crc import key_slot
@@ -19,44 +19,23 @@ from invalidator.store.tags import Layout, Tags
 from invalidator.store.tickets import Pace
 from invalidator.store.versions import Versions
 from tests.backends import until
-from tests.backends.choose import NO_OWN_REDIS, missing
-from tests.backends.redis_server import RedisServer
-from tests.integration.store.cluster import Primaries, start
+from tests.backends.redis_cluster import RedisCluster
 
 PROTECT = protected(["tag:{tag}"], [])
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[Primaries]:
-    """It takes two seconds to form, so all tests share it."""
-    if not RedisServer.available():
-        missing(NO_OWN_REDIS)
-    with contextlib.ExitStack() as stack:
-        servers = [stack.enter_context(start()) for _ in range(3)]
-        formed = Primaries(servers)
-        yield formed
-        formed.close()
-
-
 @pytest.fixture
-def cluster(running: Primaries) -> Primaries:
-    running.empty()
-    return running
-
-
-@pytest.fixture
-async def clients(cluster: Primaries) -> AsyncIterator[list[Client]]:
+async def clients(cluster: RedisCluster) -> AsyncIterator[list[Client]]:
     async with contextlib.AsyncExitStack() as stack:
-        yield [
-            await stack.enter_async_context(client(server.url, 2.0)) for server in cluster.servers
-        ]
+        primaries = cluster.servers[:3]
+        yield [await stack.enter_async_context(client(each.url, 2.0)) for each in primaries]
 
 
 @pytest.fixture
-def nodes(cluster: Primaries, clients: list[Client]) -> list[Node]:
+def nodes(cluster: RedisCluster, clients: list[Client]) -> list[Node]:
     return [
         Node(primary, NodeKeys(primary).unlink, cluster=True)
-        for primary in map(Server, clients, [server.address for server in cluster.servers])
+        for primary in map(Server, clients, [server.address for server in cluster.servers[:3]])
     ]
 
 
@@ -73,7 +52,7 @@ async def sweeper(nodes: list[Node]) -> AsyncIterator[Sweeper]:
         await task
 
 
-async def test_every_primary_is_swept(cluster: Primaries, sweeper: Sweeper) -> None:
+async def test_every_primary_is_swept(cluster: RedisCluster, sweeper: Sweeper) -> None:
     cluster.put([f"order:{n}" for n in range(1500)])
     cluster.put(["user:1", "tag:order"])
     async with asyncio.timeout(20):
@@ -82,7 +61,9 @@ async def test_every_primary_is_swept(cluster: Primaries, sweeper: Sweeper) -> N
     assert cluster.keys() == 2
 
 
-async def test_a_slot_on_its_way_means_another_sweep(cluster: Primaries, sweeper: Sweeper) -> None:
+async def test_a_slot_on_its_way_means_another_sweep(
+    cluster: RedisCluster, sweeper: Sweeper
+) -> None:
     keys = [f"{{a}}:{n}" for n in range(200)]
     slot, source = key_slot(b"a"), cluster.owner("{a}")
     target = (source + 1) % 3
@@ -103,17 +84,19 @@ async def test_a_slot_on_its_way_means_another_sweep(cluster: Primaries, sweeper
     cluster.close_slot(slot, source)
 
 
-async def test_each_primary_tells_its_own_open_slots(cluster: Primaries, nodes: list[Node]) -> None:
+async def test_each_primary_tells_its_own_open_slots(
+    cluster: RedisCluster, nodes: list[Node]
+) -> None:
     cluster.open_slot(0, 0, 1)
     places = [await look(node.server, cluster=True) for node in nodes]
     cluster.close_slot(0, 0)
     assert [len(place.open) for place in places] == [1, 1, 0]
     (text,) = await nodes[2].server.insist([("CLUSTER", "NODES")])
-    assert set(primaries(text)) == {server.address for server in cluster.servers}
+    assert set(primaries(text)) == {server.address for server in cluster.servers[:3]}
 
 
 async def test_tags_are_consumed_where_they_lie_and_members_wherever_they_are(
-    cluster: Primaries, nodes: list[Node]
+    cluster: RedisCluster, nodes: list[Node]
 ) -> None:
     async def unlink(keys: Sequence[bytes]) -> tuple[int, dict[bytes, Verdict]]:
         existed = 0
@@ -136,7 +119,7 @@ async def test_tags_are_consumed_where_they_lie_and_members_wherever_they_are(
     assert cluster.keys() == 0
 
 
-async def test_versions_on_one_primary(cluster: Primaries, nodes: list[Node]) -> None:
+async def test_versions_on_one_primary(cluster: RedisCluster, nodes: list[Node]) -> None:
     names = [f"v{n}" for n in range(300) if cluster.owner(f"cache:version:v{n}") == 0]
     assert await Versions(nodes[0].server, per_call=1).bump(names) == {}
     assert cluster.keys() == len(names)

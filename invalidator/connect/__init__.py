@@ -1,0 +1,94 @@
+"""Redis clients, made one way: raw bytes, deadlines on every await, retries left to us."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from invalidator.connect.cluster import Cluster
+from invalidator.connect.sentinel import at_service
+from invalidator.connect.server import at_host, at_socket, options_of
+from invalidator.connect.talk import PORTION, Command, Reply, connected, pack, talk
+from invalidator.faults import diagnose
+from invalidator.urls import parse_redis_url
+
+__all__ = [
+    "PORTION",
+    "Client",
+    "Cluster",
+    "Command",
+    "Reply",
+    "client",
+    "connected",
+    "converse",
+    "node",
+    "nodes",
+    "ping",
+    "publish",
+]
+
+Client = Redis | Cluster
+
+
+def client(url: str, timeout: float, tls: Mapping[str, str] | None = None) -> Client:
+    """A client for what is at `url`. It connects on first use.
+
+    `tls` holds options such as ssl_ca_certs, for URLs with TLS that do not have their own.
+    """
+    address = parse_redis_url(url)
+    tls = tls or {}
+    if address.kind == "sentinel":
+        return at_service(address, timeout, tls)
+    options = options_of(address, timeout, tls)
+    if address.kind == "cluster":
+        return Cluster(
+            address, lambda host: at_host(*host, options, tls=address.tls), timeout=timeout
+        )
+    if address.kind == "socket":
+        return at_socket(address.path, options)
+    ((host, port),) = address.hosts
+    return at_host(host, port, options, tls=address.tls)
+
+
+async def converse(client: Client, commands: Iterable[Command]) -> list[Reply]:
+    """Send all commands in one write; an error reply is a value in the list."""
+    if isinstance(client, Cluster):
+        return await client.converse(commands)
+    return await talk(client, map(pack, commands))
+
+
+async def publish(client: Client, channel: str, messages: Sequence[bytes]) -> list[Reply]:
+    """How many heard each, or an error. A node of a cluster counts only its own subscribers."""
+    replies = await converse(client, [("PUBLISH", channel, message) for message in messages])
+    if isinstance(client, Cluster) and all(isinstance(reply, int) for reply in replies):
+        everywhere = await client.listeners(channel)
+        return [max(reply, everywhere) for reply in replies]
+    return replies
+
+
+async def node(client: Client, key: bytes | None = None) -> Redis:
+    """The server that has this key, or one of them: for those who need a connection of their own.
+
+    Raises what `converse` raises; and a cluster's next answer may be another one.
+    """
+    if not isinstance(client, Cluster):
+        return client
+    if key is None:
+        return await client.anyone()
+    (address,) = (await client.owners([key])).values()
+    return client.node(address)
+
+
+async def nodes(client: Client) -> Mapping[str, Redis]:
+    """All servers that have keys, by address; of a cluster, its primaries as they are now."""
+    return await client.primaries() if isinstance(client, Cluster) else {"": client}
+
+
+async def ping(server: Client, name: str) -> None:
+    """Raise Unavailable unless it answers."""
+    try:
+        (reply,) = await converse(server, [("PING",)])
+    except (RedisError, OSError, TimeoutError) as error:
+        raise diagnose(error).unavailable(name) from error
+    if isinstance(reply, Exception):
+        raise diagnose(reply).unavailable(name)

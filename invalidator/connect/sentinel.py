@@ -1,0 +1,162 @@
+"""A primary that sentinels watch: found by asking all of them at once, and checked on connect."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from redis.asyncio import Connection, ConnectionPool, Redis
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import ConnectionError as Disconnected
+from redis.exceptions import RedisError
+
+from invalidator.connect.asking import GRACE, ask_all
+from invalidator.connect.server import TlsConnection, at_host, login, options_of
+from invalidator.connect.talk import Reply, pack, talk
+from invalidator.urls import Address, Host
+
+ASK_AGAIN_AFTER = 5.0  # seconds; a primary that was cut off from the sentinels still answers us
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Where one sentinel believes the primary to be."""
+
+    epoch: int  # grows with each failover: the highest knows best
+    host: Host
+
+
+class Sentinels:
+    """Those who know where the primary is."""
+
+    def __init__(
+        self,
+        service: str,
+        sentinels: Mapping[str, Redis],
+        *,
+        timeout: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._service = service
+        self._sentinels = sentinels
+        self._timeout = timeout
+        self._clock = clock
+        self._asked_at = -ASK_AGAIN_AFTER
+        self._primary: Host | None = None
+
+    async def primary(self) -> Host:
+        """As most recently elected. Raises a connection error that says what each answered."""
+        self._asked_at = self._clock()
+        answers, why_not = await ask_all(self._sentinels, self._ask, self._timeout)
+        if not answers:
+            raise Disconnected(f"no sentinel tells where {self._service} is ({why_not})")
+        self._primary = max(answers, key=lambda answer: answer.epoch).host
+        return self._primary
+
+    async def confirm(self) -> Host | None:
+        """The same, asked only now and then: who has a connection needs no answer at all."""
+        if self._clock() - self._asked_at < ASK_AGAIN_AFTER:
+            return self._primary
+        try:
+            async with asyncio.timeout(2 * GRACE):
+                return await self.primary()
+        except (RedisError, TimeoutError):
+            return self._primary
+
+    async def close(self) -> None:
+        for sentinel in self._sentinels.values():
+            await sentinel.aclose()
+
+    async def _ask(self, name: str, sentinel: Redis) -> Answer:
+        where = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._service)
+        about = ("SENTINEL", "MASTER", self._service)
+        address, state = await talk(sentinel, [pack(where), pack(about)])
+        if isinstance(address, Exception):
+            raise Disconnected(_refusal(address))
+        if address is None:
+            raise Disconnected(f"knows no service named {self._service}")
+        return Answer(_epoch(state), (address[0].decode(), int(address[1])))
+
+
+class SentinelPool(ConnectionPool):
+    """Connections to the primary of the moment."""
+
+    def __init__(self, sentinels: Sentinels, **options: Any) -> None:
+        self._sentinels = sentinels
+        super().__init__(sentinels=sentinels, redis_connect_func=_be_sure, **options)
+
+    async def ensure_connection(self, connection: AbstractConnection) -> None:
+        assert isinstance(connection, Connection)
+        if connection.is_connected:
+            primary = await self._sentinels.confirm()
+            if primary and primary != (connection.host, connection.port):
+                await connection.disconnect(nowait=True)
+        await super().ensure_connection(connection)
+
+    async def aclose(self) -> None:
+        await super().aclose()
+        await self._sentinels.close()
+
+
+class SentinelConnection(Connection):
+    """Asks where to connect to each time it connects."""
+
+    def __init__(self, *, sentinels: Sentinels, **options: Any) -> None:
+        self._sentinels = sentinels
+        super().__init__(**options)
+
+    async def _connect(self) -> None:
+        self.host, self.port = await self._sentinels.primary()
+        await super()._connect()  # type: ignore[no-untyped-call]
+
+
+class SentinelTlsConnection(SentinelConnection, TlsConnection):
+    """The same, with TLS."""
+
+
+def at_service(address: Address, timeout: float, tls: Mapping[str, str]) -> Redis:
+    """A client for the primary that the address's sentinels name. It connects on first use."""
+    options = options_of(address, timeout, tls)
+    given = address.options
+    theirs = options | {
+        "db": 0,
+        "client_name": None,
+        "credential_provider": login(
+            given.get("sentinel_username", ""),
+            given.get("sentinel_password", ""),
+            given,
+            "sentinel_password_file",
+        ),
+    }
+    asked = {
+        f"{host}:{port}": at_host(host, port, theirs, tls=address.tls)
+        for host, port in address.hosts
+    }
+    sentinels = Sentinels(address.service, asked, timeout=timeout / 2)
+    kind = SentinelTlsConnection if address.tls else SentinelConnection
+    return Redis.from_pool(SentinelPool(sentinels, connection_class=kind, **options))
+
+
+async def _be_sure(connection: AbstractConnection) -> None:
+    """Sentinels may be behind: what calls itself a replica would refuse writes, or lose them."""
+    await connection.on_connect()
+    await connection.send_command("ROLE")
+    role: Sequence[Reply] = await connection.read_response()
+    if role[0] != b"master":
+        where = f"{connection.host}:{connection.port}"  # type: ignore[attr-defined]
+        raise Disconnected(f"the sentinels name {where}, which is a {role[0].decode()}")
+
+
+def _epoch(state: Reply) -> int:
+    """Of the configuration; 0 where we may not ask for it."""
+    if not isinstance(state, list):
+        return 0
+    fields = dict(zip(state[::2], state[1::2], strict=False))
+    return int(fields.get(b"config-epoch", 0))
+
+
+def _refusal(error: Exception) -> str:
+    if "unknown command" in str(error).lower():
+        return "is no sentinel; for a Redis server, write redis:// in place of redis+sentinel://"
+    return str(error)

@@ -1,0 +1,46 @@
+"""What differs between one server and a cluster of them; nothing above knows."""
+
+from collections.abc import Sequence
+
+from invalidator.connect import Cluster, nodes, ping
+from invalidator.store.brake import Brake, BrakedKeys, Unlinking
+from invalidator.store.clustertags import ClusterTags
+from invalidator.store.commands import Keys
+from invalidator.store.nodekeys import NodeKeys
+from invalidator.store.server import Server, reaching
+from invalidator.store.sweeper import Node
+from invalidator.store.tags import Layout, Tags
+from invalidator.store.versions import PER_CALL, Versions
+from invalidator.store.work import Unlink
+
+
+def tags_on(server: Server, layouts: Sequence[Layout], unlink: Unlink) -> Tags | ClusterTags:
+    if isinstance(server.client, Cluster):
+        return ClusterTags(server, server.client, layouts, unlink)
+    return Tags(server, layouts, unlink)
+
+
+def versions_on(server: Server, template: str) -> Versions:
+    per_call = 1 if isinstance(server.client, Cluster) else PER_CALL
+    return Versions(server, template, per_call=per_call)
+
+
+async def nodes_on(server: Server, keys: Keys, brake: Brake) -> Sequence[Node]:
+    """All that hold keys, as they are now. Raises Unavailable."""
+    if not isinstance(server.client, Cluster):
+        return [Node(server, _braked(keys, brake).unlink)]
+    with reaching(server.name):
+        found = await nodes(server.client)
+    primaries = [Server(client, address, server.replicas) for address, client in found.items()]
+    return [Node(each, _braked(NodeKeys(each), brake).unlink, cluster=True) for each in primaries]
+
+
+async def probe(server: Server, keys: Keys) -> None:
+    """Raise Unavailable unless every server answers, and the one we ask lets us delete."""
+    if isinstance(server.client, Cluster):
+        await ping(server.client, server.name)
+    await keys.probe()
+
+
+def _braked(keys: Unlinking, brake: Brake) -> Unlinking:
+    return BrakedKeys(keys, brake) if brake.on else keys

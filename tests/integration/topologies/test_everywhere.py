@@ -1,0 +1,220 @@
+"""The same daemon on one server, on a primary that sentinels watch, and on a cluster."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+import pytest
+
+from invalidator.backplane import Announcer
+from invalidator.cli import main
+from invalidator.connect import Client, Command, client, converse, node, nodes
+from invalidator.connect.identity import identities
+from invalidator.health import Part
+from invalidator.sources import Source
+from invalidator.sources.positions import Start
+from invalidator.sources.pubsub import PubSubSource
+from invalidator.sources.stream import StreamSource
+from invalidator.sources.stream_dry import DryStreamSource
+from tests.backends import until
+from tests.backends.choose import NO_OWN_REDIS, missing
+from tests.backends.redis_cluster import RedisCluster
+from tests.backends.redis_sentinel import Watched
+from tests.backends.redis_server import RedisServer
+from tests.integration.piping import event, piping, rules_from
+
+RULES = """
+version: 1
+caches: {default: {tags: [{layout: set}, {layout: sorted-set, key: "z:{tag}"}, {layout: stamp}]}}
+rules:
+  - name: order-changed
+    on: order.updated
+    invalidate:
+      keys: ["order:single:{orderId}", "{orderId}:order"]
+      patterns: ["list:{orderId}:*"]
+      tags: ["order:{orderId}"]
+      versions: ["orders"]
+"""
+ORDERS = range(50)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Somewhere to run, and who may be asked there."""
+
+    url: str
+    servers: int  # that hold keys
+
+
+@pytest.fixture(scope="module")
+def one() -> Iterator[Place]:
+    if not RedisServer.available():
+        missing(NO_OWN_REDIS)
+    with RedisServer() as server:
+        yield Place(server.url, 1)
+
+
+@pytest.fixture(scope="module")
+def watched() -> Iterator[Place]:
+    if not RedisServer.available():
+        missing(NO_OWN_REDIS)
+    with Watched() as found:
+        yield Place(found.url, 1)
+
+
+@pytest.fixture
+def spread(cluster: RedisCluster) -> Place:
+    return Place(cluster.url, 3)
+
+
+@pytest.fixture(params=["one", "watched", "spread"])
+def place(request: pytest.FixtureRequest) -> Place:
+    found: Place = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture
+async def redis(place: Place) -> AsyncIterator[Client]:
+    async with client(place.url, 2.0) as connected:
+        for server in (await nodes(connected)).values():
+            await converse(server, [("FLUSHALL",)])
+        yield connected
+
+
+async def ask(redis: Client, *commands: Command) -> list[object]:
+    replies = await converse(redis, commands)
+    assert not [reply for reply in replies if isinstance(reply, Exception)]
+    return replies
+
+
+async def left(redis: Client) -> list[bytes]:
+    pages = [await ask(each, ("KEYS", "*")) for each in (await nodes(redis)).values()]
+    return sorted(key for (page,) in pages if isinstance(page, list) for key in page)
+
+
+async def test_every_kind_of_name_is_forgotten_and_what_fails_is_a_dead_letter(
+    redis: Client, place: Place, tmp_path: Path
+) -> None:
+    for n in ORDERS:
+        names = (f"order:single:o{n}", f"o{n}:order", f"list:o{n}:1", f"m:{n}", f"zm:{n}")
+        await ask(redis, *(("SET", name, "cached") for name in names))
+        await ask(redis, ("SADD", f"tag:order:o{n}", f"m:{n}", f"order:single:o{n}"))
+        await ask(redis, ("ZADD", f"z:order:o{n}", -1, f"zm:{n}"))
+        await ask(redis, ("SET", f"invalidator:stamp:order:o{n}", "s"), ("SET", f"keep:{n}", "x"))
+    async with piping(rules_from(RULES, tmp_path), place.url, timeout=2.0) as bench:
+        bench.source.publish(*(event(orderId=f"o{n}") for n in ORDERS), b"no event")
+        await until(lambda: bench.source.settled == len(ORDERS) + 1)
+        assert not bench.health.part("redis").reason
+    kept = [b"keep:%d" % n for n in ORDERS]
+    assert await left(redis) == sorted([*kept, b"cache:version:orders", b"invalidator:dead"])
+    assert await ask(redis, ("XLEN", "invalidator:dead")) == [1]
+
+
+async def events_in(source: Source) -> list[object]:
+    """The data of those that one read gives."""
+    batch = await source.read(9)
+    raw = [value for part in batch.slices for value in part.values] if batch else []
+    return [orjson.loads(value or b"")["data"] for value in raw]
+
+
+async def next_event(source: Source) -> object:
+    (data,) = await until(lambda: events_in(source))
+    return data
+
+
+async def test_what_is_published_is_heard(
+    redis: Client, place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("INVALIDATOR_REDIS_URL", place.url)
+    own = client(place.url, 2.0)
+    source = PubSubSource(own, ["events"], part=Part("pubsub"), buffer=9, max_wait=0)
+    words = ["publish", "order.updated", '{"id": 1}']
+    try:
+        await source.open()
+        for _ in range(5):  # on a cluster, it is another node each time
+            assert await asyncio.to_thread(main, [*words, "--set", "a=b"]) == 0
+            assert await next_event(source) == {"id": 1}
+    finally:
+        await source.close()
+    said = capsys.readouterr()
+    assert "1 subscriber\n" in said.out
+    assert "nobody listens" not in said.err
+    assert await ask(redis, ("GET", "a")) == [b"b"]
+    assert await asyncio.to_thread(main, words) == 0
+    assert "nobody listens on events" in capsys.readouterr().err
+
+
+async def test_streams_are_read_wherever_they_lie(
+    redis: Client, place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("INVALIDATOR_REDIS_URL", place.url)
+    keys = ["orders", "users", "items", "carts"]
+    source = StreamSource(
+        client(place.url, 2.0),
+        keys,
+        group="invalidator",
+        consumer="one",
+        start=Start.of(-3600.0),
+        timeout=2.0,
+        max_wait=0,
+    )
+    dry = DryStreamSource(client(place.url, 2.0), keys, start=Start.of(-3600.0), timeout=2.0)
+    try:
+        await source.open()
+        for n, key in enumerate(keys):
+            words = ["publish", "order.updated", f'{{"id": {n}}}', "--stream", key]
+            assert await asyncio.to_thread(main, words) == 0
+            assert await next_event(source) == {"id": n}
+        assert "on stream carts of" in capsys.readouterr().out
+        await dry.open()
+        seen: list[object] = []
+        while len(seen) < len(keys):
+            seen += await until(lambda: events_in(dry))
+        assert seen == [{"id": n} for n in range(len(keys))]
+    finally:
+        await source.close()
+        await dry.close()
+
+
+async def test_an_announcer_knows_whether_anybody_listens(redis: Client, place: Place) -> None:
+    announcer = Announcer(redis, "cache")
+    beating = asyncio.create_task(announcer.run())
+    listener = await node(redis)
+    try:
+        assert not announcer.heard
+        async with listener.pubsub() as heard:
+            await heard.subscribe("invalidator:applied")
+            await until(lambda: announcer.heard)
+            await heard.unsubscribe("invalidator:applied")
+            await until(lambda: not announcer.heard)
+    finally:
+        beating.cancel()
+        await asyncio.wait([beating])
+
+
+async def test_each_server_has_an_identity(redis: Client, place: Place) -> None:
+    found = await identities(await nodes(redis))
+    assert len(found) == place.servers
+    assert all(len(each.process) == len(each.history) == 40 for each in found.values())
+    assert await identities(await nodes(redis)) == found
+
+
+async def test_explain_counts_what_is_there(
+    redis: Client,
+    place: Place,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("INVALIDATOR_REDIS_URL", place.url)
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(RULES)
+    await ask(redis, *(("SET", f"list:o1:{n}", "x") for n in range(20)), ("SET", "o1:order", "x"))
+    told = '{"type": "order.updated", "orderId": "o1"}'
+    words = ["explain", told, "--rules", str(rules), "--live"]
+    assert await asyncio.to_thread(main, words) == 0
+    said = capsys.readouterr().out
+    assert "list:o1:*  by list:{orderId}:*  (20 keys)" in said
+    assert "o1:order  by {orderId}:order  (exists)" in said

@@ -1,0 +1,82 @@
+"""A primary that sentinels watch: found, lost, and found again."""
+
+import time
+from pathlib import Path
+
+import pytest
+from redis.exceptions import RedisError
+
+from invalidator.connect import Client, Command, client, converse
+from tests.backends import until
+from tests.backends.redis_sentinel import SERVICE
+from tests.conftest import StartSentinel
+from tests.integration.piping import RULES, looking, order, piping, rules_from, run
+
+
+async def ask(redis: Client, *command: str | bytes | int) -> object:
+    words: Command = command
+    (reply,) = await converse(redis, [words])
+    if isinstance(reply, Exception):
+        raise reply
+    return reply
+
+
+async def test_the_primary_is_found_though_a_sentinel_is_frozen_and_another_gone(
+    start_sentinel: StartSentinel,
+) -> None:
+    watched = start_sentinel()
+    watched.sentinels[0].freeze()
+    watched.sentinels[1].kill()
+    async with client(watched.url, 2.0) as redis:
+        began = time.monotonic()
+        assert await ask(redis, "SET", "a", "1") == b"OK"
+        assert time.monotonic() - began < 1.0
+    with looking(watched.primary.url) as now:
+        assert now.get("a") == b"1"
+    watched.sentinels[2].kill()
+    async with client(watched.url, 0.5) as redis:
+        began = time.monotonic()
+        with pytest.raises(RedisError, match="no sentinel tells where main is") as refused:
+            await ask(redis, "PING")
+        assert time.monotonic() - began < 1.0
+        assert watched.sentinels[0].address in str(refused.value)
+
+
+async def test_a_failover_is_followed_and_nothing_is_acknowledged_meanwhile(
+    start_sentinel: StartSentinel, tmp_path: Path
+) -> None:
+    watched = start_sentinel()
+    with looking(watched.primary.url) as now:
+        now.set("order:single:o1", "cached")
+    async with piping(rules_from(RULES, tmp_path), watched.url) as bench:
+        bench.source.publish(order(1))
+        await until(lambda: bench.source.settled == 1)
+        with looking(watched.replica.url) as replica:
+            await until(lambda: not replica.exists("order:single:o1"))
+        began = time.monotonic()
+        watched.primary.kill()
+        bench.source.publish(order(2))
+        await until(lambda: bench.health.part("redis").reason)
+        assert bench.source.settled == 1
+        await until(lambda: bench.source.settled == 2, timeout=10)
+        assert time.monotonic() - began < 10
+        assert not bench.health.part("redis").reason
+
+
+async def test_a_primary_that_was_demoted_is_left(start_sentinel: StartSentinel) -> None:
+    watched = start_sentinel()
+    async with client(watched.url, 1.0) as redis:
+        await ask(redis, "SET", "a", "1")
+        await ask(redis, "SET", "b", "1")
+        with looking(watched.sentinels[0].url) as sentinel:
+            run(sentinel, "SENTINEL", "FAILOVER", SERVICE)
+
+        async def on_the_other() -> bool:
+            try:
+                await ask(redis, "SET", "c", "1")
+            except RedisError:
+                return False
+            with looking(watched.replica.url) as now:
+                return now.exists("c") == 1
+
+        await until(on_the_other, timeout=10)
