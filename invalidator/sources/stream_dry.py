@@ -11,8 +11,8 @@ from invalidator.errors import Unavailable
 from invalidator.model import Batch
 from invalidator.sources.positions import Start
 from invalidator.sources.stream_entries import NOTHING, show_id, slice_of
-from invalidator.sources.stream_group import Vanished, begin, checked, state_of
-from invalidator.store.server import Server
+from invalidator.sources.stream_group import begin, state_of
+from invalidator.sources.stream_server import Server, Vanished
 
 MOMENT: Final = 0.5  # seconds that an empty read waits
 PAGE: Final = 1000
@@ -57,7 +57,7 @@ class DryStreamSource:
         )
         command: Command = (*words, *keys, *[self._after[key] for key in keys])
         try:
-            (reply,) = checked(self._server, await self._server.send([command]))
+            (reply,) = await self._server.ask_group([command])
         except Vanished as news:
             raise Unavailable(self.name, str(news)) from news
         slices = []

@@ -8,8 +8,7 @@ from typing import Final
 from invalidator.connect import Command
 from invalidator.errors import Unavailable
 from invalidator.sources.stream_entries import Page
-from invalidator.sources.stream_group import Vanished, checked
-from invalidator.store.server import Server
+from invalidator.sources.stream_server import Server, Vanished
 
 MOMENT: Final = 0.5  # seconds that an empty read waits
 LATE: Final = 0.15  # seconds; Redis ends a wait by its own clock, which ticks ten times a second
@@ -55,7 +54,7 @@ class Fresh:
         self._moment = min(MOMENT, moment, timeout - LATE if self._blocks else LATE)
         self._max_wait = max_wait
         self._clock = clock
-        self.stopped = False  # what was read is given at once, however little it is
+        self.stopped = False  # a batch that is not full waits no longer
         self._turn = 0  # whose turn it is, where a read is for fewer entries than streams
         self._typical = UNKNOWN_SIZE
 
@@ -85,7 +84,7 @@ class Fresh:
         each = max(1, self.count(limit) // len(keys))
         block: Command = ("BLOCK", max(1, int(wait * 1000))) if wait and self._blocks else ()
         command = (*self._words, each, *block, "STREAMS", *keys, *[">"] * len(keys))
-        (reply,) = checked(self._server, await self._server.send([command]))
+        (reply,) = await self._server.ask_group([command])
         if not reply and not self._blocks:
             await asyncio.sleep(wait)
         full = False
