@@ -99,7 +99,7 @@ async def test_a_reader_as_the_contract_shows_it_misses_after_the_event_and_not_
 
 
 def test_every_name_has_its_place_in_the_contract() -> None:
-    names = [value for name, value in vars(layout).items() if name.isupper()]
+    names = [value for name, value in vars(layout).items() if name.isupper() and ":" in value]
     assert [name for name in names if f"`{name}" not in PAGE] == []
 
 
