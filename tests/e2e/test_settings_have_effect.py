@@ -10,8 +10,10 @@ import pytest
 
 from invalidator.settings import defaults
 from tests.backends import until_sync
+from tests.backends.certificates import KEY_PASSWORD, make_certificates
 from tests.backends.kafka_client import Kafka, unique
 from tests.backends.redis_server import RedisServer
+from tests.backends.redis_tls import server_config
 from tests.backends.server import free_port
 from tests.conftest import StartRedis
 from tests.e2e.conftest import RunDaemon
@@ -304,3 +306,25 @@ def test_what_was_applied_is_announced_or_not(
             said.append(message["data"])
         heard.close()
         assert any(b"order:single:o1" in text for text in said[1:]) == (announce != "never")
+
+
+def test_a_redis_that_asks_for_certificates_is_shown_them(
+    run_daemon: RunDaemon, start_redis: StartRedis, tmp_path: Path
+) -> None:
+    known = make_certificates(tmp_path)
+    config = server_config(known)
+    server = start_redis(config=config)
+    shown = {
+        "REDIS_TLS__CA_FILE": str(known.authority),
+        "REDIS_TLS__CERT_FILE": str(known.client.certificate),
+        "REDIS_TLS__KEY_FILE": str(known.client.key),
+        "REDIS_TLS__KEY_PASSWORD": KEY_PASSWORD,
+    }
+    url = f"rediss://127.0.0.1:{config['tls-port']}/0"
+    daemon = run_daemon(REDIS_URL=url, PUBSUB__CHANNELS="orders", **shown).await_ready()
+    with looking(server.url) as now:
+        now.set("order:single:o1", "stale")
+        assert now.publish("orders", order(1)) == 1
+        until_sync(lambda: not now.exists("order:single:o1"))
+    assert daemon.stop() == 0
+    assert KEY_PASSWORD not in daemon.log()
