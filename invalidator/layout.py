@@ -11,6 +11,3 @@ WORK = "invalidator:work:"  # a tag set in the middle of its consumption, and a 
 WORKS = "invalidator:works"  # set: every such pointer, to finish what a crash left
 APPLIED = "invalidator:applied"  # channel: what was applied
 PLANNING = "invalidator:planning:{group}:{stream}"  # hash: entries that may end who plans them
-
-OWN_EVENTS = "invalidator."  # types of events that we tell ourselves; no wildcard matches them
-GAP = "invalidator.gap"  # a source may have missed events for good

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 DEFAULT_CACHE = "default"
+OWN_EVENTS = "invalidator."  # types of events that we tell ourselves; no wildcard matches them
+GAP = "invalidator.gap"  # a source may have missed events for good
 
 
 @dataclass(frozen=True, slots=True)

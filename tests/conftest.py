@@ -16,6 +16,7 @@ from tests.backends.choose import (
 )
 from tests.backends.kafka_broker import KafkaBroker
 from tests.backends.kafka_client import Kafka
+from tests.backends.kafka_secure import SecureBroker
 from tests.backends.leaks import Leaks
 from tests.backends.redis_cluster import RedisCluster
 from tests.backends.redis_sentinel import Watched
@@ -79,6 +80,15 @@ def kafka_bootstrap() -> Iterator[str]:
 def kafka(kafka_bootstrap: str) -> Kafka:
     """Topics, records and offsets on the shared broker; `kafka.topic()` is the test's own."""
     return Kafka(kafka_bootstrap)
+
+
+@pytest.fixture(scope="session")
+def secure_kafka() -> Iterator[SecureBroker]:
+    """A broker that asks for passwords, certificates or tokens."""
+    if not SecureBroker.available():
+        missing(NO_OWN_KAFKA)
+    with SecureBroker() as broker:
+        yield broker
 
 
 @pytest.fixture

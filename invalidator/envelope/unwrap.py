@@ -7,8 +7,7 @@ import orjson
 from invalidator.envelope import cloudevents, debezium, foreign
 from invalidator.envelope.reading import AUTO, Envelope, Reading, at, type_of
 from invalidator.errors import Rejected
-from invalidator.layout import OWN_EVENTS
-from invalidator.model import Slice
+from invalidator.model import OWN_EVENTS, Slice
 
 
 def decode(raw: bytes, limit: int, part: Slice, index: int) -> Any:

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
-from invalidator.layout import OWN_EVENTS
+from invalidator.model import OWN_EVENTS
 
 _TOKENS: Final = re.compile(r"(?:^|[.:])[^.:]*")
 _CAPTURE: Final = re.compile(r"\{([A-Za-z_]\w*)\}")

@@ -16,8 +16,7 @@ import orjson
 import structlog
 
 from invalidator import metrics
-from invalidator.layout import GAP
-from invalidator.model import Record, Slice
+from invalidator.model import GAP, Record, Slice
 
 log = structlog.get_logger("invalidator")
 

@@ -85,5 +85,8 @@ class Brokers:
 
 
 def _unusable(setting: str, file: object, error: OSError) -> OSError:
-    reason = error.reason if isinstance(error, ssl.SSLError) else error.strerror
+    reason = error.strerror
+    if isinstance(error, ssl.SSLError):
+        # "PEM lib" is all that OpenSSL says of many mistakes
+        reason = f"{error.reason or 'SSL'}: no PEM, keys that do not fit, or a wrong KEY_PASSWORD"
     return OSError(f"INVALIDATOR_KAFKA__TLS__{setting}: {file} cannot be used: {reason or error}")

@@ -24,9 +24,9 @@ from invalidator.sources.positions import Start
 from invalidator.sources.stream_again import Again
 from invalidator.sources.stream_entries import Entry, slice_of
 from invalidator.sources.stream_fresh import Found, Fresh
-from invalidator.sources.stream_group import Group, Vanished
+from invalidator.sources.stream_group import Group
+from invalidator.sources.stream_server import Server, Vanished
 from invalidator.sources.stream_suspects import POISON, Suspects
-from invalidator.store.server import Server
 
 log = structlog.get_logger("invalidator")
 
@@ -81,7 +81,6 @@ class StreamSource:
         self._settled: list[Given] = []  # and not yet acknowledged
         self._keeper: asyncio.Task[None] | None = None
         self._striking: asyncio.Task[None] | None = None
-        self._stopped = False
 
     def _again(self, key: str) -> Again:
         return Again(
@@ -96,7 +95,7 @@ class StreamSource:
 
     async def open(self) -> None:
         await self._end_tasks()
-        self._stopped = self._fresh.stopped = False
+        self._fresh.stopped = False
         for again in self._agains.values():
             again.begin()
         await self._join()
@@ -104,7 +103,7 @@ class StreamSource:
         self._keeper = asyncio.create_task(self._keep(), name="stream-keeper")
 
     async def read(self, limit: int) -> Batch | None:
-        if self._stopped:
+        if self._fresh.stopped:
             return None
         try:
             await self._acknowledge()
@@ -130,7 +129,7 @@ class StreamSource:
         """A task of its own keeps what is being worked on from being claimed."""
 
     async def stop(self) -> None:
-        self._stopped = self._fresh.stopped = True
+        self._fresh.stopped = True
 
     async def close(self) -> None:
         await self._end_tasks()

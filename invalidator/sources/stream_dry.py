@@ -7,13 +7,13 @@ from typing import Final
 
 from redis.exceptions import RedisError
 
-from invalidator.connect import Client, Cluster, Command
+from invalidator.connect import Client, Command
 from invalidator.errors import Unavailable
 from invalidator.model import Batch
 from invalidator.sources.positions import Start
 from invalidator.sources.stream_entries import NOTHING, show_id, slice_of
-from invalidator.sources.stream_group import Vanished, begin, checked, state_of
-from invalidator.store.server import Server
+from invalidator.sources.stream_group import begin, state_of
+from invalidator.sources.stream_server import Server, Vanished
 
 MOMENT: Final = 0.5  # seconds that an empty read waits
 SHORT: Final = 0.15  # seconds between two reads that do not wait
@@ -49,7 +49,7 @@ class DryStreamSource:
             return None
         keys = list(self._keys)[:limit]
         each = max(1, min(limit, PAGE) // len(keys))
-        apart = isinstance(self._client, Cluster) and len(keys) > 1
+        apart = self._server.spread and len(keys) > 1
         block: Command = () if apart else ("BLOCK", max(1, int(self._wait * 1000)))
         commands = [
             (
@@ -64,11 +64,11 @@ class DryStreamSource:
             for asked in ([[key] for key in keys] if apart else [keys])
         ]
         try:
-            replies = checked(self._server, await self._server.send(commands))
+            replies = await self._server.ask_group(commands)
         except Vanished as news:
             raise Unavailable(self.name, str(news)) from news
         streams = [stream for reply in replies for stream in reply or ()]
-        if apart and not streams:  # nobody can wait for all nodes of a cluster at once
+        if apart and not streams:
             await asyncio.sleep(min(self._wait, SHORT))
         slices = []
         for name, entries in streams:

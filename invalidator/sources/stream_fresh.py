@@ -5,11 +5,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from invalidator.connect import Cluster, Command
+from invalidator.connect import Command
 from invalidator.errors import Unavailable
 from invalidator.sources.stream_entries import Page
-from invalidator.sources.stream_group import Vanished, checked
-from invalidator.store.server import Server
+from invalidator.sources.stream_server import Server, Vanished
 
 MOMENT: Final = 0.5  # seconds that an empty read waits
 LATE: Final = 0.15  # seconds; Redis ends a wait by its own clock, which ticks ten times a second
@@ -51,14 +50,12 @@ class Fresh:
         self._keys = list(keys)
         self._words: Command = ("XREADGROUP", "GROUP", group, consumer, "COUNT")
         # A wait ends before the deadline of an answer; where that leaves no time, we wait here.
-        self._blocks = timeout >= 2 * LATE
-        # A cluster answers one stream at a time: nobody can wait for all of them at once.
-        self._apart = isinstance(server.client, Cluster) and len(self._keys) > 1
-        self._blocks = self._blocks and not self._apart
+        self._apart = server.spread and len(self._keys) > 1
+        self._blocks = timeout >= 2 * LATE and not self._apart
         self._moment = min(MOMENT, moment, timeout - LATE if self._blocks else LATE)
         self._max_wait = max_wait
         self._clock = clock
-        self.stopped = False  # what was read is given at once, however little it is
+        self.stopped = False  # a batch that is not full waits no longer
         self._turn = 0  # whose turn it is, where a read is for fewer entries than streams
         self._typical = UNKNOWN_SIZE
 
@@ -91,7 +88,7 @@ class Fresh:
             (*self._words, each, *block, "STREAMS", *asked, *[">"] * len(asked))
             for asked in ([[key] for key in keys] if self._apart else [keys])
         ]
-        replies = checked(self._server, await self._server.send(commands))
+        replies = await self._server.ask_group(commands)
         streams = [stream for reply in replies for stream in reply or ()]
         if not streams and not self._blocks:
             await asyncio.sleep(wait)

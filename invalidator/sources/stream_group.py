@@ -5,25 +5,23 @@ are trimmed away whether somebody read them or not, and consumers stay for ever.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
 
-from invalidator.connect import Command, Reply
+from invalidator.connect import Command
 from invalidator.errors import Unavailable
-from invalidator.faults import diagnose
 from invalidator.sources.gap import Gaps
 from invalidator.sources.positions import Start
 from invalidator.sources.stream_entries import NOTHING, Entry, Id, before, parse_id, show_id
-from invalidator.store.server import Server
+from invalidator.sources.stream_server import Server, is_no_key
 
 log = structlog.get_logger("invalidator")
 
 TOGETHER: Final = 500  # ids in one command
 GONE_AFTER: Final = 3600.0  # seconds without a word from a consumer that has nothing pending
-VANISHED: Final = ("NOGROUP", "UNBLOCKED")
 _REMOVE: Final = b"""
 for _, found in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
   local consumer = {}
@@ -35,10 +33,6 @@ for _, found in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
 end
 return 0
 """
-
-
-class Vanished(Exception):  # noqa: N818 - not an error, but news
-    """The stream or the group is no longer there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +116,7 @@ class Group:
         command: Command = ("XGROUP", "CREATE", self.key, self._name, at, "MKSTREAM")
         (reply,) = await self._server.ask([command])
         if isinstance(reply, Exception) and "BUSYGROUP" not in str(reply):  # another was faster
-            raise refused(self._server, reply, f"the stream {self.key}")
+            raise self._server.refused(reply, f"the stream {self.key}")
         log.info("stream-group-created", stream=self.key, group=self._name, at=at)
 
     def _resume(self, state: State | None) -> str:
@@ -150,9 +144,9 @@ class Group:
         self._note(state)
         self.safe = await self._settled_up_to(state.delivered)
         self._tell_unread(state)
-        await self._remove_consumers()
         if trim:
             await self._trim()
+        await self._remove_consumers()
 
     def _note(self, state: State) -> None:
         self._seen = self._clock()
@@ -169,42 +163,42 @@ class Group:
 
     async def _settled_up_to(self, delivered: Id) -> Id:
         """Asked after `delivered`: what is not pending now and not above that was settled."""
-        (pending,) = await self._ask([("XPENDING", self.key, self._name)])
-        return min(delivered, before(parse_id(pending[1]))) if pending[1] else delivered
+        (pending,) = await self._server.ask_group([("XPENDING", self.key, self._name)])
+        return _settled(delivered, pending)
 
     async def _remove_consumers(self) -> None:
         """Only where they have nothing pending, which goes with them; Redis looks once more."""
-        (consumers,) = await self._ask([("XINFO", "CONSUMERS", self.key, self._name)])
+        (consumers,) = await self._server.ask_group([("XINFO", "CONSUMERS", self.key, self._name)])
         for found in map(_pairs, consumers):
             name, idle = found[b"name"], int(GONE_AFTER * 1000)
             if found[b"pending"] or found[b"idle"] < idle or name == self._consumer.encode():
                 continue
             arguments = (self.key, self._name, name, idle)
-            (removed,) = await self._ask([("EVAL", _REMOVE, 1, *arguments)])
+            (removed,) = await self._server.ask_group([("EVAL", _REMOVE, 1, *arguments)])
             if removed:
                 said = name.decode(errors="backslashreplace")
                 log.info("stream-consumer-removed", stream=self.key, consumer=said)
 
     async def _trim(self) -> None:
         """Drop what every group has settled, not only ours."""
-        (groups,) = await self._ask([("XINFO", "GROUPS", self.key)])
-        names = [_pairs(found) for found in groups]
-        pending = await self._ask([("XPENDING", self.key, found[b"name"]) for found in names])
+        (found,) = await self._server.ask_group([("XINFO", "GROUPS", self.key)])
+        groups = [_pairs(group) for group in found]
+        pending = await self._server.ask_group(
+            ("XPENDING", self.key, group[b"name"]) for group in groups
+        )
         settled = [
-            min(parse_id(found[b"last-delivered-id"]), before(parse_id(waits[1] or b"0")))
-            if waits[1]
-            else parse_id(found[b"last-delivered-id"])
-            for found, waits in zip(names, pending, strict=True)
+            _settled(parse_id(group[b"last-delivered-id"]), waiting)
+            for group, waiting in zip(groups, pending, strict=True)
         ]
         # `~`: whole nodes only, which costs Redis next to nothing
-        await self._ask([("XTRIM", self.key, "MINID", "~", show_id(min(settled)))])
+        await self._server.ask_group([("XTRIM", self.key, "MINID", "~", show_id(min(settled)))])
 
     # --- entries --------------------------------------------------------------------------
 
     async def pending(self, after: bytes, count: int) -> list[Entry]:
         """Ours that were given out before and never acknowledged, by their ids."""
         words = ("XREADGROUP", "GROUP", self._name, self._consumer, "COUNT", count)
-        (reply,) = await self._ask([(*words, "STREAMS", self.key, after)])
+        (reply,) = await self._server.ask_group([(*words, "STREAMS", self.key, after)])
         return list(reply[0][1]) if reply else []
 
     async def claim(
@@ -212,23 +206,19 @@ class Group:
     ) -> tuple[bytes, list[Entry], list[bytes]]:
         """Of any consumer, what lay untouched for `idle` seconds: next cursor, entries, lost."""
         words: Command = ("XAUTOCLAIM", self.key, self._name, self._consumer, int(idle * 1000))
-        (reply,) = await self._ask([(*words, cursor, "COUNT", count)])
+        (reply,) = await self._server.ask_group([(*words, cursor, "COUNT", count)])
         lost = list(reply[2]) if len(reply) > 2 else []  # Redis 6.2 gives these without fields
         return reply[0], [entry for entry in reply[1] if entry], lost
 
     async def touch(self, ids: list[bytes]) -> None:
         """These are being worked on: nobody else shall claim them."""
         words: Command = ("XCLAIM", self.key, self._name, self._consumer, 0)
-        await self._ask((*words, *few, "JUSTID") for few in in_portions(ids))
+        await self._server.ask_group((*words, *few, "JUSTID") for few in in_portions(ids))
 
     def acknowledge(self, ids: list[bytes]) -> list[Command]:
         return [("XACK", self.key, self._name, *few) for few in in_portions(ids)]
 
     # --- questions ------------------------------------------------------------------------
-
-    async def _ask(self, commands: Iterable[Command]) -> list[Reply]:
-        """Raises Unavailable or Vanished."""
-        return checked(self._server, await self._server.send(list(commands)))
 
     async def _state(self) -> State | None:
         """None: there is no such stream."""
@@ -240,9 +230,9 @@ async def state_of(server: Server, key: str, name: str = "") -> State | None:
     stream, groups = await server.ask([("XINFO", "STREAM", key), ("XINFO", "GROUPS", key)])
     for reply in (stream, groups):
         if isinstance(reply, Exception):
-            if "no such key" in str(reply):
+            if is_no_key(reply):
                 return None
-            raise refused(server, reply, f"the stream {key}")
+            raise server.refused(reply, f"the stream {key}")
     about = _pairs(stream)
     group = next((g for g in map(_pairs, groups) if g[b"name"] == name.encode()), {})
     return State(
@@ -266,19 +256,8 @@ async def begin(server: Server, start: Start, state: State | None) -> str:
     return show_id(before((max(0, since), 0)))
 
 
-def checked(server: Server, replies: list[Reply]) -> list[Reply]:
-    """Good replies only. Raises Vanished for a stream or group that is gone, else Unavailable."""
-    for reply in replies:
-        if isinstance(reply, Exception):
-            if str(reply).startswith(VANISHED) or "no such key" in str(reply):
-                raise Vanished(str(reply))
-            raise refused(server, reply)
-    return replies
-
-
-def refused(server: Server, reply: Exception, about: str = "") -> Unavailable:
-    said = diagnose(reply).message
-    return Unavailable(server.name, f"{about}: {said}" if about else said)
+def _settled(delivered: Id, pending: list[Any]) -> Id:
+    return min(delivered, before(parse_id(pending[1]))) if pending[1] else delivered
 
 
 def in_portions(ids: list[bytes]) -> Iterator[list[bytes]]:

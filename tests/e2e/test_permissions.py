@@ -176,21 +176,6 @@ def test_replicas_may_be_waited_for_with_one_permission_more(site: Site, tmp_pat
         assert daemon.stop() == 0
 
 
-def test_streams_are_read_under_exactly_what_the_contract_grants(
-    site: Site, tmp_path: Path
-) -> None:
-    site.grant(["Every daemon, on the cache's server", ANNOUNCING, STREAMS])
-    fill(site.admin)
-    site.acl("SETUSER", "invalidator", *BLOCKS["Dead letters, on the state's server"][0].split())
-    settings = {"PUBSUB__CHANNELS": "", "STREAMS__KEYS": "events", "STREAMS__TRIM": "true"}
-    with running(site, tmp_path, "key", **settings) as daemon:
-        daemon.await_ready()
-        site.admin.xadd("events", {"event": changed()})
-        until_sync(lambda: not site.admin.exists("order:1"))
-        assert daemon.stop() == 0
-        assert site.denied() == []
-
-
 def test_a_dry_run_may_only_look(site: Site, tmp_path: Path) -> None:
     site.grant(["A dry run"])
     site.acl("SETUSER", "invalidator", "+subscribe", "+psubscribe", "&orders", "&shop.*")
@@ -203,6 +188,43 @@ def test_a_dry_run_may_only_look(site: Site, tmp_path: Path) -> None:
         assert daemon.stop() == 0
         assert site.denied() == []
     assert set(site.admin.keys()) == before
+
+
+STREAM_RULES = """
+rules:
+  - {name: key, on: changed, invalidate: {keys: ["order:{id}"]}, repeat_after: 2s}
+"""
+
+
+def test_streams_are_read_under_exactly_what_the_contract_grants(
+    site: Site, tmp_path: Path
+) -> None:
+    site.grant([*EVERY[:2], ANNOUNCING, STREAMS])
+    site.acl("SETUSER", "invalidator", "+xtrim")
+    site.admin.set("order:1", "stale")
+    site.admin.xgroup_create("orders", "invalidator", mkstream=True)
+    site.admin.xadd("orders", {"event": changed()})
+    site.admin.xreadgroup("invalidator", "invalidator-1", {"orders": ">"})  # died, and is back
+    path = tmp_path / "rules.yaml"
+    path.write_text(STREAM_RULES)
+    settings = {"RULES": str(path), "REDIS_URL": site.url(), "STREAMS__KEYS": "orders"}
+    more = {"STREAMS__CONSUMER": "invalidator-1", "STREAMS__TRIM": "true"}
+    with closing(DaemonProcess(settings | more | {"STREAMS__CLAIM_AFTER": "1s"})) as daemon:
+        daemon.await_ready()
+        until_sync(lambda: daemon.events("batch"))
+        pending: Any = site.admin.xpending("orders", "invalidator")
+        assert pending["pending"] == 0
+        for used in ("xclaim", "xautoclaim", "xack", "xtrim", "hincrby", "hdel"):
+            assert f"cmdstat_{used}" in site.admin.info("commandstats")
+        site.admin.xgroup_destroy("orders", "invalidator")
+        until_sync(lambda: daemon.events("stream-group-created"))
+        assert daemon.stop() == 0
+        assert site.denied() == []
+    for words in (
+        ("EVAL", "return 0", "1", "orders"),
+        ("XGROUP", "DELCONSUMER", "orders", "g", "c"),
+    ):
+        assert site.acl("DRYRUN", "invalidator", *words) in (b"OK", "OK")
 
 
 def test_it_says_what_it_lacks_where_any_of_it_is_left_out(site: Site, tmp_path: Path) -> None:

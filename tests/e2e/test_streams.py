@@ -146,6 +146,7 @@ def test_an_event_that_ends_every_process_becomes_a_dead_letter(
     redis_now.xadd(KEY, {"event": event(orderId="deadly")})
     settings = {"RULES": str(rules_file), "REDIS_URL": redis_url, "STREAMS__KEYS": KEY}
     settings |= {"STREAMS__START": "earliest", "BATCH__MAX_EVENTS": "7"}
+    settings |= {"STREAMS__GROUP": "caches"}
     deaths = 0
     daemon = DaemonProcess(settings, command=[sys.executable, "-c", DEADLY])
     try:
@@ -160,6 +161,8 @@ def test_an_event_that_ends_every_process_becomes_a_dead_letter(
     finally:
         daemon.close()
     assert deaths == 5
+    groups: Any = redis_now.xinfo_groups(KEY)
+    assert [group["name"] for group in groups] == [b"caches"]
     (letter,) = dead_letters(redis_now)
     assert letter["raw"] == event(orderId="deadly")
     assert [fault["error"] for fault in letter["faults"]] == ["poison"]

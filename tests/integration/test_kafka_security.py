@@ -1,7 +1,7 @@
 """The Kafka source on a broker that wants to know who asks, in every way that there is."""
 
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -17,7 +17,6 @@ from invalidator.sources.positions import Start
 from invalidator.sources.security import Brokers
 from tests.backends import until
 from tests.backends.certificates import KEY_PASSWORD
-from tests.backends.choose import NO_OWN_KAFKA, missing
 from tests.backends.kafka_client import Kafka, unique
 from tests.backends.kafka_secure import PASSWORD, USER, SecureBroker
 from tests.backends.tokens import CLIENT, SECRET, TokenServer, token_server
@@ -30,11 +29,8 @@ Make = Callable[..., KafkaSource]
 
 
 @pytest.fixture(scope="module")
-def broker() -> Iterator[SecureBroker]:
-    if not SecureBroker.available():
-        missing(NO_OWN_KAFKA)
-    with SecureBroker() as started:
-        yield started
+def broker(secure_kafka: SecureBroker) -> SecureBroker:
+    return secure_kafka
 
 
 @pytest.fixture(scope="module")

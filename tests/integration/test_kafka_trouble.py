@@ -1,21 +1,20 @@
 """The Kafka source when its broker is killed, frozen, or keeps what cannot be read."""
 
 import asyncio
-import struct
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack
 
 import orjson
 import pytest
 from aiokafka.consumer.fetcher import Fetcher
-from aiokafka.record.util import calc_crc32c
 from confluent_kafka import TopicPartition
 from structlog.testing import capture_logs
 
 from invalidator import metrics
 from invalidator.errors import Unavailable
 from invalidator.health import Part
+from invalidator.model import Batch, Slice
 from invalidator.sources.consumer import Timing
 from invalidator.sources.kafka import KafkaSource
 from invalidator.sources.positions import Start
@@ -25,6 +24,7 @@ from tests.backends import until
 from tests.backends.choose import NO_OWN_KAFKA, missing
 from tests.backends.kafka_broker import KafkaBroker
 from tests.backends.kafka_client import Kafka, unique
+from tests.backends.kafka_log import PartitionLog, with_checksum, with_codec
 from tests.contract.harness import raws, read, tasks
 
 WATCHFUL = Timing(ask_every=0.2, answer=0.5)
@@ -117,14 +117,6 @@ async def test_a_frozen_broker_is_missed_and_does_not_hold_up_the_close(
         broker.thaw()
 
 
-def broken(broker: KafkaBroker, topic: str, partition: int, place: int, value: bytes) -> None:
-    """Overwrite what the broker has on its disk, from the log's end or beginning."""
-    log = broker.directory / "data" / f"{topic}-{partition}" / f"{0:020}.log"
-    with log.open("r+b") as segment:
-        segment.seek(place, 0 if place >= 0 else 2)
-        segment.write(value)
-
-
 async def test_a_batch_that_cannot_be_read_holds_up_no_other_partition_and_is_read_once_it_can(
     broker: KafkaBroker, topic: str, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -136,7 +128,8 @@ async def test_a_batch_that_cannot_be_read_holds_up_no_other_partition_and_is_re
     kafka.produce(topic, ["x" * 500], partition=1)
     kafka.produce(topic, [f"{number}" for number in range(100)], partition=0)
     part = Part("kafka")
-    broken(broker, topic, 1, -100, b"y")
+    log = PartitionLog(broker, topic, 1)
+    log.write(-100, b"y")
     source = make(part)
     await source.open()
     found = raws(await read(source, 101, limit=10))
@@ -146,7 +139,7 @@ async def test_a_batch_that_cannot_be_read_holds_up_no_other_partition_and_is_re
     await until(lambda: _read_and_see(source, f"{topic}-1 cannot be read at 1", part))
     kafka.produce(topic, ["flows"], partition=0)
     assert raws(await read(source, 1)) == [b"flows"]
-    broken(broker, topic, 1, -100, b"x")
+    log.write(-100, b"x")
     assert raws(await read(source, 1)) == [b"x" * 500]
     assert part.reason == ""
 
@@ -159,8 +152,8 @@ async def test_a_batch_that_stays_unreadable_is_a_dead_letter_and_passed_over(
     kafka.produce(topic, ["0", "1"], partition=1)
     kafka.produce(topic, ["a" * 100, "b" * 100, "c" * 100], partition=1)
     kafka.produce(topic, ["5"], partition=1)
-    log = broker.directory / "data" / f"{topic}-1" / f"{0:020}.log"
-    broken(broker, topic, 1, log.read_bytes().index(b"b" * 100), b"x")
+    log = PartitionLog(broker, topic, 1)
+    log.write(log.read().index(b"b" * 100), b"x")
     part = Part("kafka")
     source = make(part)
     await source.open()
@@ -188,16 +181,17 @@ async def test_a_codec_that_nobody_knows_needs_no_second_try(
     kafka = Kafka(broker.bootstrap)
     kafka.produce(topic, ["a"], partition=1)
     kafka.produce(topic, ["b"], partition=1)
-    log = broker.directory / "data" / f"{topic}-1" / f"{0:020}.log"
-    broken(broker, topic, 1, 0, with_codec(log.read_bytes(), 7))
+    log = PartitionLog(broker, topic, 1)
+    log.write(0, with_codec(log.read(), 7))
     kafka.produce(topic, ["flows"], partition=0)
     source = make()
     await source.open()
     batches = await read(source, 3)
-    assert set(raws(batches)) == {b"b", b"flows"}
-    (bad,) = [p.refused.message for b in batches for p in b.slices if p.refused]
-    assert "cannot be read at 0, and was passed over" in bad
-    assert "codec" in bad.lower()
+    (bad,) = refused(batches)
+    assert set(raws(batches)) == {b"b", b"flows", bad.values[0]}
+    assert bad.refused
+    assert "cannot be read at 0, and was passed over" in bad.refused.message
+    assert "codec" in bad.refused.message
 
 
 async def test_a_header_that_is_no_text_is_such_a_batch_from_its_record_on(
@@ -209,16 +203,16 @@ async def test_a_header_that_is_no_text_is_such_a_batch_from_its_record_on(
         headers: dict[str, str | bytes | None] = {f"name-{number}": b"v"}
         producer.produce(topic, f"{number}", partition=0, headers=headers)
     assert producer.flush(10) == 0
-    log = broker.directory / "data" / f"{topic}-0" / f"{0:020}.log"
-    data = log.read_bytes()
+    log = PartitionLog(broker, topic, 0)
+    data = log.read()
     assert data.count(b"name-") == 4
-    broken(broker, topic, 0, 0, with_checksum(data.replace(b"name-2", b"\xff\xfe\xfd\xfc\xfb\xfa")))
+    log.write(0, with_checksum(data.replace(b"name-2", b"\xff\xfe\xfd\xfc\xfb\xfa")))
     source = make()
     await source.open()
     batches = await read(source, 3)
-    assert raws(batches) == [b"0", b"1"]
-    (bad,) = [p.record(0) for b in batches for p in b.slices if p.refused]
-    assert bad.position == "0@2-3"
+    (bad,) = refused(batches)
+    assert raws(batches) == [b"0", b"1", bad.values[0]]
+    assert bad.record(0).position == "0@2-3"
 
 
 async def test_a_position_that_the_broker_no_longer_keeps_is_a_gap(
@@ -309,24 +303,14 @@ async def test_new_clients_that_do_not_help_are_the_end(
         await until(reads_on, 30.0)
 
 
+def refused(batches: Iterable[Batch]) -> list[Slice]:
+    return [part for batch in batches for part in batch.slices if part.refused]
+
+
 async def _nothing(*_: object) -> bool:
     """A fetch that brings nothing, and says nothing."""
     await asyncio.sleep(0.05)
     return False
-
-
-def with_codec(data: bytes, codec: int) -> bytes:
-    """The first batch of a log as if it were packed in a way that nobody knows."""
-    changed = bytearray(data)
-    changed[22] = codec
-    return with_checksum(bytes(changed))
-
-
-def with_checksum(data: bytes) -> bytes:
-    """The first batch of a log, its checksum made right."""
-    (length,) = struct.unpack_from(">i", data, 8)
-    checksum = calc_crc32c(data[21 : 12 + length])
-    return data[:17] + struct.pack(">I", checksum) + data[21:]
 
 
 async def _read_and_see(source: KafkaSource, words: str, part: Part) -> bool:

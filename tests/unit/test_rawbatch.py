@@ -5,9 +5,9 @@ import struct
 import pytest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
-from aiokafka.record.util import calc_crc32c
 
 from invalidator.sources.rawbatch import Unreadable, find_unreadable
+from tests.backends.kafka_log import with_codec
 
 LAST, BODY = 23, 61  # where these stand in a batch
 
@@ -65,10 +65,7 @@ def test_an_end_that_cannot_be_is_not_believed(last: int) -> None:
 
 
 def test_a_right_checksum_says_that_no_other_copy_is_better() -> None:
-    packed = bytearray(batch(2, b"c"))
-    packed[22] = 6
-    packed[17:21] = struct.pack(">I", calc_crc32c(bytes(packed[21:])))
-    bad = find_unreadable(bytes(packed), 2, 100)
+    bad = find_unreadable(with_codec(batch(2, b"c"), 6), 2, 100)
     assert bad
     assert (bad.first, bad.next, bad.intact) == (2, 3, True)
     assert "codec" in bad.reason

@@ -1,0 +1,40 @@
+"""What a broker has on its disk, to be spoilt."""
+
+import struct
+
+from aiokafka.record.util import calc_crc32c
+
+from tests.backends.kafka_broker import KafkaBroker
+
+_LENGTH, _CHECKSUM, _CHECKED, _CODEC = 8, 17, 21, 22  # where these stand in a batch
+
+
+class PartitionLog:
+    """The first segment of a partition."""
+
+    def __init__(self, broker: KafkaBroker, topic: str, partition: int) -> None:
+        folder = broker.directory / "data" / f"{topic}-{partition}"
+        self._path = folder / f"{0:020}.log"
+
+    def read(self) -> bytes:
+        return self._path.read_bytes()
+
+    def write(self, place: int, value: bytes) -> None:
+        """From its beginning, or where the place is negative from its end."""
+        with self._path.open("r+b") as segment:
+            segment.seek(place, 0 if place >= 0 else 2)
+            segment.write(value)
+
+
+def with_codec(data: bytes, codec: int) -> bytes:
+    """The first batch of a log as if it were packed in that way."""
+    changed = bytearray(data)
+    changed[_CODEC] = codec
+    return with_checksum(bytes(changed))
+
+
+def with_checksum(data: bytes) -> bytes:
+    """The first batch of a log, its checksum made right."""
+    (length,) = struct.unpack_from(">i", data, _LENGTH)
+    checksum = calc_crc32c(data[_CHECKED : _LENGTH + 4 + length])
+    return data[:_CHECKSUM] + struct.pack(">I", checksum) + data[_CHECKED:]

@@ -1,0 +1,159 @@
+"""The installed daemon with a Kafka that asks who is there."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.backends import until, until_sync
+from tests.backends.certificates import KEY_PASSWORD
+from tests.backends.kafka_client import Kafka, unique
+from tests.backends.kafka_secure import PASSWORD, USER, SecureBroker
+from tests.backends.tokens import CLIENT, SECRET, TokenServer, token_server
+from tests.e2e.conftest import RunDaemon
+from tests.e2e.process import DaemonProcess
+from tests.integration.piping import order
+
+if TYPE_CHECKING:
+    import redis
+
+
+@pytest.fixture
+def topic(secure_kafka: SecureBroker) -> str:
+    return Kafka(secure_kafka.bootstrap).topic()
+
+
+@pytest.fixture
+async def tokens() -> AsyncIterator[TokenServer]:
+    async with token_server() as server:
+        yield server
+
+
+def settings(
+    secure_kafka: SecureBroker, listener: str, topic: str, redis_url: str
+) -> dict[str, str]:
+    return {
+        "REDIS_URL": redis_url,
+        "KAFKA__BOOTSTRAP_SERVERS": secure_kafka.listener(listener),
+        "KAFKA__TOPICS": topic,
+        "KAFKA__GROUP_ID": unique("group"),
+    }
+
+
+def invalidates(daemon: DaemonProcess, kafka: Kafka, topic: str, cache: "redis.Redis") -> None:
+    cache.set("order:single:o1", "stale")
+    kafka.produce(topic, [order(1)])
+    until_sync(lambda: not cache.exists("order:single:o1"))
+    shows_no_secret(daemon)
+
+
+def shows_no_secret(daemon: DaemonProcess) -> None:
+    said = daemon.log() + daemon.out() + daemon.admin("/readyz")[1]
+    assert not [word for word in (PASSWORD, KEY_PASSWORD, SECRET, "sesame") if word in said]
+    assert "Traceback" not in said
+
+
+def test_by_a_password_over_tls_as_a_static_member(
+    run_daemon: RunDaemon,
+    secure_kafka: SecureBroker,
+    topic: str,
+    redis_url: str,
+    redis_now: "redis.Redis",
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "kafka__sasl__password").write_text(f"{PASSWORD}\n")
+    given = settings(secure_kafka, "both", f"^{topic}$", redis_url)
+    daemon = run_daemon(
+        **given,
+        SECRETS_DIR=str(tmp_path),
+        KAFKA__TLS__ENABLED="true",
+        KAFKA__TLS__CA_FILE=str(secure_kafka.certificates.authority),
+        KAFKA__SASL__MECHANISM="PLAIN",
+        KAFKA__SASL__USERNAME=USER,
+        KAFKA__INSTANCE_ID="replica-1",
+        LOG__LEVEL="debug",
+    ).await_ready()
+    kafka = Kafka(secure_kafka.bootstrap)
+    invalidates(daemon, kafka, topic, redis_now)
+    group = given["KAFKA__GROUP_ID"]
+    found = kafka.admin.describe_consumer_groups([group])[group].result(10)
+    assert [member.group_instance_id for member in found.members] == ["replica-1"]
+    assert daemon.stop() == 0
+
+
+def test_by_a_certificate_and_under_another_name_if_need_be(
+    run_daemon: RunDaemon,
+    secure_kafka: SecureBroker,
+    topic: str,
+    redis_url: str,
+    redis_now: "redis.Redis",
+) -> None:
+    own = secure_kafka.certificates.client
+    given = settings(secure_kafka, "tls", topic, redis_url) | {
+        "KAFKA__BOOTSTRAP_SERVERS": secure_kafka.listener("tls").replace("127.0.0.1", "localhost"),
+        "KAFKA__TLS__ENABLED": "true",
+        "KAFKA__TLS__CA_FILE": str(secure_kafka.certificates.authority),
+        "KAFKA__TLS__CERT_FILE": str(own.certificate),
+        "KAFKA__TLS__KEY_FILE": str(own.key),
+        "KAFKA__TLS__KEY_PASSWORD": KEY_PASSWORD,
+    }
+    careful = run_daemon(**given)
+    until_sync(lambda: "Hostname mismatch" in careful.admin("/readyz")[1])
+    careful.stop()
+    daemon = run_daemon(**given, KAFKA__TLS__CHECK_HOSTNAME="false").await_ready()
+    invalidates(daemon, Kafka(secure_kafka.bootstrap), topic, redis_now)
+    assert daemon.stop() == 0
+
+
+async def test_by_a_token(
+    run_daemon: RunDaemon,
+    secure_kafka: SecureBroker,
+    topic: str,
+    redis_url: str,
+    redis_now: "redis.Redis",
+    tokens: TokenServer,
+) -> None:
+    daemon = run_daemon(
+        **settings(secure_kafka, "oauth", topic, redis_url),
+        KAFKA__SASL__MECHANISM="oauthbearer",
+        KAFKA__SASL__TOKEN_URL=tokens.url,
+        KAFKA__SASL__CLIENT_ID=CLIENT,
+        KAFKA__SASL__CLIENT_SECRET=SECRET,
+        KAFKA__SASL__SCOPE="kafka",
+        KAFKA__SASL__EXTENSIONS="logicalCluster=lkc-1",
+        KAFKA__SASL__ALLOW_UNENCRYPTED="true",
+    )
+    await until(lambda: asyncio.to_thread(daemon.await_ready), 40.0)
+    await asyncio.to_thread(invalidates, daemon, Kafka(secure_kafka.bootstrap), topic, redis_now)
+    assert tokens.asked[0]["scope"] == "kafka"
+    assert await asyncio.to_thread(daemon.stop) == 0
+
+
+def test_a_wrong_password_is_waited_for_and_said_in_one_line(
+    run_daemon: RunDaemon, secure_kafka: SecureBroker, topic: str, redis_url: str
+) -> None:
+    daemon = run_daemon(
+        **settings(secure_kafka, "sasl", topic, redis_url),
+        KAFKA__SASL__MECHANISM="scram-sha-512",
+        KAFKA__SASL__USERNAME=USER,
+        KAFKA__SASL__PASSWORD="sesame",
+    )
+    until_sync(lambda: "it refuses our login" in daemon.admin("/readyz")[1])
+    assert "it refuses our login" in daemon.events("waiting")[-1]["reason"]
+    shows_no_secret(daemon)
+    assert daemon.stop() == 0
+
+
+def test_a_key_that_cannot_be_used_ends_the_start(
+    run_daemon: RunDaemon, secure_kafka: SecureBroker, topic: str, redis_url: str
+) -> None:
+    daemon = run_daemon(
+        **settings(secure_kafka, "tls", topic, redis_url),
+        KAFKA__TLS__ENABLED="true",
+        KAFKA__TLS__CERT_FILE=str(secure_kafka.certificates.client.both),
+    )
+    assert daemon.wait() == 2
+    assert "a wrong KEY_PASSWORD" in daemon.log()
+    assert "Traceback" not in daemon.log()
