@@ -130,16 +130,18 @@ def _welcome(settings: "Settings", rules: "RuleSet", admin: str) -> None:
     for rule in rules.rules:
         print(f"           {rule.name}: on {', '.join(entry.text for entry in rule.on)}")
     print("\nPaste this into another terminal to see it work:\n")
-    print(f"  {_try_it(rules, url)}\n", flush=True)
+    print(f"  {_try_it(settings, rules, url)}\n", flush=True)
 
 
 def _sources(settings: "Settings") -> list[str]:
-    return [f"channel {name}" for name in settings.pubsub.channels] + [
-        f"Kafka topic {name}" for name in settings.kafka.topics
+    return [
+        *(f"channel {name}" for name in settings.pubsub.channels),
+        *(f"stream {name}" for name in settings.streams.keys),
+        *(f"Kafka topic {name}" for name in settings.kafka.topics),
     ]
 
 
-def _try_it(rules: "RuleSet", url: str) -> str:
+def _try_it(settings: "Settings", rules: "RuleSet", url: str) -> str:
     """A cached order and the event that makes it stale; with these rules if they know orders."""
     program = Path(sys.argv[0]).resolve()
     call = [str(program)] if program.suffix != ".py" else [sys.executable, "-m", "invalidator"]
@@ -148,6 +150,8 @@ def _try_it(rules: "RuleSet", url: str) -> str:
     words = [*call, "publish", kind, json.dumps(data)]
     if key:
         words += ["--set", f"{key}=cached"]
+    if settings.streams.keys and not settings.pubsub.channels:
+        words += ["--stream", settings.streams.keys[0]]
     return shlex.join([*words, "--redis-url", url])
 
 

@@ -18,7 +18,9 @@ class Source(Protocol):
     async def read(self, limit: int) -> Batch | None:
         """The next records, `limit` at most; None when none came for a moment.
 
-        Raises Unavailable when the source has to be opened again.
+        Raises Unavailable when the source has to be opened again. Who calls it plans the batch
+        right after, before it gives way to other tasks: what is noted about a batch while it is
+        planned can be struck out by a task that is started here.
         """
 
     async def settle(self, batch: Batch) -> None:

@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaError
 
 from invalidator.sources.consumer import Polled, fetch_raw, poll
 from invalidator.sources.describe import describe
+from invalidator.sources.gap import Gaps
 from invalidator.sources.membership import Epoch, Membership
 from invalidator.sources.rawbatch import Unreadable, find_unreadable
 from invalidator.sources.slices import name_of, refused_slice
@@ -24,6 +25,7 @@ AGAIN_MOMENT = 1.0  # seconds for one that was put aside; the request under way 
 ASIDE_FOR = 10.0  # seconds until a partition that could not be read is tried again
 TRIES = 3  # with a wrong checksum, before it is passed over: another copy may be better
 FETCH_WITHIN = 5.0
+BEGINNING_WITHIN = 10.0
 
 
 class Aside:
@@ -143,3 +145,28 @@ class Aside:
         self._tries[tp] = TRIES - 1
         self._consumer.seek(tp, bad.next)
         self._consumer.resume(tp)
+
+    async def start_over(self, lost: dict[TopicPartition, int], gaps: Gaps) -> None:
+        """Positions that the brokers no longer know: what was there is lost, and we say so."""
+        epoch = self._member.epoch
+        ours = {tp: at for tp, at in lost.items() if epoch.next.get(tp) == at}
+        try:
+            async with asyncio.timeout(BEGINNING_WITHIN):
+                beginnings = await self._consumer.beginning_offsets(list(ours))
+        except Exception as error:  # noqa: BLE001 - the next poll says it again
+            log.warning("position-lost", partitions=[*map(name_of, ours)], reason=describe(error))
+            return
+        if epoch is not self._member.epoch:
+            return
+        for tp, beginning in beginnings.items():
+            gaps.tell(
+                "position lost",
+                [tp.topic],
+                events=max(0, beginning - ours[tp]) or None,
+                partition=tp.partition,
+                position=ours[tp],
+                goes_on=beginning,
+            )
+            epoch.passed[tp] = epoch.next[tp] = beginning
+            epoch.aside.pop(tp, None)
+            self._consumer.seek(tp, beginning)

@@ -35,12 +35,12 @@ from invalidator.sources.progress import Rebuilds
 from invalidator.sources.security import Brokers
 from invalidator.sources.slices import NAME, Ends, batch_of, batch_without_records, count, name_of
 from invalidator.sources.topics import Wanted
+from invalidator.sources.topicwatch import TopicWatch
 
 log = structlog.get_logger("invalidator")
 
 MOMENT = 0.3  # seconds that an empty read waits
 JOIN_WITHIN = 90.0  # seconds; another member's drain comes first
-BEGINNING_WITHIN = 10.0
 USUAL = Timing()
 
 
@@ -77,8 +77,7 @@ class KafkaSource:
         self._consumer: AIOKafkaConsumer | None = None
         self._member: Membership | None = None
         self._aside: Aside | None = None
-        self._topics: list[str] = []  # those that we are subscribed to
-        self._look_at = 0.0  # when to look for others
+        self._watch: TopicWatch | None = None
         self._stopped = False
         self._held = False  # paused, because the work in flight is at its bound
 
@@ -86,9 +85,8 @@ class KafkaSource:
 
     async def open(self) -> None:
         await self.close()
-        self._topics = await self._positions.await_topics()
+        topics = await self._positions.await_topics()
         self._stopped = self._held = False
-        self._look_at = 0.0
         try:
             self._consumer = build(self._brokers, self._group, self._timing, self._instance_id)
             await start(self._consumer)
@@ -104,8 +102,8 @@ class KafkaSource:
             instance_id=self._instance_id,
         )
         self._aside = Aside(self._consumer, self._member)
-        self._member.missing = self._wanted.missing(self._topics)
-        self._member.subscribe(self._topics)
+        self._watch = TopicWatch(self._consumer, self._member, self._wanted, self._timing)
+        self._watch.begin(topics)
         self._member.begin()
         await self._join()
 
@@ -156,7 +154,7 @@ class KafkaSource:
             await self._member.end()
         if self._consumer:
             await stop(self._consumer)
-        self._member = self._consumer = self._aside = None
+        self._member = self._consumer = self._aside = self._watch = None
 
     # --- the group ------------------------------------------------------------------------
 
@@ -194,34 +192,12 @@ class KafkaSource:
 
     async def _look_after(self, member: Membership) -> None:
         """Topics that came or went; partitions that stand still."""
+        assert self._watch
         member.reads += 1
-        now = asyncio.get_running_loop().time()
-        if now >= self._look_at:
-            self._look_at = now + self._timing.look_every
-            await self._look_for_topics(member)
+        if lost := await self._watch.look():
+            raise self._unavailable(lost)
         if member.stalled:
             await self._rouse(member)
-
-    async def _look_for_topics(self, member: Membership) -> None:
-        assert self._consumer
-        known = map(self._consumer.partitions_for_topic, self._topics)
-        if all(known) and not self._wanted.may_grow and not member.missing:
-            return  # to ask for all topics costs the more the more there are
-        try:
-            async with asyncio.timeout(self._timing.answer):
-                existing = await self._consumer.topics()
-        except Exception as error:  # noqa: BLE001 - whether the brokers are there others ask
-            log.debug("kafka-topics", reason=describe(error))
-            return
-        member.missing = self._wanted.missing(existing)
-        chosen = self._wanted.choose(existing)
-        if not chosen:
-            raise self._unavailable(member.missing)
-        if chosen != self._topics:
-            log.info("topics", source=NAME, reads=chosen, before=self._topics)
-            self._topics = chosen
-            member.subscribe(chosen)
-        member.say_ready()
 
     async def _rouse(self, member: Membership) -> None:
         """The client is built anew, unless it is the brokers that have nothing for us."""
@@ -247,7 +223,8 @@ class KafkaSource:
             else:
                 polled = await poll(self._consumer, limit, seconds)
         except OffsetOutOfRangeError as error:
-            await self._start_over(error.args[0])
+            self._seek_to_own()
+            await self._aside.start_over(error.args[0], self._gaps)
             return {}
         except Exception as error:  # noqa: BLE001 - whatever it was, records may have been dropped
             if epoch is self._member.epoch:
@@ -310,31 +287,3 @@ class KafkaSource:
         for tp in only or self._consumer.assignment():
             if tp in following:
                 self._consumer.seek(tp, following[tp])
-
-    async def _start_over(self, lost: dict[TopicPartition, int]) -> None:
-        """Positions that the brokers no longer know: what was there is lost, and we say so."""
-        assert self._consumer
-        assert self._member
-        epoch = self._member.epoch
-        self._seek_to_own()
-        ours = {tp: at for tp, at in lost.items() if epoch.next.get(tp) == at}
-        try:
-            async with asyncio.timeout(BEGINNING_WITHIN):
-                beginnings = await self._consumer.beginning_offsets(list(ours))
-        except Exception as error:  # noqa: BLE001 - the next poll says it again
-            log.warning("position-lost", partitions=[*map(name_of, ours)], reason=describe(error))
-            return
-        if epoch is not self._member.epoch:
-            return
-        for tp, beginning in beginnings.items():
-            self._gaps.tell(
-                "position lost",
-                [tp.topic],
-                events=max(0, beginning - ours[tp]) or None,
-                partition=tp.partition,
-                position=ours[tp],
-                goes_on=beginning,
-            )
-            epoch.passed[tp] = epoch.next[tp] = beginning
-            epoch.aside.pop(tp, None)
-            self._consumer.seek(tp, beginning)

@@ -243,10 +243,10 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
         while True:
             await asyncio.sleep(self._timing.ask_every)
             rounds += 1
-            if self.busy and rounds % ASK_WHILE_BUSY:
+            busy, self.busy = self.busy, False
+            if busy and rounds % ASK_WHILE_BUSY:
                 continue
-            self.busy = False
-            ends = await self._ask()
+            ends = await self._ask(say=not busy)
             if reads == self.reads:
                 self._progress.forget()
             elif ends:
@@ -257,18 +257,20 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
         at = {tp: n for tp, n in positions(self._consumer).items() if tp not in self.epoch.aside}
         self.stalled = self._progress.look(asyncio.get_running_loop().time(), at, ends)
 
-    async def _ask(self) -> Mapping[TopicPartition, int]:
-        """Where the logs end, for all that we read."""
+    async def _ask(self, *, say: bool) -> Mapping[TopicPartition, int]:
+        """Where the logs end, for all that we read; `say` it where nobody answers."""
         try:
             async with asyncio.timeout(self._timing.answer):
                 ends = await ask(self._consumer)
         except TimeoutError:
-            await self._away(f"no answer within {self._timing.answer:g} s")
+            reason = f"no answer within {self._timing.answer:g} s"
         except Exception as error:  # noqa: BLE001 - whatever it was, no broker answered
-            await self._away(describe(error))
+            reason = describe(error)
         else:
             self.say_ready()
             return ends
+        if say:
+            await self._away(reason)
         return {}
 
     async def _away(self, reason: str) -> None:

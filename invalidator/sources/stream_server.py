@@ -19,7 +19,7 @@ class Server:
     """Three ways to ask, by what an error reply means."""
 
     def __init__(self, client: Client, name: str) -> None:
-        self._client = client
+        self.client = client
         self.name = name  # what a person calls it
         self.spread = isinstance(client, Cluster)  # nobody can wait for several streams at once
 
@@ -53,7 +53,7 @@ class Server:
         if not commands:
             return []
         try:
-            return await converse(self._client, commands)
+            return await converse(self.client, commands)
         except (RedisError, OSError, TimeoutError) as error:
             raise diagnose(error).unavailable(self.name) from error
 

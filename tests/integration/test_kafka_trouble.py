@@ -96,27 +96,6 @@ async def test_a_broker_that_was_killed_is_missed_while_idle_and_gone_on_with(
     assert raws(await read(source, 1, seconds=30)) == [b"after"]
 
 
-async def test_a_frozen_broker_is_missed_and_does_not_hold_up_the_close(
-    broker: KafkaBroker, topic: str, make: Make
-) -> None:
-    before = tasks()
-    part = Part("kafka")
-    source = make(part)
-    await source.open()
-    Kafka(broker.bootstrap).produce(topic, ["a"], partition=0)
-    batches = await read(source, 1)
-    broker.freeze()
-    try:
-        await until(lambda: "no answer" in part.reason, what="its silence is noticed")
-        await source.settle(batches[0])
-        began = time.monotonic()
-        await source.close()
-        assert time.monotonic() - began < 10.0
-        assert tasks() <= before
-    finally:
-        broker.thaw()
-
-
 async def test_a_batch_that_cannot_be_read_holds_up_no_other_partition_and_is_read_once_it_can(
     broker: KafkaBroker, topic: str, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -288,6 +267,7 @@ async def test_new_clients_that_do_not_help_are_the_end(
     broker: KafkaBroker, topic: str, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Kafka(broker.bootstrap).produce(topic, ["here"], partition=0)
+    monkeypatch.setattr("invalidator.sources.progress.REBUILDS", 1)
     monkeypatch.setattr(Fetcher, "_proc_fetch_request", _nothing)
     source = make(timing=IMPATIENT)
 
@@ -299,8 +279,32 @@ async def test_new_clients_that_do_not_help_are_the_end(
         return False
 
     await source.open()
-    with pytest.raises(Stalled, match=f"{topic}-0 stands still at 0, .* 3 new clients did not"):
+    with pytest.raises(Stalled, match=f"{topic}-0 stands still at 0, .* 1 new clients did not"):
         await until(reads_on, 30.0)
+
+
+# --- the last one: a broker that was frozen may need half a minute until it makes topics again
+
+
+async def test_a_frozen_broker_is_missed_and_does_not_hold_up_the_close(
+    broker: KafkaBroker, topic: str, make: Make
+) -> None:
+    before = tasks()
+    part = Part("kafka")
+    source = make(part)
+    await source.open()
+    Kafka(broker.bootstrap).produce(topic, ["a"], partition=0)
+    batches = await read(source, 1)
+    broker.freeze()
+    try:
+        await until(lambda: "no answer" in part.reason, what="its silence is noticed")
+        await source.settle(batches[0])
+        began = time.monotonic()
+        await source.close()
+        assert time.monotonic() - began < 10.0
+        assert tasks() <= before
+    finally:
+        broker.thaw()
 
 
 def refused(batches: Iterable[Batch]) -> list[Slice]:

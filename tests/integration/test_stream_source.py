@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import random
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
@@ -597,3 +598,39 @@ async def test_a_dry_run_reads_without_a_trace(redis_url: str, redis_now: "redis
         for source in sources:
             await source.close()
     assert redis_now.xinfo_groups(KEY) == []
+
+
+async def test_nothing_is_lost_whatever_ends_and_breaks_in_between(
+    redis_url: str, redis_now: "redis.Redis", make: Make
+) -> None:
+    """Three consumers that die, lose their links and are slow to settle."""
+    chance = random.Random(5)
+    settled: set[bytes | None] = set()
+    over = asyncio.Event()
+
+    async def consume(name: str) -> None:
+        while not over.is_set():
+            source = make(redis_url, name, claim_after=0.3)
+            with contextlib.suppress(Unavailable):
+                await source.open()
+                for _ in range(chance.randrange(5, 40)):
+                    batch = await source.read(chance.randrange(1, 30))
+                    if batch and chance.random() < 0.9:
+                        await source.settle(batch)
+                        settled.update(raws([batch]))
+            await vanish(source)
+
+    consuming = [asyncio.create_task(consume(name)) for name in ("one", "two", "three")]
+    for first in range(0, 3000, 100):
+        publish(redis_now, first, first + 100)
+        await asyncio.to_thread(ask, redis_now, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        done = len(settled)
+        await until(lambda at=done: len(settled) > at)  # type: ignore[misc]
+    try:
+        await until(lambda: len(settled) == 3000, 30, "every entry is settled by somebody")
+    finally:
+        over.set()
+        await asyncio.wait(consuming)
+        for task in consuming:
+            task.result()
+    assert settled == set(numbers(0, 3000))
