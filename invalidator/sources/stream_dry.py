@@ -7,7 +7,7 @@ from typing import Final
 
 from redis.exceptions import RedisError
 
-from invalidator.connect import Client, Cluster, Command
+from invalidator.connect import Client, Command
 from invalidator.errors import Unavailable
 from invalidator.model import Batch
 from invalidator.sources.positions import Start
@@ -49,7 +49,7 @@ class DryStreamSource:
             return None
         keys = list(self._keys)[:limit]
         each = max(1, min(limit, PAGE) // len(keys))
-        apart = isinstance(self._client, Cluster) and len(keys) > 1
+        apart = self._server.spread and len(keys) > 1
         block: Command = () if apart else ("BLOCK", max(1, int(self._wait * 1000)))
         commands = [
             (
@@ -68,7 +68,7 @@ class DryStreamSource:
         except Vanished as news:
             raise Unavailable(self.name, str(news)) from news
         streams = [stream for reply in replies for stream in reply or ()]
-        if apart and not streams:  # nobody can wait for all nodes of a cluster at once
+        if apart and not streams:
             await asyncio.sleep(min(self._wait, SHORT))
         slices = []
         for name, entries in streams:

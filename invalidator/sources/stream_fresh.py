@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from invalidator.connect import Cluster, Command
+from invalidator.connect import Command
 from invalidator.errors import Unavailable
 from invalidator.sources.stream_entries import Page
 from invalidator.sources.stream_server import Server, Vanished
@@ -50,10 +50,8 @@ class Fresh:
         self._keys = list(keys)
         self._words: Command = ("XREADGROUP", "GROUP", group, consumer, "COUNT")
         # A wait ends before the deadline of an answer; where that leaves no time, we wait here.
-        self._blocks = timeout >= 2 * LATE
-        # A cluster answers one stream at a time: nobody can wait for all of them at once.
-        self._apart = isinstance(server.client, Cluster) and len(self._keys) > 1
-        self._blocks = self._blocks and not self._apart
+        self._apart = server.spread and len(self._keys) > 1
+        self._blocks = timeout >= 2 * LATE and not self._apart
         self._moment = min(MOMENT, moment, timeout - LATE if self._blocks else LATE)
         self._max_wait = max_wait
         self._clock = clock

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from redis.exceptions import RedisError
 
-from invalidator.connect import Client, Command, Reply, converse
+from invalidator.connect import Client, Cluster, Command, Reply, converse
 from invalidator.errors import Unavailable
 from invalidator.faults import Meaning, diagnose
 
@@ -21,6 +21,7 @@ class Server:
     def __init__(self, client: Client, name: str) -> None:
         self.client = client
         self.name = name  # what a person calls it
+        self.spread = isinstance(client, Cluster)  # nobody can wait for several streams at once
 
     async def ask(self, commands: Iterable[Command]) -> list[Reply]:
         """Errors of this key are values. Raises Unavailable."""

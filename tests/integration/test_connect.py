@@ -52,3 +52,15 @@ async def test_much_is_sent_over_a_narrow_link_though_it_takes_longer_than_one_a
 async def test_nothing_to_say_is_nothing_to_hear(start_redis: StartRedis) -> None:
     async with client(start_redis().url, 0.5) as redis:
         assert await converse(redis, []) == []
+
+
+async def test_a_server_that_became_a_replica_is_looked_for_again(start_redis: StartRedis) -> None:
+    """Its name, or who watches it, may lead elsewhere by now."""
+    server, other = start_redis(), start_redis()
+    async with client(server.url, 0.5) as redis:
+        before = await converse(redis, [("CLIENT", "ID")])
+        assert before == await converse(redis, [("CLIENT", "ID")])
+        await converse(redis, [("REPLICAOF", "127.0.0.1", other.port)])
+        (refused,) = await converse(redis, [("SET", "a", "1")])
+        assert "read only replica" in str(refused)
+        assert before != await converse(redis, [("CLIENT", "ID")])

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.crc import key_slot
 
-from invalidator.store.slots import hash_tag, pointer_beside
+from invalidator.store.slots import by_slot, hash_tag, in_order, pointer_beside
 
 keys = st.lists(st.sampled_from([b"{", b"}", b"a", b"tag:", b"\xff", b"\n"])).map(b"".join)
 
@@ -34,3 +34,15 @@ def test_no_two_tags_share_a_pointer(one: bytes, other: bytes) -> None:
 )
 def test_the_hash_tag_is_what_redis_takes_for_it(key: bytes, tag: bytes) -> None:
     assert hash_tag(key) == tag
+
+
+@given(names=st.lists(keys, unique=True), most=st.integers(1, 3))
+def test_keys_are_divided_by_slot_and_none_is_lost(names: list[bytes], most: int) -> None:
+    chunks = by_slot(names, most)
+    assert sorted(key for chunk in chunks for key in chunk) == sorted(names)
+    assert all(1 <= len(chunk) <= most for chunk in chunks)
+    assert all(len({key_slot(key) for key in chunk}) == 1 for chunk in chunks)
+
+
+def test_where_slots_do_not_matter_keys_keep_their_order() -> None:
+    assert in_order(["a", "b", "c"], 2) == [["a", "b"], ["c"]]

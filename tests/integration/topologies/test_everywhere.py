@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from tests.backends.choose import NO_OWN_REDIS, missing
 from tests.backends.redis_cluster import RedisCluster
 from tests.backends.redis_sentinel import Watched
 from tests.backends.redis_server import RedisServer
+from tests.e2e.process import DaemonProcess
 from tests.integration.piping import event, piping, rules_from
 
 RULES = """
@@ -176,6 +178,25 @@ async def test_streams_are_read_wherever_they_lie(
     finally:
         await source.close()
         await dry.close()
+
+
+async def test_the_daemon_runs_there(
+    redis: Client, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INVALIDATOR_REDIS_URL", place.url)
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(RULES)
+    settings = {"RULES": str(rules), "REDIS_URL": place.url, "PUBSUB__CHANNELS": "events"}
+    with closing(DaemonProcess(settings)) as daemon:
+        await asyncio.to_thread(daemon.await_ready)
+        words = ["publish", "order.updated", '{"orderId": "o1"}', "--set", "o1:order=x"]
+        assert await asyncio.to_thread(main, words) == 0
+        await until(lambda: gone(redis, "o1:order"))
+        assert await asyncio.to_thread(daemon.stop) == 0
+
+
+async def gone(redis: Client, key: str) -> bool:
+    return await ask(redis, ("EXISTS", key)) == [0]
 
 
 async def test_an_announcer_knows_whether_anybody_listens(redis: Client, place: Place) -> None:

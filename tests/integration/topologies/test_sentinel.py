@@ -8,8 +8,8 @@ from redis.exceptions import RedisError
 
 from invalidator.connect import Client, Command, client, converse
 from tests.backends import until
-from tests.backends.redis_sentinel import SERVICE
-from tests.conftest import StartSentinel
+from tests.backends.redis_sentinel import SERVICE, Sentinel
+from tests.conftest import StartRedis, StartSentinel
 from tests.integration.piping import RULES, looking, order, piping, rules_from, run
 
 
@@ -42,8 +42,9 @@ async def test_the_primary_is_found_though_a_sentinel_is_frozen_and_another_gone
         assert watched.sentinels[0].address in str(refused.value)
 
 
+@pytest.mark.parametrize("how", ["kill", pytest.param("freeze", marks=pytest.mark.slow)])
 async def test_a_failover_is_followed_and_nothing_is_acknowledged_meanwhile(
-    start_sentinel: StartSentinel, tmp_path: Path
+    start_sentinel: StartSentinel, tmp_path: Path, how: str
 ) -> None:
     watched = start_sentinel()
     with looking(watched.primary.url) as now:
@@ -54,7 +55,7 @@ async def test_a_failover_is_followed_and_nothing_is_acknowledged_meanwhile(
         with looking(watched.replica.url) as replica:
             await until(lambda: not replica.exists("order:single:o1"))
         began = time.monotonic()
-        watched.primary.kill()
+        getattr(watched.primary, how)()
         bench.source.publish(order(2))
         await until(lambda: bench.health.part("redis").reason)
         assert bench.source.settled == 1
@@ -80,3 +81,27 @@ async def test_a_primary_that_was_demoted_is_left(start_sentinel: StartSentinel)
                 return now.exists("c") == 1
 
         await until(on_the_other, timeout=10)
+
+
+async def test_what_is_no_primary_is_not_written_to(start_redis: StartRedis) -> None:
+    """Sentinels may be behind: whom they name is asked first."""
+    primary = start_redis()
+    replica = start_redis(config={"replicaof": f"127.0.0.1 {primary.port}"})
+    with Sentinel(replica) as behind:
+        url = f"redis+sentinel://{behind.address}/{SERVICE}"
+        async with client(url, 1.0) as redis:
+            with pytest.raises(RedisError, match=f"name {replica.address}, which is a slave"):
+                await ask(redis, "SET", "a", "1")
+
+
+async def test_a_server_that_is_no_sentinel_and_a_service_that_none_knows_say_so(
+    start_redis: StartRedis,
+) -> None:
+    primary = start_redis()
+    async with client(f"redis+sentinel://{primary.address}/{SERVICE}", 1.0) as redis:
+        with pytest.raises(RedisError, match="is no sentinel; for a Redis server, write redis://"):
+            await ask(redis, "PING")
+    with Sentinel(primary) as sentinel:
+        async with client(f"redis+sentinel://{sentinel.address}/other", 1.0) as redis:
+            with pytest.raises(RedisError, match="knows no service named other"):
+                await ask(redis, "PING")
