@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from hiredis import pack_command
@@ -48,32 +49,37 @@ async def converse(client: Client, commands: Iterable[Command]) -> list[Reply]:
     """
     packed = [pack_command(command) for command in commands]  # type: ignore[arg-type]  # its stub takes one item
     pool = client.connection_pool
-    cancelled = _cancellations()
-    connection = await pool.get_connection()  # type: ignore[no-untyped-call]
-    try:
-        replies: list[Reply] = []
-        for portion in _portions(packed):
-            await connection.send_packed_command(portion)
-            if _cancellations() > cancelled:
-                raise asyncio.CancelledError
-            replies += [await _reply(connection) for _ in portion]
-        return replies
-    except BaseException:
-        # Replies may still be on their way: nobody must ever read them as their own.
-        await connection.disconnect(nowait=True)
-        raise
-    finally:
-        await pool.release(connection)
+    with _cancellations_kept():
+        connection = await pool.get_connection()  # type: ignore[no-untyped-call]
+        try:
+            replies: list[Reply] = []
+            for portion in _portions(packed):
+                with _cancellations_kept():
+                    await connection.send_packed_command(portion)
+                replies += [await _reply(connection) for _ in portion]
+            return replies
+        except BaseException:
+            # Replies may still be on their way: nobody must ever read them as their own.
+            await connection.disconnect(nowait=True)
+            raise
+        finally:
+            await pool.release(connection)
 
 
-def _cancellations() -> int:
-    """How often the running task was asked to end.
+@contextmanager
+def _cancellations_kept() -> Iterator[None]:
+    """The running task learns that it was asked to end meanwhile.
 
     The client library sends under `asyncio.wait_for`, which on Python 3.11 forgets a cancellation
-    that comes when the sending is just done: the task would never learn of it.
+    that comes when the sending is just done, or has just failed because the link is broken.
     """
     task = asyncio.current_task()
-    return task.cancelling() if task else 0
+    before = task.cancelling() if task else 0
+    try:
+        yield
+    finally:
+        if task and task.cancelling() > before:
+            raise asyncio.CancelledError
 
 
 def _portions(packed: list[bytes]) -> Iterator[list[bytes]]:
