@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from hiredis import pack_command
@@ -29,25 +30,24 @@ async def talk(server: Redis, packed: Iterable[bytes]) -> list[Reply]:
     hiredis packs a command of 256 keys five times as fast as the client library's pipeline does.
     """
     pool = server.connection_pool
-    cancelled = _cancellations()
-    connection = await connected(pool)
-    try:
-        replies: list[Reply] = []
-        for portion in _portions(packed):
-            await connection.send_packed_command(portion)
-            if _cancellations() > cancelled:
-                raise asyncio.CancelledError
-            replies += await _replies(connection, len(portion))
-        if replies and isinstance(replies[-1], ReadOnlyError):
-            # It became a replica: a new connection is led to the primary, by sentinels or a name.
+    with _cancellations_kept():
+        connection = await connected(pool)
+        try:
+            replies: list[Reply] = []
+            for portion in _portions(packed):
+                with _cancellations_kept():
+                    await connection.send_packed_command(portion)
+                replies += await _replies(connection, len(portion))
+            if replies and isinstance(replies[-1], ReadOnlyError):
+                # It became a replica: a new connection is led to the primary.
+                await connection.disconnect(nowait=True)
+            return replies
+        except BaseException:
+            # Replies may still be on their way: nobody must ever read them as their own.
             await connection.disconnect(nowait=True)
-        return replies
-    except BaseException:
-        # Replies may still be on their way: nobody must ever read them as their own.
-        await connection.disconnect(nowait=True)
-        raise
-    finally:
-        await pool.release(connection)
+            raise
+        finally:
+            await pool.release(connection)
 
 
 async def connected(pool: ConnectionPool) -> AbstractConnection:
@@ -68,14 +68,20 @@ def _whereto(pool: ConnectionPool) -> str:
     return str(options.get("path", "the primary"))
 
 
-def _cancellations() -> int:
-    """How often the running task was asked to end.
+@contextmanager
+def _cancellations_kept() -> Iterator[None]:
+    """The running task learns that it was asked to end meanwhile.
 
     The client library sends under `asyncio.wait_for`, which on Python 3.11 forgets a cancellation
-    that comes when the sending is just done: the task would never learn of it.
+    that comes when the sending is just done, or has just failed because the link is broken.
     """
     task = asyncio.current_task()
-    return task.cancelling() if task else 0
+    before = task.cancelling() if task else 0
+    try:
+        yield
+    finally:
+        if task and task.cancelling() > before:
+            raise asyncio.CancelledError
 
 
 def _portions(packed: Iterable[bytes]) -> Iterator[list[bytes]]:

@@ -20,6 +20,7 @@ from invalidator.errors import Unavailable
 from invalidator.faults import diagnose
 from invalidator.health import Part
 from invalidator.model import Batch, Record, Slice
+from invalidator.sources.ending import end
 from invalidator.sources.gap import START, Gap, Gaps
 
 PING_EVERY = 1.0  # seconds without a message before we ask whether the link still lives
@@ -209,8 +210,7 @@ class PubSubSource:
 
     async def _hang_up(self) -> None:
         if self._listener:
-            self._listener.cancel()
-            await asyncio.wait([self._listener])
+            await end(self._listener)
             self._listener = None
 
 

@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 from invalidator.connect import Client, Command
 from invalidator.errors import Unavailable
 from invalidator.model import Batch, Fault, Slice
+from invalidator.sources.ending import end
 from invalidator.sources.gap import Gaps
 from invalidator.sources.positions import Start
 from invalidator.sources.stream_again import Again
@@ -229,9 +230,8 @@ class StreamSource:
             await self._suspects[key].strike_out()
 
     async def _end_tasks(self) -> None:
-        for task in (self._keeper, self._striking):
-            if task:
-                if task is self._keeper:
-                    task.cancel()
-                await asyncio.wait([task])
+        if self._keeper:
+            await end(self._keeper)
+        if self._striking:
+            await asyncio.wait([self._striking])
         self._keeper = self._striking = None

@@ -1,8 +1,15 @@
 """A cancellation that arrives while a command is sent must not get lost."""
 
 import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from redis.exceptions import RedisError
 
 from invalidator.connect import Client, client, converse
+
+if TYPE_CHECKING:
+    import redis
 
 
 async def forever(redis: Client) -> None:
@@ -47,3 +54,24 @@ async def test_a_cancelled_task_may_still_say_its_last_words(redis_url: str) -> 
         task.cancel()
         await asyncio.wait({task}, timeout=1.0)
     assert said == [b"PONG"]
+
+
+async def test_a_task_that_is_cancelled_while_its_link_breaks_ends_all_the_same(
+    redis_url: str, redis_now: "redis.Redis"
+) -> None:
+    async def stubborn(redis: Client) -> None:
+        while True:
+            with contextlib.suppress(RedisError, OSError):
+                await converse(redis, [("PING",)])
+
+    kill: Any = redis_now  # its own signature is untyped
+    async with client(redis_url, 2.0) as redis:
+        for steps in range(150):
+            task = asyncio.create_task(stubborn(redis))
+            for _ in range(steps % 30 + 10):
+                await asyncio.sleep(0)
+            kill.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+            task.cancel()
+            done, _ = await asyncio.wait({task}, timeout=1.0)
+            task.cancel()
+            assert done, f"cancelled after {steps} steps, it went on"
