@@ -5,10 +5,16 @@ under it only: after that another member may have read the same records, and rea
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import structlog
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka import (
+    AIOKafkaConsumer,
+    ConsumerRebalanceListener,
+    OffsetAndMetadata,
+    TopicPartition,
+)
 from aiokafka.errors import KafkaError
 
 from invalidator.health import Part
@@ -28,6 +34,7 @@ from invalidator.sources.positions import Birth, GroupPositions
 from invalidator.sources.progress import Progress
 from invalidator.sources.security import Brokers
 from invalidator.sources.static import StaticName
+from invalidator.sources.trail import TIMELESS, Back, Eras, Stand
 
 log = structlog.get_logger("invalidator")
 
@@ -35,6 +42,9 @@ COMMIT_EVERY = 0.2  # seconds: a commit per batch would burden the brokers when 
 COMMIT_WITHIN = 10.0  # seconds; the library would retry for ever
 LAST_COMMIT_WITHIN = 4.0  # seconds
 ASK_WHILE_BUSY = 3  # every third time only
+
+
+Backs = dict[TopicPartition, Back[int]]
 
 
 class Epoch:
@@ -45,10 +55,15 @@ class Epoch:
         generation: int = -1,
         birth: Birth | None = None,
         positions: Mapping[TopicPartition, int] | None = None,
+        stands: Mapping[TopicPartition, Stand[int]] | None = None,
     ) -> None:
         self.generation = generation  # the group's own number of it
-        self.note = birth.dump() if birth else ""  # what every commit carries
+        self.birth = birth  # what every commit carries
         self.next = dict(positions or {})  # what to read next, for each of our partitions
+        self.high = dict(self.next)  # what was settled and is or will be committed; never falls
+        self.stands = dict(stands or {})  # with the caches
+        self.era = ""  # of the caches; up to it we have gone back where that was needed
+        self.round = 0  # how often we went back: what was read before is not read again
         self.settled: dict[TopicPartition, int] = {}  # what is to be committed
         self.aside: dict[TopicPartition, str] = {}  # what cannot be read for now, and why
         self.passed: dict[TopicPartition, int] = {}  # positions that moved on without records
@@ -61,11 +76,44 @@ class Epoch:
         self._given += 1
         self.drained.clear()
 
-    def settle(self, offsets: Mapping[TopicPartition, int]) -> None:
-        self.settled.update(offsets)
+    def settle(self, offsets: Mapping[TopicPartition, int], now: float, round_: int) -> None:
+        again = round_ == self.round
+        for tp, offset in offsets.items():
+            over = self.stands[tp].settle(offset, now, again=again)
+            if offset > self.high[tp] or over:
+                self.high[tp] = self.settled[tp] = max(offset, self.high[tp])
         self._given -= 1
         if not self._given:
             self.drained.set()
+
+    def behind(self, era: str) -> list[TopicPartition]:
+        """Partitions of which an earlier era is known only."""
+        return [tp for tp, stand in self.stands.items() if stand.behind(era)]
+
+    def go_back(self, since: Mapping[str, float], era: str) -> Backs:
+        """What is to be read again, by what the caches remember of each earlier era."""
+        self.era = era
+        self.round += 1
+        backs: Backs = {}
+        for tp in self.behind(era):
+            stand = self.stands[tp]
+            if back := stand.go_back(since[stand.era], era, self.next[tp]):
+                backs[tp] = back
+                self.next[tp] = back.position
+                self.passed.pop(tp, None)  # it is met again
+                self.aside.pop(tp, None)
+            else:
+                self.settled[tp] = self.high[tp]  # a commit says that it is of this era now
+        return backs
+
+    def commits(
+        self, offsets: Mapping[TopicPartition, int]
+    ) -> dict[TopicPartition, OffsetAndMetadata]:
+        """These positions, and what travels with them."""
+        return {
+            tp: OffsetAndMetadata(offset, self.birth.dump(self.stands[tp]) if self.birth else "")
+            for tp, offset in offsets.items()
+        }
 
     @property
     def given(self) -> int:
@@ -85,6 +133,8 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
         *,
         commits: bool = True,
         instance_id: str = "",
+        eras: Eras = TIMELESS,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._name = StaticName(instance_id) if instance_id else None
         self._commits = commits  # a dry run leaves no position
@@ -101,6 +151,8 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
         self._positions = positions
         self._timing = timing
         self._part = part
+        self._eras = eras
+        self._clock = clock
         self._committing = asyncio.Lock()  # an older commit must never overtake a newer one
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -176,7 +228,8 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
     async def _take_up(self, partitions: Sequence[TopicPartition]) -> Epoch:
         """A start is committed before anything is read: else a crash now would move it."""
         found = await self._positions.find(self._consumer, partitions)
-        epoch = Epoch(generation(self._consumer), found.birth, found.positions)
+        stands = found.stands(self._eras.current, self._eras.most, self._clock())
+        epoch = Epoch(generation(self._consumer), found.birth, found.positions, stands)
         if found.fresh:
             fresh = {tp: found.positions[tp] for tp in found.fresh}
             await self._commit_start(epoch, fresh)
@@ -228,7 +281,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
 
     async def _put(self, epoch: Epoch, offsets: Mapping[TopicPartition, int]) -> None:
         if self._commits:
-            await commit(self._consumer, epoch.generation, offsets, epoch.note)
+            await commit(self._consumer, epoch.generation, epoch.commits(offsets))
 
     async def _commit_for_ever(self) -> None:
         while True:
