@@ -50,6 +50,15 @@ class Reporter:
             ms=round(applied.seconds * 1000, 1),
         )
 
+    def ended(self, early: int) -> None:
+        if early:
+            log.warning(
+                "second-passes-early",
+                source=self._source,
+                batches=early,
+                reason="the source does not give them again, and they were due after the drain",
+            )
+
     def _pass_on(self, notes: Mapping[tuple[str, str], Note]) -> None:
         """What an operator should know of a rule; now and then, however many events it was."""
         for (rule, word), note in notes.items():

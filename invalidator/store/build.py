@@ -35,6 +35,7 @@ def store_of(
             redact(url),
             health.part(part),
             health.part(sweeps),
+            pulse=health.pulse(sweeps, applies=True),
             announce="never" if settings.dry_run else settings.announce,
             brake=brake,
             replicas=replicas,

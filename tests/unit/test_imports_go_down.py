@@ -16,7 +16,7 @@ LAYERS = (
     ("__init__", "errors", "layout", "units", "urls"),
     ("model", "metrics", "health"),
     ("connect", "embedded", "faults", "envelope", "rules", "retry", "settings", "logs"),
-    ("sources", "store", "deadletter", "backplane", "hits", "inflight", "settle"),
+    ("sources", "store", "deadletter", "backplane", "hits", "inflight", "later", "settle"),
     ("listen", "rewind", "report", "pipeline"),
     ("daemon", "admin"),
     ("cli",),

@@ -9,13 +9,15 @@ import redis
 
 from invalidator.connect import Command, Reply, client
 from invalidator.errors import Unavailable
-from invalidator.health import Part
+from invalidator.faults import Verdict
+from invalidator.health import Health, Part
 from invalidator.store.commands import Keys
 from invalidator.store.matcher import Matcher
 from invalidator.store.protect import protected
 from invalidator.store.server import Server
 from invalidator.store.sweeper import Node, Sweeper
 from invalidator.store.tickets import Pace, Progress, Ticket
+from invalidator.store.work import Unlink
 from tests.backends import until
 from tests.conftest import StartRedis
 
@@ -49,9 +51,9 @@ def listening(server: Server) -> Listening:
 
 @asynccontextmanager
 async def sweeping(
-    server: Server, protect: Matcher = NOTHING, **options: Any
+    server: Server, protect: Matcher = NOTHING, unlink: Unlink | None = None, **options: Any
 ) -> AsyncIterator[Sweeper]:
-    node = Node(server, Keys(server.client, server.name).unlink)
+    node = Node(server, unlink or Keys(server.client, server.name).unlink)
 
     async def nodes() -> Sequence[Node]:
         return [node]
@@ -259,6 +261,39 @@ async def test_a_sweep_can_be_cancelled_in_the_middle(
     assert not ticket.done
     assert listening.count("SCAN") <= 2
     assert redis_now.dbsize() >= 800
+
+
+async def test_a_sweep_that_hangs_is_seen_and_one_that_waits_for_work_is_alive(
+    server: Server, redis_now: "redis.Redis", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("invalidator.retry.BEAT_EVERY", 0.02)
+    redis_now.mset({f"a:{n}": "x" for n in range(300)})
+    health = Health(stuck_after=0.3)
+    hanging = asyncio.Event()
+
+    async def unlink(keys: Sequence[bytes]) -> tuple[int, dict[bytes, Verdict]]:
+        await hanging.wait()
+        return await Keys(server.client, "cache").unlink(keys)
+
+    async with sweeping(server, unlink=unlink, pulse=health.pulse("sweeps")) as sweeper:
+        started = asyncio.get_running_loop().time()
+        await until(lambda: asyncio.get_running_loop().time() > started + 0.5)
+        assert health.stuck() == []
+        ticket = sweeper.request([b"a:*"])
+        await until(lambda: health.stuck() == ["sweeps"])
+        hanging.set()
+        assert (await outcome(ticket)).removed == 300
+        await until(lambda: health.stuck() == [])
+
+
+async def test_a_survey_counts_in_one_pass_and_deletes_nothing(
+    server: Server, redis_now: "redis.Redis"
+) -> None:
+    redis_now.mset({f"a:{n}": "x" for n in range(300)} | {"a:lock": "x", "b": "x"})
+    async with sweeping(server, Matcher([b"a:lock"])) as sweeper:
+        found = await sweeper.survey([b"a:*"])
+    assert (found.matched, found.protected, found.total, found.removed) == (300, 1, 302, 0)
+    assert redis_now.dbsize() == 302
 
 
 async def test_a_sweep_pauses_as_long_as_its_pace_asks(
