@@ -18,7 +18,7 @@ LAYERS = (
     ("connect", "embedded", "faults", "envelope", "rules", "retry", "settings", "logs"),
     ("sources", "store", "deadletter", "backplane", "hits", "inflight", "settle"),
     ("listen", "rewind", "report", "pipeline"),
-    ("daemon", "admin"),
+    ("daemon", "admin", "once"),
     ("cli",),
     ("__main__",),
 )
