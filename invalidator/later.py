@@ -73,8 +73,9 @@ class Later:
 
     def end_by(self, deadline: float) -> None:
         """What is due later is not waited for any more."""
-        self._last = deadline
-        self._ending.set()
+        if deadline < self._last:
+            self._last = deadline
+            self._ending.set()
 
     def cancel(self) -> None:
         for task in self._tasks:

@@ -33,6 +33,8 @@ log = structlog.get_logger("invalidator")
 T = TypeVar("T")
 MOST_PATTERNS = 50_000  # distinct ones that may wait for a sweep before intake waits, too
 NO_BRAKE = Brake()
+LOGGED_EVERY = 5.0  # seconds between two lines about a sweep
+WATCHED_EVERY = 0.1  # where a person watches it
 
 
 class Host:
@@ -65,6 +67,7 @@ class Host:
             sweeps,
             pulse=pulse,
             observe=observe or partial(_observe, part.name),
+            observe_every=WATCHED_EVERY if observe else LOGGED_EVERY,
         )
         sweeps.ready()  # until a sweep finds otherwise
 
