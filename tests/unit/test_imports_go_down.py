@@ -16,9 +16,10 @@ LAYERS = (
     ("__init__", "errors", "layout", "units", "urls"),
     ("model", "metrics", "health"),
     ("connect", "embedded", "faults", "envelope", "rules", "retry", "settings", "logs"),
-    ("sources", "store", "deadletter", "backplane", "hits", "inflight", "settle"),
+    ("sources", "store", "deadletter", "backplane", "inflight", "settle"),
+    ("ages", "mix", "hits"),
     ("listen", "rewind", "report", "pipeline"),
-    ("daemon", "admin"),
+    ("gauges", "daemon", "admin"),
     ("cli",),
     ("__main__",),
 )
