@@ -73,9 +73,8 @@ class Daemon:
             raise ConfigError("\n".join(unknown))
         self._health = Health()
         self._admin = Admin(self._health, settings.admin.host, settings.admin.port)
-        self._state = self._redis(settings.state_url.get_secret_value())
         self._store = store_of(settings, self._health)
-        self._dead = DeadLetters(self._state, redact(settings.state_url.get_secret_value()))
+        self._dead = DeadLetters.of(settings)
         self._pipelines = self._build_pipelines()
         self._stop = asyncio.Event()
         self._force = asyncio.Event()
@@ -88,7 +87,7 @@ class Daemon:
     async def run(self, on_start: Callable[[str], None] = lambda admin_url: None) -> int:
         """Until a signal; the exit code. `on_start` hears the admin URL once it listens."""
         async with AsyncExitStack() as stack:
-            for close in (self._store.close, self._state.aclose):
+            for close in (self._store.close, self._dead.close):
                 stack.push_async_callback(close)
             stack.push_async_callback(self._admin.stop)
             url = await self._admin.start()

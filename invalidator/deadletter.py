@@ -2,15 +2,17 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Self
 
 import orjson
 from redis.exceptions import RedisError
 
 from invalidator import __version__, layout, metrics
-from invalidator.connect import Client, Command, converse, ping
+from invalidator.connect import Client, Command, client, converse, ping
 from invalidator.faults import diagnose
 from invalidator.model import Fault, Rejection
+from invalidator.settings import Settings
+from invalidator.urls import redact
 
 
 class DeadLetters:
@@ -28,6 +30,15 @@ class DeadLetters:
         self._server = server
         self._stream = stream
         self._clock = clock
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        url = settings.state_url.get_secret_value()
+        tls = settings.redis_tls.options()
+        return cls(client(url, settings.redis_timeout, tls), redact(url))
+
+    async def close(self) -> None:
+        await self._client.aclose()
 
     async def put(self, rejections: Sequence[Rejection], rules_hash: str) -> None:
         """Store them all, or raise Unavailable; then they may be put again."""

@@ -19,7 +19,7 @@ LAYERS = (
     ("sources", "store", "deadletter", "backplane", "inflight", "settle"),
     ("ages", "mix", "hits"),
     ("listen", "rewind", "report", "pipeline"),
-    ("gauges", "daemon", "admin"),
+    ("gauges", "daemon", "admin", "once"),
     ("cli",),
     ("__main__",),
 )
