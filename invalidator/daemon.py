@@ -12,7 +12,7 @@ from pathlib import Path
 
 import structlog
 
-from invalidator import __version__, metrics
+from invalidator import __version__, gauges, metrics
 from invalidator.admin import Admin
 from invalidator.connect import Client, client
 from invalidator.deadletter import DeadLetters
@@ -85,6 +85,7 @@ class Daemon:
         self._stop = asyncio.Event()
         self._force = asyncio.Event()
         self._reload = asyncio.Event()
+        gauges.connect(self._pipelines, self._store, self._health)
         metrics.RELOAD_OK.set(1)
         if problems:
             self._refuse(RulesError(problems))
@@ -181,11 +182,15 @@ class Daemon:
             return
         before, self.rules = self.rules, rules
         self._store.enforce(rules.caches)
-        metrics.RULES.info({"hash": rules.hash})
+        self._in_force()
         metrics.RELOADS.labels("accepted").inc()
         metrics.RELOAD_OK.set(1)
         log.info("rules-accepted", rules=rules.hash, before=before.hash, count=len(rules.rules))
         self._foretell()
+
+    def _in_force(self) -> None:
+        metrics.RULES.info({"hash": self.rules.hash})
+        metrics.LOADED.set_to_current_time()
 
     def _refuse(self, error: RulesError) -> None:
         metrics.RELOADS.labels("refused").inc()
@@ -291,7 +296,7 @@ class Daemon:
 
     def _announce(self, admin_url: str) -> None:
         metrics.BUILD.info({"version": __version__})
-        metrics.RULES.info({"hash": self.rules.hash})
+        self._in_force()
         log.info(
             "started",
             version=__version__,

@@ -71,6 +71,11 @@ class Later:
         task.add_done_callback(partial(self._over, names, size))
         return task
 
+    @property
+    def waiting(self) -> int:
+        """Batches that wait."""
+        return len(self._tasks)
+
     def end_by(self, deadline: float) -> None:
         """What is due later is not waited for any more."""
         if deadline < self._last:

@@ -18,7 +18,7 @@ from invalidator.model import Batch, Rejection
 from invalidator.pipeline import Letters, Limits, Pipeline
 from invalidator.rules import RuleSet
 from invalidator.settings import Settings
-from invalidator.sources import Source
+from invalidator.sources import Lag, Source
 from invalidator.store.build import gate, store_of
 from invalidator.store.dry import DryLetters, DryStore
 
@@ -134,6 +134,9 @@ class Metered:
         self.progress.settled += batch.events
         self.progress.total = self._source.total
         self._tell(self.progress)
+
+    def lag(self) -> Lag:
+        return self._source.lag()
 
     async def keep_alive(self) -> None:
         await self._source.keep_alive()

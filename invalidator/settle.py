@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from invalidator.later import Waited
 from invalidator.model import Batch, Failure, Fault, Outcome, Record, Rejection
+from invalidator.rules import RuleSet
 
 MOST_WAITING = 10_000  # applied batches; then applying waits, too
 
@@ -21,7 +22,7 @@ class Applied:
 
     batch: Batch  # without its records
     rejections: list[Rejection]
-    rules: str  # the hash of those it was planned with
+    rules: RuleSet  # those it was planned with
     outcome: Outcome
     unmatched: int
     names: int

@@ -35,11 +35,11 @@ def store_of(
             redact(url),
             health.part(part),
             health.part(sweeps),
-            pulse=health.pulse(sweeps, applies=True),
             announce="never" if settings.dry_run else settings.announce,
             brake=brake,
             replicas=replicas,
             observe=observe,
+            pulse=health.pulse(sweeps, applies=True),
         )
 
     main = settings.redis_url.get_secret_value()

@@ -47,12 +47,13 @@ class Host:
         part: Part,
         sweeps: Part,
         *,
-        pulse: Pulse | None = None,
         announce: When = "listened",
         brake: Brake = NO_BRAKE,
         replicas: Replicas = NONE,
         observe: Callable[[Progress], None] | None = None,
+        pulse: Pulse | None = None,
     ) -> None:
+        """`pulse` is of its sweeps: one that hangs is seen."""
         self.name = name
         self.part = part
         self._client = client
@@ -65,9 +66,9 @@ class Host:
             self._nodes,
             protected((), ()),
             sweeps,
-            pulse=pulse,
             observe=observe or partial(_observe, part.name),
             observe_every=WATCHED_EVERY if observe else LOGGED_EVERY,
+            pulse=pulse,
         )
         sweeps.ready()  # until a sweep finds otherwise
 
@@ -106,6 +107,11 @@ class Host:
     def watch(self, patterns: Collection[str]) -> Sweep:
         """The sweep that will serve them, which then knows whether each matched a key."""
         return self._sweeper.watch([pattern.encode() for pattern in patterns])
+
+    @property
+    def waiting(self) -> int:
+        """Distinct patterns that no sweep has begun on."""
+        return self._sweeper.waiting
 
     async def probe(self) -> None:
         """Raise Unavailable unless the server lets us delete."""

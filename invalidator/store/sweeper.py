@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from invalidator import metrics
 from invalidator.connect import Command
 from invalidator.faults import Verdict
 from invalidator.health import Part, Pulse
@@ -105,7 +106,8 @@ class Sweeper:
         """Until cancelled."""
         while True:
             await beating(self._pulse, self._wanted.wait)
-            await self._serve()
+            with metrics.SWEEPS_RUNNING.track_inprogress():
+                await self._serve()
 
     async def survey(self, patterns: Iterable[bytes]) -> Progress:
         """What a sweep would find, in one pass that deletes nothing. Raises Unavailable.
