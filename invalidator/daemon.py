@@ -12,7 +12,7 @@ from pathlib import Path
 
 import structlog
 
-from invalidator import __version__, metrics
+from invalidator import __version__, gauges, metrics
 from invalidator.admin import Admin
 from invalidator.connect import Client, client
 from invalidator.deadletter import DeadLetters
@@ -73,13 +73,13 @@ class Daemon:
             raise ConfigError("\n".join(unknown))
         self._health = Health()
         self._admin = Admin(self._health, settings.admin.host, settings.admin.port)
-        self._state = self._redis(settings.state_url.get_secret_value())
         self._store = store_of(settings, self._health)
-        self._dead = DeadLetters(self._state, redact(settings.state_url.get_secret_value()))
+        self._dead = DeadLetters.of(settings)
         self._pipelines = self._build_pipelines()
         self._stop = asyncio.Event()
         self._force = asyncio.Event()
         self._reload = asyncio.Event()
+        gauges.connect(self._pipelines, self._store, self._health)
         metrics.RELOAD_OK.set(1)
         if problems:
             self._refuse(RulesError(problems))
@@ -87,7 +87,7 @@ class Daemon:
     async def run(self, on_start: Callable[[str], None] = lambda admin_url: None) -> int:
         """Until a signal; the exit code. `on_start` hears the admin URL once it listens."""
         async with AsyncExitStack() as stack:
-            for close in (self._store.close, self._state.aclose):
+            for close in (self._store.close, self._dead.close):
                 stack.push_async_callback(close)
             stack.push_async_callback(self._admin.stop)
             url = await self._admin.start()
@@ -172,10 +172,14 @@ class Daemon:
             self._refuse(RulesError([Problem(where, 0, 0, said) for said in unknown]))
             return
         before, self.rules = self.rules, rules
-        metrics.RULES.info({"hash": rules.hash})
+        self._in_force()
         metrics.RELOADS.labels("accepted").inc()
         metrics.RELOAD_OK.set(1)
         log.info("rules-accepted", rules=rules.hash, before=before.hash, count=len(rules.rules))
+
+    def _in_force(self) -> None:
+        metrics.RULES.info({"hash": self.rules.hash})
+        metrics.LOADED.set_to_current_time()
 
     def _refuse(self, error: RulesError) -> None:
         metrics.RELOADS.labels("refused").inc()
@@ -281,7 +285,7 @@ class Daemon:
 
     def _announce(self, admin_url: str) -> None:
         metrics.BUILD.info({"version": __version__})
-        metrics.RULES.info({"hash": self.rules.hash})
+        self._in_force()
         log.info(
             "started",
             version=__version__,

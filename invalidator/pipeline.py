@@ -29,7 +29,7 @@ from invalidator.report import Reporter
 from invalidator.retry import beating, until_available
 from invalidator.rules import Cache, RuleSet
 from invalidator.settle import Applied, Line, left_alone
-from invalidator.sources import Source
+from invalidator.sources import Lag, Source
 
 BURIED_TOGETHER = 100  # each carries its whole event
 
@@ -113,6 +113,20 @@ class Pipeline:
     def name(self) -> str:
         return self._source.name
 
+    @property
+    def tickets(self) -> int:
+        """Applied batches that wait for a sweep or a second pass."""
+        return len(self._tickets)
+
+    @property
+    def oldest(self) -> float:
+        """Seconds since the oldest event was published that is read and not settled."""
+        return self._reporter.ages.oldest()
+
+    def lag(self) -> Lag:
+        """Events that are not settled, by origin and partition."""
+        return self._source.lag()
+
     async def run(self) -> None:
         """Until `stop` is called and all that was read is settled."""
         try:
@@ -178,6 +192,7 @@ class Pipeline:
         if batch is None:
             return
         self._in_flight.add(batch)
+        self._reporter.read(batch)
         rules = self._rules()
         plan = rules.plan(batch, max_event_bytes=self._limits.event_bytes)
         await self._hand_on(Work(batch, rules, plan, self._clock()))
@@ -216,7 +231,7 @@ class Pipeline:
         return Applied(
             work.batch.ended(),
             self._blame(work, outcome.failures),
-            work.rules.hash,
+            work.rules,
             outcome,
             plan.unmatched,
             sum(names.count() for names in plan.caches.values()),
@@ -271,10 +286,10 @@ class Pipeline:
         if waits := applied.waits:
             failures = await beating(self._settling, lambda: asyncio.shield(waits))
             rejections = [*rejections, *left_alone(self.name, failures)]
-        await self._bury(rejections, applied.rules)
+        await self._bury(rejections, applied.rules.hash)
         self._in_flight.remove(applied.held())
         await self._source.settle(applied.batch)
-        self._reporter.settled(applied, len(rejections))
+        self._reporter.settled(applied, rejections)
 
     async def _bury(self, rejections: Sequence[Rejection], rules_hash: str) -> None:
         """A few at a time: what is written is not written again when their server goes away."""

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from invalidator.model import Batch, Failure, Fault, Outcome, Record, Rejection
+from invalidator.rules import RuleSet
 
 MOST_WAITING = 10_000  # applied batches; then applying waits, too
 
@@ -20,7 +21,7 @@ class Applied:
 
     batch: Batch  # without its records
     rejections: list[Rejection]
-    rules: str  # the hash of those it was planned with
+    rules: RuleSet  # those it was planned with
     outcome: Outcome
     unmatched: int
     names: int

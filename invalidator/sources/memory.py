@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 from invalidator.model import Batch, Record, Slice
+from invalidator.sources import Lag
 
 ORIGIN = "memory"
 
@@ -43,6 +44,9 @@ class MemorySource:
     async def settle(self, batch: Batch) -> None:
         assert isinstance(batch.ends, int)
         self._settled = batch.ends
+
+    def lag(self) -> Lag:
+        return {(ORIGIN, ""): len(self._records) - self._settled}
 
     async def keep_alive(self) -> None:
         """Nothing forgets us."""

@@ -10,6 +10,7 @@ from redis.exceptions import RedisError
 from invalidator.connect import Client, Command
 from invalidator.errors import Unavailable
 from invalidator.model import Batch
+from invalidator.sources import Lag
 from invalidator.sources.positions import Start
 from invalidator.sources.stream_entries import NOTHING, show_id, slice_of
 from invalidator.sources.stream_group import begin, state_of
@@ -82,6 +83,9 @@ class DryStreamSource:
 
     async def settle(self, batch: Batch) -> None:
         """Nothing is acknowledged."""
+
+    def lag(self) -> Lag:
+        return {}  # without a group, Redis does not say
 
     async def keep_alive(self) -> None:
         """Nobody waits for us."""

@@ -11,7 +11,7 @@ from invalidator import metrics
 from invalidator.backplane import Announcer, When
 from invalidator.connect import Client, ping
 from invalidator.errors import Unavailable
-from invalidator.health import Part
+from invalidator.health import Part, Pulse
 from invalidator.model import Cause, Failure, Names, Outcome, Ticket
 from invalidator.retry import until_available
 from invalidator.rules.schema import Cache
@@ -32,6 +32,8 @@ log = structlog.get_logger("invalidator")
 T = TypeVar("T")
 MOST_PATTERNS = 50_000  # distinct ones that may wait for a sweep before intake waits, too
 NO_BRAKE = Brake()
+LOGGED_EVERY = 5.0  # seconds between two lines about a sweep
+WATCHED_EVERY = 0.1  # where a person watches it
 
 
 class Host:
@@ -48,7 +50,9 @@ class Host:
         brake: Brake = NO_BRAKE,
         replicas: Replicas = NONE,
         observe: Callable[[Progress], None] | None = None,
+        pulse: Pulse | None = None,
     ) -> None:
+        """`pulse` is of its sweeps: one that hangs is seen."""
         self.name = name
         self.part = part
         self._client = client
@@ -59,7 +63,14 @@ class Host:
         self._announcer = Announcer(client, name, when=announce)
         self._spared = protected((), ())
         self._observe = observe or _observe
-        self._sweeper = Sweeper(self._nodes, self._spared, sweeps, observe=self._observe)
+        self._sweeper = Sweeper(
+            self._nodes,
+            self._spared,
+            sweeps,
+            observe=self._observe,
+            observe_every=WATCHED_EVERY if observe else LOGGED_EVERY,
+            pulse=pulse,
+        )
         sweeps.ready()  # until a sweep finds otherwise
 
     def configure(self, caches: Mapping[str, Cache]) -> dict[str, CacheStore]:
@@ -96,6 +107,11 @@ class Host:
     def watch(self, patterns: Collection[str]) -> Sweep:
         """The sweep that will serve them, which then knows whether each matched a key."""
         return self._sweeper.watch([pattern.encode() for pattern in patterns])
+
+    @property
+    def waiting(self) -> int:
+        """Distinct patterns that no sweep has begun on."""
+        return self._sweeper.waiting
 
     async def probe(self) -> None:
         """Raise Unavailable unless the server lets us delete."""

@@ -10,9 +10,10 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from invalidator import metrics
 from invalidator.connect import Command
-from invalidator.health import Part
-from invalidator.retry import Backoff, until_available
+from invalidator.health import Part, Pulse
+from invalidator.retry import Backoff, beating, until_available
 from invalidator.store.glob import escape
 from invalidator.store.matcher import Matcher
 from invalidator.store.nodekeys import ON_THEIR_WAY
@@ -46,6 +47,7 @@ class Sweeper:
         protect: Matcher,
         part: Part,
         *,
+        pulse: Pulse | None = None,
         pace: Pace = PACE,
         backoff: Backoff = BACKOFF,
         observe: Callable[[Progress], None] = lambda progress: None,
@@ -61,6 +63,7 @@ class Sweeper:
         self._nodes = nodes
         self._protect = protect
         self.part = part
+        self._pulse = pulse or Pulse("sweeps")
         self._pace = pace
         self._backoff = backoff
         self._observe = observe
@@ -100,8 +103,9 @@ class Sweeper:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            await self._wanted.wait()
-            await self._serve()
+            await beating(self._pulse, self._wanted.wait)
+            with metrics.SWEEPS_RUNNING.track_inprogress():
+                await self._serve()
 
     async def _serve(self) -> None:
         """A sweep that has to begin anew takes along all who came meanwhile."""
@@ -138,7 +142,12 @@ class Sweeper:
 
     async def _when_available(self, attempt: Callable[[], Awaitable[str]]) -> str:
         return await until_available(
-            attempt, self.part, backoff=self._backoff, sleep=self._sleep, chance=self._chance
+            attempt,
+            self.part,
+            pulse=self._pulse,
+            backoff=self._backoff,
+            sleep=self._sleep,
+            chance=self._chance,
         )
 
     async def _pass(self, matcher: Matcher, progress: Progress) -> str:
@@ -156,6 +165,7 @@ class Sweeper:
     async def _walk(self, node: Node, matcher: Matcher, progress: Progress) -> None:
         cursor, count, owed = b"0", self._pace.count, 0.0
         while True:
+            self._pulse.beat()
             began = self._clock()
             cursor, keys = await _page(node.server, cursor, matcher.prefix, count)
             progress.seen += count if matcher.prefix else len(keys)
