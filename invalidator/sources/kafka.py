@@ -15,6 +15,7 @@ from aiokafka.errors import OffsetOutOfRangeError
 from invalidator.errors import Unavailable
 from invalidator.health import Part
 from invalidator.model import Batch
+from invalidator.sources import Lag
 from invalidator.sources.aside import Aside
 from invalidator.sources.consumer import (
     Polled,
@@ -27,9 +28,10 @@ from invalidator.sources.consumer import (
     trouble,
 )
 from invalidator.sources.describe import describe
+from invalidator.sources.epoch import Epoch
 from invalidator.sources.gap import Gaps
 from invalidator.sources.knock import why
-from invalidator.sources.membership import Epoch, Membership
+from invalidator.sources.membership import Membership
 from invalidator.sources.positions import GroupPositions, Start
 from invalidator.sources.progress import Rebuilds
 from invalidator.sources.security import Brokers
@@ -49,6 +51,7 @@ class KafkaSource:
     """One member of a consumer group."""
 
     name = NAME
+    forgets = False
 
     def __init__(
         self,
@@ -138,6 +141,9 @@ class KafkaSource:
         assert isinstance(ends, Ends)
         if self._member and ends.epoch is self._member.epoch:
             ends.epoch.settle(ends.offsets, self._clock(), ends.round)
+
+    def lag(self) -> Lag:
+        return self._member.lag() if self._member else {}
 
     async def keep_alive(self) -> None:
         """Polling tells the group that we live; paused partitions give no records meanwhile."""

@@ -9,32 +9,29 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import structlog
-from aiokafka import (
-    AIOKafkaConsumer,
-    ConsumerRebalanceListener,
-    OffsetAndMetadata,
-    TopicPartition,
-)
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 
 from invalidator.health import Part
-from invalidator.model import Slice
+from invalidator.sources import Lag
 from invalidator.sources.consumer import (
     Refused,
     Timing,
     ask,
     commit,
     generation,
+    known_ends,
     member_id,
     positions,
 )
 from invalidator.sources.describe import describe
+from invalidator.sources.epoch import Epoch
 from invalidator.sources.knock import why
-from invalidator.sources.positions import Birth, GroupPositions
+from invalidator.sources.positions import GroupPositions
 from invalidator.sources.progress import Progress
 from invalidator.sources.security import Brokers
 from invalidator.sources.static import StaticName
-from invalidator.sources.trail import TIMELESS, Back, Eras, Stand
+from invalidator.sources.trail import TIMELESS, Eras
 
 log = structlog.get_logger("invalidator")
 
@@ -42,82 +39,6 @@ COMMIT_EVERY = 0.2  # seconds: a commit per batch would burden the brokers when 
 COMMIT_WITHIN = 10.0  # seconds; the library would retry for ever
 LAST_COMMIT_WITHIN = 4.0  # seconds
 ASK_WHILE_BUSY = 3  # every third time only
-
-
-Backs = dict[TopicPartition, Back[int]]
-
-
-class Epoch:
-    """One assignment of partitions."""
-
-    def __init__(
-        self,
-        generation: int = -1,
-        birth: Birth | None = None,
-        positions: Mapping[TopicPartition, int] | None = None,
-        stands: Mapping[TopicPartition, Stand[int]] | None = None,
-    ) -> None:
-        self.generation = generation  # the group's own number of it
-        self.birth = birth  # what every commit carries
-        self.next = dict(positions or {})  # what to read next, for each of our partitions
-        self.high = dict(self.next)  # what was settled and is or will be committed; never falls
-        self.stands = dict(stands or {})  # with the caches
-        self.era = ""  # of the caches; up to it we have gone back where that was needed
-        self.round = 0  # how often we went back: what was read before is not read again
-        self.settled: dict[TopicPartition, int] = {}  # what is to be committed
-        self.aside: dict[TopicPartition, str] = {}  # what cannot be read for now, and why
-        self.passed: dict[TopicPartition, int] = {}  # positions that moved on without records
-        self.refused: list[Slice] = []  # what was passed over and has to be a dead letter
-        self.drained = asyncio.Event()
-        self.drained.set()
-        self._given = 0  # batches given out and not settled
-
-    def give(self) -> None:
-        self._given += 1
-        self.drained.clear()
-
-    def settle(self, offsets: Mapping[TopicPartition, int], now: float, round_: int) -> None:
-        again = round_ == self.round
-        for tp, offset in offsets.items():
-            over = self.stands[tp].settle(offset, now, again=again)
-            if offset > self.high[tp] or over:
-                self.high[tp] = self.settled[tp] = max(offset, self.high[tp])
-        self._given -= 1
-        if not self._given:
-            self.drained.set()
-
-    def behind(self, era: str) -> list[TopicPartition]:
-        """Partitions of which an earlier era is known only."""
-        return [tp for tp, stand in self.stands.items() if stand.behind(era)]
-
-    def go_back(self, since: Mapping[str, float], era: str) -> Backs:
-        """What is to be read again, by what the caches remember of each earlier era."""
-        self.era = era
-        self.round += 1
-        backs: Backs = {}
-        for tp in self.behind(era):
-            stand = self.stands[tp]
-            if back := stand.go_back(since[stand.era], era, self.next[tp]):
-                backs[tp] = back
-                self.next[tp] = back.position
-                self.passed.pop(tp, None)  # it is met again
-                self.aside.pop(tp, None)
-            else:
-                self.settled[tp] = self.high[tp]  # a commit says that it is of this era now
-        return backs
-
-    def commits(
-        self, offsets: Mapping[TopicPartition, int]
-    ) -> dict[TopicPartition, OffsetAndMetadata]:
-        """These positions, and what travels with them."""
-        return {
-            tp: OffsetAndMetadata(offset, self.birth.dump(self.stands[tp]) if self.birth else "")
-            for tp, offset in offsets.items()
-        }
-
-    @property
-    def given(self) -> int:
-        return self._given
 
 
 class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships no types
@@ -145,6 +66,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
         self.reads = 0  # polls so far
         self.missing = ""  # which topics are not there
         self.stalled: list[TopicPartition] = []  # what has more to read, and stands still
+        self._ends: Mapping[TopicPartition, int] = {}  # of the logs, as last told
         self._progress = Progress(timing.stalled_after)
         self._consumer = consumer
         self._brokers = brokers
@@ -182,6 +104,16 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
         """Why nothing can be read or committed any more; empty while all is well."""
         dead = [task.get_name() for task in self._tasks if task.done()]
         return self.failure or "".join(f"{name} ended" for name in dead)
+
+    def lag(self) -> Lag:
+        """What is behind our settled positions. Markers of transactions at the end are nothing."""
+        came, read, next_ = known_ends(self._consumer), positions(self._consumer), self.epoch.next
+        found = {}
+        for tp, done in self.epoch.done.items():
+            end = max(came.get(tp, 0), self._ends.get(tp, 0))
+            all_done = done == next_.get(tp) and read.get(tp, -1) >= end
+            found[tp.topic, str(tp.partition)] = 0 if all_done else max(0, end - done)
+        return found
 
     def say_ready(self) -> None:
         """Unless a partition cannot be read, or a topic is not there."""
@@ -321,6 +253,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
             reason = describe(error)
         else:
             self.say_ready()
+            self._ends = ends
             return ends
         if say:
             await self._away(reason)

@@ -21,6 +21,7 @@ from invalidator.errors import Unavailable
 from invalidator.faults import diagnose
 from invalidator.health import Part
 from invalidator.model import Batch, Record, Slice
+from invalidator.sources import Lag
 from invalidator.sources.ending import end
 from invalidator.sources.gap import START, Gap, Gaps
 from invalidator.sources.trail import TIMELESS, WENT_BACK, Eras, Memory
@@ -46,6 +47,7 @@ class PubSubSource:
     """Subscribes to channels and globs; a task of its own drains the link into a buffer."""
 
     name = "pubsub"
+    forgets = True
 
     def __init__(
         self,
@@ -113,6 +115,9 @@ class PubSubSource:
         """Pub/sub has nothing to acknowledge."""
         assert isinstance(batch.ends, Given)
         self._window.settle(batch.ends, self._clock())
+
+    def lag(self) -> Lag:
+        return {("", ""): len(self._buffer)}
 
     async def keep_alive(self) -> None:
         """The listener keeps the link; messages wait in the buffer, up to its bound."""

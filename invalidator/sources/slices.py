@@ -8,7 +8,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 
 from invalidator.model import Batch, Fault, Record, Slice
 from invalidator.sources.consumer import Polled
-from invalidator.sources.membership import Epoch
+from invalidator.sources.epoch import Epoch
 from invalidator.sources.rawbatch import Unreadable
 
 NAME = "kafka"

@@ -13,7 +13,8 @@ from invalidator.health import Part
 from invalidator.sources import membership
 from invalidator.sources.consumer import Refused, Timing, stop
 from invalidator.sources.describe import describe
-from invalidator.sources.membership import Epoch, Membership
+from invalidator.sources.epoch import Epoch
+from invalidator.sources.membership import Membership
 from invalidator.sources.positions import Birth, Found
 from invalidator.sources.security import Brokers
 
