@@ -17,7 +17,7 @@ LAYERS = (
     ("model", "metrics", "health"),
     ("connect", "embedded", "faults", "envelope", "rules", "retry", "settings", "logs"),
     ("sources", "store", "deadletter", "backplane", "hits", "inflight", "settle"),
-    ("listen", "rewind", "report", "pipeline"),
+    ("audit", "listen", "rewind", "report", "pipeline"),
     ("daemon", "admin", "once"),
     ("cli",),
     ("__main__",),
