@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Self
+from typing import Any, Self
 
 import orjson
 from redis.exceptions import RedisError
@@ -48,14 +48,16 @@ class DeadLetters:
             metrics.DEAD.labels(rejection.faults[0].error).inc()
 
     async def probe(self) -> None:
-        """Raise Unavailable unless their Redis answers."""
+        """Raise Unavailable unless their Redis answers; count them."""
         await ping(self._client, self._server)
+        (length,) = await self._write([("XLEN", self._stream)])
+        metrics.DEAD_LENGTH.set(length)
 
     def _entry(self, rejection: Rejection, rules_hash: str, now: int) -> Command:
         fields = fields_of(rejection, rules_hash, now)
         return ("XADD", self._stream, "*", *(part for pair in fields for part in pair))
 
-    async def _write(self, commands: Sequence[Command]) -> None:
+    async def _write(self, commands: Sequence[Command]) -> Sequence[Any]:
         try:
             replies = await converse(self._client, commands)
         except (RedisError, OSError, TimeoutError) as error:
@@ -63,6 +65,7 @@ class DeadLetters:
         for reply in replies:
             if isinstance(reply, Exception):
                 raise diagnose(reply).unavailable(f"{self._server}, stream {self._stream}")
+        return replies
 
 
 def fields_of(
