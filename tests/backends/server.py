@@ -59,6 +59,10 @@ class Server:
     def pid(self) -> int:
         return self._running().pid
 
+    @property
+    def running(self) -> bool:
+        return self._process is not None
+
     def launch(self) -> Self:
         """Start the process without waiting for it to answer."""
         if self._process is not None:
