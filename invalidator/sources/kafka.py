@@ -17,7 +17,6 @@ from invalidator.health import Part
 from invalidator.model import Batch
 from invalidator.sources.aside import Aside
 from invalidator.sources.consumer import (
-    Polled,
     Timing,
     build,
     poll,
@@ -27,6 +26,7 @@ from invalidator.sources.consumer import (
     trouble,
 )
 from invalidator.sources.describe import describe
+from invalidator.sources.fetched import Polled
 from invalidator.sources.gap import Gaps
 from invalidator.sources.knock import why
 from invalidator.sources.membership import Epoch, Membership
