@@ -2,14 +2,17 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Self
 
 import orjson
 from redis.exceptions import RedisError
 
 from invalidator import __version__, layout, metrics
-from invalidator.connect import Client, Command, converse, ping
+from invalidator.connect import Client, Command, client, converse, ping
 from invalidator.faults import diagnose
 from invalidator.model import Fault, Rejection
+from invalidator.settings import Settings
+from invalidator.urls import redact
 
 
 class DeadLetters:
@@ -28,6 +31,15 @@ class DeadLetters:
         self._stream = stream
         self._clock = clock
 
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        url = settings.state_url.get_secret_value()
+        tls = settings.redis_tls.options()
+        return cls(client(url, settings.redis_timeout, tls), redact(url))
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
     async def put(self, rejections: Sequence[Rejection], rules_hash: str) -> None:
         """Store them all, or raise Unavailable; then they may be put again."""
         now = int(self._clock() * 1000)
@@ -36,14 +48,16 @@ class DeadLetters:
             metrics.DEAD.labels(rejection.faults[0].error).inc()
 
     async def probe(self) -> None:
-        """Raise Unavailable unless their Redis answers."""
+        """Raise Unavailable unless their Redis answers; count them."""
         await ping(self._client, self._server)
+        (length,) = await self._write([("XLEN", self._stream)])
+        metrics.DEAD_LENGTH.set(length)
 
     def _entry(self, rejection: Rejection, rules_hash: str, now: int) -> Command:
         fields = fields_of(rejection, rules_hash, now)
         return ("XADD", self._stream, "*", *(part for pair in fields for part in pair))
 
-    async def _write(self, commands: Sequence[Command]) -> None:
+    async def _write(self, commands: Sequence[Command]) -> Sequence[Any]:
         try:
             replies = await converse(self._client, commands)
         except (RedisError, OSError, TimeoutError) as error:
@@ -51,6 +65,7 @@ class DeadLetters:
         for reply in replies:
             if isinstance(reply, Exception):
                 raise diagnose(reply).unavailable(f"{self._server}, stream {self._stream}")
+        return replies
 
 
 def fields_of(

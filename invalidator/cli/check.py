@@ -2,10 +2,12 @@
 
 import argparse
 import json
+import sys
 from typing import TYPE_CHECKING
 
 from invalidator.cli.rules_path import add_rules, rules_path
 from invalidator.cli.verbs import Verbs
+from invalidator.terminal import Colour, paint
 
 if TYPE_CHECKING:
     from invalidator.rules.check import Checked, Finding
@@ -18,6 +20,8 @@ examples:
 
 exit codes: 0 the rules are in order, 1 they are not
 """
+
+_COLOURS: dict[str, Colour] = {"error": "red", "warning": "yellow", "note": "dim"}
 
 
 def add(verbs: Verbs) -> None:
@@ -39,16 +43,28 @@ def add(verbs: Verbs) -> None:
 def run(args: argparse.Namespace) -> int:
     from invalidator.rules.check import check
 
-    checked = check(rules_path(args.rules))
+    checked = check(rules_path(args.rules), drain=_drain())
     {"text": _text, "json": _json, "github": _github}[args.format](checked)
     warned = any(entry.severity == "warning" for entry in checked.findings)
     return int(not checked.good or (args.strict and warned))
 
 
+def _drain() -> float | None:
+    """How long a shutdown may take, as the settings here say."""
+    from invalidator.errors import ConfigError
+    from invalidator.settings import load
+
+    try:
+        return load(None).drain_timeout
+    except ConfigError:  # rules are in order without settings
+        return None
+
+
 def _text(checked: "Checked") -> None:
     for finding in checked.findings:
         where, _, rest = str(finding.problem).partition(": ")
-        print(f"{where}: {finding.severity}: {rest}")
+        severity = paint(finding.severity, _COLOURS[finding.severity], sys.stdout)
+        print(f"{where}: {severity}: {rest}")
     if checked.ruleset:
         rules = checked.ruleset
         count = len(rules.rules)
