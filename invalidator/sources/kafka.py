@@ -18,7 +18,6 @@ from invalidator.model import Batch
 from invalidator.sources import Lag
 from invalidator.sources.aside import Aside
 from invalidator.sources.consumer import (
-    Polled,
     Timing,
     build,
     poll,
@@ -29,6 +28,7 @@ from invalidator.sources.consumer import (
 )
 from invalidator.sources.describe import describe
 from invalidator.sources.epoch import Epoch
+from invalidator.sources.fetched import Polled
 from invalidator.sources.gap import Gaps
 from invalidator.sources.knock import why
 from invalidator.sources.membership import Membership
