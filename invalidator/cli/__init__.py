@@ -14,6 +14,7 @@ from invalidator.cli import (
     explain,
     publish,
     purge,
+    replay,
     run,
     schema,
     settings,
@@ -31,6 +32,7 @@ _VERBS: tuple[ModuleType, ...] = (
     explain,
     tail,
     purge,
+    replay,
     audit,
     schema,
     settings,
@@ -52,6 +54,7 @@ examples:
   invalidator tail                       live, what is invalidated
   invalidator purge --tag customer:7 --why "wrong prices"
                                          by hand; asks first
+  invalidator replay --since 10m         events of the last ten minutes, once more
   invalidator audit                      what is wrong in the caches; reads only
   invalidator settings                   every setting, its value and where that came from
 
