@@ -18,7 +18,7 @@ LAYERS = (
     ("connect", "embedded", "faults", "envelope", "rules", "retry", "settings", "logs"),
     ("sources", "store", "deadletter", "backplane", "inflight", "later", "settle"),
     ("ages", "mix", "hits"),
-    ("listen", "rewind", "report", "pipeline"),
+    ("audit", "listen", "rewind", "report", "pipeline"),
     ("gauges", "daemon", "admin", "once"),
     ("cli",),
     ("__main__",),
