@@ -7,11 +7,33 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from invalidator import __version__
-from invalidator.cli import check, explain, publish, purge, run, schema, settings, tail, test
+from invalidator.cli import (
+    check,
+    control,
+    explain,
+    publish,
+    purge,
+    run,
+    schema,
+    settings,
+    tail,
+    test,
+)
 from invalidator.cli.verbs import UsageError, Verbs
 from invalidator.errors import ConfigError, InvalidatorError, RulesError
 
-_VERBS: tuple[ModuleType, ...] = (run, publish, check, test, explain, tail, purge, schema, settings)
+_VERBS: tuple[ModuleType, ...] = (
+    run,
+    control,
+    publish,
+    check,
+    test,
+    explain,
+    tail,
+    purge,
+    schema,
+    settings,
+)
 
 _DESCRIPTION = "Reads domain events and deletes the cache entries that your rules name for them."
 
@@ -28,6 +50,7 @@ examples:
   invalidator tail                       live, what is invalidated
   invalidator purge --tag customer:7 --why "wrong prices"
                                          by hand; asks first
+  invalidator status                     how a daemon that runs is
   invalidator settings                   every setting, its value and where that came from
 
 `invalidator VERB --help` has more on each.

@@ -55,6 +55,7 @@ class Host:
         """`pulse` is of its sweeps: one that hangs is seen."""
         self.name = name
         self.part = part
+        self.sweeps = sweeps
         self._client = client
         self._server = Server(client, name, replicas)
         self._keys = Keys(client, name, replicas)
