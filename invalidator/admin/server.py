@@ -19,7 +19,12 @@ from invalidator.settings import Settings
 
 ALL_RULES: Final = 200  # up to so many, those are explained too that do not match
 STOP_WITHIN: Final = 1.0  # seconds that calls in work have left when the daemon ends
-TYPES: Final = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
+TYPES: Final = {
+    "html": "text/html",
+    "css": "text/css",
+    "js": "text/javascript",
+    "svg": "image/svg+xml",
+}
 
 
 class Admin:
@@ -53,6 +58,7 @@ class Admin:
                 web.get("/", _file("page.html")),
                 web.get("/page.css", _file("page.css")),
                 web.get("/page.js", _file("page.js")),
+                web.get("/page.svg", _file("page.svg")),
             ]
         )
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=STOP_WITHIN)
