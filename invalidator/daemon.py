@@ -26,6 +26,7 @@ from invalidator.model import Record
 from invalidator.pipeline import Caches, Letters, Limits, Pipeline
 from invalidator.retry import until_available
 from invalidator.rules import Explanation, RuleSet
+from invalidator.rules.delays import outlasting
 from invalidator.rules.watch import Watcher, watch
 from invalidator.settings import Settings
 from invalidator.settings.caches import strangers
@@ -48,6 +49,10 @@ log = structlog.get_logger("invalidator")
 WATCH_EVERY = 2.0  # seconds between two questions to a Redis that has nothing to do
 FORCED_WITHIN = 3.0  # seconds that a forced exit leaves for closing connections
 HOUSE = Path(__file__).parent
+LEFT = (
+    "not all that was read: second passes (repeat_after) are due after INVALIDATOR_DRAIN_TIMEOUT; "
+    "their events, and those behind them, are read again by the next start"
+)
 CLEAN, UNSETTLED = 0, 3  # exit codes; the others are the command line's
 
 
@@ -79,6 +84,7 @@ class Daemon:
         self._health = Health()
         self._valve = Valve(self._health)
         self._store = store_of(settings, self._health)
+        self._store.enforce(self.rules.caches)
         self._dead = DeadLetters.of(settings)
         self._injection: Injection | None = None
         self._pipelines = self._build_pipelines()
@@ -122,7 +128,7 @@ class Daemon:
             await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
             self._valve.open()
             for pipeline in self._pipelines:
-                pipeline.stop()
+                pipeline.stop(within=self._settings.drain_timeout)
             await asyncio.wait(
                 {work, force},
                 timeout=self._settings.drain_timeout,
@@ -138,6 +144,9 @@ class Daemon:
         if work.done():
             if error := work.exception():
                 raise _crash(error)
+            if left := sum(pipeline.unsettled for pipeline in self._pipelines):
+                log.warning("stopped", settled=LEFT, batches=left)
+                return UNSETTLED
             log.info("stopped", settled="all that was read")
             return CLEAN
         log.warning(
@@ -210,10 +219,12 @@ class Daemon:
             self._refuse(RulesError([Problem(where, 0, 0, said) for said in unknown]))
             return
         before, self.rules = self.rules, rules
+        self._store.enforce(rules.caches)
         self._in_force()
         metrics.RELOADS.labels("accepted").inc()
         metrics.RELOAD_OK.set(1)
         log.info("rules-accepted", rules=rules.hash, before=before.hash, count=len(rules.rules))
+        self._foretell()
         self._answer(())
 
     def _in_force(self) -> None:
@@ -354,6 +365,11 @@ class Daemon:
             sources=[pipeline.name for pipeline in self._pipelines],
             **({"dry_run": True} if self._settings.dry_run else {}),
         )
+        self._foretell()
+
+    def _foretell(self) -> None:
+        for rule, said in outlasting(self.rules.rules, self._settings.drain_timeout):
+            log.warning("second-pass-outlasts-drain", rule=rule.name, meaning=said)
 
 
 def _crash(error: BaseException) -> Exception:

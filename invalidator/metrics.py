@@ -164,6 +164,15 @@ SWEEP_SECONDS = Histogram(
     "From a sweep's begin to its end, passes that had to be repeated included.",
     buckets=(0.01, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900),
 )
+SWEEPING_KEYS = Gauge(
+    "invalidator_sweeping_keys",
+    "Keys that the sweep under way has to look at, once it takes longer than some seconds; 0: none "
+    "is. By the part of readiness that its Redis is.",
+    ["redis"],
+)
+SWEEPING_SEEN = Gauge(
+    "invalidator_sweeping_keys_seen", "How many of them it has looked at in this pass.", ["redis"]
+)
 SWEEPS_RUNNING = Gauge("invalidator_sweeps_running", "Sweeps that are under way.")
 PATTERNS_WAITING = Asked(
     "invalidator_patterns_waiting", "Patterns that no sweep has begun on.", ["redis"]
@@ -189,6 +198,11 @@ DEAD = Counter("invalidator_dead_letters_total", "Events put into the dead lette
 IN_FLIGHT = Gauge(
     "invalidator_in_flight_events",
     "Events held in memory: not applied yet, or rejected and not yet in the dead letters.",
+)
+WAITING = Gauge(
+    "invalidator_waiting_names",
+    "Names held in memory: until their second pass (repeat_after), or, of patterns, until their "
+    "sweep is over.",
 )
 GAPS = Counter(
     "invalidator_gaps_total",

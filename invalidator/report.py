@@ -57,6 +57,15 @@ class Reporter:
             ms=round(applied.seconds * 1000, 1),
         )
 
+    def ended(self, early: int) -> None:
+        if early:
+            log.warning(
+                "second-passes-early",
+                source=self._source,
+                batches=early,
+                reason="the source does not give them again, and they were due after the drain",
+            )
+
     def _count(self, applied: Applied, rejections: Sequence[Rejection]) -> None:
         """By outcome and type. What was applied divides into types as its sample did."""
         found = self._types.popleft()

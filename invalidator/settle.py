@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from invalidator.later import Waited
 from invalidator.model import Batch, Failure, Fault, Outcome, Record, Rejection
 from invalidator.rules import RuleSet
 
@@ -26,7 +27,7 @@ class Applied:
     unmatched: int
     names: int
     seconds: float  # from planned to applied
-    waits: "asyncio.Task[list[Failure]] | None"  # None: there is nothing to wait for
+    waits: "asyncio.Task[Waited] | None"  # None: there is nothing to wait for
 
     def held(self) -> Batch:
         """What still takes memory: rejected events, until they lie in the dead letters."""

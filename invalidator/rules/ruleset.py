@@ -50,9 +50,7 @@ class RuleSet:
                 self.engine(part.origin).plan(part, max_event_bytes, draft)
             else:
                 draft.plan.rejections += _refused(part, part.refused)
-        draft.plan.unmatched = len(draft.unmatched)
-        draft.sinks.clear()  # methods of the draft among them: a cycle would keep the plan alive
-        return draft.plan
+        return draft.finished()
 
     def explain(self, record: Record, *, only_matching: bool = False) -> Explanation:
         """What each rule says about one record, or only those whose types match."""

@@ -15,6 +15,10 @@ class Source(Protocol):
     def name(self) -> str:
         """A fixed word for logs and metrics: "kafka", "pubsub", "memory"."""
 
+    @property
+    def forgets(self) -> bool:
+        """Whether what is not settled is never given again."""
+
     async def open(self) -> None:
         """Connect. Raises Unavailable; may be called again after it did, or after `read` did."""
 

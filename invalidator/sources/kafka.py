@@ -49,6 +49,7 @@ class KafkaSource:
     """One member of a consumer group."""
 
     name = NAME
+    forgets = False
 
     def __init__(
         self,

@@ -13,6 +13,7 @@ class MemorySource:
     """Keeps what is not settled, and gives it again when it is opened anew."""
 
     name = "memory"
+    forgets = False
 
     def __init__(self, moment: float = 0.05) -> None:
         self._moment = moment  # seconds that an empty read waits

@@ -37,6 +37,7 @@ class PersonSource:
     """One event is a batch, and the next is read when it is settled: so faults find their event."""
 
     name = "admin"
+    forgets = True
 
     def __init__(
         self,

@@ -44,6 +44,7 @@ class PubSubSource:
     """Subscribes to channels and globs; a task of its own drains the link into a buffer."""
 
     name = "pubsub"
+    forgets = True
 
     def __init__(
         self,

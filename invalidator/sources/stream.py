@@ -49,6 +49,7 @@ class StreamSource:
     """One consumer of a group, on one or several streams."""
 
     name = "stream"
+    forgets = False
 
     def __init__(
         self,

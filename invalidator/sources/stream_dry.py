@@ -25,6 +25,7 @@ class DryStreamSource:
     """Keeps its positions to itself."""
 
     name = "stream"
+    forgets = False
 
     def __init__(
         self, client: Client, keys: Sequence[str], *, start: Start, timeout: float

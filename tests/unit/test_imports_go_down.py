@@ -16,7 +16,7 @@ LAYERS = (
     ("__init__", "errors", "layout", "terminal", "units", "urls"),
     ("model", "metrics", "health", "valve"),
     ("connect", "embedded", "faults", "envelope", "rules", "retry", "settings", "logs"),
-    ("sources", "store", "deadletter", "backplane", "inflight", "settle"),
+    ("sources", "store", "deadletter", "backplane", "inflight", "later", "settle"),
     ("ages", "mix", "hits"),
     ("listen", "rewind", "report", "pipeline", "injection"),
     ("gauges", "daemon", "admin", "once"),

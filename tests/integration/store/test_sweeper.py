@@ -286,6 +286,16 @@ async def test_a_sweep_can_be_cancelled_in_the_middle(
     assert redis_now.dbsize() >= 800
 
 
+async def test_a_survey_counts_in_one_pass_and_deletes_nothing(
+    server: Server, redis_now: "redis.Redis"
+) -> None:
+    redis_now.mset({f"a:{n}": "x" for n in range(300)} | {"a:lock": "x", "b": "x"})
+    async with sweeping(server, Matcher([b"a:lock"])) as sweeper:
+        found = await sweeper.survey([b"a:*"])
+    assert (found.matched, found.protected, found.total, found.removed) == (300, 1, 302, 0)
+    assert redis_now.dbsize() == 302
+
+
 async def test_a_sweep_pauses_as_long_as_its_pace_asks(
     server: Server, redis_now: "redis.Redis"
 ) -> None:
