@@ -109,7 +109,7 @@ def test_verbs_and_options_that_are_named_exist(page: Page) -> None:
 
 
 def parsers() -> dict[str, argparse.ArgumentParser]:
-    for action in cli._parser()._actions:
+    for action in cli.parser()._actions:
         if isinstance(action, argparse._SubParsersAction):
             return dict(action.choices)
     raise AssertionError("the command line has no verbs")

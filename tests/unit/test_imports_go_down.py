@@ -18,7 +18,7 @@ LAYERS = (
     ("connect", "embedded", "faults", "envelope", "rules", "retry", "settings", "logs"),
     ("sources", "store", "deadletter", "backplane", "inflight", "later", "settle"),
     ("ages", "mix", "hits"),
-    ("listen", "rewind", "report", "pipeline", "injection"),
+    ("audit", "listen", "rewind", "report", "pipeline", "injection"),
     ("gauges", "daemon", "admin", "once"),
     ("cli",),
     ("__main__",),
