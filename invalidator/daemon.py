@@ -25,6 +25,7 @@ from invalidator.injection import Injection
 from invalidator.model import Record
 from invalidator.pipeline import Caches, Letters, Limits, Pipeline
 from invalidator.retry import until_available
+from invalidator.rewind import Known, Watch
 from invalidator.rules import Explanation, RuleSet
 from invalidator.rules.delays import outlasting
 from invalidator.rules.watch import Watcher, watch
@@ -39,6 +40,7 @@ from invalidator.sources.pubsub import PubSubSource
 from invalidator.sources.security import Brokers
 from invalidator.sources.stream import StreamSource
 from invalidator.sources.stream_dry import DryStreamSource
+from invalidator.sources.trail import TIMELESS, Eras
 from invalidator.store.build import gate, store_of
 from invalidator.store.dry import DryLetters, DryStore
 from invalidator.urls import redact
@@ -85,6 +87,8 @@ class Daemon:
         self._valve = Valve(self._health)
         self._store = store_of(settings, self._health)
         self._store.enforce(self.rules.caches)
+        self._watch = self._build_watch()
+        self._eras: Eras = self._watch or TIMELESS
         self._dead = DeadLetters.of(settings)
         self._injection: Injection | None = None
         self._pipelines = self._build_pipelines()
@@ -161,6 +165,7 @@ class Daemon:
             helpers = [
                 beside.create_task(self._recover()),
                 beside.create_task(self._store.run()),
+                *([beside.create_task(self._watch.run())] if self._watch else []),
                 beside.create_task(_keep_asking(self._probe, self._health.part(gate(self._store)))),
                 beside.create_task(
                     _keep_asking(self._dead.probe, self._health.part("dead letters"))
@@ -248,12 +253,19 @@ class Daemon:
 
     # --- wiring -----------------------------------------------------------------------------
 
+    def _build_watch(self) -> Watch | None:
+        """Over what the caches remember."""
+        if self._settings.dry_run or not self._settings.rewind:
+            return None
+        return Watch([host.moments for host in self._store.hosts], self._settings.rewind)
+
     def _build_pipelines(self) -> Sequence[Pipeline]:
         settings = self._settings
         in_flight = InFlight(settings.in_flight.events, settings.in_flight.bytes)
         limits = Limits(settings.batch.max_events, settings.batch.max_event_bytes)
         hits = Hits(self._store)
-        caches: Caches = DryStore() if settings.dry_run else self._store
+        known = Known(self._store, self._watch) if self._watch else self._store
+        caches: Caches = DryStore() if settings.dry_run else known
         letters: Letters = DryLetters() if settings.dry_run else self._dead
         fed: list[tuple[Source, Caches, Letters]] = [
             (source, caches, letters) for source in self._build_sources()
@@ -294,6 +306,7 @@ class Daemon:
                     part=self._health.part(PubSubSource.name),
                     buffer=settings.pubsub.buffer,
                     max_wait=settings.batch.max_wait,
+                    eras=self._eras,
                 )
             )
         if settings.streams.keys:
@@ -318,6 +331,7 @@ class Daemon:
             max_wait=settings.batch.max_wait,
             claim_after=settings.streams.claim_after,
             trim=settings.streams.trim,
+            eras=self._eras,
         )
 
     def _kafka(self) -> KafkaSource:
@@ -334,6 +348,7 @@ class Daemon:
             commits=not self._settings.dry_run,
             timing=Timing(session=kafka.session_timeout),
             instance_id=kafka.instance_id,
+            eras=self._eras,
         )
 
     def _redis(self, url: str) -> Client:
