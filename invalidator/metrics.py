@@ -58,6 +58,20 @@ SWEEP_SECONDS = Histogram(
     buckets=(0.01, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900),
 )
 DEAD = Counter("invalidator_dead_letters_total", "Events put into the dead letters.", ["error"])
+DEAD_OLDEST = Gauge(
+    "invalidator_dead_letters_oldest_timestamp_seconds",
+    "When the oldest dead letter was written, Unix time; 0 when there is none.",
+)
+DEAD_FILL = Gauge(
+    "invalidator_dead_letters_fill_ratio",
+    "How near the dead letters are to a bound (length, age): from 1 on, the oldest are removed.",
+    ["bound"],
+)
+DEAD_TRIMMED = Counter(
+    "invalidator_dead_letters_removed_total",
+    "Dead letters that were removed because of a bound (length, age).",
+    ["bound"],
+)
 IN_FLIGHT = Gauge(
     "invalidator_in_flight_events",
     "Events held in memory: not applied yet, or rejected and not yet in the dead letters.",
