@@ -17,6 +17,7 @@ import structlog
 from structlog.typing import Processor
 
 from invalidator.settings import Log
+from invalidator.terminal import coloured
 
 QUIET_SECONDS = 30.0  # how long the same message of a library is held back
 _REMEMBERED = 1000  # messages; more are only seen if a library puts values into its templates
@@ -55,7 +56,7 @@ def _processors(log: Log, out: TextIO) -> list[Processor]:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
         structlog.dev.ConsoleRenderer(
-            colors=out.isatty(),
+            colors=coloured(out),
             sort_keys=False,
             exception_formatter=structlog.dev.plain_traceback,
         ),

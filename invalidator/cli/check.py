@@ -2,10 +2,12 @@
 
 import argparse
 import json
+import sys
 from typing import TYPE_CHECKING
 
 from invalidator.cli.rules_path import add_rules, rules_path
 from invalidator.cli.verbs import Verbs
+from invalidator.terminal import Colour, paint
 
 if TYPE_CHECKING:
     from invalidator.rules.check import Checked, Finding
@@ -18,6 +20,8 @@ examples:
 
 exit codes: 0 the rules are in order, 1 they are not
 """
+
+_COLOURS: dict[str, Colour] = {"error": "red", "warning": "yellow", "note": "dim"}
 
 
 def add(verbs: Verbs) -> None:
@@ -48,7 +52,8 @@ def run(args: argparse.Namespace) -> int:
 def _text(checked: "Checked") -> None:
     for finding in checked.findings:
         where, _, rest = str(finding.problem).partition(": ")
-        print(f"{where}: {finding.severity}: {rest}")
+        severity = paint(finding.severity, _COLOURS[finding.severity], sys.stdout)
+        print(f"{where}: {severity}: {rest}")
     if checked.ruleset:
         rules = checked.ruleset
         count = len(rules.rules)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from invalidator.cli.rules_path import rules_path
 from invalidator.cli.verbs import UsageError, Verbs
+from invalidator.terminal import paint
 
 if TYPE_CHECKING:
     from invalidator.model import Record
@@ -101,7 +102,15 @@ def _shown(lines: list[str]) -> str:
     """What an event says must not steer the terminal that shows it."""
     from invalidator.rules.words import visible
 
-    return "\n".join(visible(line, LONGEST) for line in lines)
+    return "\n".join(_painted(visible(line, LONGEST)) for line in lines)
+
+
+def _painted(line: str) -> str:
+    if line.startswith("+"):
+        return paint(line, "green", sys.stdout)
+    if line.startswith("-"):
+        return paint(line, "dim", sys.stdout)
+    return paint(line, "red", sys.stdout) if line.startswith("    rejected:") else line
 
 
 def _text(told: "Explanation", live: Live) -> list[str]:

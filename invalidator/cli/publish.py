@@ -2,24 +2,28 @@
 
 import argparse
 import sys
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from invalidator.cli.verbs import UsageError, Verbs
-from invalidator.errors import Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import Sequence
 
-    from pydantic import SecretStr
-
-    from invalidator.connect import Client
+    from invalidator.cli.send import Event
     from invalidator.settings import Settings
 
 _DEFAULT = "events"
+_ONLY_TO = {  # options that mean one way of sending
+    "channel": "pubsub",
+    "stream": "stream",
+    "topic": "kafka",
+    "record_key": "kafka",
+    "partition": "kafka",
+    "bootstrap_servers": "kafka",
+}
 
 _EPILOG = """\
 examples:
@@ -29,18 +33,25 @@ examples:
   invalidator publish user.deleted @user.json --channel users
   jq .payload message.json | invalidator publish user.deleted -
   invalidator publish order.updated '{"orderId": "ord_1"}' --stream orders
+  invalidator publish order.updated '{"orderId": "ord_1"}' --to kafka --record-key ord_1
+      to the first of INVALIDATOR_KAFKA__TOPICS; all records of one key share a partition
 
-The event is {"type": TYPE, "data": JSON, "id": ..., "time": ...}. Without --to, --channel and
---stream it goes to a channel, or where only INVALIDATOR_STREAMS__KEYS is set, to a stream: to the
-first one configured that is no glob, else to `events`.
+The event is {"type": TYPE, "data": JSON, "id": ..., "time": ...}. Without --to it goes where the
+other options say, else where the settings have a daemon read first: channels, streams, topics. Of
+several the first counts that is no pattern; where nothing is set, it is the channel `events`.
+
+To Kafka it is sent once all replicas in sync must have it (acks=all). A topic is never created.
+
+exit codes: 0 sent, 1 the server cannot be reached or does not take it, 2 the arguments, the topic
+or the settings cannot be used
 """
 
 
 def add(verbs: Verbs) -> None:
     parser = verbs.add_parser(
         "publish",
-        help="send an event over Redis pub/sub or a Redis Stream",
-        description="Sends one event over Redis, after setting keys if asked to.",
+        help="send an event over Redis pub/sub, a Redis Stream or Kafka",
+        description="Sends one event, after setting keys in the cache if asked to.",
         epilog=_EPILOG,
     )
     parser.add_argument("type", metavar="TYPE", help="the event's type, such as order.updated")
@@ -52,12 +63,29 @@ def add(verbs: Verbs) -> None:
         default=[],
         help="set this key in the cache first; what follows the first = is the value",
     )
-    parser.add_argument("--to", choices=["pubsub", "stream"], help="how to send it")
+    parser.add_argument("--to", choices=["pubsub", "stream", "kafka"], help="how to send it")
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--channel", metavar="CHANNEL", help="the channel to publish to")
     where.add_argument("--stream", metavar="KEY", help="the stream to add it to")
+    where.add_argument("--topic", metavar="TOPIC", help="the Kafka topic to write to")
     parser.add_argument(
-        "--redis-url", metavar="URL", help="the Redis for both, instead of the configured ones"
+        "--header",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="a header of the record, or field of the stream's entry; repeatable",
+    )
+    parser.add_argument(
+        "--record-key", metavar="KEY", help="the key of the Kafka record; it decides the partition"
+    )
+    parser.add_argument(
+        "--partition", metavar="N", type=_number, help="the Kafka partition, whatever the key says"
+    )
+    parser.add_argument(
+        "--redis-url", metavar="URL", help="the Redis for all, instead of the configured ones"
+    )
+    parser.add_argument(
+        "--bootstrap-servers", metavar="HOST:PORT", help="the Kafka, instead of the configured one"
     )
     parser.add_argument("--env-file", metavar="PATH", help="file of NAME=value settings")
     parser.set_defaults(run=run)
@@ -68,25 +96,74 @@ def run(args: argparse.Namespace) -> int:
 
     from invalidator.settings import load
 
+    named = _named(args)
     event = _event(args.type, _read(args.json))
-    pairs = [_pair(text) for text in args.set]
-    settings = load(args.env_file, redis_url=args.redis_url, source_redis_url=args.redis_url)
-    stream = ""
-    if _is_for_a_stream(args, settings):
-        stream = args.stream or next(iter(settings.streams.keys), _DEFAULT)
-    channel = args.channel or _channel(settings.pubsub.channels)
-    asyncio.run(_send(settings, pairs, event, stream=stream, channel=channel))
+    pairs = [_pair("--set", text) for text in args.set]
+    headers = [_pair("--header", text) for text in args.header]
+    settings = load(
+        args.env_file,
+        redis_url=args.redis_url,
+        source_redis_url=args.redis_url,
+        kafka__bootstrap_servers=args.bootstrap_servers,
+        kafka__topics=args.topic,
+    )
+    to = named or _configured(settings)
+    if headers and to == "pubsub":
+        raise UsageError("--header: a message over pub/sub has no headers")
+    asyncio.run(_send(args, settings, to, pairs, (event, headers)))
     return 0
 
 
-def _is_for_a_stream(args: argparse.Namespace, settings: "Settings") -> bool:
-    named = "stream" if args.stream else "pubsub" if args.channel else None
-    if args.to and named and args.to != named:
+def _named(args: argparse.Namespace) -> str | None:
+    """How to send it, as far as the arguments say so."""
+    said = [(name, way) for name, way in _ONLY_TO.items() if getattr(args, name) is not None]
+    to = args.to or (said[0][1] if said else None)
+    for name, way in said:
+        if way != to:
+            other = f"--to {to}" if args.to else f"--{said[0][0].replace('_', '-')}"
+            raise UsageError(f"{other} does not go with --{name.replace('_', '-')}")
+    return to
+
+
+def _configured(settings: "Settings") -> str:
+    if settings.pubsub.channels:
+        return "pubsub"
+    if settings.streams.keys:
+        return "stream"
+    return "kafka" if settings.kafka.topics else "pubsub"
+
+
+async def _send(
+    args: argparse.Namespace,
+    settings: "Settings",
+    to: str,
+    pairs: list[tuple[str, str]],
+    event: "Event",
+) -> None:
+    from invalidator.cli import send
+
+    if pairs:
+        await send.set_keys(settings, pairs)
+    if to == "pubsub":
+        channel = args.channel or _literal(settings.pubsub.channels, "*?[\\")
+        await send.to_channel(settings, channel, event)
+    elif to == "stream":
+        stream = args.stream or next(iter(settings.streams.keys), _DEFAULT)
+        await send.to_stream(settings, stream, event)
+    else:
+        await _to_kafka(args, settings, event)
+
+
+async def _to_kafka(args: argparse.Namespace, settings: "Settings", event: "Event") -> None:
+    from invalidator.cli.send_kafka import Record, to_topic
+
+    if not settings.kafka.bootstrap_servers:
         raise UsageError(
-            f"--to {args.to} does not go with --{'stream' if args.stream else 'channel'}"
+            "no Kafka is known: set INVALIDATOR_KAFKA__BOOTSTRAP_SERVERS and "
+            "INVALIDATOR_KAFKA__TOPICS, or give --bootstrap-servers and --topic"
         )
-    only_streams = bool(settings.streams.keys and not settings.pubsub.channels)
-    return (args.to or named or ("stream" if only_streams else "pubsub")) == "stream"
+    topic = _literal([name for name in settings.kafka.topics if not name.startswith("^")], "")
+    await to_topic(settings.kafka, Record(topic, event, args.record_key, args.partition))
 
 
 def _event(kind: str, text: str) -> dict[str, Any]:
@@ -124,108 +201,20 @@ def _read(argument: str) -> str:
         raise UsageError(f"{argument[1:]}: cannot be read: {reason}") from None
 
 
-def _pair(text: str) -> tuple[str, str]:
-    key, separator, value = text.partition("=")
-    if not (key and separator):
-        raise UsageError(f"--set takes KEY=VALUE, found {text!r}")
-    return key, value
+def _pair(option: str, text: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not (name and separator):
+        kind = "KEY" if option == "--set" else "NAME"
+        raise UsageError(f"{option} takes {kind}=VALUE, found {text!r}")
+    return name, value
 
 
-def _channel(channels: tuple[str, ...]) -> str:
-    literal = (name for name in channels if not set("*?[\\") & set(name))
-    return next(literal, _DEFAULT)
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f"a number from 0 on, found {text!r}")
+    return int(text)
 
 
-async def _send(
-    settings: "Settings",
-    pairs: list[tuple[str, str]],
-    event: dict[str, Any],
-    *,
-    stream: str,
-    channel: str,
-) -> None:
-    if pairs:
-        await _set(settings, pairs)
-    async with _redis(settings, settings.source_redis_url) as (source, name):
-        if stream:
-            await _add(source, name, stream, event)
-        else:
-            await _publish(source, name, channel, event)
-
-
-async def _set(settings: "Settings", pairs: list[tuple[str, str]]) -> None:
-    from invalidator.connect import converse
-
-    async with _redis(settings, settings.redis_url) as (cache, name):
-        _unless_refused(name, await converse(cache, [("SET", *pair) for pair in pairs]))
-    for key, _ in pairs:
-        print(f"set {key} on {name}")
-
-
-async def _publish(source: "Client", name: str, channel: str, event: dict[str, Any]) -> None:
-    import orjson
-
-    from invalidator.connect import publish
-
-    replies = await publish(source, channel, [orjson.dumps(event)])
-    (heard,) = _unless_refused(name, replies)
-    subscribers = "1 subscriber" if heard == 1 else f"{heard} subscribers"
-    print(f"published {event['type']} on channel {channel} of {name}: {subscribers}")
-    print(f"  id {event['id']}")
-    if not heard:
-        sys.stdout.flush()
-        print(_nobody(channel), file=sys.stderr)
-
-
-async def _add(source: "Client", name: str, stream: str, event: dict[str, Any]) -> None:
-    import orjson
-
-    from invalidator.connect import converse
-
-    add = ("XADD", stream, "*", "event", orjson.dumps(event))
-    replies = await converse(source, [add, ("XINFO", "GROUPS", stream)])
-    entry, groups = _unless_refused(name, replies)
-    read_by = "1 group" if len(groups) == 1 else f"{len(groups)} groups"
-    print(f"published {event['type']} on stream {stream} of {name}: {read_by}")
-    print(f"  id {event['id']}, entry {entry.decode()}")
-    if not groups:
-        sys.stdout.flush()
-        print(_no_group(stream), file=sys.stderr)
-
-
-def _no_group(stream: str) -> str:
-    return (
-        f"warning: no group reads {stream}, so nothing was invalidated. A daemon must run with\n"
-        f"{stream} in its INVALIDATOR_STREAMS__KEYS and this Redis as its source. The entry stays."
-    )
-
-
-def _nobody(channel: str) -> str:
-    return (
-        f"warning: nobody listens on {channel}, so nothing was invalidated. A daemon must run\n"
-        f"with {channel} in its INVALIDATOR_PUBSUB__CHANNELS and this Redis as its source."
-    )
-
-
-@asynccontextmanager
-async def _redis(settings: "Settings", url: "SecretStr") -> "AsyncIterator[tuple[Client, str]]":
-    """A Redis for a moment; what goes wrong is said with its address, without its password."""
-    from redis.exceptions import RedisError
-
-    from invalidator.connect import client
-    from invalidator.urls import redact
-
-    name = redact(url.get_secret_value())
-    tls = settings.redis_tls.options()
-    async with client(url.get_secret_value(), settings.redis_timeout, tls) as redis:
-        try:
-            yield redis, name
-        except (RedisError, OSError) as error:
-            raise Unavailable(name, str(error)) from None
-
-
-def _unless_refused(name: str, replies: list[Any]) -> list[Any]:
-    for reply in replies:
-        if isinstance(reply, Exception):
-            raise Unavailable(name, str(reply))
-    return replies
+def _literal(names: "Sequence[str]", special: str) -> str:
+    """The first that is no glob."""
+    return next((name for name in names if not set(special) & set(name)), _DEFAULT)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from invalidator.cli.rules_path import rules_path
 from invalidator.cli.verbs import UsageError, Verbs
 from invalidator.errors import ConfigError
+from invalidator.terminal import Progress as Bar
 
 if TYPE_CHECKING:
     from invalidator.model import Cause, Failure, Names
@@ -133,6 +134,7 @@ class _Purge:
         self._caches = caches
         self._dry = args.dry_run or settings.dry_run
         self._swept = 0  # keys that sweeps deleted
+        self._bar = Bar("keys seen", sys.stderr)
 
     async def run(self) -> int:
         import asyncio
@@ -181,11 +183,9 @@ class _Purge:
     def _observe(self, progress: "Progress") -> None:
         if progress.ended:
             self._swept += progress.removed
+            self._bar.clear()
         else:
-            print(
-                f"  {progress.seen:,} of {progress.total:,} keys seen, {progress.matched:,} match",
-                file=sys.stderr,
-            )
+            self._bar.show(progress.seen, progress.total, f"{progress.matched:,} match")
 
     def _log(self, cause: "Cause", deleted: int, failures: "Sequence[Failure]") -> None:
         import structlog

@@ -1,11 +1,13 @@
 """`invalidator test`: runs the `tests:` of the rules."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from typing import Final
 
 from invalidator.cli.rules_path import add_rules, rules_path
 from invalidator.cli.verbs import Verbs
+from invalidator.terminal import paint
 
 _EPILOG = """\
 examples:
@@ -41,8 +43,7 @@ def run(args: argparse.Namespace) -> int:
     results = run_tests(load(rules_path(args.rules)))
     for result in results.results:
         place = result.test.place
-        word = "ok  " if result.passed else "FAIL"
-        print(f"{word} {result.test.name}  ({place.file}:{place.line})")
+        print(f"{_word(result.passed)} {result.test.name}  ({place.file}:{place.line})")
         for line in result.differences:
             print(f"       {line}")
     failed = len(results.failed)
@@ -50,6 +51,10 @@ def run(args: argparse.Namespace) -> int:
     if results.uncovered:
         _say_uncovered(results.uncovered)
     return int(bool(failed) or (args.covered and bool(results.uncovered)))
+
+
+def _word(passed: bool) -> str:
+    return paint("ok  ", "green", sys.stdout) if passed else paint("FAIL", "red", sys.stdout)
 
 
 def _say_uncovered(names: Sequence[str]) -> None:

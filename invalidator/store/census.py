@@ -16,6 +16,7 @@ from invalidator.store.tags import Layout
 from invalidator.store.tickets import Progress
 
 TOGETHER = 1000  # commands in one write
+WATCHED_EVERY = 0.1  # seconds: a person watches it
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ async def matched(
     async def lenient() -> Sequence[Node]:
         return [replace(node, unlink=_let_be) for node in await nodes()]
 
-    sweeper = Sweeper(lenient, spared, Part(name), observe=observe)
+    sweeper = Sweeper(lenient, spared, Part(name), observe=observe, observe_every=WATCHED_EVERY)
     ticket = sweeper.request(pattern.encode() for pattern in patterns)
     sweeping = asyncio.create_task(sweeper.run())
     try:

@@ -32,6 +32,8 @@ log = structlog.get_logger("invalidator")
 T = TypeVar("T")
 MOST_PATTERNS = 50_000  # distinct ones that may wait for a sweep before intake waits, too
 NO_BRAKE = Brake()
+LOGGED_EVERY = 5.0  # seconds between two lines about a sweep
+WATCHED_EVERY = 0.1  # where a person watches it
 
 
 class Host:
@@ -59,7 +61,13 @@ class Host:
         self._announcer = Announcer(client, name, when=announce)
         self._spared = protected((), ())
         self._observe = observe or _observe
-        self._sweeper = Sweeper(self._nodes, self._spared, sweeps, observe=self._observe)
+        self._sweeper = Sweeper(
+            self._nodes,
+            self._spared,
+            sweeps,
+            observe=self._observe,
+            observe_every=WATCHED_EVERY if observe else LOGGED_EVERY,
+        )
         sweeps.ready()  # until a sweep finds otherwise
 
     def configure(self, caches: Mapping[str, Cache]) -> dict[str, CacheStore]:

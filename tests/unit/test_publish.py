@@ -61,9 +61,11 @@ def test_an_event_is_added_to_a_stream(
     redis_url: str, redis_now: redis.Redis, publish: Publish, capsys: Output
 ) -> None:
     redis_now.xgroup_create("orders", "invalidator", mkstream=True)
-    assert publish("order.updated", '{"orderId": "ord_1"}', "--stream", "orders") == 0
+    words = ["--stream", "orders", "--header", "trace=a1"]
+    assert publish("order.updated", '{"orderId": "ord_1"}', *words) == 0
     entries: Any = redis_now.xrange("orders")
     ((entry, fields),) = entries
+    assert fields[b"trace"] == b"a1"
     event = json.loads(fields[b"event"])
     assert (event["type"], event["data"]) == ("order.updated", {"orderId": "ord_1"})
     said = capsys.readouterr()
@@ -230,6 +232,12 @@ def test_a_mistake_in_the_middle_of_a_long_line_is_shown_with_what_is_around_it(
             ["t", "{}", "--to", "pubsub", "--stream", "orders"],
             "--to pubsub does not go with --stream",
         ),
+        (
+            ["t", "{}", "--stream", "orders", "--record-key", "k"],
+            "--stream does not go with --record-key",
+        ),
+        (["t", "{}", "--header", "a=b"], "--header: a message over pub/sub has no headers"),
+        (["t", "{}", "--header", "ab"], "--header takes NAME=VALUE, found 'ab'"),
         (["t", "{}", "--set", "key"], "--set takes KEY=VALUE, found 'key'"),
         (["t", "{}", "--set", "=value"], "--set takes KEY=VALUE, found '=value'"),
         (["t", "@/nowhere.json"], "/nowhere.json: cannot be read: No such file or directory"),
