@@ -86,7 +86,7 @@ class Daemon:
     async def run(self, on_start: Callable[[str], None] = lambda admin_url: None) -> int:
         """Until a signal; the exit code. `on_start` hears the admin URL once it listens."""
         async with AsyncExitStack() as stack:
-            for close in (self._store.close, self._dead.close):
+            for close in (self._store.close, self._dead.aclose):
                 stack.push_async_callback(close)
             stack.push_async_callback(self._admin.stop)
             url = await self._admin.start()
@@ -135,7 +135,7 @@ class Daemon:
                 beside.create_task(self._store.run()),
                 beside.create_task(_keep_asking(self._probe, self._health.part(gate(self._store)))),
                 beside.create_task(
-                    _keep_asking(self._dead.probe, self._health.part("dead letters"))
+                    _keep_asking(self._probe_dead, self._health.part("dead letters"))
                 ),
                 beside.create_task(
                     watch(self._watcher, self._accept, self._refuse, wake=self._reload)
@@ -152,6 +152,12 @@ class Daemon:
             await self._store.ping()
         else:
             await self._store.probe()
+
+    async def _probe_dead(self) -> None:
+        if self._settings.dry_run:
+            await self._dead.ping()
+        else:
+            await self._dead.probe()
 
     async def _recover(self) -> None:
         """What a crash left half done, where no event comes again to finish it."""

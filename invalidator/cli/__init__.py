@@ -7,11 +7,22 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from invalidator import __version__
-from invalidator.cli import check, explain, publish, purge, run, schema, settings, tail, test
+from invalidator.cli import check, dead, explain, publish, purge, run, schema, settings, tail, test
 from invalidator.cli.verbs import UsageError, Verbs
 from invalidator.errors import ConfigError, InvalidatorError, RulesError
 
-_VERBS: tuple[ModuleType, ...] = (run, publish, check, test, explain, tail, purge, schema, settings)
+_VERBS: tuple[ModuleType, ...] = (
+    run,
+    publish,
+    check,
+    test,
+    explain,
+    dead,
+    tail,
+    purge,
+    schema,
+    settings,
+)
 
 _DESCRIPTION = "Reads domain events and deletes the cache entries that your rules name for them."
 
@@ -26,6 +37,7 @@ examples:
   invalidator explain '{"type": "order.updated", "data": {"orderId": "ord_1"}}'
                                          what your rules would make of it
   invalidator tail                       live, what is invalidated
+  invalidator dead list                  events that could not be applied, and why
   invalidator purge --tag customer:7 --why "wrong prices"
                                          by hand; asks first
   invalidator settings                   every setting, its value and where that came from

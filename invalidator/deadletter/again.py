@@ -23,7 +23,9 @@ class LettersAgain:
 
     name = "dead-letters"
 
-    def __init__(self, shelf: Shelf, letters: AsyncIterator[Letter], total: int) -> None:
+    def __init__(
+        self, shelf: Shelf, letters: AsyncIterator[Letter], total: int | None = None
+    ) -> None:
         self._shelf = shelf
         self._letters = letters
         self.total = total
@@ -59,7 +61,7 @@ class LettersAgain:
         """Nobody forgets them."""
 
     async def stop(self) -> None:
-        self.done = self.done or False
+        """Nothing comes in by itself."""
 
     async def close(self) -> None:
         """The shelf is its owner's."""

@@ -175,9 +175,12 @@ def _shown(value: bytes) -> str | dict[str, str]:
 
 
 def _bytes(shown: object) -> bytes:
-    if isinstance(shown, dict):
+    if not isinstance(shown, dict):
+        return str(shown).encode()
+    try:
         return b64decode(str(shown.get("base64", "")))
-    return str(shown).encode()
+    except ValueError:
+        return b""
 
 
 def _event_id(record: Record) -> str:

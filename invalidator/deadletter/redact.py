@@ -7,6 +7,7 @@ or any item of a list, `**` any number of them. `key` and `headers.NAME` are of 
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Final
 
 from invalidator.model import Fault, Rejection
@@ -26,7 +27,7 @@ class _Found:
     paths: dict[str, None] = field(default_factory=dict)  # as the settings write them
     values: set[str] = field(default_factory=set)
 
-    def mask(self, value: Any, path: str) -> str:
+    def mask(self, path: str, value: Any) -> str:
         self.paths[path] = None
         self.values.update(_texts(value))
         return MASK
@@ -69,13 +70,13 @@ class Redactor:
     def _value(self, value: Any, found: _Found) -> Any:
         for path, steps in self._paths:
             if path != "key":
-                value = _walk(value, steps, lambda masked, p=path: found.mask(masked, p))
+                value = _walk(value, steps, partial(found.mask, path))
         return value
 
     def _key(self, key: bytes | None, found: _Found) -> bytes | None:
         if key is None or not any(steps == ["key"] for _, steps in self._paths):
             return key
-        return found.mask(key.decode(errors="replace"), "key").encode()
+        return found.mask("key", key.decode(errors="replace")).encode()
 
     def _headers(self, headers: Headers, found: _Found) -> Headers:
         return tuple((name, self._header(name, value, found)) for name, value in headers)
@@ -84,7 +85,7 @@ class Redactor:
         for path, _ in self._paths:
             root, _, wanted = path.partition(".")
             if root == "headers" and wanted in ("*", name):
-                return found.mask(value.decode(errors="replace"), path).encode()
+                return found.mask(path, value.decode(errors="replace")).encode()
         return value
 
 

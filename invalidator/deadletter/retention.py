@@ -21,7 +21,9 @@ WARN_AT: Final = 0.8  # of a bound
 WARN_EVERY: Final = 3600.0  # seconds
 TELL_EVERY: Final = 60.0  # seconds between two lines about what was removed
 LOOK_EVERY: Final = 15.0  # seconds between two looks at the stream
-ADVICE: Final = "`invalidator dead stats` says what they are, `dead replay` and `dead drop` end them"
+ADVICE: Final = (
+    "`invalidator dead stats` says what they are, `dead replay` and `dead drop` end them"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,9 @@ class Bounds:
 
     length: int = 0  # entries
     age: float = 0.0  # seconds since an entry was written
+
+
+UNBOUNDED: Final = Bounds()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The dead letters in a stream, for those who work with them; whether a daemon runs or not."""
 
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Final, Self
 
 from redis.exceptions import RedisError
@@ -10,6 +10,8 @@ from invalidator import layout
 from invalidator.connect import Client, Command, Reply, client, converse
 from invalidator.deadletter.entry import Letter, letter_of
 from invalidator.faults import diagnose
+from invalidator.health import Part
+from invalidator.retry import until_available
 from invalidator.settings import Settings
 from invalidator.urls import redact
 
@@ -18,23 +20,31 @@ ENTRY_ID: Final = re.compile(r"[0-9]{1,20}-[0-9]{1,20}")
 
 
 class Shelf:
-    """Reads, and removes what was dealt with. Everything raises Unavailable."""
+    """Reads, and removes what was dealt with. Everything raises Unavailable, unless it waits."""
 
     def __init__(
-        self, client: Client, server: str, *, max_age: float = 0, page: int = PAGE
+        self,
+        client: Client,
+        server: str,
+        *,
+        max_age: float = 0,
+        page: int = PAGE,
+        waits: bool = False,
     ) -> None:
         self._client = client
         self.server = server
         self._keep = int(max_age)
         self._page = page
+        self._part = Part("dead letters") if waits else None
 
     @classmethod
-    def of(cls, settings: Settings) -> Self:
+    def of(cls, settings: Settings, *, waits: bool = False) -> Self:
         url = settings.state_url.get_secret_value()
         opened = client(url, settings.redis_timeout, settings.redis_tls.options())
-        return cls(opened, redact(url), max_age=settings.dead_letters.max_age)
+        age = settings.dead_letters.max_age
+        return cls(opened, redact(url), max_age=age, waits=waits)
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         await self._client.aclose()
 
     async def count(self) -> int:
@@ -48,7 +58,7 @@ class Shelf:
 
     async def letters(
         self, *, newest_first: bool = False, since_ms: int = 0, until: str = "+"
-    ) -> AsyncIterator[Letter]:
+    ) -> AsyncGenerator[Letter, None]:
         """All that were written since then, up to the entry `until`; page by page."""
         first, last = f"{since_ms}-0", until
         while True:
@@ -108,6 +118,11 @@ class Shelf:
         ]
 
     async def _ask(self, commands: Sequence[Command]) -> list[Reply]:
+        if self._part is None:
+            return await self._try(commands)
+        return await until_available(lambda: self._try(commands), self._part)
+
+    async def _try(self, commands: Sequence[Command]) -> list[Reply]:
         try:
             replies = await converse(self._client, commands)
         except (RedisError, OSError, TimeoutError) as error:
@@ -116,4 +131,3 @@ class Shelf:
             if isinstance(reply, Exception):
                 raise diagnose(reply).unavailable(f"{self.server}, {layout.DEAD_LETTERS}")
         return replies
-

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Self
 
 from redis.exceptions import RedisError
@@ -11,7 +12,7 @@ from invalidator.connect import Client, Command, client, converse, ping
 from invalidator.deadletter import home
 from invalidator.deadletter.entry import fields_of
 from invalidator.deadletter.redact import NOTHING, Redactor
-from invalidator.deadletter.retention import Bounds, Retention
+from invalidator.deadletter.retention import UNBOUNDED, Bounds, Retention
 from invalidator.errors import Unavailable
 from invalidator.faults import diagnose
 from invalidator.model import Rejection
@@ -31,7 +32,7 @@ class DeadLetters:
         server: str,
         *,
         stream: str = layout.DEAD_LETTERS,
-        bounds: Bounds = Bounds(),
+        bounds: Bounds = UNBOUNDED,
         redactor: Redactor = NOTHING,
         is_cache: bool = False,
         clock: Callable[[], float] = time.time,
@@ -58,7 +59,7 @@ class DeadLetters:
             is_cache=home.is_among(url, caches),
         )
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         await self._client.aclose()
 
     async def put(self, rejections: Sequence[Rejection], rules_hash: str) -> None:
@@ -67,14 +68,16 @@ class DeadLetters:
         length = await self._write([self._entry(one, rules_hash, now) for one in rejections])
         for rejection in rejections:
             metrics.DEAD.labels(rejection.faults[0].error).inc()
-        try:
+        with suppress(*AWAY):  # they are written; the next look bounds them
             await self._retention.keep(length)
-        except AWAY:  # they are written; the next look bounds them
-            pass
+
+    async def ping(self) -> None:
+        """Raise Unavailable unless their Redis answers."""
+        await ping(self._client, self._server)
 
     async def probe(self) -> None:
-        """Raise Unavailable unless their Redis answers; look after the stream now and then."""
-        await ping(self._client, self._server)
+        """The same; and look after the stream now and then."""
+        await self.ping()
         try:
             if not self._checked:
                 await home.warn(self._client, self._server, is_cache=self._is_cache)

@@ -134,7 +134,7 @@ def _decoded(fields: dict[bytes, bytes]) -> dict[str, Any]:
     found: dict[str, Any] = {
         name.decode(): value.decode(errors="backslashreplace") for name, value in fields.items()
     }
-    found["raw"] = fields[b"raw"]
+    found["raw"] = fields.get(b"raw")
     found["faults"] = orjson.loads(fields[b"faults"])
     found["headers"] = orjson.loads(fields[b"headers"])
     return found
