@@ -8,6 +8,9 @@ PIP := $(BIN)/pip --disable-pip-version-check install --quiet
 LOCKED := $(PIP) --require-hashes
 # setuptools comes from the lock as well, not from an isolated build environment
 PACKAGE := $(PIP) --no-deps --no-build-isolation --editable .
+# Tests mostly wait for servers, so several files run at once. WORKERS=0: one after the other.
+WORKERS ?= 4
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,11 +20,11 @@ run: .venv/.run  ## start the daemon on a Redis of its own (ARGS="..." for more 
 
 test: .venv/.dev  ## run all tests, with a real Redis and a real Kafka (ARGS="..." for pytest)
 	@scripts/packages.sh tests
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(PYTEST) $(ARGS)
 
 test-slow: .venv/.dev  ## run the long forms of tests: failovers and resharding again and again
 	@scripts/packages.sh tests
-	@$(BIN)/python -m pytest -m slow $(ARGS)
+	@$(PYTEST) -m slow $(ARGS)
 
 check: .venv/.dev  ## formatting, lint and types
 	$(BIN)/ruff format --check .

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import structlog
 
-from invalidator import __version__, metrics
+from invalidator import __version__, gauges, metrics
 from invalidator.admin import Admin
 from invalidator.connect import Client, client
 from invalidator.deadletter import DeadLetters
@@ -23,6 +23,7 @@ from invalidator.inflight import InFlight
 from invalidator.pipeline import Limits, Pipeline
 from invalidator.retry import until_available
 from invalidator.rules import RuleSet
+from invalidator.rules.delays import outlasting
 from invalidator.rules.watch import Watcher, watch
 from invalidator.settings import Settings
 from invalidator.settings.caches import strangers
@@ -43,6 +44,10 @@ log = structlog.get_logger("invalidator")
 WATCH_EVERY = 2.0  # seconds between two questions to a Redis that has nothing to do
 FORCED_WITHIN = 3.0  # seconds that a forced exit leaves for closing connections
 HOUSE = Path(__file__).parent
+LEFT = (
+    "not all that was read: second passes (repeat_after) are due after INVALIDATOR_DRAIN_TIMEOUT; "
+    "their events, and those behind them, are read again by the next start"
+)
 CLEAN, UNSETTLED = 0, 3  # exit codes; the others are the command line's
 
 
@@ -74,11 +79,13 @@ class Daemon:
         self._health = Health()
         self._admin = Admin(self._health, settings.admin.host, settings.admin.port)
         self._store = store_of(settings, self._health)
+        self._store.enforce(self.rules.caches)
         self._dead = DeadLetters.of(settings)
         self._pipelines = self._build_pipelines()
         self._stop = asyncio.Event()
         self._force = asyncio.Event()
         self._reload = asyncio.Event()
+        gauges.connect(self._pipelines, self._store, self._health)
         metrics.RELOAD_OK.set(1)
         if problems:
             self._refuse(RulesError(problems))
@@ -103,7 +110,7 @@ class Daemon:
         try:
             await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
             for pipeline in self._pipelines:
-                pipeline.stop()
+                pipeline.stop(within=self._settings.drain_timeout)
             await asyncio.wait(
                 {work, force},
                 timeout=self._settings.drain_timeout,
@@ -119,6 +126,9 @@ class Daemon:
         if work.done():
             if error := work.exception():
                 raise _crash(error)
+            if left := sum(pipeline.unsettled for pipeline in self._pipelines):
+                log.warning("stopped", settled=LEFT, batches=left)
+                return UNSETTLED
             log.info("stopped", settled="all that was read")
             return CLEAN
         log.warning(
@@ -177,10 +187,16 @@ class Daemon:
             self._refuse(RulesError([Problem(where, 0, 0, said) for said in unknown]))
             return
         before, self.rules = self.rules, rules
-        metrics.RULES.info({"hash": rules.hash})
+        self._store.enforce(rules.caches)
+        self._in_force()
         metrics.RELOADS.labels("accepted").inc()
         metrics.RELOAD_OK.set(1)
         log.info("rules-accepted", rules=rules.hash, before=before.hash, count=len(rules.rules))
+        self._foretell()
+
+    def _in_force(self) -> None:
+        metrics.RULES.info({"hash": self.rules.hash})
+        metrics.LOADED.set_to_current_time()
 
     def _refuse(self, error: RulesError) -> None:
         metrics.RELOADS.labels("refused").inc()
@@ -286,7 +302,7 @@ class Daemon:
 
     def _announce(self, admin_url: str) -> None:
         metrics.BUILD.info({"version": __version__})
-        metrics.RULES.info({"hash": self.rules.hash})
+        self._in_force()
         log.info(
             "started",
             version=__version__,
@@ -296,6 +312,11 @@ class Daemon:
             sources=[pipeline.name for pipeline in self._pipelines],
             **({"dry_run": True} if self._settings.dry_run else {}),
         )
+        self._foretell()
+
+    def _foretell(self) -> None:
+        for rule, said in outlasting(self.rules.rules, self._settings.drain_timeout):
+            log.warning("second-pass-outlasts-drain", rule=rule.name, meaning=said)
 
 
 def _crash(error: BaseException) -> Exception:

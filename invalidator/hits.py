@@ -7,7 +7,7 @@ and rules are, and the hot path goes on without bookkeeping.
 
 import random
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,7 +15,8 @@ import structlog
 
 from invalidator import metrics
 from invalidator.errors import Unavailable
-from invalidator.model import Batch, Kind, Record
+from invalidator.mix import some
+from invalidator.model import Batch, Kind
 from invalidator.rules import Cache, RuleSet, Yield
 
 log = structlog.get_logger("invalidator")
@@ -118,7 +119,7 @@ class Hits:
     def _names(self, batch: Batch, rules: RuleSet) -> list[tuple[Aim, Yield]]:
         found = {
             (Aim(rule, name.kind, name.template), name): None
-            for record in _some(batch, EVENTS, self._chance)
+            for record in some(batch, EVENTS, self._chance)
             for rule, name in rules.names(record)
         }
         names = list(found)
@@ -175,18 +176,6 @@ class Hits:
                 advice="none of these names existed: does the cache write them so, with this "
                 "prefix and on this Redis? `invalidator explain EVENT --live` shows one",
             )
-
-
-def _some(batch: Batch, most: int, chance: random.Random) -> Iterator[Record]:
-    """A few of its records, from all its slices that rules may look at."""
-    parts = [part for part in batch.slices if part.refused is None]
-    total = sum(len(part.values) for part in parts)
-    picked = sorted(chance.sample(range(total), min(most, total)), reverse=True)
-    before = 0
-    for part in parts:
-        while picked and picked[-1] < before + len(part.values):
-            yield part.record(picked.pop() - before)
-        before += len(part.values)
 
 
 def _any(answers: list[bool | None]) -> bool | None:

@@ -14,6 +14,7 @@ class InFlight:
         self._most_bytes = size
         self._events = 0
         self._bytes = 0
+        self.held = 0  # of these bytes: names that wait, see `later`
         self._freed = asyncio.Event()
 
     def room(self) -> int:
@@ -32,6 +33,21 @@ class InFlight:
         self._bytes -= batch.size
         metrics.IN_FLIGHT.set(self._events)
         self._freed.set()
+
+    def hold(self, size: int) -> None:
+        """Names stay in memory though their events do not."""
+        self._bytes += size
+        self.held += size
+
+    def release(self, size: int) -> None:
+        self._bytes -= size
+        self.held -= size
+        self._freed.set()
+
+    @property
+    def crowded(self) -> bool:
+        """Whether reading pauses because of what is held."""
+        return self._bytes >= self._most_bytes and self.held >= self._most_bytes / 2
 
     async def wait(self) -> None:
         """Until there is room. What was freed before the call counts: nothing else may follow."""

@@ -18,7 +18,7 @@ from invalidator.model import Batch, Rejection
 from invalidator.pipeline import Letters, Limits, Pipeline
 from invalidator.rules import RuleSet
 from invalidator.settings import Settings
-from invalidator.sources import Source
+from invalidator.sources import Lag, Source
 from invalidator.store.build import gate, store_of
 from invalidator.store.dry import DryLetters, DryStore
 
@@ -90,7 +90,7 @@ async def once(
             ended = await _until_over({serving, running}, pipeline, settings.drain_timeout)
         finally:
             await _cancel(serving, running)
-        metered.progress.complete = ended and source.done
+        metered.progress.complete = ended and source.done and not pipeline.unsettled
         return metered.progress
 
 
@@ -105,6 +105,7 @@ class Metered:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = source.name
+        self.forgets = source.forgets
         self.progress = Progress()
         self.at_end: Callable[[], None] = lambda: None
         self._source = source
@@ -133,6 +134,9 @@ class Metered:
         self.progress.settled += batch.events
         self.progress.total = self._source.total
         self._tell(self.progress)
+
+    def lag(self) -> Lag:
+        return self._source.lag()
 
     async def keep_alive(self) -> None:
         await self._source.keep_alive()
@@ -176,8 +180,8 @@ async def _until_over(
     try:
         with _signals(stop, force):
             await asyncio.wait({*tasks, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            pipeline.stop()
             within = drain_timeout if stop.is_set() else None
+            pipeline.stop(float("inf") if within is None else within)
             over = {*tasks, forcing}
             await asyncio.wait(over, timeout=within, return_when=asyncio.FIRST_COMPLETED)
         ended = [task for task in tasks if task.done()]

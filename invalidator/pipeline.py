@@ -24,12 +24,13 @@ from invalidator.errors import Unavailable
 from invalidator.health import Health
 from invalidator.hits import Hits
 from invalidator.inflight import InFlight
+from invalidator.later import Later
 from invalidator.model import Batch, Cause, Failure, Names, Outcome, Plan, Rejection
 from invalidator.report import Reporter
 from invalidator.retry import beating, until_available
 from invalidator.rules import Cache, RuleSet
 from invalidator.settle import Applied, Line, left_alone
-from invalidator.sources import Source
+from invalidator.sources import Lag, Source
 
 BURIED_TOGETHER = 100  # each carries its whole event
 
@@ -85,7 +86,6 @@ class Pipeline:
         hits: Hits | None = None,
         narrate: bool = False,
         clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         """`gate` is the part of readiness that says whether batches can be applied."""
         self._source = source
@@ -96,7 +96,6 @@ class Pipeline:
         self._limits = limits
         self._hits = hits
         self._clock = clock
-        self._sleep = sleep
         self._part = health.part(source.name)
         self._cache = health.part(gate)
         self._letters = health.part("dead letters")
@@ -105,13 +104,28 @@ class Pipeline:
         self._settling = health.pulse(f"{source.name} settlement")
         self._reporter = Reporter(source.name, narrate=narrate, clock=clock)
         self._line = Line()
-        self._tickets: set[asyncio.Task[list[Failure]]] = set()
+        self._later = Later(source.name, self._again, in_flight, clock, forgets=source.forgets)
+        self.unsettled = 0  # batches that a drain left, as a second pass was due too late
         self._planned: asyncio.Queue[Work | None] = asyncio.Queue(maxsize=1)
         self._stopping = asyncio.Event()
 
     @property
     def name(self) -> str:
         return self._source.name
+
+    @property
+    def tickets(self) -> int:
+        """Applied batches that wait for a sweep or a second pass."""
+        return self._later.waiting
+
+    @property
+    def oldest(self) -> float:
+        """Seconds since the oldest event was published that is read and not settled."""
+        return self._reporter.ages.oldest()
+
+    def lag(self) -> Lag:
+        """Events that are not settled, by origin and partition."""
+        return self._source.lag()
 
     async def run(self) -> None:
         """Until `stop` is called and all that was read is settled."""
@@ -122,11 +136,13 @@ class Pipeline:
                 tasks.create_task(self._outflow(), name=f"{self.name}-outflow")
                 tasks.create_task(self._settlement(), name=f"{self.name}-settlement")
         finally:
-            for ticket in self._tickets:
-                ticket.cancel()
+            self._later.cancel()
             await self._source.close()
+        self._reporter.ended(self._later.early)
 
-    def stop(self) -> None:
+    def stop(self, within: float = float("inf")) -> None:
+        """What would be waited for longer than these seconds is left."""
+        self._later.end_by(self._clock() + within)
         self._stopping.set()
 
     # --- intake: read, plan ---------------------------------------------------------------
@@ -178,6 +194,7 @@ class Pipeline:
         if batch is None:
             return
         self._in_flight.add(batch)
+        self._reporter.read(batch)
         rules = self._rules()
         plan = rules.plan(batch, max_event_bytes=self._limits.event_bytes)
         await self._hand_on(Work(batch, rules, plan, self._clock()))
@@ -206,17 +223,12 @@ class Pipeline:
             pulse=self._working,
         )
         applied_at = self._clock()
+        waits = self._later.begin(outcome, plan, work.rules)
         self._reporter.applied(work.batch, work.rules, plan)
-        waits = None
-        if outcome.sweeps or plan.repeats:
-            tickets = self._wait(outcome, plan.repeats, work.rules, applied_at)
-            waits = asyncio.create_task(tickets, name="tickets")
-            self._tickets.add(waits)
-            waits.add_done_callback(self._tickets.discard)
         return Applied(
             work.batch.ended(),
             self._blame(work, outcome.failures),
-            work.rules.hash,
+            work.rules,
             outcome,
             plan.unmatched,
             sum(names.count() for names in plan.caches.values()),
@@ -236,26 +248,13 @@ class Pipeline:
             found[rejection.record] = Rejection(rejection.record, rejection.type, faults)
         return [*found.values(), *([] if late else left_alone(self.name, failures))]
 
-    async def _wait(
-        self,
-        outcome: Outcome,
-        repeats: Mapping[float, Mapping[str, Names]],
-        rules: RuleSet,
-        applied_at: float,
-    ) -> list[Failure]:
-        """What takes longer: sweeps, and second passes with sweeps of their own."""
-        failures = [entry for sweep in outcome.sweeps for entry in await sweep.wait()]
-        failed = {(entry.cache, entry.kind, entry.name) for entry in outcome.failures}
-        for delay, names in sorted(repeats.items()):
-            await self._sleep(max(0.0, applied_at + delay - self._clock()))
-            again = await until_available(
-                self._store.applying(names, rules.caches, self._cause(rules)),
-                self._cache,
-                who=f"{self.name}, again",
-            )
-            failures += [entry for sweep in again.sweeps for entry in await sweep.wait()]
-            failures += [e for e in again.failures if (e.cache, e.kind, e.name) not in failed]
-        return failures
+    async def _again(self, names: Mapping[str, Names], rules: RuleSet) -> Outcome:
+        """A second pass."""
+        return await until_available(
+            self._store.applying(names, rules.caches, self._cause(rules)),
+            self._cache,
+            who=f"{self.name}, again",
+        )
 
     def _cause(self, rules: RuleSet) -> Cause:
         return Cause(self.name, rules.hash)
@@ -264,17 +263,22 @@ class Pipeline:
 
     async def _settlement(self) -> None:
         while (applied := await beating(self._settling, self._line.next)) is not None:
-            await self._settle(applied)
+            if self.unsettled or not await self._settle(applied):
+                self.unsettled += 1  # and all behind it, for the order's sake
 
-    async def _settle(self, applied: Applied) -> None:
+    async def _settle(self, applied: Applied) -> bool:
+        """Whether it could be: a drain does not wait for everything."""
         rejections = applied.rejections
         if waits := applied.waits:
-            failures = await beating(self._settling, lambda: asyncio.shield(waits))
-            rejections = [*rejections, *left_alone(self.name, failures)]
-        await self._bury(rejections, applied.rules)
+            waited = await beating(self._settling, lambda: asyncio.shield(waits))
+            if waited.left:
+                return False
+            rejections = [*rejections, *left_alone(self.name, waited.failures)]
+        await self._bury(rejections, applied.rules.hash)
         self._in_flight.remove(applied.held())
         await self._source.settle(applied.batch)
-        self._reporter.settled(applied, len(rejections))
+        self._reporter.settled(applied, rejections)
+        return True
 
     async def _bury(self, rejections: Sequence[Rejection], rules_hash: str) -> None:
         """A few at a time: what is written is not written again when their server goes away."""

@@ -1,12 +1,15 @@
 """What a pipeline tells people: a line and some counts for each batch, never an event at info."""
 
-from collections.abc import Callable, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
 from invalidator import metrics
+from invalidator.ages import Ages
 from invalidator.logs import Repeats
-from invalidator.model import Batch, Note, Plan
+from invalidator.mix import Mix, Types, type_label
+from invalidator.model import Batch, Note, Plan, Rejection
 from invalidator.rules import RuleSet
 from invalidator.settle import Applied
 
@@ -21,21 +24,25 @@ class Reporter:
         self._source = source
         self._narrate = narrate
         self._repeats = Repeats(clock)
+        self._mix = Mix()
+        self._types: deque[Types] = deque()  # of each batch that is applied and not settled
+        self.ages = Ages(source)
+
+    def read(self, batch: Batch) -> None:
+        self.ages.read(batch)
 
     def applied(self, batch: Batch, rules: RuleSet, plan: Plan) -> None:
+        self.ages.applied()
+        self._types.append(self._mix.count(batch, rules))
         if plan.notes:
             self._pass_on(plan.notes)
         if self._narrate:
             self._tell(batch, rules)
 
-    def settled(self, applied: Applied, rejected: int) -> None:
-        batch, name = applied.batch, self._source
-        for outcome, count in (
-            ("applied", batch.events - applied.unmatched - rejected),
-            ("unmatched", applied.unmatched),
-            ("rejected", rejected),
-        ):
-            metrics.EVENTS.labels(name, outcome).inc(max(0, count))
+    def settled(self, applied: Applied, rejections: Sequence[Rejection]) -> None:
+        batch, name, rejected = applied.batch, self._source, len(rejections)
+        self.ages.settled(batch)
+        self._count(applied, rejections)
         metrics.BATCHES.labels(name).inc()
         metrics.BATCH_EVENTS.labels(name).observe(batch.events)
         metrics.APPLY_SECONDS.labels(name).observe(applied.seconds)
@@ -49,6 +56,30 @@ class Reporter:
             rejected=rejected,
             ms=round(applied.seconds * 1000, 1),
         )
+
+    def ended(self, early: int) -> None:
+        if early:
+            log.warning(
+                "second-passes-early",
+                source=self._source,
+                batches=early,
+                reason="the source does not give them again, and they were due after the drain",
+            )
+
+    def _count(self, applied: Applied, rejections: Sequence[Rejection]) -> None:
+        """By outcome and type. What was applied divides into types as its sample did."""
+        found = self._types.popleft()
+        share = applied.batch.events - applied.unmatched - len(rejections)
+        total = sum(found.values())
+        for kind, count in (found if total else {metrics.OTHER: 1}).items():
+            self._add(kind, "applied", share * count / (total or 1))
+        self._add(metrics.OTHER, "unmatched", applied.unmatched)
+        for name, times in Counter(rejection.type for rejection in rejections).items():
+            self._add(type_label(applied.rules, name), "rejected", times)
+
+    def _add(self, kind: str, outcome: str, count: float) -> None:
+        if count > 0:
+            metrics.EVENTS.labels(self._source, kind, outcome).inc(count)
 
     def _pass_on(self, notes: Mapping[tuple[str, str], Note]) -> None:
         """What an operator should know of a rule; now and then, however many events it was."""

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from invalidator import metrics
 from invalidator.errors import Unavailable
 from invalidator.health import Part, Pulse
 
@@ -68,6 +69,7 @@ async def until_available(
             result = await attempt()
         except Unavailable as error:
             tries += 1
+            metrics.RETRIES.labels(part.name, error.code or "away").inc()
             part.away(str(error), who)
             await sleep(backoff.delay(tries, chance()))
         else:

@@ -9,7 +9,9 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from invalidator.later import Waited
 from invalidator.model import Batch, Failure, Fault, Outcome, Record, Rejection
+from invalidator.rules import RuleSet
 
 MOST_WAITING = 10_000  # applied batches; then applying waits, too
 
@@ -20,12 +22,12 @@ class Applied:
 
     batch: Batch  # without its records
     rejections: list[Rejection]
-    rules: str  # the hash of those it was planned with
+    rules: RuleSet  # those it was planned with
     outcome: Outcome
     unmatched: int
     names: int
     seconds: float  # from planned to applied
-    waits: "asyncio.Task[list[Failure]] | None"  # None: there is nothing to wait for
+    waits: "asyncio.Task[Waited] | None"  # None: there is nothing to wait for
 
     def held(self) -> Batch:
         """What still takes memory: rejected events, until they lie in the dead letters."""

@@ -21,6 +21,7 @@ from tests.backends.leaks import Leaks
 from tests.backends.redis_cluster import RedisCluster
 from tests.backends.redis_sentinel import Watched
 from tests.backends.redis_server import RedisServer
+from tests.backends.shared import shared
 
 StartRedis = Callable[..., RedisServer]
 StartKafka = Callable[..., KafkaBroker]
@@ -70,9 +71,9 @@ def allow_keys(redis_leaks: Leaks) -> Callable[..., None]:
 
 
 @pytest.fixture(scope="session")
-def kafka_bootstrap() -> Iterator[str]:
+def kafka_bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of the broker that tests share."""
-    with kafka_backend() as bootstrap:
+    with shared(tmp_path_factory.getbasetemp(), kafka_backend) as bootstrap:
         yield bootstrap
 
 

@@ -43,10 +43,21 @@ def add(verbs: Verbs) -> None:
 def run(args: argparse.Namespace) -> int:
     from invalidator.rules.check import check
 
-    checked = check(rules_path(args.rules))
+    checked = check(rules_path(args.rules), drain=_drain())
     {"text": _text, "json": _json, "github": _github}[args.format](checked)
     warned = any(entry.severity == "warning" for entry in checked.findings)
     return int(not checked.good or (args.strict and warned))
+
+
+def _drain() -> float | None:
+    """How long a shutdown may take, as the settings here say."""
+    from invalidator.errors import ConfigError
+    from invalidator.settings import load
+
+    try:
+        return load(None).drain_timeout
+    except ConfigError:  # rules are in order without settings
+        return None
 
 
 def _text(checked: "Checked") -> None:

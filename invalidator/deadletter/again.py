@@ -14,6 +14,7 @@ from invalidator.deadletter.redact import NOTHING, Redactor
 from invalidator.deadletter.shelf import Shelf
 from invalidator.deadletter.stream import DeadLetters
 from invalidator.model import Batch, Record, Rejection, Slice
+from invalidator.sources import Lag
 
 AT_ONCE: Final = 500  # entries in a batch: what is interrupted is soon done
 
@@ -22,6 +23,7 @@ class LettersAgain:
     """A finite source."""
 
     name = "dead-letters"
+    forgets = False  # an entry that is not settled stays
 
     def __init__(
         self, shelf: Shelf, letters: AsyncIterator[Letter], total: int | None = None
@@ -56,6 +58,9 @@ class LettersAgain:
         letters = self._unsettled.popleft()
         applied = [letter.id for letter in letters if letter.id not in self._failed]
         self.removed += await self._shelf.remove(applied)
+
+    def lag(self) -> Lag:
+        return {}  # `total` says more
 
     async def keep_alive(self) -> None:
         """Nobody forgets them."""

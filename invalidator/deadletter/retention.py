@@ -97,8 +97,10 @@ class Retention:
 
     async def keep(self, length: Reply) -> None:
         """After an entry was written: `length` is how many there are now."""
-        if isinstance(length, int) and self._bounds.length and length > self._bounds.length:
-            await self.look(now=True)
+        if isinstance(length, int):
+            metrics.DEAD_LENGTH.set(length)
+            if self._bounds.length and length > self._bounds.length:
+                await self.look(now=True)
 
     async def _state(self) -> State | None:
         asked: list[Command] = [
@@ -121,6 +123,7 @@ class Retention:
         return trims
 
     def _warn(self, state: State) -> None:
+        metrics.DEAD_LENGTH.set(state.length)
         metrics.DEAD_OLDEST.set((state.oldest_ms or 0) / 1000)
         for bound, share in state.fill(self._bounds, self._clock()).items():
             metrics.DEAD_FILL.labels(bound).set(share)

@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 from invalidator.errors import Problem, RulesError
 from invalidator.rules import condition, globs
+from invalidator.rules.delays import outlasting
 from invalidator.rules.loader import load
 from invalidator.rules.matching import Pattern, is_wild
 from invalidator.rules.ruleset import RuleSet
@@ -37,8 +38,11 @@ class Checked:
 MOST_TWINS: Final = 50  # rules with one and the same template that are compared
 
 
-def check(path: FilePath) -> Checked:
-    """All that can be said of the rules without running them."""
+def check(path: FilePath, *, drain: float | None = None) -> Checked:
+    """All that can be said of the rules without running them.
+
+    `drain` is how long a shutdown may take, where that is known.
+    """
     try:
         ruleset = load(path)
     except RulesError as error:
@@ -51,7 +55,8 @@ def check(path: FilePath) -> Checked:
         *(found for rule in ruleset.rules for found in _rows_not_there(rule)),
     ]
     findings = [Finding("warning", problem) for problem in warnings]
-    findings += [Finding("note", problem) for problem in _slots(ruleset)]
+    notes = [*_slots(ruleset), *(() if drain is None else _outlasting(ruleset, drain))]
+    findings += [Finding("note", problem) for problem in notes]
     findings.sort(key=lambda entry: (entry.problem.file, entry.problem.line, entry.problem.column))
     return Checked(tuple(findings), ruleset)
 
@@ -211,6 +216,11 @@ def _rows_not_there(rule: Rule) -> Iterator[Problem]:
                 said = f"a {verb} row has none {path.root} it, and would be rejected: write "
                 said += f"{{{path.text}?}}, or other types in on:"
                 yield _problem(effect.place, said, effect.template.text)
+
+
+def _outlasting(ruleset: RuleSet, drain: float) -> Iterator[Problem]:
+    for rule, said in outlasting(ruleset.rules, drain):
+        yield _problem(rule.place, said, rule.name)
 
 
 def _slots(ruleset: RuleSet) -> Iterator[Problem]:

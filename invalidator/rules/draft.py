@@ -30,10 +30,24 @@ class Draft:
         caches = plan.caches if delay is None else plan.repeats.setdefault(delay, {})
         return caches.setdefault(cache, Names())
 
+    def finished(self) -> Plan:
+        """Without caches and second passes that nothing was named for: they would be waited for."""
+        plan = self.plan
+        plan.caches = _named(plan.caches)
+        passes = {delay: _named(caches) for delay, caches in plan.repeats.items()}
+        plan.repeats = {delay: caches for delay, caches in passes.items() if caches}
+        plan.unmatched = len(self.unmatched)
+        self.sinks.clear()  # methods of the draft among them: a cycle would keep the plan alive
+        return plan
+
     def note(self, about: tuple[str, str, str]) -> None:
         rule, word, message = about
         known = self.plan.notes.setdefault((rule, word), Note(0, message))
         known.count += 1
+
+
+def _named(caches: dict[str, Names]) -> dict[str, Names]:
+    return {cache: names for cache, names in caches.items() if names.count()}
 
 
 def pour(row: tuple[Any, ...], lanes: tuple[tuple[int, ...], ...], sinks: list[Sink]) -> None:

@@ -9,10 +9,11 @@ from invalidator.envelope import Envelope, Reading
 from invalidator.errors import Rejected
 from invalidator.model import Batch, Event, Failure, Fault, Plan, Record, Rejection, Slice
 from invalidator.rules import globs, why
-from invalidator.rules.careful import fault_of
+from invalidator.rules.careful import Ruling, fault_of
 from invalidator.rules.draft import Draft, Lane
 from invalidator.rules.engine import Engine
 from invalidator.rules.explain import Explanation, Verdict, Yield
+from invalidator.rules.matching import Tree
 from invalidator.rules.schema import Cache, Rule, Test
 
 ORIGINS: Final = 1024  # topics and channels remembered: hostile ones must not grow memory
@@ -49,9 +50,7 @@ class RuleSet:
                 self.engine(part.origin).plan(part, max_event_bytes, draft)
             else:
                 draft.plan.rejections += _refused(part, part.refused)
-        draft.plan.unmatched = len(draft.unmatched)
-        draft.sinks.clear()  # methods of the draft among them: a cycle would keep the plan alive
-        return draft.plan
+        return draft.finished()
 
     def explain(self, record: Record, *, only_matching: bool = False) -> Explanation:
         """What each rule says about one record, or only those whose types match."""
@@ -68,14 +67,27 @@ class RuleSet:
 
     def names(self, record: Record) -> Iterator[tuple[str, Yield]]:
         """The names of one record, each with its rule: quick, and silent about all else."""
+        for _, rule, ruling in self.met(record):
+            for name in ruling.names:
+                yield rule, name
+
+    def met(self, record: Record) -> Iterator[tuple[str, str, Ruling]]:
+        """For each rule that matches one record's type: that type, its name, and what it does."""
         try:
             part, engine, reading = self._read(record)
         except Rejected:
             return
         if reading:
             for hit in engine.hits(reading):
-                for name in engine.ruling(hit, reading, part, 0).names:
-                    yield self.rules[hit[0]].name, name
+                ruling = engine.ruling(hit, reading, part, 0)
+                yield reading.kind, self.rules[hit[0]].name, ruling
+
+    def written(self, kind: str) -> str | None:
+        """The pattern that a type matches, as rules write it: the type itself, if one does."""
+        if kind in self._literals:
+            return kind
+        hits = self._tree.hits(kind)
+        return self.rules[hits[0][0]].on[hits[0][1]].text if hits else None
 
     def blame(self, batch: Batch, failures: Sequence[Failure]) -> list[Rejection]:
         """The events of a batch that gave names which the store can never apply."""
@@ -135,6 +147,19 @@ class RuleSet:
         if not ruling.applies and rule.when:
             said = why.unfulfilled(rule.when, reading)
         return Verdict(rule.name, ruling.applies, said, ruling.names, ruling.fault, note)
+
+    @cached_property
+    def _literals(self) -> frozenset[str]:
+        return frozenset(p.text for rule in self.rules for p in rule.on if p.literal)
+
+    @cached_property
+    def _tree(self) -> Tree:
+        """All rules, whatever origin they are for."""
+        tree = Tree()
+        for at, rule in enumerate(self.rules):
+            for number, pattern in enumerate(rule.on):
+                tree.add(pattern, (at, number))
+        return tree
 
     @cached_property
     def kinds(self) -> frozenset[str]:

@@ -149,7 +149,8 @@ class InFlight(_Group):
     )
     bytes: Size = Field(
         default=64 << 20,
-        description="How many bytes of events may be held in memory. Reading pauses at the bound.",
+        description="How many bytes may be held in memory: of events, and of names that wait for "
+        "their second pass (repeat_after). Reading pauses at the bound.",
     )
 
 
@@ -275,7 +276,8 @@ class Settings(BaseSettings):
     drain_timeout: Duration = Field(
         default=20.0,
         description="How long a shutdown may take to settle what was read. What is left then is "
-        "read again by the next start.",
+        "read again by the next start. A second pass (repeat_after) that is due later is not "
+        "waited for.",
     )
     env_file: OptionalPath = Field(
         default=None,

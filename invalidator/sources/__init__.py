@@ -1,8 +1,11 @@
 """Where events come from. Every source keeps one protocol and passes one contract suite."""
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from invalidator.model import Batch
+
+Lag = Mapping[tuple[str, str], int]  # by topic, channel or stream, and by partition if it has any
 
 
 class Source(Protocol):
@@ -11,6 +14,10 @@ class Source(Protocol):
     @property
     def name(self) -> str:
         """A fixed word for logs and metrics: "kafka", "pubsub", "memory"."""
+
+    @property
+    def forgets(self) -> bool:
+        """Whether what is not settled is never given again."""
 
     async def open(self) -> None:
         """Connect. Raises Unavailable; may be called again after it did, or after `read` did."""
@@ -29,6 +36,9 @@ class Source(Protocol):
         Batches are settled in the order in which they were read. One whose records now belong
         to another member is passed over: they are read again there.
         """
+
+    def lag(self) -> Lag:
+        """How many events are not settled yet, from what is known: it asks nobody."""
 
     async def keep_alive(self) -> None:
         """Called now and then while nothing is read because the work in flight is at its bound."""

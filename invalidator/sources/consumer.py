@@ -209,6 +209,14 @@ def positions(consumer: AIOKafkaConsumer) -> dict[TopicPartition, int]:
     }
 
 
+def known_ends(consumer: AIOKafkaConsumer) -> dict[TopicPartition, int]:
+    """Where the logs ended when records last came from them."""
+    subscription = consumer._subscription.subscription
+    assignment = subscription.assignment if subscription else None
+    states = {tp: assignment.state_value(tp) for tp in assignment.tps} if assignment else {}
+    return {tp: state.lso for tp, state in states.items() if state.lso is not None}
+
+
 async def fetch_raw(consumer: AIOKafkaConsumer, tp: TopicPartition, at: int) -> tuple[bytes, int]:
     """The bytes that the brokers have from there on, and where their log ends.
 

@@ -15,6 +15,7 @@ from aiokafka.errors import OffsetOutOfRangeError
 from invalidator.errors import Unavailable
 from invalidator.health import Part
 from invalidator.model import Batch
+from invalidator.sources import Lag
 from invalidator.sources.aside import Aside
 from invalidator.sources.consumer import (
     Polled,
@@ -48,6 +49,7 @@ class KafkaSource:
     """One member of a consumer group."""
 
     name = NAME
+    forgets = False
 
     def __init__(
         self,
@@ -131,6 +133,9 @@ class KafkaSource:
         assert isinstance(ends, Ends)
         if self._member and ends.epoch is self._member.epoch:
             ends.epoch.settle(ends.offsets)
+
+    def lag(self) -> Lag:
+        return self._member.lag() if self._member else {}
 
     async def keep_alive(self) -> None:
         """Polling tells the group that we live; paused partitions give no records meanwhile."""

@@ -13,12 +13,14 @@ from aiokafka.errors import KafkaError
 
 from invalidator.health import Part
 from invalidator.model import Slice
+from invalidator.sources import Lag
 from invalidator.sources.consumer import (
     Refused,
     Timing,
     ask,
     commit,
     generation,
+    known_ends,
     member_id,
     positions,
 )
@@ -50,6 +52,7 @@ class Epoch:
         self.note = birth.dump() if birth else ""  # what every commit carries
         self.next = dict(positions or {})  # what to read next, for each of our partitions
         self.settled: dict[TopicPartition, int] = {}  # what is to be committed
+        self.done = dict(self.next)  # where we would go on: what is settled, committed or not
         self.aside: dict[TopicPartition, str] = {}  # what cannot be read for now, and why
         self.passed: dict[TopicPartition, int] = {}  # positions that moved on without records
         self.refused: list[Slice] = []  # what was passed over and has to be a dead letter
@@ -63,6 +66,7 @@ class Epoch:
 
     def settle(self, offsets: Mapping[TopicPartition, int]) -> None:
         self.settled.update(offsets)
+        self.done.update(offsets)
         self._given -= 1
         if not self._given:
             self.drained.set()
@@ -95,6 +99,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
         self.reads = 0  # polls so far
         self.missing = ""  # which topics are not there
         self.stalled: list[TopicPartition] = []  # what has more to read, and stands still
+        self._ends: Mapping[TopicPartition, int] = {}  # of the logs, as last told
         self._progress = Progress(timing.stalled_after)
         self._consumer = consumer
         self._brokers = brokers
@@ -130,6 +135,16 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
         """Why nothing can be read or committed any more; empty while all is well."""
         dead = [task.get_name() for task in self._tasks if task.done()]
         return self.failure or "".join(f"{name} ended" for name in dead)
+
+    def lag(self) -> Lag:
+        """What is behind our settled positions. Markers of transactions at the end are nothing."""
+        came, read, next_ = known_ends(self._consumer), positions(self._consumer), self.epoch.next
+        found = {}
+        for tp, done in self.epoch.done.items():
+            end = max(came.get(tp, 0), self._ends.get(tp, 0))
+            all_done = done == next_.get(tp) and read.get(tp, -1) >= end
+            found[tp.topic, str(tp.partition)] = 0 if all_done else max(0, end - done)
+        return found
 
     def say_ready(self) -> None:
         """Unless a partition cannot be read, or a topic is not there."""
@@ -268,6 +283,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
             reason = describe(error)
         else:
             self.say_ready()
+            self._ends = ends
             return ends
         if say:
             await self._away(reason)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 from invalidator.model import Batch, Record, Slice
+from invalidator.sources import Lag
 
 ORIGIN = "memory"
 
@@ -12,6 +13,7 @@ class MemorySource:
     """Keeps what is not settled, and gives it again when it is opened anew."""
 
     name = "memory"
+    forgets = False
 
     def __init__(self, moment: float = 0.05) -> None:
         self._moment = moment  # seconds that an empty read waits
@@ -43,6 +45,9 @@ class MemorySource:
     async def settle(self, batch: Batch) -> None:
         assert isinstance(batch.ends, int)
         self._settled = batch.ends
+
+    def lag(self) -> Lag:
+        return {(ORIGIN, ""): len(self._records) - self._settled}
 
     async def keep_alive(self) -> None:
         """Nothing forgets us."""

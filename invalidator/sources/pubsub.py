@@ -20,6 +20,7 @@ from invalidator.errors import Unavailable
 from invalidator.faults import diagnose
 from invalidator.health import Part
 from invalidator.model import Batch, Record, Slice
+from invalidator.sources import Lag
 from invalidator.sources.ending import end
 from invalidator.sources.gap import START, Gap, Gaps
 
@@ -43,6 +44,7 @@ class PubSubSource:
     """Subscribes to channels and globs; a task of its own drains the link into a buffer."""
 
     name = "pubsub"
+    forgets = True
 
     def __init__(
         self,
@@ -99,6 +101,9 @@ class PubSubSource:
 
     async def settle(self, batch: Batch) -> None:
         """Pub/sub has nothing to acknowledge."""
+
+    def lag(self) -> Lag:
+        return {("", ""): len(self._buffer)}
 
     async def keep_alive(self) -> None:
         """The listener keeps the link; messages wait in the buffer, up to its bound."""

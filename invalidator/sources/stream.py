@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 from invalidator.connect import Client, Command
 from invalidator.errors import Unavailable
 from invalidator.model import Batch, Fault, Slice
+from invalidator.sources import Lag
 from invalidator.sources.ending import end
 from invalidator.sources.gap import Gaps
 from invalidator.sources.positions import Start
@@ -48,6 +49,7 @@ class StreamSource:
     """One consumer of a group, on one or several streams."""
 
     name = "stream"
+    forgets = False
 
     def __init__(
         self,
@@ -125,6 +127,10 @@ class StreamSource:
             await self._acknowledge()
         except Unavailable as error:  # the next read says so
             log.debug("stream-acknowledge", reason=str(error))
+
+    def lag(self) -> Lag:
+        groups = self._groups.items()
+        return {(key, ""): group.behind for key, group in groups if group.behind is not None}
 
     async def keep_alive(self) -> None:
         """A task of its own keeps what is being worked on from being claimed."""

@@ -10,6 +10,7 @@ from redis.exceptions import RedisError
 from invalidator.connect import Client, Command
 from invalidator.errors import Unavailable
 from invalidator.model import Batch
+from invalidator.sources import Lag
 from invalidator.sources.positions import Start
 from invalidator.sources.stream_entries import NOTHING, show_id, slice_of
 from invalidator.sources.stream_group import begin, state_of
@@ -24,6 +25,7 @@ class DryStreamSource:
     """Keeps its positions to itself."""
 
     name = "stream"
+    forgets = False
 
     def __init__(
         self, client: Client, keys: Sequence[str], *, start: Start, timeout: float
@@ -82,6 +84,9 @@ class DryStreamSource:
 
     async def settle(self, batch: Batch) -> None:
         """Nothing is acknowledged."""
+
+    def lag(self) -> Lag:
+        return {}  # without a group, Redis does not say
 
     async def keep_alive(self) -> None:
         """Nobody waits for us."""

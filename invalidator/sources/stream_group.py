@@ -45,6 +45,7 @@ class State:
     length: int
     delivered: Id | None  # up to here the group has given entries out; None: there is no group
     read: int | None  # entries that it gave out, as far as Redis knows
+    lag: int | None  # entries that it has not given out, as far as Redis knows
 
     @property
     def unread_removed(self) -> int | None:
@@ -86,6 +87,7 @@ class Group:
         self._clock = clock
         # Where to go on if the group vanishes: all up to here is settled, by every consumer.
         self.safe: Id | None = None
+        self.behind: int | None = None  # entries not settled, when it was last looked at
         self._seen = 0.0  # by the clock, when it was last looked at
         self._last = NOTHING  # the last entry's id, then
         # Removed before they were given out: how many of them were told. None: nobody looked yet.
@@ -106,7 +108,7 @@ class Group:
             self._unread = 0  # it was removed while nobody of us was there
         self._tell_unread(state)
         if self.safe is None:
-            self.safe = await self._settled_up_to(state.delivered)
+            self.safe = _settled(state.delivered, await self._pending())
 
     async def _create(self, state: State | None) -> None:
         if self.safe is None:
@@ -142,7 +144,9 @@ class Group:
         if state is None or state.delivered is None:
             return  # the next read finds it, too
         self._note(state)
-        self.safe = await self._settled_up_to(state.delivered)
+        pending = await self._pending()
+        self.safe = _settled(state.delivered, pending)
+        self.behind = None if state.lag is None else state.lag + pending[0]
         self._tell_unread(state)
         if trim:
             await self._trim()
@@ -161,10 +165,13 @@ class Group:
             self._gaps.tell("trimmed-unread", [self.key], events=lost, group=self._name)
         self._unread = found
 
-    async def _settled_up_to(self, delivered: Id) -> Id:
-        """Asked after `delivered`: what is not pending now and not above that was settled."""
+    async def _pending(self) -> list[Any]:
+        """How many entries are given out and not settled, and the first of them.
+
+        Asked after what was given out: what is not above that, and not pending, was settled.
+        """
         (pending,) = await self._server.ask_group([("XPENDING", self.key, self._name)])
-        return _settled(delivered, pending)
+        return list(pending)
 
     async def _remove_consumers(self) -> None:
         """Only where they have nothing pending, which goes with them; Redis looks once more."""
@@ -242,6 +249,7 @@ async def state_of(server: Server, key: str, name: str = "") -> State | None:
         length=about[b"length"],
         delivered=parse_id(group[b"last-delivered-id"]) if group else None,
         read=group.get(b"entries-read"),
+        lag=group.get(b"lag"),
     )
 
 

@@ -4,6 +4,7 @@ Each cache lives on one Redis, and all of them on the same unless the settings s
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -40,8 +41,8 @@ class Store:
         self._main = main
         self._others = dict(others or {})
         self.hosts: Sequence[Host] = list(dict.fromkeys([main, *self._others.values()]))
-        self._rules: Caches | None = None  # what `_caches` was built from
-        self._caches: dict[str, tuple[Host, CacheStore]] = {}
+        self._enforced = False
+        self._known: deque[tuple[Caches, dict[str, tuple[Host, CacheStore]]]] = deque(maxlen=4)
 
     def applying(
         self, names: Mapping[str, Names], caches: Caches, cause: Cause
@@ -97,19 +98,33 @@ class Store:
         for host in self.hosts:
             await host.close()
 
+    def enforce(self, caches: Caches) -> None:
+        """Sweeps spare from now on what these say, also for batches of the rules before."""
+        self._enforced = True
+        for host, living in self._homes(caches).items():
+            host.spare(living)
+
     def _configured(self, caches: Caches) -> dict[str, tuple[Host, CacheStore]]:
-        """The stores for these rules; other pipelines may still apply batches of the last ones."""
-        if caches is not self._rules:
-            self._rules = caches
-            homes: dict[Host, dict[str, Cache]] = {host: {} for host in self.hosts}
-            for name, cache in caches.items():
-                homes[self._others.get(spelled(name), self._main)][name] = cache
-            self._caches = {
-                name: (host, store)
-                for host, living in homes.items()
-                for name, store in host.configure(living).items()
-            }
-        return self._caches
+        """The stores for these rules; batches of the last ones may still be applied."""
+        for known, stores in self._known:
+            if known is caches:
+                return stores
+        if not self._enforced:
+            self.enforce(caches)
+        stores = {
+            name: (host, store)
+            for host, living in self._homes(caches).items()
+            for name, store in host.stores(living).items()
+        }
+        self._known.append((caches, stores))
+        return stores
+
+    def _homes(self, caches: Caches) -> dict[Host, dict[str, Cache]]:
+        """All hosts, with the caches that live there."""
+        homes: dict[Host, dict[str, Cache]] = {host: {} for host in self.hosts}
+        for name, cache in caches.items():
+            homes[self._others.get(spelled(name), self._main)][name] = cache
+        return homes
 
 
 async def _side_by_side(works: Sequence[Awaitable[None]]) -> None:

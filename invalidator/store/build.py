@@ -39,6 +39,7 @@ def store_of(
             brake=brake,
             replicas=replicas,
             observe=observe,
+            pulse=health.pulse(sweeps, applies=True),
         )
 
     main = settings.redis_url.get_secret_value()

@@ -59,7 +59,7 @@ class CacheStore:
             self._note("tags", consumed.failed, outcome)
         if names.versions:
             self._note("versions", await self._versions.bump(names.versions), outcome)
-        _count(names)
+        _count(self.name, names)
 
     def _note(self, kind: Kind, failed: dict[str, Verdict], outcome: Outcome) -> None:
         outcome.failures += [
@@ -76,7 +76,7 @@ def layouts(cache: Cache) -> list[Layout]:
     ]
 
 
-def _count(names: Names) -> None:
+def _count(cache: str, names: Names) -> None:
     for kind, count in (
         ("keys", len(names.keys)),
         ("patterns", len(names.patterns)),
@@ -84,4 +84,4 @@ def _count(names: Names) -> None:
         ("versions", len(names.versions)),
     ):
         if count:
-            metrics.NAMES.labels(kind).inc(count)
+            metrics.NAMES.labels(cache, kind).inc(count)

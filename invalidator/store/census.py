@@ -1,22 +1,16 @@
 """How much there is of what a person wants to purge. Reads only."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from invalidator.connect import Command
-from invalidator.faults import Verdict
-from invalidator.health import Part
 from invalidator.model import Kind, Names
 from invalidator.rules.schema import Cache
-from invalidator.store.matcher import Matcher
 from invalidator.store.server import Server
-from invalidator.store.sweeper import Node, Sweeper
+from invalidator.store.sweeper import Sweeper
 from invalidator.store.tags import Layout
-from invalidator.store.tickets import Progress
 
 TOGETHER = 1000  # commands in one write
-WATCHED_EVERY = 0.1  # seconds: a person watches it
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,35 +61,14 @@ def _counted(kind: Kind, name: str, reply: object, how: str) -> Counted:
     if kind == "keys":
         return Counted(kind, name, count, "there" if count else "not there")
     if how == "stamp":
-        return Counted(kind, name, 0, "a stamp" if count else "no stamp")
+        return Counted(kind, name, count, "a stamp" if count else "no stamp")
     return Counted(kind, name, count, f"{count:,} in its {how}")
 
 
-async def matched(
-    name: str,
-    nodes: Callable[[], Awaitable[Sequence[Node]]],
-    spared: Matcher,
-    patterns: Iterable[str],
-    observe: Callable[[Progress], None],
-) -> Counted:
-    """A sweep that deletes nothing: what it finds is exactly what one would delete."""
-
-    async def lenient() -> Sequence[Node]:
-        return [replace(node, unlink=_let_be) for node in await nodes()]
-
-    sweeper = Sweeper(lenient, spared, Part(name), observe=observe, observe_every=WATCHED_EVERY)
-    ticket = sweeper.request(pattern.encode() for pattern in patterns)
-    sweeping = asyncio.create_task(sweeper.run())
-    try:
-        progress = await ticket.wait()
-    finally:
-        sweeping.cancel()
-        await asyncio.wait([sweeping])
+async def matched(sweeper: Sweeper, patterns: Iterable[str]) -> Counted:
+    """What a sweep would delete. Raises Unavailable."""
+    progress = await sweeper.survey(pattern.encode() for pattern in patterns)
     found = f"{progress.matched:,} of {progress.total:,} keys"
     if progress.protected:
         found += f"; {progress.protected:,} protected keys are spared"
     return Counted("patterns", " ".join(sorted(patterns)), progress.matched, found)
-
-
-async def _let_be(keys: Sequence[bytes]) -> tuple[int, dict[bytes, Verdict]]:
-    return 0, {}

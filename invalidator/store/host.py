@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import structlog
@@ -11,7 +12,7 @@ from invalidator import metrics
 from invalidator.backplane import Announcer, When
 from invalidator.connect import Client, ping
 from invalidator.errors import Unavailable
-from invalidator.health import Part
+from invalidator.health import Part, Pulse
 from invalidator.model import Cause, Failure, Names, Outcome, Ticket
 from invalidator.retry import until_available
 from invalidator.rules.schema import Cache
@@ -50,7 +51,9 @@ class Host:
         brake: Brake = NO_BRAKE,
         replicas: Replicas = NONE,
         observe: Callable[[Progress], None] | None = None,
+        pulse: Pulse | None = None,
     ) -> None:
+        """`pulse` is of its sweeps: one that hangs is seen."""
         self.name = name
         self.part = part
         self._client = client
@@ -59,24 +62,27 @@ class Host:
         self._braked = BrakedKeys(self._keys, brake) if brake.on else self._keys
         self._brake = brake
         self._announcer = Announcer(client, name, when=announce)
-        self._spared = protected((), ())
-        self._observe = observe or _observe
         self._sweeper = Sweeper(
             self._nodes,
-            self._spared,
+            protected((), ()),
             sweeps,
-            observe=self._observe,
+            observe=observe or partial(_observe, part.name),
             observe_every=WATCHED_EVERY if observe else LOGGED_EVERY,
+            pulse=pulse,
         )
         sweeps.ready()  # until a sweep finds otherwise
 
-    def configure(self, caches: Mapping[str, Cache]) -> dict[str, CacheStore]:
-        """The stores of its caches; sweeps spare from now on what these say."""
-        self._spared = protected(
-            [template for cache in caches.values() for template in _templates(cache)],
-            [glob for cache in caches.values() for glob in cache.protect],
+    def spare(self, caches: Mapping[str, Cache]) -> None:
+        """Sweeps leave alone from now on what these caches say."""
+        self._sweeper.protect(
+            protected(
+                [template for cache in caches.values() for template in _templates(cache)],
+                [glob for cache in caches.values() for glob in cache.protect],
+            )
         )
-        self._sweeper.protect(self._spared)
+
+    def stores(self, caches: Mapping[str, Cache]) -> dict[str, CacheStore]:
+        """What makes each of its caches forget."""
         return {
             name: CacheStore(cache, self._server, self._braked, self._sweeper)
             for name, cache in caches.items()
@@ -90,10 +96,7 @@ class Host:
         """How much there is of them. Raises Unavailable."""
         found = await counted(self._server, cache, layouts(cache), names)
         if names.patterns:
-            every = await matched(
-                self.name, self._nodes, self._spared, names.patterns, self._observe
-            )
-            found.append(every)
+            found.append(await matched(self._sweeper, names.patterns))
         return found
 
     async def present(self, keys: Sequence[str]) -> list[bool | None]:
@@ -104,6 +107,11 @@ class Host:
     def watch(self, patterns: Collection[str]) -> Sweep:
         """The sweep that will serve them, which then knows whether each matched a key."""
         return self._sweeper.watch([pattern.encode() for pattern in patterns])
+
+    @property
+    def waiting(self) -> int:
+        """Distinct patterns that no sweep has begun on."""
+        return self._sweeper.waiting
 
     async def probe(self) -> None:
         """Raise Unavailable unless the server lets us delete."""
@@ -202,7 +210,10 @@ def _templates(cache: Cache) -> list[str]:
     return [layout.key for layout in layouts(cache)] + [cache.version]
 
 
-def _observe(progress: Progress) -> None:
+def _observe(redis: str, progress: Progress) -> None:
+    seen, total = (0, 0) if progress.ended else (progress.seen, progress.total)
+    metrics.SWEEPING_SEEN.labels(redis).set(seen)
+    metrics.SWEEPING_KEYS.labels(redis).set(total)
     log.info(
         "sweep" if progress.ended else "sweeping",
         patterns=progress.patterns,

@@ -8,11 +8,13 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from invalidator import metrics
 from invalidator.connect import Command
-from invalidator.health import Part
-from invalidator.retry import Backoff, until_available
+from invalidator.faults import Verdict
+from invalidator.health import Part, Pulse
+from invalidator.retry import Backoff, beating, until_available
 from invalidator.store.glob import escape
 from invalidator.store.matcher import Matcher
 from invalidator.store.nodekeys import ON_THEIR_WAY
@@ -46,6 +48,7 @@ class Sweeper:
         protect: Matcher,
         part: Part,
         *,
+        pulse: Pulse | None = None,
         pace: Pace = PACE,
         backoff: Backoff = BACKOFF,
         observe: Callable[[Progress], None] = lambda progress: None,
@@ -56,11 +59,13 @@ class Sweeper:
     ) -> None:
         """`nodes` are all that hold keys; asked before each pass. Raises Unavailable.
 
-        `observe` sees the progress of a long sweep now and then, and of every sweep at its end.
+        `pulse` beats with every page. `observe` sees the progress of a long sweep now and then,
+        and of every sweep at its end.
         """
         self._nodes = nodes
         self._protect = protect
         self.part = part
+        self._pulse = pulse or Pulse("sweeps")
         self._pace = pace
         self._backoff = backoff
         self._observe = observe
@@ -100,8 +105,22 @@ class Sweeper:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            await self._wanted.wait()
-            await self._serve()
+            await beating(self._pulse, self._wanted.wait)
+            with metrics.SWEEPS_RUNNING.track_inprogress():
+                await self._serve()
+
+    async def survey(self, patterns: Iterable[bytes]) -> Progress:
+        """What a sweep would find, in one pass that deletes nothing. Raises Unavailable.
+
+        Where slots are on their way it may miss keys, or count some twice.
+        """
+        progress = Progress(began=self._clock())
+        self._observed_at = progress.began
+        wanted = set(patterns)
+        progress.patterns = len(wanted)
+        nodes = [replace(node, unlink=_let_be) for node in await self._nodes()]
+        await self._over(nodes, await _compile(wanted), progress)
+        return progress
 
     async def _serve(self) -> None:
         """A sweep that has to begin anew takes along all who came meanwhile."""
@@ -138,24 +157,33 @@ class Sweeper:
 
     async def _when_available(self, attempt: Callable[[], Awaitable[str]]) -> str:
         return await until_available(
-            attempt, self.part, backoff=self._backoff, sleep=self._sleep, chance=self._chance
+            attempt,
+            self.part,
+            pulse=self._pulse,
+            backoff=self._backoff,
+            sleep=self._sleep,
+            chance=self._chance,
         )
 
     async def _pass(self, matcher: Matcher, progress: Progress) -> str:
         """Over all keys once. Returns why that was not enough, or nothing."""
         nodes = await self._nodes()
         before = await _places(nodes)
+        await self._over(nodes, matcher, progress)
+        missed = moved(before, await _places(await self._nodes()))
+        return missed or (f"{progress.on_their_way} keys moved" if progress.on_their_way else "")
+
+    async def _over(self, nodes: Sequence[Node], matcher: Matcher, progress: Progress) -> None:
         progress.passes += 1
         progress.on_their_way = 0
         progress.seen = 0
         progress.total = await _keys(nodes)
         await _side_by_side(self._walk(node, matcher, progress) for node in nodes)
-        missed = moved(before, await _places(await self._nodes()))
-        return missed or (f"{progress.on_their_way} keys moved" if progress.on_their_way else "")
 
     async def _walk(self, node: Node, matcher: Matcher, progress: Progress) -> None:
         cursor, count, owed = b"0", self._pace.count, 0.0
         while True:
+            self._pulse.beat()
             began = self._clock()
             cursor, keys = await _page(node.server, cursor, matcher.prefix, count)
             progress.seen += count if matcher.prefix else len(keys)
@@ -233,3 +261,7 @@ async def _side_by_side(walks: Iterable[Coroutine[object, object, None]]) -> Non
                 group.create_task(walk)
     except BaseExceptionGroup as failed:
         raise failed.exceptions[0] from None
+
+
+async def _let_be(keys: Sequence[bytes]) -> tuple[int, dict[bytes, Verdict]]:
+    return 0, {}

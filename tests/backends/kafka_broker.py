@@ -1,9 +1,11 @@
 """A private Kafka broker: one JVM in KRaft mode, broker and controller in one."""
 
+import fcntl
 import hashlib
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from confluent_kafka import KafkaException
@@ -110,19 +112,35 @@ class KafkaBroker(Server):
 
 
 def fetch_jars() -> Path:
-    """The folder of Kafka's jars; Maven fills it once."""
+    """The folder of Kafka's jars; Maven fills it once, whoever comes first."""
     jars = _jars()
-    if not jars.exists():
-        partial = jars.with_suffix(".partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        copy = ["dependency:copy-dependencies", "-DincludeScope=runtime"]
-        subprocess.run(
-            ["mvn", "-q", "-B", "-f", str(POM), *copy, f"-DoutputDirectory={partial}"],
-            check=True,
-            stdin=subprocess.DEVNULL,
-        )
-        partial.rename(jars)
+    if jars.exists():
+        return jars
+    with _alone():
+        if not jars.exists():
+            _download(jars)
     return jars
+
+
+def _download(jars: Path) -> None:
+    partial = jars.with_suffix(".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    copy = ["dependency:copy-dependencies", "-DincludeScope=runtime"]
+    subprocess.run(
+        ["mvn", "-q", "-B", "-f", str(POM), *copy, f"-DoutputDirectory={partial}"],
+        check=True,
+        stdin=subprocess.DEVNULL,
+    )
+    partial.rename(jars)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Several processes of one test run may want the same."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _jars() -> Path:

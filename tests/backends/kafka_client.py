@@ -2,11 +2,10 @@
 
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from confluent_kafka import (
     Consumer,
-    ConsumerGroupTopicPartitions,
     KafkaError,
     KafkaException,
     Message,
@@ -36,10 +35,15 @@ class Kafka:
         self.admin = AdminClient({"bootstrap.servers": bootstrap, **QUIET})
 
     def create_topic(
-        self, name: str, partitions: int = 1, config: dict[str, str] | None = None
+        self,
+        name: str,
+        partitions: int = 1,
+        config: dict[str, str] | None = None,
+        *,
+        replicas: int = 1,
     ) -> str:
         """Create it and wait until every partition has a leader."""
-        topic = NewTopic(name, partitions, replication_factor=1, config=config or {})
+        topic = NewTopic(name, partitions, replication_factor=replicas, config=config or {})
         self.admin.create_topics([topic])[name].result(TIMEOUT)
         until_sync(lambda: self._led(name) == partitions, TIMEOUT, f"{name} has leaders")
         return name
@@ -92,13 +96,15 @@ class Kafka:
 
     def committed(self, group: str, topic: str) -> dict[int, int]:
         """Committed offset per partition; partitions without one are absent."""
-        asked = [ConsumerGroupTopicPartitions(group)]
-        found = self.admin.list_consumer_group_offsets(asked)[group].result(TIMEOUT)
-        return {
-            part.partition: part.offset
-            for part in found.topic_partitions
-            if part.topic == topic and part.offset >= 0
-        }
+        with self.looking_at(group) as consumer:
+            return self.positions(consumer, topic)
+
+    def positions(self, consumer: Consumer, topic: str) -> dict[int, int]:
+        """What its group has committed."""
+        partitions = self.admin.list_topics(topic, timeout=TIMEOUT).topics[topic].partitions
+        asked = [TopicPartition(topic, number) for number in partitions]
+        found = consumer.committed(asked, TIMEOUT)
+        return {part.partition: part.offset for part in found if part.offset >= 0}
 
     def ends(self, topic: str) -> dict[int, int]:
         """The offset after the last record, per partition."""
@@ -124,10 +130,17 @@ class Kafka:
         assert len(found) == count, f"{topic} holds {len(found)} records, not {count}"
         return found
 
+    def _consumer(self) -> AbstractContextManager[Consumer]:
+        return self.looking_at(unique("read"))
+
     @contextmanager
-    def _consumer(self) -> Iterator[Consumer]:
-        """One that commits nothing."""
-        config = {"group.id": unique("read"), "enable.auto.commit": False}
+    def looking_at(self, group: str) -> Iterator[Consumer]:
+        """A consumer that joins no group and commits nothing.
+
+        It asks for positions in place of the admin client, which crashes the process (in librdkafka
+        2.16) when a broker answers that it is not the group's coordinator.
+        """
+        config = {"group.id": group, "enable.auto.commit": False, **QUIET}
         consumer = Consumer({"bootstrap.servers": self.bootstrap, **config})
         try:
             yield consumer

@@ -1,5 +1,6 @@
 """A server process that a test can start, stop, kill, freeze and start again."""
 
+import os
 import random
 import shutil
 import signal
@@ -12,22 +13,24 @@ from typing import Self
 from tests.backends.waiting import until_sync
 
 LOG_LINES = 40
+# Above these, where outgoing connections get their ports, a client that knocks on the closed port
+# of a killed server can connect to itself and keep the server from coming back.
+PORTS = range(15_000, 32_000)
+SHARE = 2_000  # each process of a test run that has several picks from ports of its own
 
 
 def free_port() -> int:
-    """A free loopback port below those that outgoing connections are given.
-
-    Above, a client that knocks on the closed port of a killed server can connect to itself and
-    keep the server from coming back.
-    """
-    for port in random.sample(range(15_000, 32_000), 200):
+    """A free loopback port."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+    first = int(worker) * SHARE % len(PORTS)
+    for port in random.sample(PORTS[first : first + SHARE], 200):
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
             return port
-    raise RuntimeError("no free port between 15000 and 32000")
+    raise RuntimeError(f"no free port among {PORTS}")
 
 
 class Server:
@@ -55,6 +58,10 @@ class Server:
     @property
     def pid(self) -> int:
         return self._running().pid
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None
 
     def launch(self) -> Self:
         """Start the process without waiting for it to answer."""

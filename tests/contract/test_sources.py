@@ -164,6 +164,18 @@ async def test_opened_again_it_goes_on_after_what_was_settled(harness: Harness) 
         assert raws(await read(source, len(expected))) == expected
 
 
+@pytest.mark.parametrize("harness", ["memory", "pubsub", "kafka"], indirect=True)  # streams: slow
+async def test_it_says_how_far_behind_it_is(harness: Harness) -> None:
+    async with opened(harness.source()) as source:
+        harness.publish(b"1", b"2", b"3")
+        batches = await read(source, 1, limit=1)
+        await until(lambda: sum(source.lag().values()) == (3 if harness.keeps else 2))
+        batches += await read(source, 2)
+        for batch in batches:
+            await source.settle(batch)
+        await until(lambda: sum(source.lag().values()) == 0 and source.lag())
+
+
 @WITH_TOMBSTONES
 async def test_a_tombstone_is_a_record_without_a_value(harness: Harness) -> None:
     async with opened(harness.source()) as source:

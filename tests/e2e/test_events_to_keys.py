@@ -131,9 +131,9 @@ def test_metrics_count_what_happened(
     for message in (order(1), orjson.dumps({"type": "other"}), b"not json"):
         redis_now.publish("orders", message)
     wanted = [
-        'invalidator_events_total{outcome="applied",source="pubsub"} 1.0',
-        'invalidator_events_total{outcome="unmatched",source="pubsub"} 1.0',
-        'invalidator_events_total{outcome="rejected",source="pubsub"} 1.0',
+        'invalidator_events_total{outcome="applied",source="pubsub",type="order.updated"} 1.0',
+        'invalidator_events_total{outcome="unmatched",source="pubsub",type="other"} 1.0',
+        'invalidator_events_total{outcome="rejected",source="pubsub",type="other"} 1.0',
         'invalidator_dead_letters_total{error="not-json"} 1.0',
         "invalidator_keys_existed_total 1.0",
         "invalidator_in_flight_events 0.0",

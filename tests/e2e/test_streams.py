@@ -166,3 +166,28 @@ def test_an_event_that_ends_every_process_becomes_a_dead_letter(
     (letter,) = dead_letters(redis_now)
     assert letter["raw"] == event(orderId="deadly")
     assert [fault["error"] for fault in letter["faults"]] == ["poison"]
+
+
+def test_a_second_pass_that_a_drain_cannot_wait_for_is_left_to_the_next_start(
+    redis_url: str, redis_now: "redis.Redis", rules_file: Path, run_daemon: RunDaemon
+) -> None:
+    rule = "name: r\n    on: order.updated\n    invalidate: {keys: 'order:single:{orderId}'}\n"
+    rules_file.write_text(f"rules:\n  - {rule}    repeat_after: 1h\n")
+    settings = {"REDIS_URL": redis_url, "STREAMS__KEYS": KEY, "STREAMS__START": "earliest"}
+    settings |= {"DRAIN_TIMEOUT": "5m"}
+    redis_now.set("order:single:o1", "stale")
+    redis_now.xadd(KEY, {"event": order(1)})
+    daemon = run_daemon(**settings).await_ready()
+    (said,) = daemon.events("second-pass-outlasts-drain")
+    assert "the second pass comes 1h after the first" in said["meaning"]
+    until_sync(lambda: not redis_now.exists("order:single:o1"))
+    assert daemon.stop() == 3, "it does not wait for what it cannot do"
+    (said,) = daemon.events("stopped")
+    assert (said["batches"], said["settled"].partition(":")[0]) == (1, "not all that was read")
+    redis_now.set("order:single:o1", "refilled")
+    rules_file.write_text(f"rules:\n  - {rule}    repeat_after: 100ms\n")
+    daemon = run_daemon(**settings).await_ready()
+    until_sync(lambda: daemon.events("batch"))
+    pending: Any = redis_now.xpending(KEY, "invalidator")
+    assert (pending["pending"], redis_now.exists("order:single:o1")) == (0, 0)
+    assert daemon.stop() == 0

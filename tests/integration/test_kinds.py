@@ -6,10 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from structlog.testing import capture_logs
 
+from invalidator.connect import client
+from invalidator.health import Health
+from invalidator.inflight import InFlight
 from invalidator.model import Batch
 from invalidator.pipeline import Limits
 from invalidator.sources.memory import MemorySource
+from invalidator.store import Store
+from invalidator.store.host import Host
 from tests.backends import until
 from tests.conftest import StartRedis
 from tests.integration.piping import (
@@ -118,6 +124,27 @@ async def test_a_batch_that_waits_for_its_second_pass_holds_no_records(
         assert bench.source.settled == 0
 
 
+async def test_names_that_wait_for_their_second_pass_count_as_in_flight(
+    redis_url: str, redis_now: "redis.Redis", tmp_path: Path
+) -> None:
+    in_flight = InFlight(10_000, 2000)
+    rules = rules_from(RULES, tmp_path)
+    with capture_logs() as logs:
+        async with piping(rules, redis_url, in_flight=in_flight, limits=Limits(5, 1000)) as bench:
+            bench.source.publish(*(event("late.updated", id=n) for n in range(200)))
+            most = 0
+
+            def settled() -> bool:
+                nonlocal most
+                most = max(most, in_flight.held)
+                return bench.source.settled == 200
+
+            await until(settled)
+            assert 1000 < most < 4000, "one batch over, and one that was planned"
+            assert (in_flight.held, in_flight.room()) == (0, 10_000)
+    assert len([entry for entry in logs if entry["event"] == "waiting-names-fill-memory"]) == 1
+
+
 async def test_a_pipeline_whose_batches_all_wait_is_alive(
     redis_url: str, redis_now: "redis.Redis", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,6 +197,28 @@ async def test_batches_behind_one_that_waits_for_a_sweep_are_applied_and_settled
             await until(lambda: not now.exists("late:7"))
             await until(lambda: bench.source.settled == 51)
             assert now.exists("orders:list:c1:1") == 0
+
+
+async def test_sweeps_spare_what_the_newest_rules_protect_also_for_events_of_the_old_ones(
+    redis_url: str, redis_now: "redis.Redis", tmp_path: Path
+) -> None:
+    redis_now.mset({"a:1": "x", "a:lock": "x"})
+    old = rules_from("rules: [{name: a, on: a, invalidate: {patterns: ['a:*']}}]", tmp_path)
+    new = rules_from(
+        "caches: {default: {protect: ['a:lock']}}\n"
+        "rules: [{name: a, on: a, invalidate: {keys: b}}]",
+        tmp_path,
+    )
+    health = Health()
+    async with client(redis_url, 2.0) as redis:
+        store = Store(Host(redis, "the cache", health.part("redis"), health.part("sweeps")))
+        async with piping(old, redis_url, store=store) as bench:
+            store.enforce(old.caches)
+            store.enforce(new.caches)
+            bench.source.publish(event("a"))
+            await until(lambda: bench.source.settled == 1)
+    assert redis_now.keys() == [b"a:lock"]
+    redis_now.delete("a:lock")
 
 
 async def test_a_tag_of_the_wrong_type_is_a_dead_letter_and_the_other_tags_go(
@@ -240,3 +289,33 @@ async def test_a_stop_waits_for_the_second_pass(
         await asyncio.wait_for(bench.running, 5)
         assert bench.source.settled == 1
     assert redis_now.dbsize() == 0
+
+
+class Forgetful(MemorySource):
+    """Never gives again what was not acknowledged."""
+
+    forgets = True
+
+
+@pytest.mark.parametrize("source", [MemorySource(), Forgetful()], ids=["gives again", "forgets"])
+async def test_a_second_pass_that_a_stop_cannot_wait_for_leaves_its_batch_and_those_behind(
+    redis_url: str, redis_now: "redis.Redis", tmp_path: Path, source: MemorySource
+) -> None:
+    rules = rules_from(RULES.replace("300ms", "1h"), tmp_path)
+    with capture_logs() as logs:
+        async with piping(rules, redis_url, source=source, limits=Limits(1, 1000)) as bench:
+            redis_now.mset({"order:o1": 1, "late:1": 1})
+            bench.source.publish(order(), event("late.updated", id=1), order())
+            await until(lambda: bench.source.settled == 1 and redis_now.dbsize() == 1)
+            await until(lambda: bench.in_flight.room() == 10_000)
+            redis_now.set("late:1", "refilled")
+            bench.pipeline.stop(within=5)
+            await asyncio.wait_for(bench.running, 4)
+    early = [entry["batches"] for entry in logs if entry["event"] == "second-passes-early"]
+    if source.forgets:  # better now than never
+        assert (bench.pipeline.unsettled, source.settled, early) == (0, 3, [1])
+        assert redis_now.exists("late:1") == 0
+    else:
+        assert (bench.pipeline.unsettled, source.settled, early) == (2, 1, [])
+        assert redis_now.getdel("late:1") == b"refilled"
+    redis_now.delete("cache:version:orders")

@@ -190,6 +190,19 @@ async def test_what_was_pending_comes_first_after_a_restart_however_much_it_is(
     assert pending(redis_now) == 0
 
 
+async def test_it_says_how_far_behind_the_group_is(
+    redis_url: str, redis_now: "redis.Redis", make: Make
+) -> None:
+    source = make(redis_url, claim_after=0.4)  # looks at the group ten times a second
+    await source.open()
+    publish(redis_now, 0, 5)
+    await until(lambda: source.lag() == {(KEY, ""): 5})
+    (batch,) = await read(source, 2, limit=2)
+    await until(lambda: source.lag() == {(KEY, ""): 5})  # two of them are pending
+    await source.settle(batch)
+    await until(lambda: source.lag() == {(KEY, ""): 3})
+
+
 async def test_what_a_dead_consumer_had_pending_is_claimed_after_a_while(
     redis_url: str, redis_now: "redis.Redis", make: Make
 ) -> None:

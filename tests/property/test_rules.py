@@ -124,7 +124,7 @@ def test_explain_says_what_plan_does(event: Any) -> None:
     planned = {
         (kind, name)
         for kind in ("keys", "patterns", "tags", "versions")
-        for name in getattr(result.caches["default"], kind)
+        for name in getattr(result.caches.get("default", Names()), kind)
     }
     assert planned == {(name.kind, name.name) for name in told.names}
     faults = tuple(verdict.fault for verdict in told.verdicts if verdict.fault)
@@ -134,7 +134,7 @@ def test_explain_says_what_plan_does(event: Any) -> None:
 @given(st.text(min_size=1, max_size=8), st.text(max_size=8))
 def test_escaping_never_lets_a_value_widen_a_pattern(value: str, other: str) -> None:
     result = plan(key_rule("p:{v}", "patterns"), {"type": "t", "v": value})
-    for pattern in result.caches["default"].patterns:
+    for pattern in result.caches.get("default", Names()).patterns:
         keys = [f"p:{value}".encode(), f"p:{other}".encode()]
         assert Matcher([pattern.encode()]).matching(keys) == {keys[0]}
 

@@ -16,9 +16,10 @@ LAYERS = (
     ("__init__", "errors", "layout", "terminal", "units", "urls"),
     ("model", "metrics", "health"),
     ("connect", "embedded", "faults", "envelope", "rules", "retry", "settings", "logs"),
-    ("sources", "store", "deadletter", "backplane", "hits", "inflight", "settle"),
+    ("sources", "store", "deadletter", "backplane", "inflight", "later", "settle"),
+    ("ages", "mix", "hits"),
     ("listen", "rewind", "report", "pipeline"),
-    ("daemon", "admin", "once"),
+    ("gauges", "daemon", "admin", "once"),
     ("cli",),
     ("__main__",),
 )

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 import redis
+from prometheus_client import REGISTRY
 
 from invalidator.connect import Command, Reply, client
 from invalidator.errors import Unavailable
-from invalidator.health import Part
+from invalidator.health import Health, Part
 from invalidator.store.commands import Keys
 from invalidator.store.matcher import Matcher
 from invalidator.store.protect import protected
@@ -69,6 +70,30 @@ async def sweeping(
 async def outcome(ticket: Ticket) -> Progress:
     async with asyncio.timeout(10):
         return await ticket.wait()
+
+
+async def test_a_sweep_that_hangs_gives_no_sign_of_life() -> None:
+    now = [0.0]
+    health = Health(lambda: now[0], stuck_after=60)
+    asked = asyncio.Event()
+
+    async def nodes() -> Sequence[Node]:
+        asked.set()
+        await asyncio.Event().wait()
+        return []
+
+    sweeper = Sweeper(nodes, NOTHING, Part("sweeper"), pulse=health.pulse("sweeps"))
+    task = asyncio.create_task(sweeper.run())
+    sweeper.request({b"a*"})
+    async with asyncio.timeout(10):
+        await asked.wait()
+    assert health.stuck() == []
+    now[0] = 61.0
+    assert health.stuck() == ["sweeps"]
+    assert REGISTRY.get_sample_value("invalidator_sweeps_running") == 1
+    task.cancel()
+    await asyncio.wait({task})
+    assert REGISTRY.get_sample_value("invalidator_sweeps_running") == 0
 
 
 async def test_what_matches_goes_and_nothing_else(server: Server, redis_now: "redis.Redis") -> None:
@@ -259,6 +284,16 @@ async def test_a_sweep_can_be_cancelled_in_the_middle(
     assert not ticket.done
     assert listening.count("SCAN") <= 2
     assert redis_now.dbsize() >= 800
+
+
+async def test_a_survey_counts_in_one_pass_and_deletes_nothing(
+    server: Server, redis_now: "redis.Redis"
+) -> None:
+    redis_now.mset({f"a:{n}": "x" for n in range(300)} | {"a:lock": "x", "b": "x"})
+    async with sweeping(server, Matcher([b"a:lock"])) as sweeper:
+        found = await sweeper.survey([b"a:*"])
+    assert (found.matched, found.protected, found.total, found.removed) == (300, 1, 302, 0)
+    assert redis_now.dbsize() == 302
 
 
 async def test_a_sweep_pauses_as_long_as_its_pace_asks(

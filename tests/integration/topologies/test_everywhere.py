@@ -8,6 +8,7 @@ from pathlib import Path
 
 import orjson
 import pytest
+from structlog.testing import capture_logs
 
 from invalidator.backplane import Announcer
 from invalidator.cli import main
@@ -26,6 +27,7 @@ from tests.backends.redis_sentinel import Watched
 from tests.backends.redis_server import RedisServer
 from tests.e2e.process import DaemonProcess
 from tests.integration.piping import event, piping, rules_from
+from tests.integration.test_hits import eager
 
 RULES = """
 version: 1
@@ -38,6 +40,15 @@ rules:
       patterns: ["list:{orderId}:*"]
       tags: ["order:{orderId}"]
       versions: ["orders"]
+"""
+HITS = """
+rules:
+  - name: right
+    on: changed
+    invalidate: {keys: ["order:{id}"], tags: ["o{id}"], patterns: ["list:{id}:*"]}
+  - name: wrong
+    on: changed
+    invalidate: {keys: ["ordr:{id}"], tags: ["x{id}"], patterns: ["lists:{id}:*"]}
 """
 ORDERS = range(50)
 
@@ -193,6 +204,54 @@ async def test_the_daemon_runs_there(
         assert await asyncio.to_thread(main, words) == 0
         await until(lambda: gone(redis, "o1:order"))
         assert await asyncio.to_thread(daemon.stop) == 0
+
+
+async def test_a_person_is_told_how_much_there_is_and_it_goes(
+    redis: Client,
+    place: Place,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("INVALIDATOR_REDIS_URL", place.url)
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(RULES)
+    await ask(redis, *(("SET", f"{n}:m", "x") for n in range(30)))
+    await ask(redis, *(("SET", f"list:{n}", "x") for n in range(40)), ("SET", "a", "x"))
+    await ask(redis, ("SADD", "tag:t", *(f"{n}:m" for n in range(20))))
+    await ask(redis, *(("ZADD", "z:t", 1, f"{n}:m") for n in range(20, 30)))
+    await ask(redis, ("SET", "invalidator:stamp:t", "s"), ("SET", "cache:version:v", 7))
+    words = ["purge", "--rules", str(rules), "--key", "a", "--key", "absent", "--tag", "t"]
+    words += ["--pattern", "list:*", "--version", "v"]
+    assert await asyncio.to_thread(main, [*words, "--dry-run"]) == 0
+    counted = capsys.readouterr().out.splitlines()
+    assert counted[1:] == [
+        "  key      a  (there)",
+        "  key      absent  (not there)",
+        "  tag      t  (20 in its set)",
+        "  tag      t  (10 in its sorted-set)",
+        "  tag      t  (a stamp)",
+        "  version  v  (now 7)",
+        "  pattern  list:*  (40 of 75 keys)",
+        "about 72 keys to delete",
+    ]
+    assert await asyncio.to_thread(main, [*words, "--why", "test", "--yes"]) == 0
+    assert capsys.readouterr().out.splitlines() == [*counted, "purged: 72 keys deleted"]
+    assert await left(redis) == [b"cache:version:v"]
+
+
+async def test_names_that_never_hit_are_told_of(
+    redis: Client, place: Place, tmp_path: Path
+) -> None:
+    with capture_logs() as logs:
+        async with piping(rules_from(HITS, tmp_path), place.url, timeout=2.0, hits=eager) as bench:
+            for n in range(12):
+                await ask(redis, ("SET", f"order:{n}", "x"), ("SET", f"list:{n}:a", "x"))
+                await ask(redis, ("SADD", f"tag:o{n}", "m"))
+                bench.source.publish(event("changed", id=n))
+                await until(lambda: bench.source.settled == n + 1)  # noqa: B023
+    told = [(entry["rule"], entry["kind"]) for entry in logs if entry["event"] == "never-hit"]
+    assert sorted(told) == [("wrong", "keys"), ("wrong", "patterns"), ("wrong", "tags")]
 
 
 async def gone(redis: Client, key: str) -> bool:

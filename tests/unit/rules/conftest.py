@@ -33,7 +33,7 @@ def plan(ruleset: RuleSet, *events: Any, **around: Any) -> Plan:
 
 
 def names(made: Plan, cache: str = "default") -> Names:
-    return made.caches[cache]
+    return made.caches.get(cache, Names())
 
 
 def faults(made: Plan) -> list[tuple[str | None, str]]:

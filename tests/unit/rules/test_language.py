@@ -138,6 +138,18 @@ def test_repeated_names_are_planned_twice(rules: Any) -> None:
     assert (again.keys, again.tags) == ({"k:1"}, {"g"})
 
 
+def test_what_nothing_is_named_for_is_not_waited_for(rules: Any) -> None:
+    ruleset = rules(
+        """caches: {web: {}}
+rules:
+  - {name: a, on: t, repeat_after: 1h, invalidate: {keys: "k:{id}"}}
+  - {name: b, on: other, invalidate: {keys: other}}
+  - {name: c, on: t, cache: web, invalidate: {keys: "k:{id}"}}"""
+    )
+    made = plan(ruleset, {"type": "other"})
+    assert (set(made.caches), made.repeats) == ({"default"}, {})
+
+
 def test_a_fallback_is_done_instead_and_noted(rules: Any) -> None:
     ruleset = rules(
         """rules:

@@ -1,0 +1,74 @@
+"""What kinds of events flow, and which rules they meet: told from a few of each batch.
+
+The hot path counts nothing. Up to 16 records of a batch are planned once more, one by one, and
+stand for all of it: in a batch that is not larger nothing is guessed.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from invalidator import metrics
+from invalidator.metrics import Bounded
+from invalidator.model import Batch, Record, Slice
+from invalidator.rules import RuleSet
+
+SAMPLE: Final = 16
+
+Types = Mapping[str, float]  # how many events of each, about
+
+_RULES: Final = Bounded()
+_TYPES: Final = Bounded()
+
+
+def type_label(rules: RuleSet, kind: str | None) -> str:
+    """A type as a label: as the rules write it, and never as an event does."""
+    found = rules.written(kind) if kind else None
+    return _TYPES.of(found) if found else metrics.OTHER
+
+
+class Mix:
+    """Of one source's batches."""
+
+    def __init__(self, chance: random.Random | None = None) -> None:
+        self._chance = chance or random.Random()  # noqa: S311 - no secret
+
+    def count(self, batch: Batch, rules: RuleSet) -> Types:
+        """The types of the events that no rule rejected; counts for each rule on the way."""
+        records = list(some(batch, SAMPLE, self._chance))
+        if not records:
+            return {}
+        weight = sum(len(part.values) for part in _open(batch)) / len(records)
+        types: Counter[str] = Counter()
+        events: Counter[str] = Counter()
+        names: Counter[tuple[str, str]] = Counter()
+        for record in records:
+            met = list(rules.met(record))
+            if met and not any(ruling.fault for _, _, ruling in met):
+                types[type_label(rules, met[0][0])] += 1
+            for _, rule, ruling in met:
+                if ruling.applies and not ruling.fault:
+                    events[rule] += 1
+                    names.update((rule, name.kind) for name in ruling.names)
+        for rule, count in events.items():
+            metrics.RULE_EVENTS.labels(_RULES.of(rule)).inc(count * weight)
+        for (rule, kind), count in names.items():
+            metrics.RULE_NAMES.labels(_RULES.of(rule), kind).inc(count * weight)
+        return types
+
+
+def some(batch: Batch, most: int, chance: random.Random) -> Iterator[Record]:
+    """A few of its records, from all its slices that rules may look at."""
+    parts = _open(batch)
+    total = sum(len(part.values) for part in parts)
+    picked = sorted(chance.sample(range(total), min(most, total)), reverse=True)
+    before = 0
+    for part in parts:
+        while picked and picked[-1] < before + len(part.values):
+            yield part.record(picked.pop() - before)
+        before += len(part.values)
+
+
+def _open(batch: Batch) -> list[Slice]:
+    return [part for part in batch.slices if part.refused is None]

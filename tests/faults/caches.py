@@ -1,0 +1,131 @@
+"""The Redis that holds the cache: all keys primed as stale, and what is there of them later."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import redis
+
+from tests.backends.redis_cluster import RedisCluster
+from tests.backends.redis_sentinel import SERVICE, Watched
+from tests.backends.redis_server import RedisServer
+from tests.faults.ledger import Ledger
+
+DEAD = "invalidator:dead"
+
+
+class Cache(Protocol):
+    """Wherever it lives."""
+
+    url: str
+
+    def prime(self, ledger: Ledger) -> None:
+        """Every key that the ledger names is there, and every tag holds its members."""
+
+    def there(self) -> set[bytes]:
+        """The names of all keys. Raises redis.RedisError while the server is away."""
+
+    def dead(self) -> list[Mapping[bytes, bytes]]:
+        """All dead letters."""
+
+
+class OneServer:
+    """A Redis by itself. `url` may lead to it through a proxy."""
+
+    def __init__(self, server: RedisServer, url: str = "") -> None:
+        self.server = server
+        self.url = url or server.url
+
+    def port(self) -> int:
+        return self.server.port
+
+    def prime(self, ledger: Ledger) -> None:
+        with at(self.port()) as client:
+            _prime(ledger.keys, ledger.tags, lambda key: client)
+
+    def there(self) -> set[bytes]:
+        with at(self.port()) as client:
+            return set(client.scan_iter(count=10_000))
+
+    def dead(self) -> list[Mapping[bytes, bytes]]:
+        with at(self.port()) as client:
+            return dead_letters(client)
+
+
+class SentinelCache(OneServer):
+    """Whichever of the two servers is the primary now."""
+
+    def __init__(self, watched: Watched, url: str = "") -> None:
+        self.watched = watched
+        self.url = url or watched.url
+
+    def port(self) -> int:
+        for sentinel in self.watched.sentinels:
+            try:
+                with at(sentinel.port) as client:
+                    found: Any = client.execute_command(  # type: ignore[no-untyped-call]
+                        "SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE
+                    )
+            except redis.RedisError:
+                continue
+            return int(found[1])
+        raise redis.ConnectionError("no sentinel answers")
+
+
+class ClusterCache:
+    """All primaries that a cluster has now."""
+
+    def __init__(self, cluster: RedisCluster) -> None:
+        self.cluster = cluster
+        self.url = cluster.url
+
+    def prime(self, ledger: Ledger) -> None:
+        admins, owner = self.cluster.admins, self.cluster.owner
+        _prime(ledger.keys, ledger.tags, lambda key: admins[owner(key)])
+
+    def there(self) -> set[bytes]:
+        names: set[bytes] = set()
+        for client in self._primaries():
+            names.update(client.scan_iter(count=10_000))
+        return names
+
+    def dead(self) -> list[Mapping[bytes, bytes]]:
+        for client in self._primaries():
+            if client.keys(DEAD):
+                return dead_letters(client)
+        return []
+
+    def _primaries(self) -> Iterator[redis.Redis]:
+        for server, admin in zip(self.cluster.servers, self.cluster.admins, strict=True):
+            if not server.running:
+                continue
+            try:
+                if admin.info("replication")["role"] == "master":
+                    yield admin
+            except redis.RedisError:
+                continue
+
+
+@contextmanager
+def at(port: int) -> Iterator[redis.Redis]:
+    with redis.Redis(port=port, protocol=2, socket_timeout=5.0) as client:
+        yield client
+
+
+def dead_letters(client: redis.Redis) -> list[Mapping[bytes, bytes]]:
+    entries: Any = client.xrange(DEAD)
+    return [fields for _, fields in entries]
+
+
+def _prime(
+    keys: Iterator[str], tags: Mapping[str, Sequence[str]], home: Callable[[str], redis.Redis]
+) -> None:
+    pipes: dict[int, Any] = {}
+    for key in keys:
+        client = home(key)
+        pipes.setdefault(id(client), client.pipeline(transaction=False)).set(key, "stale")
+    for tag, members in tags.items():
+        client = home(tag)
+        pipes.setdefault(id(client), client.pipeline(transaction=False)).sadd(tag, *members)
+    for pipe in pipes.values():
+        pipe.execute()

@@ -1,0 +1,80 @@
+"""Gauges: what cannot be seen from outside a daemon. Nothing behaves otherwise by them."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+import invalidator.connect
+import invalidator.connect.cluster
+from invalidator.daemon import Daemon
+from invalidator.rules.ruleset import RuleSet
+from tests.faults.gauges import Gauges
+
+P = ParamSpec("P")
+T = TypeVar("T")
+EVERY = 0.1  # seconds
+
+
+def watch(gauges: Gauges) -> None:
+    for module in (invalidator.connect, invalidator.connect.cluster):
+        module.talk = _timed(module.talk, gauges)  # type: ignore[attr-defined]
+    RuleSet.plan = _counted(RuleSet.plan, gauges)  # type: ignore[method-assign]
+    Daemon.run = _observed(Daemon.run, gauges)  # type: ignore[assignment, method-assign]
+
+
+def _timed(talk: Callable[P, Awaitable[T]], gauges: Gauges) -> Callable[P, Awaitable[T]]:
+    @wraps(talk)
+    async def timed(*args: P.args, **kwargs: P.kwargs) -> T:
+        began = time.monotonic()
+        try:
+            return await talk(*args, **kwargs)
+        finally:
+            gauges.raise_to("longest", time.monotonic() - began)
+
+    return timed
+
+
+def _counted(plan: Callable[..., T], gauges: Gauges) -> Callable[..., T]:
+    @wraps(plan)
+    def counted(self, batch, **kwargs):  # type: ignore[no-untyped-def]
+        gauges.set("planned", gauges.get("planned") + batch.events)
+        return plan(self, batch, **kwargs)
+
+    return counted
+
+
+def _observed(run: Callable[..., Awaitable[int]], gauges: Gauges) -> Callable[..., Awaitable[int]]:
+    @wraps(run)
+    async def observed(self, *args, **kwargs):  # type: ignore[no-untyped-def]
+        loop = asyncio.get_running_loop()
+        over = threading.Event()
+        observer = threading.Thread(target=_observe, args=(loop, gauges, over), daemon=True)
+        observer.start()
+        try:
+            return await run(self, *args, **kwargs)
+        finally:
+            over.set()
+
+    return observed
+
+
+def _observe(loop: asyncio.AbstractEventLoop, gauges: Gauges, over: threading.Event) -> None:
+    """From a thread: a task of ours would count itself, and could not see a standstill."""
+    while not over.wait(EVERY):
+        answered = threading.Event()
+        began = time.monotonic()
+
+        def answer(answered: threading.Event = answered) -> None:
+            gauges.set("tasks", len(asyncio.all_tasks(loop)))
+            answered.set()
+
+        try:
+            loop.call_soon_threadsafe(answer)
+        except RuntimeError:  # the loop is closed
+            return
+        while not answered.wait(EVERY) and not over.is_set():
+            pass
+        gauges.raise_to("standstill", time.monotonic() - began)

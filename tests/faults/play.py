@@ -1,0 +1,106 @@
+"""Plays rows and judges them."""
+
+import random
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+
+import redis
+
+from tests.backends import until_sync
+from tests.backends.kafka_client import Kafka
+from tests.faults.figures import Figures
+from tests.faults.rows import Row
+from tests.faults.stage import Stage
+
+PATIENCE = 60.0  # seconds beyond a row's limit, so that the figure is known where it is too large
+MEGABYTE = 1e6
+
+
+def play(
+    row: Row, seed: int, kafka: Callable[[], Kafka], *, mistake: str = "", short: bool = False
+) -> Figures:
+    """Whatever goes wrong is a figure. In short, what is repeated is done less often."""
+    figures = Figures(row.number, row.fault, impossible=row.impossible)
+    if row.impossible:
+        return figures
+    with ExitStack() as stack:
+        rng = random.Random(f"{seed}/{row.number}")
+        stage = Stage(stack, rng, kafka, mistake=mistake, short=short)
+        try:
+            row.play(stage)
+            _finish(row, stage, figures)
+        except Exception as error:  # noqa: BLE001 - the other rows shall be played
+            figures.failed.append(_said(error))
+        figures.failed += stage.notes
+    return figures
+
+
+def _finish(row: Row, stage: Stage, figures: Figures) -> None:
+    load = stage.load
+    load.publish()
+    began = stage.healed_at or time.monotonic()
+    patience = row.recover + PATIENCE - (time.monotonic() - began)
+    until_sync(load.quiet, patience, "all is acknowledged")
+    _await_no_stale(stage, row.grace)
+    figures.recovered = time.monotonic() - began
+    _count(stage, figures)
+    _look_at_members(stage, figures)
+    _judge(row, figures)
+
+
+def _await_no_stale(stage: Stage, grace: float) -> None:
+    """What a failover brought back is acknowledged already, and must go all the same."""
+    with suppress(AssertionError):  # it will be counted
+        until_sync(lambda: not stage.load.stale(), grace)
+
+
+def _count(stage: Stage, figures: Figures) -> None:
+    load = stage.load
+    there = load.cache.there()
+    letters = [letter[b"raw"] for letter in load.state.dead()]
+    figures.events = load.ledger.events
+    figures.stale = len(load.ledger.stale(there))
+    figures.lost = len(load.ledger.lost(there, set(letters)))
+    figures.dead = len(set(letters))
+    figures.poisoned = len(load.ledger.poisoned)
+    planned = sum(int(member.gauges.get("planned")) for member in stage.members)
+    figures.repeated = max(0, planned - load.sent)
+    figures.longest = max(member.gauges.get("longest") for member in stage.members)
+
+
+def _look_at_members(stage: Stage, figures: Figures) -> None:
+    survivors = [member for member in stage.living if member.before]
+    if survivors:
+        leaks = [member.leaked() for member in survivors]
+        figures.leaked = (sum(tasks for tasks, _ in leaks), sum(fds for _, fds in leaks))
+        figures.grown = max(member.grown() for member in survivors) / MEGABYTE
+    for member in stage.living:
+        code = member.daemon.stop()
+        stage.note(code != 0, f"{member.name} ended with {code}")
+
+
+def _judge(row: Row, figures: Figures) -> None:
+    def wrong(found: bool, what: str) -> None:
+        if found:
+            figures.failed.append(what)
+
+    wrong(figures.lost > 0, f"{figures.lost} events lost")
+    wrong(figures.stale > 0, f"{figures.stale} keys stale")
+    wrong((figures.recovered or 0) > row.recover, f"recovery took more than {row.recover:g} s")
+    wrong(figures.longest > row.longest, f"an await took more than {row.longest:g} s")
+    if row.dead is not None:
+        expected = figures.poisoned + row.dead
+        wrong(figures.dead != expected, f"{expected} dead letters were expected")
+    if figures.leaked:
+        tasks, descriptors = figures.leaked
+        wrong(tasks > 0, f"{tasks} tasks leaked")
+        wrong(descriptors > 0, f"{descriptors} descriptors leaked")
+    wrong((figures.grown or 0) > row.grown, f"grown by more than {row.grown:g} MB")
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, AssertionError | redis.RedisError):
+        return str(error).splitlines()[0]
+    return traceback.format_exc(limit=-2).replace("\n", " ")

@@ -1,0 +1,146 @@
+"""What a row has in its hands: servers, events, daemons, and the clock of the fault."""
+
+import random
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.backends.kafka_broker import KafkaBroker
+from tests.backends.kafka_client import Kafka
+from tests.backends.redis_server import RedisServer
+from tests.faults.caches import Cache, OneServer
+from tests.faults.inlets import Channel, Inlet, Stream, Topic
+from tests.faults.ledger import RULES, Ledger
+from tests.faults.load import Load
+from tests.faults.member import Member
+from tests.faults.proxy import Proxy
+
+EVENTS = 4_000
+DURABLE = {"appendonly": "yes", "appendfsync": "always"}  # a killed Redis forgets nothing
+WARM = 0.05  # the share of events that comes before the first look at a daemon's vital signs
+
+
+class Stage:
+    """Made for one row; all that was started on it ends with it."""
+
+    def __init__(
+        self,
+        stack: ExitStack,
+        rng: random.Random,
+        kafka: Callable[[], Kafka],
+        *,
+        mistake: str = "",
+        short: bool = False,
+    ) -> None:
+        """`kafka` is a broker that rows share; `mistake` is what the daemons do wrong."""
+        self.rng = rng
+        self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="faults-")))
+        self.members: list[Member] = []
+        self.load: Load
+        self.healed_at: float | None = None
+        self.notes: list[str] = []  # what a row found wrong by itself
+        self._stack = stack
+        self._kafka = kafka
+        self._mistake = mistake
+        self._short = short
+
+    # --- servers --------------------------------------------------------------------------
+
+    def start(self, server: Any) -> Any:
+        """Anything with an end: it comes with the row's."""
+        return self._stack.enter_context(server)
+
+    def redis(self, config: Mapping[str, str] | None = None) -> RedisServer:
+        return self._stack.enter_context(RedisServer(config=config))
+
+    def broker(self, config: Mapping[str, str] | None = None) -> KafkaBroker:
+        return self._stack.enter_context(KafkaBroker(config=config))
+
+    def proxy(self, target: int) -> Proxy:
+        return self._stack.enter_context(Proxy(target, self.rng))
+
+    @property
+    def kafka(self) -> Kafka:
+        """Shared: it must not be hurt."""
+        return self._kafka()
+
+    # --- events ---------------------------------------------------------------------------
+
+    def events(
+        self,
+        cache: Cache,
+        *inlets: Inlet,
+        count: int = EVENTS,
+        poison: float = 0.0,
+    ) -> Load:
+        """The ledger of this row; its keys are primed."""
+        ledger = Ledger(count, self.rng, poison)
+        cache.prime(ledger)
+        self.load = Load(ledger, cache, inlets, self.rng)
+        return self.load
+
+    def usual(self, server: RedisServer, through: Proxy | None = None, **more: Any) -> Load:
+        """Events from a topic and from a stream; one Redis, whose cache lies behind the proxy."""
+        cache = OneServer(server, f"redis://{through.address}/0" if through else "")
+        stream = Stream(lambda: server.port, server.url)
+        return self.events(cache, self.topic(), stream, **more)
+
+    def topic(self, kafka: Kafka | None = None, partitions: int = 4, **more: Any) -> Topic:
+        return Topic(kafka or self.kafka, self._stack, partitions, **more)
+
+    def channel(self, server: RedisServer, url: str = "") -> Channel:
+        return Channel(lambda: server.port, url or server.url)
+
+    # --- daemons --------------------------------------------------------------------------
+
+    def daemon(self, rules: str = RULES, **settings: str) -> Member:
+        path = self.folder / "rules.yaml"
+        if not path.exists():
+            path.write_text(rules)
+        told = {"RULES": str(path), **self.load.settings, **settings}
+        member = Member(f"member-{len(self.members)}", told, self.folder, self._mistake)
+        self._stack.enter_context(closing(member.daemon))
+        self.members.append(member)
+        return member
+
+    def warm(self) -> None:
+        """All that a daemon opens when it works is open then; its vital signs are noted."""
+        for member in self.members:
+            member.await_ready()
+        self.load.publish(WARM)
+        self.load.await_settled()
+        for member in self.members:
+            member.before = member.vitals()
+
+    @property
+    def living(self) -> Sequence[Member]:
+        return [member for member in self.members if member.alive]
+
+    # --- the clock ------------------------------------------------------------------------
+
+    def times(self, often: int) -> int:
+        """How often something is done: a tenth in the short form."""
+        return max(1, often // 10) if self._short else often
+
+    def pause(self, seconds: float) -> None:
+        """How long a fault lasts, or until it comes."""
+        time.sleep(seconds)
+
+    def healed(self) -> None:
+        """From now on all is well, but for what the fault left behind."""
+        self.healed_at = time.monotonic()
+
+    def note(self, wrong: bool, what: str) -> None:
+        """`what` is said of the row if it is wrong."""
+        if wrong:
+            self.notes.append(what)
+
+    @contextmanager
+    def timed(self, limit: float, what: str) -> Iterator[None]:
+        began = time.monotonic()
+        yield
+        took = time.monotonic() - began
+        self.note(took > limit, f"{what} took {took:.1f} s, not {limit:g}")

@@ -1,0 +1,94 @@
+"""What kinds of events flow is told from a few of each batch, and never by an event's own words."""
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from prometheus_client import REGISTRY
+
+from invalidator.metrics import Bounded
+from invalidator.mix import SAMPLE, Mix, type_label
+from invalidator.model import Batch, Fault, Record, Slice
+from invalidator.rules import RuleSet
+from tests.integration.piping import event, rules_from
+
+RULES = """
+rules:
+  - {name: mix-one, on: [order.paid, "order.{what}"], invalidate: {keys: ["o:{id}", "p:{id}"]}}
+  - {name: mix-two, on: order.paid, when: data.big, invalidate: {tags: ["t{id}"]}}
+  - {name: mix-wild, on: "user.**", invalidate: {patterns: ["u:{id}:*"]}}
+"""
+
+
+@pytest.fixture
+def rules(tmp_path: Path) -> RuleSet:
+    return rules_from(RULES, tmp_path)
+
+
+def batch_of(values: Sequence[bytes], refused: Fault | None = None) -> Batch:
+    part = Slice(
+        "t", list(values), lambda at: Record("mix", "t", str(at), values[at]), refused=refused
+    )
+    return Batch("mix", [part], len(values), 0, None)
+
+
+def counted(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(f"invalidator_{name}_total", labels) or 0.0
+
+
+def test_in_a_small_batch_nothing_is_guessed(rules: RuleSet) -> None:
+    before = {
+        rule: (counted("rule_events", rule=rule), counted("rule_names", rule=rule, kind=kind))
+        for rule, kind in (("mix-one", "keys"), ("mix-two", "tags"), ("mix-wild", "patterns"))
+    }
+    values = [
+        event("order.paid", id=1, big=True),
+        event("order.paid", id=2, big=False),
+        event("order.sent", id=3),
+        event("user.a.b", id=4),
+        event("user.a.b"),  # rejected: it has no id
+        event("nobody.knows", id=5),
+        b"no json",
+    ]
+    types = Mix().count(batch_of(values), rules)
+    assert types == {"order.paid": 2, "order.{what}": 1, "user.**": 1}
+    after = {
+        "mix-one": (
+            counted("rule_events", rule="mix-one") - before["mix-one"][0],
+            counted("rule_names", rule="mix-one", kind="keys") - before["mix-one"][1],
+        ),
+        "mix-two": (
+            counted("rule_events", rule="mix-two") - before["mix-two"][0],
+            counted("rule_names", rule="mix-two", kind="tags") - before["mix-two"][1],
+        ),
+        "mix-wild": (
+            counted("rule_events", rule="mix-wild") - before["mix-wild"][0],
+            counted("rule_names", rule="mix-wild", kind="patterns") - before["mix-wild"][1],
+        ),
+    }
+    assert after == {"mix-one": (3, 6), "mix-two": (1, 1), "mix-wild": (1, 1)}
+
+
+def test_a_large_batch_is_estimated_from_a_sample(rules: RuleSet) -> None:
+    before = counted("rule_events", rule="mix-one")
+    values = [event("order.sent", id=n) for n in range(SAMPLE * 100)]
+    Mix(random.Random(1)).count(batch_of(values), rules)
+    assert counted("rule_events", rule="mix-one") - before == SAMPLE * 100
+
+
+def test_what_may_not_be_decoded_is_not_looked_at(rules: RuleSet) -> None:
+    refused = Fault("poison", "it ended who planned it")
+    assert Mix().count(batch_of([event("order.paid", id=1)], refused), rules) == {}
+
+
+def test_a_type_is_a_label_only_as_rules_write_it(rules: RuleSet) -> None:
+    assert type_label(rules, "order.paid") == "order.paid"
+    assert type_label(rules, "user.secret-name.x") == "user.**"
+    assert type_label(rules, "nobody.knows") == "other"
+    assert type_label(rules, None) == "other"
+
+
+def test_a_label_has_a_bounded_number_of_values() -> None:
+    bounded = Bounded(2)
+    assert [bounded.of(value) for value in ("a", "b", "c", "a")] == ["a", "b", "other", "a"]
