@@ -7,7 +7,7 @@ from invalidator.metrics import Asked
 
 # What a label may be about. None of these comes out of an event.
 LABELS = {
-    "cache", "cause", "error", "hash", "kind", "le", "note", "outcome", "part", "partition",
+    "bound", "cache", "cause", "error", "hash", "kind", "le", "note", "outcome", "part", "partition",
     "reason", "redis", "result", "rule", "source", "topic", "type", "version",
 }  # fmt: skip
 
