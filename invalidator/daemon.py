@@ -19,6 +19,7 @@ from invalidator.deadletter import DeadLetters
 from invalidator.errors import ConfigError, InvalidatorError, Problem, RulesError
 from invalidator.health import Health, Part
 from invalidator.hits import Hits
+from invalidator.holding import Holding
 from invalidator.inflight import InFlight
 from invalidator.pipeline import Limits, Pipeline
 from invalidator.retry import until_available
@@ -222,11 +223,21 @@ class Daemon:
                 limits=limits,
                 health=self._health,
                 hits=hits,
+                holding=self._holding(source, in_flight),
                 gate=gate(self._store),
                 narrate=settings.log.level == "debug",
             )
             for source in self._build_sources()
         ]
+
+    def _holding(self, source: Source, in_flight: InFlight) -> Holding | None:
+        """The brake: none in a dry run, which keeps nothing."""
+        if self._settings.dry_run or not isinstance(
+            source, KafkaSource | PubSubSource | StreamSource
+        ):
+            return None
+        most = self._settings.in_flight.bytes
+        return Holding(source, self._health.part("rules"), in_flight, most)
 
     def _build_sources(self) -> Sequence[Source]:
         settings = self._settings

@@ -9,7 +9,7 @@ import contextlib
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
@@ -101,6 +101,17 @@ class PubSubSource:
 
     async def settle(self, batch: Batch) -> None:
         """Pub/sub has nothing to acknowledge."""
+
+    def pause(self, origins: Collection[str]) -> None:
+        """Nobody can pause a channel: what comes meanwhile is given."""
+
+    def set_aside(
+        self, ends: object, origins: Collection[str], *, whole: bool
+    ) -> tuple[object, object]:
+        return ends, ends
+
+    def take_back(self, ends: object) -> bool:
+        return True
 
     def lag(self) -> Lag:
         return {("", ""): len(self._buffer)}

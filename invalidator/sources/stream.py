@@ -44,6 +44,11 @@ class Given:
     ids: Mapping[str, list[bytes]]  # by stream
     refused: Mapping[str, list[bytes]]  # those of them that nobody may decode
 
+    def part(self, number: int, keys: Sequence[str]) -> "Given":
+        """Of some streams."""
+        ids, refused = ({key: of[key] for key in keys} for of in (self.ids, self.refused))
+        return Given(number, self.at, ids, refused)
+
 
 class StreamSource:
     """One consumer of a group, on one or several streams."""
@@ -128,6 +133,27 @@ class StreamSource:
         except Unavailable as error:  # the next read says so
             log.debug("stream-acknowledge", reason=str(error))
 
+    def pause(self, origins: Collection[str]) -> None:
+        self._fresh.paused = origins
+
+    def set_aside(
+        self, ends: object, origins: Collection[str], *, whole: bool
+    ) -> tuple[object, object]:
+        """What was given out stays ours as long as it is not settled: the keeper sees to that."""
+        assert isinstance(ends, Given)
+        if whole:
+            return ends, None
+        del self._given[ends.number]
+        kept, others = (
+            ends.part(next(self._numbers), [key for key in ends.ids if (key in origins) is ours])
+            for ours in (True, False)
+        )
+        self._given |= {kept.number: kept, others.number: others}
+        return kept, others
+
+    def take_back(self, ends: object) -> bool:
+        return True
+
     def lag(self) -> Lag:
         groups = self._groups.items()
         return {(key, ""): group.behind for key, group in groups if group.behind is not None}
@@ -153,6 +179,8 @@ class StreamSource:
             await self._striking
             self._striking = None
         for key, again in self._agains.items():
+            if key in self._fresh.paused:
+                continue
             if page := await again.next(self._fresh.count(limit)):
                 if page.lost:
                     first = page.lost[0].decode()

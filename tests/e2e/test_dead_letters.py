@@ -9,7 +9,7 @@ from tests.backends import until_sync
 from tests.conftest import StartRedis
 from tests.e2e.conftest import RunDaemon
 from tests.e2e.process import PROGRAM, DaemonProcess
-from tests.integration.piping import dead_letters, event, looking
+from tests.integration.piping import dead_letters, event, looking, order
 
 
 def test_bounds_are_kept_and_told_of_and_secrets_are_masked(
@@ -80,3 +80,27 @@ def test_a_replay_can_be_interrupted_and_goes_on_where_it_was(
         assert 0 < left < 400
         assert now.dbsize() == left + 1, "exactly what was removed was applied"
         assert f"{400 - left} dead letters applied and removed" in said
+
+
+def test_a_bad_deployment_of_rules_holds_a_stream_until_it_is_mended(
+    run_daemon: RunDaemon, start_redis: StartRedis, rules_file: Path
+) -> None:
+    server, good = start_redis(), rules_file.read_text()
+    with looking(server.url) as now:
+        daemon = run_daemon(REDIS_URL=server.url, STREAMS__KEYS="orders").await_ready()
+        rules_file.write_text(good.replace("{orderId}", "{orderID}"))
+        until_sync(lambda: daemon.events("rules-accepted"))
+        with now.pipeline() as at_once:
+            for number in range(300):
+                at_once.set(f"order:single:o{number}", "stale")
+                at_once.xadd("orders", {"event": order(number)})
+            at_once.execute()
+        until_sync(lambda: daemon.admin("/readyz")[0] == 503)
+        assert "orders is held: rules" in daemon.admin("/readyz")[1]
+        assert 'invalidator_braked_origins{source="stream"} 1.0' in daemon.admin("/metrics")[1]
+        assert now.keys("order:*")
+        rules_file.write_text(good)
+        until_sync(lambda: not now.keys("order:*"), what="all is applied by the mended rules")
+        daemon.await_ready()
+        assert now.xlen("invalidator:dead") == 0
+        assert daemon.stop() == 0
