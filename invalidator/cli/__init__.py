@@ -7,7 +7,20 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from invalidator import __version__
-from invalidator.cli import check, dead, explain, publish, purge, run, schema, settings, tail, test
+from invalidator.cli import (
+    audit,
+    check,
+    completion,
+    dead,
+    explain,
+    publish,
+    purge,
+    run,
+    schema,
+    settings,
+    tail,
+    test,
+)
 from invalidator.cli.verbs import UsageError, Verbs
 from invalidator.errors import ConfigError, InvalidatorError, RulesError
 
@@ -20,8 +33,10 @@ _VERBS: tuple[ModuleType, ...] = (
     dead,
     tail,
     purge,
+    audit,
     schema,
     settings,
+    completion,
 )
 
 _DESCRIPTION = "Reads domain events and deletes the cache entries that your rules name for them."
@@ -40,14 +55,15 @@ examples:
   invalidator dead list                  events that could not be applied, and why
   invalidator purge --tag customer:7 --why "wrong prices"
                                          by hand; asks first
+  invalidator audit                      what is wrong in the caches; reads only
   invalidator settings                   every setting, its value and where that came from
 
 `invalidator VERB --help` has more on each.
 
 exit codes:
   0    clean
-  1    an unexpected failure, a server that cannot be reached, or (check, test, explain)
-       a mistake was found
+  1    an unexpected failure, a server that cannot be reached, or (check, test, explain,
+       audit --strict) something was found
   2    the command line, the settings or the rules cannot be used
   3    stopped before all work in hand was settled: it is read again, except from pub/sub
   130  interrupted
@@ -66,13 +82,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(argv: Sequence[str] | None) -> int:
-    parser = _parser()
+    line = parser()
     try:
-        args = parser.parse_args(argv)
+        args = line.parse_args(argv)
     except SystemExit as stop:  # --help, --version, or argparse has said what is wrong
         return int(stop.code or 0)
     if args.run is None:
-        parser.print_help()
+        line.print_help()
         return 2
     return _guarded(args)
 
@@ -116,22 +132,22 @@ def _say(message: str, code: int) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
         prog="invalidator",
         description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.set_defaults(run=None)
-    parser.add_argument("--version", action="version", version=f"invalidator {__version__}")
-    parser.add_argument("--debug", action="store_true", help="show tracebacks of failures")
-    verbs: Verbs = parser.add_subparsers(title="verbs", metavar="VERB")
+    made.set_defaults(run=None)
+    made.add_argument("--version", action="version", version=f"invalidator {__version__}")
+    made.add_argument("--debug", action="store_true", help="show tracebacks of failures")
+    verbs: Verbs = made.add_subparsers(title="verbs", metavar="VERB")
     for verb in _VERBS:
         verb.add(verbs)
     for verb_parser in verbs.choices.values():
         _complete(verb_parser)
-    return parser
+    return made
 
 
 def _complete(parser: argparse.ArgumentParser) -> None:

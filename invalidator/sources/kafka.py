@@ -18,7 +18,6 @@ from invalidator.model import Batch
 from invalidator.sources import Lag
 from invalidator.sources.aside import Aside
 from invalidator.sources.consumer import (
-    Polled,
     Timing,
     build,
     poll,
@@ -28,6 +27,7 @@ from invalidator.sources.consumer import (
     trouble,
 )
 from invalidator.sources.describe import describe
+from invalidator.sources.fetched import Polled
 from invalidator.sources.gap import Gaps
 from invalidator.sources.knock import why
 from invalidator.sources.membership import Epoch, Membership

@@ -4,10 +4,10 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from operator import attrgetter
 
-from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka import TopicPartition
 
 from invalidator.model import Batch, Fault, Record, Slice
-from invalidator.sources.consumer import Polled
+from invalidator.sources.fetched import Fetched, Polled
 from invalidator.sources.membership import Epoch
 from invalidator.sources.rawbatch import Unreadable
 
@@ -62,7 +62,7 @@ def refused_slice(tp: TopicPartition, bad: Unreadable) -> Slice:
     return Slice(tp.topic, [bad.raw], lambda _: record, refused=Fault("unreadable-batch", message))
 
 
-def _slice(tp: TopicPartition, records: list[ConsumerRecord]) -> Slice:
+def _slice(tp: TopicPartition, records: list[Fetched]) -> Slice:
     def record(index: int) -> Record:
         r = records[index]
         return Record(
@@ -72,7 +72,7 @@ def _slice(tp: TopicPartition, records: list[ConsumerRecord]) -> Slice:
             r.value,
             key=r.key,
             headers=tuple(_filled(r.headers)),
-            time_ms=r.timestamp if r.timestamp >= 0 else None,  # -1: the producer gave none
+            time_ms=None if r.timestamp is None or r.timestamp < 0 else r.timestamp,
         )
 
     named = any(map(HEADERS, records))  # most topics have none: no list is made for these

@@ -95,7 +95,7 @@ def names_of(metric: str) -> Iterator[str]:
 
 @each_page
 def test_verbs_and_options_that_are_named_exist(page: Page) -> None:
-    verbs = parsers(cli._parser())
+    verbs = parsers(cli.parser())
     wrong = []
     for command in commands(page, "invalidator"):
         verb, *words = command

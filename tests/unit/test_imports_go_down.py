@@ -18,7 +18,7 @@ LAYERS = (
     ("connect", "embedded", "faults", "envelope", "rules", "retry", "settings", "logs"),
     ("sources", "store", "deadletter", "backplane", "inflight", "later", "settle"),
     ("ages", "mix", "hits"),
-    ("listen", "rewind", "report", "rulesbrake", "holding", "pipeline"),
+    ("audit", "listen", "rewind", "report", "rulesbrake", "holding", "pipeline"),
     ("gauges", "daemon", "admin", "once"),
     ("cli",),
     ("__main__",),

@@ -10,16 +10,21 @@ import orjson
 import pytest
 from structlog.testing import capture_logs
 
+from invalidator.audit.findings import report
+from invalidator.audit.walk import audited
+from invalidator.audit.wanted import Wanted
 from invalidator.backplane import Announcer
 from invalidator.cli import main
 from invalidator.connect import Client, Command, client, converse, node, nodes
 from invalidator.connect.identity import identities
 from invalidator.health import Part
+from invalidator.rules import load
 from invalidator.sources import Source
 from invalidator.sources.positions import Start
 from invalidator.sources.pubsub import PubSubSource
 from invalidator.sources.stream import StreamSource
 from invalidator.sources.stream_dry import DryStreamSource
+from invalidator.store.tickets import Pace
 from tests.backends import until
 from tests.backends.choose import NO_OWN_REDIS, missing
 from tests.backends.redis_cluster import RedisCluster
@@ -298,3 +303,21 @@ async def test_explain_counts_what_is_there(
     said = capsys.readouterr().out
     assert "list:o1:*  by list:{orderId}:*  (20 keys)" in said
     assert "o1:order  by {orderId}:order  (exists)" in said
+
+
+async def test_an_audit_looks_at_every_key(redis: Client, place: Place, tmp_path: Path) -> None:
+    path = tmp_path / "rules.yaml"
+    path.write_text(RULES)
+    for n in ORDERS:
+        await ask(redis, ("SET", f"order:single:o{n}", "x"), ("SET", f"cart:o{n}", "x", "EX", 60))
+    await ask(redis, ("SADD", "tag:order:o1", "order:single:o1"), ("EXPIRE", "tag:order:o1", 60))
+    ruleset = load(path)
+    wanted = Wanted.of(ruleset, ruleset.caches)
+    found = report(await audited(redis, "it", wanted, pace=Pace(share=1.0)), wanted)
+    assert found.looked == found.facts.keys == 2 * len(ORDERS) + 1
+    counts = {(each.kind, each.what): each.count for each in found.findings}
+    assert counts == {
+        ("unreached", "cart:*"): len(ORDERS),
+        ("no-ttl", "order:single:*"): len(ORDERS),
+        ("tag-expires-first", "tag:order:*"): 1,
+    }

@@ -1,0 +1,1 @@
+"""What is wrong in a Redis that holds caches: looked at slowly, changed never."""

@@ -1,0 +1,58 @@
+"""What a server says about itself."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from invalidator.store.server import Server
+
+ASKED = [("INFO", "memory"), ("INFO", "stats"), ("DBSIZE",)]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Of all servers of a cluster together; but for the keys, of all their databases."""
+
+    keys: int
+    used: int  # bytes
+    peak: int
+    limit: int  # 0: none
+    policies: tuple[str, ...]  # what they do when they are full
+    hits: int
+    misses: int
+    evicted: int
+    expired: int
+
+    @property
+    def hit_rate(self) -> float | None:
+        """Since the servers started; every command that looks for a key counts."""
+        asked = self.hits + self.misses
+        return self.hits / asked if asked else None
+
+
+async def facts(servers: Sequence[Server]) -> Facts:
+    """Raises Unavailable."""
+    found, keys = [], 0
+    for server in servers:
+        memory, stats, size = await server.insist(ASKED)
+        found.append(_fields(memory) | _fields(stats))
+        keys += size
+
+    def total(name: str) -> int:
+        return sum(int(info.get(name, 0)) for info in found)
+
+    return Facts(
+        keys,
+        total("used_memory"),
+        total("used_memory_peak"),
+        total("maxmemory"),
+        tuple(sorted({info.get("maxmemory_policy", "unknown") for info in found})),
+        total("keyspace_hits"),
+        total("keyspace_misses"),
+        total("evicted_keys"),
+        total("expired_keys"),
+    )
+
+
+def _fields(info: bytes) -> dict[str, str]:
+    lines = [line.partition(":") for line in info.decode(errors="replace").splitlines()]
+    return {name: value for name, colon, value in lines if colon}

@@ -1,0 +1,167 @@
+"""One slow walk over all keys, that reads what is said about each and no value."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from invalidator.audit.facts import Facts, facts
+from invalidator.audit.families import Families
+from invalidator.audit.wanted import TagKeys, Wanted
+from invalidator.connect import Client, Command, Reply, nodes
+from invalidator.faults import Meaning, diagnose
+from invalidator.store.nodekeys import ON_THEIR_WAY
+from invalidator.store.server import Server, Sleep, reaching
+from invalidator.store.tickets import Pace
+
+BIG = 1 << 20  # bytes
+MEMBERS = 1000  # of a tag that are looked at, about
+SLACK = 1000  # milliseconds by which a member may outlive its tag: they are asked one after another
+
+
+@dataclass(slots=True)
+class Audited:
+    """What was found on one server, or on all of one cluster."""
+
+    name: str
+    facts: Facts
+    families: Families = field(default_factory=Families)
+    looked: int = 0  # keys
+    spared: int = 0  # of these, no cache entries
+    unread: int = 0  # of these, we were not allowed to ask about
+    seconds: float = 0.0
+
+
+Observe = Callable[[int, int], None]  # keys looked at, keys to look at
+
+
+async def audited(
+    client: Client,
+    name: str,
+    wanted: Wanted,
+    *,
+    pace: Pace | None = None,
+    observe: Observe = lambda looked, total: None,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Sleep = asyncio.sleep,
+) -> Audited:
+    """Raises Unavailable."""
+    everywhere = Server(client, name)
+    with reaching(name):
+        found = await nodes(client)
+    servers = [Server(node, address or name) for address, node in found.items()]
+    audit = Audited(name, await facts(servers))
+    began = clock()
+    for server in servers:
+        walk = _Walk(server, everywhere, wanted, audit, pace or Pace(), clock, sleep)
+        await walk.run(lambda: observe(audit.looked, audit.facts.keys))
+    audit.seconds = clock() - began
+    return audit
+
+
+@dataclass(frozen=True, slots=True)
+class _Walk:
+    """Over one server. Members of its tags may lie elsewhere in the cluster."""
+
+    server: Server
+    everywhere: Server
+    wanted: Wanted
+    audit: Audited
+    pace: Pace
+    clock: Callable[[], float]
+    sleep: Sleep
+
+    async def run(self, observe: Callable[[], None]) -> None:
+        cursor, count = b"0", self.pace.count
+        while True:
+            began = self.clock()
+            ((cursor, keys),) = await self.server.insist([("SCAN", cursor, "COUNT", count)])
+            await self._look(keys)
+            self.audit.looked += len(keys)
+            observe()
+            if cursor == b"0":
+                return
+            busy = self.clock() - began
+            count = self.pace.next_count(count, busy)
+            await self.sleep(self.pace.pause(busy, sum(map(len, keys))))
+
+    async def _look(self, keys: list[bytes]) -> None:
+        asked: list[Command] = [("PTTL", key) for key in keys]
+        asked += [("MEMORY", "USAGE", key) for key in keys]
+        replies = await _ask(self.server, asked)
+        named, spared = self.wanted.named.matching(keys), self.wanted.spared.matching(keys)
+        left: dict[bytes, int] = {}
+        for key, ttl, size in zip(keys, replies, replies[len(keys) :], strict=False):
+            if not isinstance(ttl, int) or not isinstance(size, int | None):
+                self.audit.unread += 1
+            elif size is not None and ttl != -2:  # else it is gone
+                left[key] = ttl
+                self._count(key, ttl, size, named=key in named, spared=key in spared)
+        for tags in self.wanted.tags:
+            await self._look_at_tags(tags, left, tags.all.matching(list(left)))
+
+    def _count(self, key: bytes, ttl: int, size: int, *, named: bool, spared: bool) -> None:
+        tally = self.audit.families.of(key)
+        tally.keys += 1
+        tally.size += size
+        if size > BIG:
+            tally.note("big", key)
+            tally.largest = max(tally.largest, size)
+        if spared:
+            self.audit.spared += 1
+            return
+        if ttl == -1:
+            tally.note("lasting", key)
+        if not named:
+            tally.note("unreached", key)
+
+    async def _look_at_tags(self, tags: TagKeys, left: dict[bytes, int], found: set[bytes]) -> None:
+        if not found:
+            return
+        reached = tags.reached.matching(list(found))
+        keys = sorted(key for key in found if key in reached or left[key] >= 0)
+        for key, members in zip(keys, await self._members(tags, keys), strict=True):
+            if key in reached:
+                for member in members:
+                    self.audit.families.of(member).tagged += 1
+            if left[key] >= 0 and members:
+                await self._compare(key, members)
+
+    async def _members(self, tags: TagKeys, keys: list[bytes]) -> list[list[bytes]]:
+        scored = tags.layout.kind == "sorted-set"
+        scan, prefix = "ZSCAN" if scored else "SSCAN", tags.layout.prefix.encode()
+        replies = await _ask(self.server, [(scan, key, 0, "COUNT", MEMBERS) for key in keys])
+        members = []
+        for reply in replies:  # one of another type is an error: it has no members
+            part = [] if isinstance(reply, Exception) else reply[1]
+            members.append([prefix + member for member in part[:: 2 if scored else 1]])
+        return members
+
+    async def _compare(self, tag: bytes, members: Sequence[bytes]) -> None:
+        """The tag's own time is asked again: long sets take a while to read."""
+        asked: list[Command] = [("PTTL", member) for member in members[:MEMBERS]]
+        (own,) = await _ask(self.server, [("PTTL", tag)])
+        lives = await _ask(self.everywhere, asked)
+        if not isinstance(own, int) or own < 0:
+            return
+        for member, live in zip(members, lives, strict=False):
+            if isinstance(live, int) and (live == -1 or live > own + SLACK):
+                tally = self.audit.families.of(tag)
+                if "tags" not in tally.samples:
+                    outlives = b"for ever" if live == -1 else b"%d s" % (live // 1000)
+                    tally.samples["tags"] = b"%s lives %d s, its member %s %s" % (
+                        tag[:120], own // 1000, member[:120], outlives
+                    )  # fmt: skip
+                tally.tags += 1
+                return
+
+
+async def _ask(server: Server, commands: list[Command]) -> list[Reply]:
+    """Errors about a key are values, also where it is on its way to another node."""
+    replies = await server.send(commands)
+    for command, reply in zip(commands, replies, strict=True):
+        if isinstance(reply, Exception):
+            verdict = diagnose(reply)
+            if verdict.meaning is Meaning.UNAVAILABLE and verdict.code not in ON_THEIR_WAY:
+                raise verdict.unavailable(server.name, str(command[0]))
+    return replies

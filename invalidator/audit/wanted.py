@@ -1,0 +1,128 @@
+"""What the rules and the settings say about the keys of one server."""
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+
+from invalidator import layout
+from invalidator.rules.ruleset import RuleSet
+from invalidator.rules.schema import Cache, Effect, Rule
+from invalidator.rules.template import Template
+from invalidator.store.cache import layouts
+from invalidator.store.glob import escape
+from invalidator.store.matcher import Matcher
+from invalidator.store.protect import protected
+from invalidator.store.tags import Layout
+
+
+@dataclass(frozen=True, slots=True)
+class TagKeys:
+    """The sets of one layout: how they are called, and which of them a rule invalidates."""
+
+    layout: Layout
+    all: Matcher
+    reached: Matcher
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    named: Matcher  # keys that a rule's key or pattern could name
+    spared: Matcher  # no cache entries: our own, tags, versions, streams, `protect:`
+    tags: tuple[TagKeys, ...]
+    unseen: tuple[str, ...]  # rules that reach entries in a way their names do not show
+    kept: tuple[str, ...]  # what must not be evicted here, in words
+
+    @classmethod
+    def of(
+        cls,
+        ruleset: RuleSet,
+        caches: Collection[str],
+        *,
+        streams: Iterable[str] = (),
+        letters: bool = False,
+    ) -> "Wanted":
+        """`caches` are those that live on this server; `letters`: dead letters do, too."""
+        here = {name: ruleset.caches[name] for name in caches}
+        rules = [rule for rule in ruleset.rules if rule.enabled and rule.cache in here]
+        streams = list(streams)
+        templates = [t for cache in here.values() for t in _templates(cache)]
+        globs = [glob for cache in here.values() for glob in cache.protect]
+        globs += [escape(stream.encode()).decode() for stream in streams]
+        return cls(
+            Matcher(glob for rule in rules for glob in _names(rule, here[rule.cache])),
+            protected(templates, globs),
+            tuple(_tags(rules, here)),
+            tuple(sorted({rule.name for rule in rules if _unseen(rule, here[rule.cache])})),
+            tuple(_kept(rules, here, streams, letters=letters)),
+        )
+
+
+def _effects(rule: Rule) -> tuple[Effect, ...]:
+    return (*rule.effects, *rule.on_reject)
+
+
+def _names(rule: Rule, cache: Cache) -> Iterator[bytes]:
+    for effect in _effects(rule):
+        if effect.kind in ("keys", "patterns"):
+            own = _glob(effect.template, literal=effect.kind == "keys")
+            yield escape(cache.prefix.encode()) + own
+
+
+def _glob(template: Template, *, literal: bool = True) -> bytes:
+    """A slot may be any text. `literal`: what stands around it is no glob itself."""
+    parts = []
+    for part in template.parts:
+        if not isinstance(part, str):
+            parts.append(b"*")
+        else:
+            parts.append(escape(part.encode()) if literal else part.encode())
+    return b"".join(parts)
+
+
+def _templates(cache: Cache) -> list[str]:
+    return [kept.key for kept in layouts(cache)] + [cache.version]
+
+
+def _tags(rules: list[Rule], caches: dict[str, Cache]) -> Iterator[TagKeys]:
+    for name, cache in caches.items():
+        templates = [
+            _glob(effect.template)
+            for rule in rules
+            if rule.cache == name
+            for effect in _effects(rule)
+            if effect.kind == "tags"
+        ]
+        for kept in layouts(cache):
+            if kept.kind != "stamp":
+                yield TagKeys(
+                    kept,
+                    Matcher([_tag_key(kept, b"*")]),
+                    Matcher(_tag_key(kept, template) for template in templates),
+                )
+
+
+def _tag_key(kept: Layout, tag: bytes) -> bytes:
+    begin, _, end = kept.key.partition("{tag}")
+    return escape(begin.encode()) + tag + escape(end.encode())
+
+
+def _unseen(rule: Rule, cache: Cache) -> bool:
+    stamped = any(kept.kind == "stamp" for kept in cache.layouts)
+    return any(
+        effect.kind == "versions" or (effect.kind == "tags" and stamped)
+        for effect in _effects(rule)
+    )
+
+
+def _kept(
+    rules: list[Rule], caches: dict[str, Cache], streams: list[str], *, letters: bool
+) -> Iterator[str]:
+    kinds = {(effect.kind, rule.cache) for rule in rules for effect in _effects(rule)}
+    if any(kind == "versions" for kind, _ in kinds):
+        yield "versions"
+    sets = {name for name, cache in caches.items() if any(t.kind != "stamp" for t in cache.layouts)}
+    if any(kind == "tags" and cache in sets for kind, cache in kinds):
+        yield "tag sets"
+    if streams:
+        yield f"the streams {', '.join(sorted(streams))}"
+    if letters:
+        yield f"dead letters ({layout.DEAD_LETTERS})"
