@@ -18,7 +18,7 @@ from invalidator.health import Part
 from invalidator.inflight import InFlight
 from invalidator.model import Batch, Plan, Rejection, Slice
 from invalidator.rules import RuleSet
-from invalidator.rulesbrake import RulesBrake, Window
+from invalidator.rulesbrake import ORIGINS, RulesBrake, Window
 from invalidator.settle import Applied
 from invalidator.sources import Source
 
@@ -238,6 +238,8 @@ class Holding:
         if window is None:
             if not share.unreadable:
                 return
+            if len(self._unreadable) >= ORIGINS:
+                self._unreadable.clear()
             window = self._unreadable[origin] = Window()
         window.add(share.events + share.unreadable, share.unreadable)
         if window.bad:

@@ -7,8 +7,8 @@ from operator import attrgetter
 from aiokafka import TopicPartition
 
 from invalidator.model import Batch, Fault, Record, Slice
+from invalidator.sources.epoch import Epoch
 from invalidator.sources.fetched import Fetched, Polled
-from invalidator.sources.membership import Epoch
 from invalidator.sources.rawbatch import Unreadable
 
 NAME = "kafka"
@@ -21,12 +21,13 @@ class Ends:
 
     epoch: Epoch  # the assignment it was read under
     offsets: dict[TopicPartition, int]  # the next offset of each partition; never a count
+    round: int  # of the epoch: it was read since we last went back
 
     def divided(self, topics: Collection[str]) -> "tuple[Ends, Ends]":
         """Of these topics, and of the others."""
         ours = {tp: at for tp, at in self.offsets.items() if tp.topic in topics}
         others = {tp: at for tp, at in self.offsets.items() if tp.topic not in topics}
-        return Ends(self.epoch, ours), Ends(self.epoch, others)
+        return Ends(self.epoch, ours, self.round), Ends(self.epoch, others, self.round)
 
 
 def name_of(tp: TopicPartition) -> str:
@@ -40,7 +41,8 @@ def count(polled: Polled) -> int:
 def batch_of(epoch: Epoch, polled: Polled) -> Batch:
     epoch.give()
     slices = [_slice(tp, records) for tp, records in polled.items()]
-    ends = Ends(epoch, {tp: records[-1].offset + 1 for tp, records in polled.items()})
+    offsets = {tp: records[-1].offset + 1 for tp, records in polled.items()}
+    ends = Ends(epoch, offsets, epoch.round)
     return Batch(NAME, slices, count(polled), sum(map(_size, slices)), ends)
 
 
@@ -50,7 +52,7 @@ def batch_without_records(epoch: Epoch, own: list[Slice]) -> Batch:
     epoch.passed, epoch.refused = {}, []
     epoch.give()
     size = sum(map(_size, refused))
-    return Batch(NAME, refused, len(refused), size, Ends(epoch, passed), own)
+    return Batch(NAME, refused, len(refused), size, Ends(epoch, passed, epoch.round), own)
 
 
 def refused_slice(tp: TopicPartition, bad: Unreadable) -> Slice:
