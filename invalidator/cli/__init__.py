@@ -16,6 +16,7 @@ from invalidator.cli import (
     explain,
     publish,
     purge,
+    replay,
     run,
     schema,
     settings,
@@ -35,6 +36,7 @@ _VERBS: tuple[ModuleType, ...] = (
     dead,
     tail,
     purge,
+    replay,
     audit,
     schema,
     settings,
@@ -57,6 +59,7 @@ examples:
   invalidator dead list                  events that could not be applied, and why
   invalidator purge --tag customer:7 --why "wrong prices"
                                          by hand; asks first
+  invalidator replay --since 10m         events of the last ten minutes, once more
   invalidator audit                      what is wrong in the caches; reads only
   invalidator status                     how a daemon that runs is
   invalidator settings                   every setting, its value and where that came from
