@@ -165,7 +165,7 @@ def member_id(consumer: AIOKafkaConsumer) -> str:
 
 
 async def commit(
-    consumer: AIOKafkaConsumer, as_of: int, offsets: Mapping[TopicPartition, int], note: str
+    consumer: AIOKafkaConsumer, as_of: int, offsets: Mapping[TopicPartition, OffsetAndMetadata]
 ) -> None:
     """Commit once, if the group still counts us in its generation `as_of`.
 
@@ -178,9 +178,7 @@ async def commit(
     if coordinator.generation != as_of:
         raise Refused
     try:
-        await coordinator._do_commit_offsets(
-            None, {tp: OffsetAndMetadata(offset, note) for tp, offset in offsets.items()}
-        )
+        await coordinator._do_commit_offsets(None, offsets)
     except (IllegalGenerationError, RebalanceInProgressError, UnknownMemberIdError) as error:
         raise Refused from error
 

@@ -7,8 +7,8 @@ from operator import attrgetter
 from aiokafka import TopicPartition
 
 from invalidator.model import Batch, Fault, Record, Slice
+from invalidator.sources.epoch import Epoch
 from invalidator.sources.fetched import Fetched, Polled
-from invalidator.sources.membership import Epoch
 from invalidator.sources.rawbatch import Unreadable
 
 NAME = "kafka"
@@ -21,6 +21,7 @@ class Ends:
 
     epoch: Epoch  # the assignment it was read under
     offsets: dict[TopicPartition, int]  # the next offset of each partition; never a count
+    round: int  # of the epoch: it was read since we last went back
 
 
 def name_of(tp: TopicPartition) -> str:
@@ -34,7 +35,8 @@ def count(polled: Polled) -> int:
 def batch_of(epoch: Epoch, polled: Polled) -> Batch:
     epoch.give()
     slices = [_slice(tp, records) for tp, records in polled.items()]
-    ends = Ends(epoch, {tp: records[-1].offset + 1 for tp, records in polled.items()})
+    offsets = {tp: records[-1].offset + 1 for tp, records in polled.items()}
+    ends = Ends(epoch, offsets, epoch.round)
     return Batch(NAME, slices, count(polled), sum(map(_size, slices)), ends)
 
 
@@ -44,7 +46,7 @@ def batch_without_records(epoch: Epoch, own: list[Slice]) -> Batch:
     epoch.passed, epoch.refused = {}, []
     epoch.give()
     size = sum(map(_size, refused))
-    return Batch(NAME, refused, len(refused), size, Ends(epoch, passed), own)
+    return Batch(NAME, refused, len(refused), size, Ends(epoch, passed, epoch.round), own)
 
 
 def refused_slice(tp: TopicPartition, bad: Unreadable) -> Slice:
