@@ -15,6 +15,7 @@ from invalidator.cli import (
     explain,
     publish,
     purge,
+    replay,
     run,
     schema,
     settings,
@@ -33,6 +34,7 @@ _VERBS: tuple[ModuleType, ...] = (
     explain,
     tail,
     purge,
+    replay,
     audit,
     schema,
     settings,
@@ -54,6 +56,7 @@ examples:
   invalidator tail                       live, what is invalidated
   invalidator purge --tag customer:7 --why "wrong prices"
                                          by hand; asks first
+  invalidator replay --since 10m         events of the last ten minutes, once more
   invalidator audit                      what is wrong in the caches; reads only
   invalidator status                     how a daemon that runs is
   invalidator settings                   every setting, its value and where that came from

@@ -34,10 +34,10 @@ def count(polled: Polled) -> int:
 
 def batch_of(epoch: Epoch, polled: Polled) -> Batch:
     epoch.give()
-    slices = [_slice(tp, records) for tp, records in polled.items()]
+    slices = [slice_of(tp, records) for tp, records in polled.items()]
     offsets = {tp: records[-1].offset + 1 for tp, records in polled.items()}
     ends = Ends(epoch, offsets, epoch.round)
-    return Batch(NAME, slices, count(polled), sum(map(_size, slices)), ends)
+    return Batch(NAME, slices, count(polled), sum(map(size_of, slices)), ends)
 
 
 def batch_without_records(epoch: Epoch, own: list[Slice]) -> Batch:
@@ -45,7 +45,7 @@ def batch_without_records(epoch: Epoch, own: list[Slice]) -> Batch:
     passed, refused = epoch.passed, epoch.refused
     epoch.passed, epoch.refused = {}, []
     epoch.give()
-    size = sum(map(_size, refused))
+    size = sum(map(size_of, refused))
     return Batch(NAME, refused, len(refused), size, Ends(epoch, passed, epoch.round), own)
 
 
@@ -58,7 +58,9 @@ def refused_slice(tp: TopicPartition, bad: Unreadable) -> Slice:
     return Slice(tp.topic, [bad.raw], lambda _: record, refused=Fault("unreadable-batch", message))
 
 
-def _slice(tp: TopicPartition, records: list[Fetched]) -> Slice:
+def slice_of(tp: TopicPartition, records: list[Fetched]) -> Slice:
+    """Records of one partition."""
+
     def record(index: int) -> Record:
         r = records[index]
         return Record(
@@ -81,7 +83,7 @@ def _filled(headers: Iterable[tuple[str, bytes | None]]) -> list[tuple[str, byte
     return [(name, value or b"") for name, value in headers]
 
 
-def _size(part: Slice) -> int:
+def size_of(part: Slice) -> int:
     try:
         return sum(map(len, part.values))  # type: ignore[arg-type]  # a tombstone raises
     except TypeError:
