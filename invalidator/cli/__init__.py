@@ -12,6 +12,7 @@ from invalidator.cli import (
     check,
     completion,
     control,
+    dead,
     explain,
     publish,
     purge,
@@ -32,6 +33,7 @@ _VERBS: tuple[ModuleType, ...] = (
     check,
     test,
     explain,
+    dead,
     tail,
     purge,
     replay,
@@ -54,6 +56,7 @@ examples:
   invalidator explain '{"type": "order.updated", "data": {"orderId": "ord_1"}}'
                                          what your rules would make of it
   invalidator tail                       live, what is invalidated
+  invalidator dead list                  events that could not be applied, and why
   invalidator purge --tag customer:7 --why "wrong prices"
                                          by hand; asks first
   invalidator replay --since 10m         events of the last ten minutes, once more

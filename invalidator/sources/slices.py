@@ -1,6 +1,6 @@
 """What was polled from Kafka, as the pipeline takes it."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from operator import attrgetter
 
@@ -22,6 +22,12 @@ class Ends:
     epoch: Epoch  # the assignment it was read under
     offsets: dict[TopicPartition, int]  # the next offset of each partition; never a count
     round: int  # of the epoch: it was read since we last went back
+
+    def divided(self, topics: Collection[str]) -> "tuple[Ends, Ends]":
+        """Of these topics, and of the others."""
+        ours = {tp: at for tp, at in self.offsets.items() if tp.topic in topics}
+        others = {tp: at for tp, at in self.offsets.items() if tp.topic not in topics}
+        return Ends(self.epoch, ours, self.round), Ends(self.epoch, others, self.round)
 
 
 def name_of(tp: TopicPartition) -> str:
