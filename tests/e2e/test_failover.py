@@ -101,7 +101,11 @@ def rewinds(daemon: DaemonProcess) -> int:
     )
 
 
-@pytest.mark.parametrize("events", ["from_kafka", "from_stream", "from_channel"], indirect=True)
+@pytest.mark.parametrize(
+    "events",
+    ["from_kafka", pytest.param("from_stream", marks=pytest.mark.slow), "from_channel"],
+    indirect=True,
+)
 def test_a_redis_that_comes_back_with_an_old_snapshot_holds_nothing_stale(
     events: Events, start_redis: StartRedis, run_daemon: RunDaemon
 ) -> None:
