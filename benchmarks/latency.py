@@ -8,6 +8,7 @@ Some of the events name a key that is really there; Redis itself says when such 
 import argparse
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from statistics import median
@@ -18,7 +19,7 @@ from confluent_kafka import Producer
 
 from benchmarks import workload
 from benchmarks.contenders import BARE, CONTENDERS, Contender, Task
-from benchmarks.process import started
+from benchmarks.process import launched, started
 from benchmarks.servers import Servers, servers
 from tests.backends.kafka_client import unique
 
@@ -47,19 +48,29 @@ def main(words: Sequence[str] | None = None) -> None:
 
 
 def measure(
-    on: Servers, contender: Contender, rate: int, seconds: float, folder: Path
+    on: Servers,
+    contender: Contender,
+    rate: int,
+    seconds: float,
+    folder: Path,
+    *,
+    another_at: float | None = None,
 ) -> list[float]:
-    """Milliseconds of each probe."""
+    """Milliseconds of each probe; `another_at` so many seconds another member joins the group."""
     topic = unique("latency")
     on.kafka.create_topic(topic, workload.PARTITIONS)
     task = Task(on, topic, unique("group"), PLAIN, 0, folder)
-    with started(contender, task) as watch, Probes(on, topic) as probes:
+    with ExitStack() as stack:
+        watch = stack.enter_context(started(contender, task))
+        probes = stack.enter_context(Probes(on, topic))
         events = workload.events(PLAIN, int(rate * seconds))
         begun = time.monotonic()
         for burst in range(int(seconds / BURST)):
             probes.publish(islice(events, int(rate * BURST)))
             if burst % PROBE_EVERY == 0:
                 probes.send(f"probe_{burst}")
+            if another_at is not None and burst == int(another_at / BURST):
+                stack.enter_context(launched(contender, task))
             probes.hear(begun + (burst + 1) * BURST)
         watch.until(probes.all_heard)
     return probes.times
@@ -116,20 +127,20 @@ def show(found: Mapping[str, Sequence[Sequence[float]]]) -> None:
     print("| | probes | p50 ms | p99 ms | from, to | max ms |")
     print("|---|---|---|---|---|---|")
     for name, rounds in found.items():
-        p50, p99 = ([_share(times, part) for times in rounds] for part in (0.5, 0.99))
+        p50, p99 = ([share(times, part) for times in rounds] for part in (0.5, 0.99))
         print(
             f"| {name} | {sum(map(len, rounds))} | {median(p50):.1f} | {median(p99):.1f} "
             f"| {min(p99):.1f}, {max(p99):.1f} | {max(map(max, rounds)):.1f} |"
         )
     bare, ours = found.values()
-    ratios = [_share(b, 0.99) / _share(a, 0.99) for a, b in zip(bare, ours, strict=True)]
+    ratios = [share(b, 0.99) / share(a, 0.99) for a, b in zip(bare, ours, strict=True)]
     print(
         f"\np99, invalidator to a bare consumer: {median(ratios):.2f} "
         f"({min(ratios):.2f} to {max(ratios):.2f}), at most 1.50 wanted"
     )
 
 
-def _share(times: Sequence[float], part: float) -> float:
+def share(times: Sequence[float], part: float) -> float:
     return sorted(times)[int(len(times) * part)]
 
 

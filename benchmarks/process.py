@@ -29,7 +29,8 @@ class Watch:
 
     name: str
     process: subprocess.Popen[bytes]
-    output: int  # what it says on stderr
+    output: int  # what it says
+    ready: bytes  # what it says when it has its partitions
 
     def until(self, condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + WITHIN
@@ -43,8 +44,8 @@ class Watch:
         if self.process.poll() is not None:
             raise SystemExit(f"{self.name} ended:\n{self._tail()}")
 
-    def says(self, word: bytes) -> bool:
-        return word in os.pread(self.output, 1 << 20, 0)
+    def is_ready(self) -> bool:
+        return self.ready in os.pread(self.output, 1 << 20, 0)
 
     def spent(self) -> Spent:
         of = Path("/proc", str(self.process.pid))
@@ -59,15 +60,21 @@ class Watch:
 
 
 @contextmanager
-def started(contender: Contender, task: Task) -> Iterator[Watch]:
-    """Its process, once it has its partitions; killed afterwards."""
+def launched(contender: Contender, task: Task) -> Iterator[Watch]:
+    """Its process; killed afterwards."""
     command = contender.command(task)
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(command.words, env=command.environment, stdout=said, stderr=said)
         try:
-            watch = Watch(contender.name, process, said.fileno())
-            watch.until(lambda: watch.says(command.ready))
-            yield watch
+            yield Watch(contender.name, process, said.fileno(), command.ready)
         finally:
             process.kill()
             process.wait()
+
+
+@contextmanager
+def started(contender: Contender, task: Task) -> Iterator[Watch]:
+    """Its process, once it has its partitions."""
+    with launched(contender, task) as watch:
+        watch.until(watch.is_ready)
+        yield watch
