@@ -16,6 +16,7 @@ from invalidator.settings.values import (
     Announce,
     Count,
     Duration,
+    FieldPaths,
     FilePath,
     Limit,
     LogFormat,
@@ -154,6 +155,25 @@ class InFlight(_Group):
     )
 
 
+class DeadLetters(_Group):
+    max_length: Limit = Field(
+        default=100_000,
+        description="How many dead letters are kept; beyond it the oldest are removed, which is "
+        "logged and counted. From 80% on it is warned of. 0: no bound.",
+    )
+    max_age: Duration = Field(
+        default=30 * 86400.0,
+        description="How long a dead letter is kept; then it is removed, which is logged and "
+        "counted. From 80% on it is warned of. 0: for ever.",
+    )
+    redact: FieldPaths = Field(
+        default=(),
+        description="What may not be stored: paths in the event as it was received "
+        "(data.email, items.*.card, **.password), key, and headers.NAME. Values there are masked "
+        "in dead letters; of an event that cannot be read the bytes are not kept at all.",
+    )
+
+
 class Log(_Group):
     format: LogFormat = Field(
         default="json", description="json (one object a line) or console (for people)."
@@ -268,6 +288,7 @@ class Settings(BaseSettings):
     streams: Streams = Streams()
     batch: Batch = Batch()
     in_flight: InFlight = InFlight()
+    dead_letters: DeadLetters = DeadLetters()
     log: Log = Log()
     admin: Admin = Admin()
     drain_timeout: Duration = Field(

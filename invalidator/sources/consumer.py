@@ -12,6 +12,7 @@ import aiokafka.client
 import structlog
 from aiokafka import AIOKafkaConsumer, OffsetAndMetadata, TopicPartition
 from aiokafka.consumer.fetcher import READ_COMMITTED
+from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.errors import (
     IllegalGenerationError,
@@ -96,6 +97,25 @@ def build(brokers: Brokers, group: str, timing: Timing, instance_id: str = "") -
         max_partition_fetch_bytes=MOST_PER_PARTITION,
         **brokers.options(),
     )
+
+
+def alone(brokers: Brokers) -> AIOKafkaConsumer:
+    """A consumer that is in no group, and moves no group's positions. Raises OSError."""
+    return AIOKafkaConsumer(
+        bootstrap_servers=brokers.address,
+        client_id=CLIENT,
+        enable_auto_commit=False,
+        auto_offset_reset="none",
+        isolation_level="read_committed",
+        max_partition_fetch_bytes=MOST_PER_PARTITION,
+        **brokers.options(),
+    )
+
+
+async def partition_counts(consumer: AIOKafkaConsumer) -> dict[str, int]:
+    """How many partitions each topic has. Raises KafkaError or OSError."""
+    cluster = await consumer._client.fetch_all_metadata()
+    return {topic: len(cluster.partitions_for_topic(topic) or ()) for topic in cluster.topics()}
 
 
 async def start(consumer: AIOKafkaConsumer) -> None:
@@ -257,9 +277,11 @@ async def _abandon(consumer: AIOKafkaConsumer) -> None:
     """End what stop() left."""
     coordinator, fetcher, client = consumer._coordinator, consumer._fetcher, consumer._client
     tasks = [client._sync_task]
-    if coordinator:
+    if isinstance(coordinator, GroupCoordinator):
         tasks += [coordinator._coordination_task, coordinator._heartbeat_task]
         tasks += [coordinator._commit_refresh_task]
+    elif coordinator:
+        tasks.append(coordinator._reset_committed_task)
     if fetcher:
         tasks += [fetcher._fetch_task, *fetcher._pending_tasks]
     left = [task for task in tasks if task is not None]

@@ -10,7 +10,7 @@ import math
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
@@ -115,6 +115,17 @@ class PubSubSource:
         """Pub/sub has nothing to acknowledge."""
         assert isinstance(batch.ends, Given)
         self._window.settle(batch.ends, self._clock())
+
+    def pause(self, origins: Collection[str]) -> None:
+        """Nobody can pause a channel: what comes meanwhile is given."""
+
+    def set_aside(
+        self, ends: object, origins: Collection[str], *, whole: bool
+    ) -> tuple[object, object]:
+        return ends, ends
+
+    def take_back(self, ends: object) -> bool:
+        return True
 
     def lag(self) -> Lag:
         return {("", ""): len(self._buffer)}

@@ -34,6 +34,7 @@ EVERY = [
     "Dead letters, on the state's server",
     "Pub/sub, on the source's server",
 ]
+KEEPING = "Keeping dead letters within bounds, on the state's server"
 STREAMS = "Streams, on the source's server"
 PATTERNS = ["Rules with patterns"]
 TAGS = ["Rules with tags: `set` and `sorted-set`", "Rules with tags: `stamp`"]
@@ -135,7 +136,7 @@ def changed() -> bytes:
 def test_it_runs_under_exactly_what_the_contract_grants(
     site: Site, tmp_path: Path, kinds: str, titles: list[str], gone: set[bytes]
 ) -> None:
-    site.grant([*EVERY, ANNOUNCING, NOTICING, *titles])
+    site.grant([*EVERY, KEEPING, ANNOUNCING, NOTICING, *titles])
     fill(site.admin)
     before = set(site.admin.keys())
     with running(site, tmp_path, kinds) as daemon:
@@ -154,7 +155,7 @@ def test_it_runs_under_exactly_what_the_contract_grants(
 
 
 def test_without_announcements_it_runs_on_and_says_so_once(site: Site, tmp_path: Path) -> None:
-    site.grant([*EVERY, NOTICING])
+    site.grant([*EVERY, KEEPING, NOTICING])
     fill(site.admin)
     with running(site, tmp_path, "key") as daemon:
         daemon.await_ready()
@@ -203,7 +204,7 @@ rules:
 def test_streams_are_read_under_exactly_what_the_contract_grants(
     site: Site, tmp_path: Path
 ) -> None:
-    site.grant([*EVERY[:2], ANNOUNCING, NOTICING, STREAMS])
+    site.grant([*EVERY[:2], KEEPING, ANNOUNCING, NOTICING, STREAMS])
     site.acl("SETUSER", "invalidator", "+xtrim")
     site.admin.set("order:1", "stale")
     site.admin.xgroup_create("orders", "invalidator", mkstream=True)
