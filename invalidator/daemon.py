@@ -320,11 +320,12 @@ class Daemon:
         sources: list[Source] = []
         if settings.kafka.topics:
             sources.append(self._kafka())
-        if settings.pubsub.channels:
+        if settings.pubsub.channels or settings.pubsub.sharded_channels:
             sources.append(
                 PubSubSource(
                     self._redis(settings.source_redis_url.get_secret_value()),
                     settings.pubsub.channels,
+                    sharded=settings.pubsub.sharded_channels,
                     part=self._health.part(PubSubSource.name),
                     buffer=settings.pubsub.buffer,
                     max_wait=settings.batch.max_wait,

@@ -90,6 +90,11 @@ class PubSub(_Group):
         description="Redis pub/sub channels to listen on, names or globs (orders.*). Redis keeps "
         "nothing for an absent reader, so what is published during a restart is not seen.",
     )
+    sharded_channels: Names = Field(
+        default=(),
+        description="Sharded channels (SPUBLISH) to listen on, by name: on a cluster each is heard "
+        "only on the nodes that have its slot. Needs Redis 7.",
+    )
     buffer: Count = Field(
         default=100_000,
         description="How many received messages may wait in memory. What comes on top is dropped "
@@ -312,7 +317,8 @@ class Settings(BaseSettings):
 
     @property
     def has_sources(self) -> bool:
-        return bool(self.kafka.topics or self.pubsub.channels or self.streams.keys)
+        pubsub = self.pubsub.channels or self.pubsub.sharded_channels
+        return bool(self.kafka.topics or pubsub or self.streams.keys)
 
     @classmethod
     def settings_customise_sources(

@@ -68,7 +68,7 @@ class Timing:
     request: float = 60.0  # that a request may take; joining is one
     drain: float = 20.0  # that a rebalance waits for batches in work; below `rebalance`
     max_poll_interval: float = 300.0  # without a poll, until a member leaves by itself
-    metadata_max_age: float = 30.0  # until new partitions are noticed
+    metadata_max_age: float = 20.0  # until new partitions are noticed; with a rebalance below 30
     ask_every: float = 5.0  # without a record, between two questions whether the brokers are there
     answer: float = 3.0  # that the brokers have for an answer
     look_every: float = 15.0  # between two looks for topics that came or went
