@@ -36,6 +36,16 @@ class Asked(Collector):
         yield family
 
 
+def counted(metric: Counter) -> dict[tuple[str, ...], float]:
+    """What a counter counts now, by its labels' values in their order."""
+    return {
+        tuple(sample.labels.values()): sample.value
+        for family in metric.collect()
+        for sample in family.samples
+        if sample.name.endswith("_total")
+    }
+
+
 class Bounded:
     """Values of a label, first come, first served."""
 
@@ -178,12 +188,37 @@ RETRIES = Counter(
     "by the part of readiness, and by a word for the reason (timeout, connection, readonly, oom).",
     ["part", "reason"],
 )
+PAUSED = Gauge("invalidator_paused", "1 while a person keeps events from being read, else 0.")
 READY = Asked("invalidator_ready", "Parts of readiness: 1 while ready, else 0.", ["part"])
 DEAD_LENGTH = Gauge(
     "invalidator_dead_letter_entries",
     "Entries in the stream of dead letters, when they were last counted.",
 )
 DEAD = Counter("invalidator_dead_letters_total", "Events put into the dead letters.", ["error"])
+BRAKED_ORIGINS = Gauge(
+    "invalidator_braked_origins",
+    "Topics, channels and streams that are held, because rules reject most of their events.",
+    ["source"],
+)
+UNREADABLE_ALARMS = Counter(
+    "invalidator_unreadable_alarms_total",
+    "Times in which more than half of at least 100 events could not be read.",
+    ["source"],
+)
+DEAD_OLDEST = Gauge(
+    "invalidator_dead_letters_oldest_timestamp_seconds",
+    "When the oldest dead letter was written, Unix time; 0 when there is none.",
+)
+DEAD_FILL = Gauge(
+    "invalidator_dead_letters_fill_ratio",
+    "How near the dead letters are to a bound (length, age): from 1 on, the oldest are removed.",
+    ["bound"],
+)
+DEAD_TRIMMED = Counter(
+    "invalidator_dead_letters_removed_total",
+    "Dead letters that were removed because of a bound (length, age).",
+    ["bound"],
+)
 IN_FLIGHT = Gauge(
     "invalidator_in_flight_events",
     "Events held in memory: not applied yet, or rejected and not yet in the dead letters.",
@@ -201,6 +236,12 @@ GAPS = Counter(
 MISSED = Counter(
     "invalidator_missed_events_total",
     "Events that are known to be lost before they could be read; part of the gaps.",
+    ["source"],
+)
+REWINDS = Counter(
+    "invalidator_rewinds_total",
+    "Times in which events were read again because a cache's Redis may have forgotten what was "
+    "deleted: a failover, a restart.",
     ["source"],
 )
 ANNOUNCED = Counter(

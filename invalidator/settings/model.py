@@ -16,6 +16,7 @@ from invalidator.settings.values import (
     Announce,
     Count,
     Duration,
+    FieldPaths,
     FilePath,
     Limit,
     LogFormat,
@@ -32,6 +33,7 @@ from invalidator.settings.values import (
     Start,
     Switch,
     Text,
+    Token,
     Topics,
 )
 
@@ -87,6 +89,11 @@ class PubSub(_Group):
         default=(),
         description="Redis pub/sub channels to listen on, names or globs (orders.*). Redis keeps "
         "nothing for an absent reader, so what is published during a restart is not seen.",
+    )
+    sharded_channels: Names = Field(
+        default=(),
+        description="Sharded channels (SPUBLISH) to listen on, by name: on a cluster each is heard "
+        "only on the nodes that have its slot. Needs Redis 7.",
     )
     buffer: Count = Field(
         default=100_000,
@@ -153,6 +160,25 @@ class InFlight(_Group):
     )
 
 
+class DeadLetters(_Group):
+    max_length: Limit = Field(
+        default=100_000,
+        description="How many dead letters are kept; beyond it the oldest are removed, which is "
+        "logged and counted. From 80% on it is warned of. 0: no bound.",
+    )
+    max_age: Duration = Field(
+        default=30 * 86400.0,
+        description="How long a dead letter is kept; then it is removed, which is logged and "
+        "counted. From 80% on it is warned of. 0: for ever.",
+    )
+    redact: FieldPaths = Field(
+        default=(),
+        description="What may not be stored: paths in the event as it was received "
+        "(data.email, items.*.card, **.password), key, and headers.NAME. Values there are masked "
+        "in dead letters; of an event that cannot be read the bytes are not kept at all.",
+    )
+
+
 class Log(_Group):
     format: LogFormat = Field(
         default="json", description="json (one object a line) or console (for people)."
@@ -165,9 +191,21 @@ class Log(_Group):
 
 class Admin(_Group):
     host: Text = Field(
-        default="127.0.0.1", description="Address of the admin port: health, readiness and metrics."
+        default="127.0.0.1",
+        description="Address of the admin port: health, metrics, status, a page for people.",
     )
     port: Port = Field(default=8080, description="The admin port. 0 picks a free one and logs it.")
+    token: Token = Field(
+        default=SecretStr(""),
+        description="What calls that change something (reload, pause, resume, events) have to "
+        "bring as `Authorization: Bearer`: 16 characters or more. Empty: these calls are off.",
+    )
+    hosts: Names = Field(
+        default=(),
+        description="Names under which browsers and tools reach the admin port, beside addresses, "
+        "localhost, HOST and names without a dot. Others are refused, except by the probes and "
+        "/metrics: a foreign web page could stand behind them.",
+    )
 
 
 class Settings(BaseSettings):
@@ -245,11 +283,17 @@ class Settings(BaseSettings):
         "applied; fewer count as a Redis that is away. 0: none. A failover can then forget less, "
         "and every batch takes as long as replication does.",
     )
+    rewind: Duration = Field(
+        default=3600.0,
+        description="How far back events are read again where a cache's Redis may have forgotten "
+        "what was deleted: after a failover, or a restart from a snapshot. 0: nobody looks.",
+    )
     kafka: Kafka = Kafka()
     pubsub: PubSub = PubSub()
     streams: Streams = Streams()
     batch: Batch = Batch()
     in_flight: InFlight = InFlight()
+    dead_letters: DeadLetters = DeadLetters()
     log: Log = Log()
     admin: Admin = Admin()
     drain_timeout: Duration = Field(
@@ -273,7 +317,8 @@ class Settings(BaseSettings):
 
     @property
     def has_sources(self) -> bool:
-        return bool(self.kafka.topics or self.pubsub.channels or self.streams.keys)
+        pubsub = self.pubsub.channels or self.pubsub.sharded_channels
+        return bool(self.kafka.topics or pubsub or self.streams.keys)
 
     @classmethod
     def settings_customise_sources(

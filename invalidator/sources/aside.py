@@ -13,9 +13,10 @@ from aiokafka.errors import KafkaError
 
 from invalidator.sources.consumer import fetch_raw, poll
 from invalidator.sources.describe import describe
+from invalidator.sources.epoch import Epoch
 from invalidator.sources.fetched import Polled
 from invalidator.sources.gap import Gaps
-from invalidator.sources.membership import Epoch, Membership
+from invalidator.sources.membership import Membership
 from invalidator.sources.rawbatch import Unreadable, find_unreadable
 from invalidator.sources.slices import name_of, refused_slice
 

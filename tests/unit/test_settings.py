@@ -53,6 +53,7 @@ def test_every_setting_is_read_from_the_environment(monkeypatch: pytest.MonkeyPa
         "MAX_DELETES_PER_SECOND": "1000",
         "ALARM_DELETES": "50000",
         "WAIT_REPLICAS": "1",
+        "REWIND": "2h",
         "KAFKA__BOOTSTRAP_SERVERS": "a:9092,[::1]:9093",
         "KAFKA__TOPICS": "orders,users",
         "KAFKA__GROUP_ID": "g",
@@ -66,6 +67,7 @@ def test_every_setting_is_read_from_the_environment(monkeypatch: pytest.MonkeyPa
         "KAFKA__SESSION_TIMEOUT": "10s",
         "KAFKA__INSTANCE_ID": "replica-1",
         "PUBSUB__CHANNELS": "events,orders.*",
+        "PUBSUB__SHARDED_CHANNELS": "orders",
         "PUBSUB__BUFFER": "7",
         "STREAMS__KEYS": "orders,items:eu",
         "STREAMS__GROUP": "caches",
@@ -78,13 +80,18 @@ def test_every_setting_is_read_from_the_environment(monkeypatch: pytest.MonkeyPa
         "BATCH__MAX_EVENT_BYTES": "4MiB",
         "IN_FLIGHT__EVENTS": "9",
         "IN_FLIGHT__BYTES": "1GiB",
+        "DEAD_LETTERS__MAX_LENGTH": "500",
+        "DEAD_LETTERS__MAX_AGE": "7d",
+        "DEAD_LETTERS__REDACT": "data.email,**.pin",
         "LOG__FORMAT": "console",
         "LOG__LEVEL": "debug",
         "ADMIN__HOST": "0.0.0.0",
         "ADMIN__PORT": "0",
+        "ADMIN__TOKEN": "***",
+        "ADMIN__HOSTS": "cache.example.com",
         "DRAIN_TIMEOUT": "5s",
     }
-    set_all(monkeypatch, **written)
+    set_all(monkeypatch, **written | {"ADMIN__TOKEN": "0123456789abcdef"})
     shown = {d.name.removeprefix("INVALIDATOR_"): d for d in describe(load())}
     assert {name: shown[name].value for name in written} == written
     assert {shown[name].origin for name in written} == {"environment"}
@@ -220,6 +227,11 @@ def test_settings_made_without_load_do_not_show_wrong_secrets_either(
         ("BATCH__MAX_EVENTS", "0", 'found "0", expected a whole number, 1 or more'),
         ("BATCH__MAX_EVENTS", "many", 'found "many", expected a whole number, 1 or more'),
         ("BATCH__MAX_EVENT_BYTES", "0", 'found "0", expected a size greater than 0'),
+        (
+            "ADMIN__TOKEN",
+            "short",
+            "found ***, expected 16 characters or more, printable ASCII without spaces",
+        ),
         ("ADMIN__PORT", "65536", 'found "65536", expected a whole number from 0 to 65535'),
         ("LOG__FORMAT", "xml", 'found "xml", expected one of json, console'),
         (
