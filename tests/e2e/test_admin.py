@@ -4,7 +4,7 @@ import json
 import re
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,11 +41,13 @@ def call(
 
 
 @pytest.fixture
-def daemon(redis_url: str, run_daemon: RunDaemon) -> DaemonProcess:
+def daemon(redis_url: str, run_daemon: RunDaemon) -> Iterator[DaemonProcess]:
     started = run_daemon(
         REDIS_URL=redis_url, STREAMS__KEYS="events", STREAMS__START="earliest", ADMIN__TOKEN=TOKEN
     )
-    return started.await_ready()
+    yield started.await_ready()
+    if started.process.poll() is None:
+        assert started.stop() == 0
 
 
 def test_calls_that_change_something_are_off_without_a_token(
