@@ -54,6 +54,7 @@ class Reporter:
         """The batch that was applied last will be read again."""
         self._types.pop()
         self.ages.held()
+        self._spans.held()
 
     def settled(self, applied: Applied, rejections: Sequence[Rejection]) -> None:
         batch, name, rejected = applied.batch, self._source, len(rejections)

@@ -37,6 +37,8 @@ class Spans(Protocol):
 
     def applied(self) -> None: ...
 
+    def held(self) -> None: ...
+
     def settled(self, applied: Applied, rejected: int) -> None: ...
 
 
@@ -46,6 +48,8 @@ class NoSpans:
     def read(self, batch: Batch) -> None: ...
 
     def applied(self) -> None: ...
+
+    def held(self) -> None: ...
 
     def settled(self, applied: Applied, rejected: int) -> None: ...
 
@@ -110,6 +114,13 @@ class BatchSpans:
         if span:
             span.add_event("applied")  # keys, tags and versions; sweeps may still be to come
         self._applied.append(span)
+
+    def held(self) -> None:
+        """The batch that was applied last will be read again, as another span."""
+        span = self._applied.pop()
+        if span:
+            span.add_event("held")
+            span.end()
 
     def settled(self, applied: Applied, rejected: int) -> None:
         span = self._applied.popleft()

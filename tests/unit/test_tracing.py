@@ -81,3 +81,20 @@ async def test_a_traceparent_that_is_none_is_no_link(rules: RuleSet) -> None:
 
 async def test_a_batch_without_events_is_no_span(rules: RuleSet) -> None:
     assert await spans_of(rules, batch_of()) == ()
+
+
+async def test_a_batch_that_is_held_ends_its_span_and_the_others_go_on(rules: RuleSet) -> None:
+    exporter = InMemorySpanExporter()
+    tracing = traces(exporter)
+    spans = tracing.spans("kafka")
+    first, second = batch_of([]), batch_of([], [])
+    for batch in (first, second):
+        spans.read(batch)
+        spans.applied()
+    spans.held()  # the second
+    spans.settled(Applied(first.ended(), [], rules, Outcome(), 0, 1, 0.1, None), 0)
+    await tracing.close()
+    held, settled = exporter.get_finished_spans()
+    assert [event.name for event in held.events] == ["applied", "held"]
+    assert (held.attributes or {})["messaging.batch.message_count"] == 2
+    assert (settled.attributes or {})["invalidator.names"] == 1
