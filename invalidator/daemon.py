@@ -3,8 +3,6 @@
 import asyncio
 import gc
 import signal
-import socket
-import time
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
@@ -14,34 +12,27 @@ from pathlib import Path
 import structlog
 
 from invalidator import __version__, gauges, metrics
-from invalidator.admin import Admin, House, Reloaded
-from invalidator.connect import Client, client
+from invalidator.admin import Admin, House
 from invalidator.deadletter import DeadLetters
-from invalidator.errors import ConfigError, InvalidatorError, Problem, RulesError
+from invalidator.errors import ConfigError, InvalidatorError, RulesError
 from invalidator.health import Health, Part
 from invalidator.hits import Hits
-from invalidator.holding import Holding
+from invalidator.holding import Holding, Pausable
 from invalidator.inflight import InFlight
+from invalidator.inforce import InForce, Reloaded
 from invalidator.injection import Injection
 from invalidator.model import Record
 from invalidator.pipeline import Caches, Letters, Limits, Pipeline
 from invalidator.retry import until_available
 from invalidator.rewind import Known, Watch
-from invalidator.rules import Explanation, RuleSet
-from invalidator.rules.delays import outlasting
+from invalidator.rules import Explanation
 from invalidator.rules.watch import Watcher, watch
 from invalidator.settings import Settings
 from invalidator.settings.caches import strangers
 from invalidator.sources import Source
-from invalidator.sources.consumer import Timing
-from invalidator.sources.kafka import KafkaSource
+from invalidator.sources.build import sources_of
 from invalidator.sources.person import Sent
-from invalidator.sources.positions import Start
-from invalidator.sources.pubsub import PubSubSource
-from invalidator.sources.security import Brokers
-from invalidator.sources.stream import StreamSource
-from invalidator.sources.stream_dry import DryStreamSource
-from invalidator.sources.trail import TIMELESS, Eras
+from invalidator.sources.trail import TIMELESS
 from invalidator.store.build import gate, store_of
 from invalidator.store.dry import DryLetters, DryStore
 from invalidator.tracing import traces
@@ -82,21 +73,20 @@ class Daemon:
             )
         self._settings = settings
         self._watcher = watcher
-        self.rules, problems = watcher.start()
-        if unknown := [*strangers(settings, self.rules.caches)]:
+        rules, problems = watcher.start()
+        if unknown := [*strangers(settings, rules.caches)]:
             raise ConfigError("\n".join(unknown))
         self._health = Health()
         self._valve = Valve(self._health)
         self._store = store_of(settings, self._health)
-        self._store.enforce(self.rules.caches)
+        self.in_force = InForce(rules, settings, self._store.enforce)
         self._watch = self._build_watch()
-        self._eras: Eras = self._watch or TIMELESS
         self._dead = DeadLetters.of(settings)
         self._traces = traces() if settings.traces else None
         self._injection: Injection | None = None
         self._pipelines = self._build_pipelines()
         self._house = House(
-            lambda: self.rules,
+            self.in_force,
             self._health,
             self._pipelines,
             self._store,
@@ -105,14 +95,11 @@ class Daemon:
             settings.dry_run,
         )
         self._admin = Admin(self._house, self, settings)
-        self._asked: list[asyncio.Future[Reloaded]] = []  # who waits for a reload
         self._stop = asyncio.Event()
         self._force = asyncio.Event()
-        self._reload = asyncio.Event()
         gauges.connect(self._pipelines, self._store, self._health)
-        metrics.RELOAD_OK.set(1)
         if problems:
-            self._refuse(RulesError(problems))
+            self.in_force.refuse(RulesError(problems))
 
     async def run(self, on_start: Callable[[str], None] = lambda admin_url: None) -> int:
         """Until a signal; the exit code. `on_start` hears the admin URL once it listens."""
@@ -166,6 +153,7 @@ class Daemon:
 
     async def _run_all(self) -> None:
         """The pipelines; beside them what sweeps, watches and reloads, for as long as they run."""
+        rules = self.in_force
         async with asyncio.TaskGroup() as beside:
             helpers = [
                 beside.create_task(self._recover()),
@@ -176,7 +164,7 @@ class Daemon:
                     _keep_asking(self._probe_dead, self._health.part("dead letters"))
                 ),
                 beside.create_task(
-                    watch(self._watcher, self._accept, self._refuse, wake=self._reload)
+                    watch(self._watcher, rules.accept, rules.refuse, wake=rules.look)
                 ),
             ]
             async with asyncio.TaskGroup() as pipelines:
@@ -199,9 +187,10 @@ class Daemon:
 
     async def _recover(self) -> None:
         """What a crash left half done, where no event comes again to finish it."""
-        if "tags" in self.rules.kinds and not self._settings.dry_run:
+        rules = self.in_force.rules
+        if "tags" in rules.kinds and not self._settings.dry_run:
             await until_available(
-                partial(self._store.recover, self.rules.caches),
+                partial(self._store.recover, rules.caches),
                 self._health.part(gate(self._store)),
                 who="recovery",
             )
@@ -209,10 +198,7 @@ class Daemon:
     # --- a person's hand --------------------------------------------------------------------
 
     async def reload(self) -> Reloaded:
-        answer: asyncio.Future[Reloaded] = asyncio.get_running_loop().create_future()
-        self._asked.append(answer)
-        self._reload.set()
-        return await answer
+        return await self.in_force.reload()
 
     def pause(self, why: str) -> None:
         log.warning("paused", why=why)
@@ -231,42 +217,6 @@ class Daemon:
         assert self._injection  # its pipeline runs wherever a token lets anybody call this
         return self._injection.source.send(raw, origin)
 
-    # --- rules ------------------------------------------------------------------------------
-
-    def _accept(self, rules: RuleSet) -> None:
-        """Batches that were read before keep the rules they were read with."""
-        if unknown := [*strangers(self._settings, rules.caches)]:
-            where = str(self._settings.rules)
-            self._refuse(RulesError([Problem(where, 0, 0, said) for said in unknown]))
-            return
-        before, self.rules = self.rules, rules
-        self._store.enforce(rules.caches)
-        self._in_force()
-        metrics.RELOADS.labels("accepted").inc()
-        metrics.RELOAD_OK.set(1)
-        log.info("rules-accepted", rules=rules.hash, before=before.hash, count=len(rules.rules))
-        self._foretell()
-        self._answer(())
-
-    def _in_force(self) -> None:
-        metrics.RULES.info({"hash": self.rules.hash})
-        metrics.LOADED.set_to_current_time()
-        self._house.loaded = time.time()
-
-    def _answer(self, problems: Sequence[str]) -> None:
-        self._house.refused = problems
-        asked, self._asked = self._asked, []
-        for answer in asked:
-            if not answer.done():
-                answer.set_result(Reloaded(self.rules.hash, problems))
-
-    def _refuse(self, error: RulesError) -> None:
-        metrics.RELOADS.labels("refused").inc()
-        metrics.RELOAD_OK.set(0)
-        problems = [str(problem) for problem in error.problems]
-        log.error("rules-refused", in_force=self.rules.hash, problems=problems)
-        self._answer(problems)
-
     # --- wiring -----------------------------------------------------------------------------
 
     def _build_watch(self) -> Watch | None:
@@ -284,7 +234,8 @@ class Daemon:
         caches: Caches = DryStore() if settings.dry_run else known
         letters: Letters = DryLetters() if settings.dry_run else self._dead
         fed: list[tuple[Source, Caches, Letters]] = [
-            (source, caches, letters) for source in self._build_sources()
+            (source, caches, letters)
+            for source in sources_of(settings, self._health, self._watch or TIMELESS)
         ]
         if settings.admin.token.get_secret_value():
             self._injection = Injection(caches, letters, self._explain)
@@ -292,7 +243,7 @@ class Daemon:
         return [
             Pipeline(
                 source,
-                lambda: self.rules,
+                lambda: self.in_force.rules,
                 its_caches,
                 its_letters,
                 in_flight=in_flight,
@@ -310,83 +261,19 @@ class Daemon:
 
     def _holding(self, source: Source, in_flight: InFlight) -> Holding | None:
         """The brake: none in a dry run, which keeps nothing."""
-        if self._settings.dry_run or not isinstance(
-            source, KafkaSource | PubSubSource | StreamSource
-        ):
+        if self._settings.dry_run or not isinstance(source, Pausable):
             return None
         most = self._settings.in_flight.bytes
         return Holding(source, self._health.part("rules"), in_flight, most)
 
     def _explain(self, record: Record) -> Explanation:
-        return self.rules.explain(record, only_matching=True)
-
-    def _build_sources(self) -> Sequence[Source]:
-        settings = self._settings
-        sources: list[Source] = []
-        if settings.kafka.topics:
-            sources.append(self._kafka())
-        if settings.pubsub.channels or settings.pubsub.sharded_channels:
-            sources.append(
-                PubSubSource(
-                    self._redis(settings.source_redis_url.get_secret_value()),
-                    settings.pubsub.channels,
-                    sharded=settings.pubsub.sharded_channels,
-                    part=self._health.part(PubSubSource.name),
-                    buffer=settings.pubsub.buffer,
-                    max_wait=settings.batch.max_wait,
-                    eras=self._eras,
-                )
-            )
-        if settings.streams.keys:
-            sources.append(self._build_streams())
-        return sources
-
-    def _build_streams(self) -> Source:
-        settings = self._settings
-        redis = self._redis(settings.source_redis_url.get_secret_value())
-        start = Start.of(settings.streams.start)
-        if settings.dry_run:
-            return DryStreamSource(
-                redis, settings.streams.keys, start=start, timeout=settings.redis_timeout
-            )
-        return StreamSource(
-            redis,
-            settings.streams.keys,
-            group=settings.streams.group,
-            consumer=settings.streams.consumer or socket.gethostname(),
-            start=start,
-            timeout=settings.redis_timeout,
-            max_wait=settings.batch.max_wait,
-            claim_after=settings.streams.claim_after,
-            trim=settings.streams.trim,
-            eras=self._eras,
-        )
-
-    def _kafka(self) -> KafkaSource:
-        kafka = self._settings.kafka
-        brokers = Brokers(kafka.bootstrap_servers, kafka.tls, kafka.sasl)
-        brokers.check()
-        return KafkaSource(
-            brokers,
-            kafka.topics,
-            kafka.group_id + ("-dry-run" if self._settings.dry_run else ""),
-            start=Start.of(kafka.start),
-            part=self._health.part(KafkaSource.name),
-            max_wait=self._settings.batch.max_wait,
-            commits=not self._settings.dry_run,
-            timing=Timing(session=kafka.session_timeout),
-            instance_id=kafka.instance_id,
-            eras=self._eras,
-        )
-
-    def _redis(self, url: str) -> Client:
-        return client(url, self._settings.redis_timeout, self._settings.redis_tls.options())
+        return self.in_force.rules.explain(record, only_matching=True)
 
     def _listen_to_signals(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal, number)
-        loop.add_signal_handler(signal.SIGHUP, self._reload.set)
+        loop.add_signal_handler(signal.SIGHUP, self.in_force.look.set)
 
     def _on_signal(self, number: signal.Signals) -> None:
         """The first asks for an orderly end, the second forces it."""
@@ -398,21 +285,16 @@ class Daemon:
 
     def _announce(self, admin_url: str) -> None:
         metrics.BUILD.info({"version": __version__})
-        self._in_force()
         log.info(
             "started",
             version=__version__,
             admin=admin_url,
-            rules=self.rules.hash,
+            rules=self.in_force.rules.hash,
             redis=redact(self._settings.redis_url.get_secret_value()),
             sources=[pipeline.name for pipeline in self._pipelines],
             **({"dry_run": True} if self._settings.dry_run else {}),
         )
-        self._foretell()
-
-    def _foretell(self) -> None:
-        for rule, said in outlasting(self.rules.rules, self._settings.drain_timeout):
-            log.warning("second-pass-outlasts-drain", rule=rule.name, meaning=said)
+        self.in_force.tell()
 
 
 def _crash(error: BaseException) -> Exception:

@@ -8,7 +8,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import structlog
 
@@ -25,6 +25,7 @@ from invalidator.sources import Source
 log = structlog.get_logger("invalidator")
 
 
+@runtime_checkable
 class Pausable(Source, Protocol):
     """A source that can do without some of its topics, channels or streams."""
 

@@ -2,27 +2,19 @@
 
 import asyncio
 import hmac
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Protocol
 
 from aiohttp import web
 from pydantic import SecretStr
 
+from invalidator.inforce import Reloaded
 from invalidator.sources.person import Busy, Sent
 
 ANSWER_WITHIN: Final = 60.0  # seconds that a call waits for its event to be applied
 LONGEST_REASON: Final = 200  # characters
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-@dataclass(frozen=True, slots=True)
-class Reloaded:
-    """What a look at the rules on disk came to."""
-
-    rules: str  # the hash of those in force
-    problems: Sequence[str] = ()  # why those on disk are not
 
 
 class Control(Protocol):

@@ -114,7 +114,7 @@ class Admin:
         raw = await request.read()
         if len(raw) > self._largest:
             return said(413, f"larger than INVALIDATOR_BATCH__MAX_EVENT_BYTES={self._largest}")
-        rules = self._house.rules()
+        rules = self._house.rules
         record = Record("explain", request.query.get("source", ""), "", raw)
         told = rules.explain(record, only_matching=len(rules.rules) > ALL_RULES)
         return _json({"rules_hash": rules.hash, **told.plain()})

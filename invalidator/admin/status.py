@@ -11,6 +11,7 @@ from prometheus_client import REGISTRY
 from invalidator import __version__, metrics
 from invalidator.admin.rates import Rates
 from invalidator.health import Health
+from invalidator.inforce import InForce
 from invalidator.metrics import counted
 from invalidator.pipeline import Pipeline
 from invalidator.rules import Rule, RuleSet
@@ -28,7 +29,7 @@ Plain = dict[str, Any]
 class House:
     """All that the admin port may look at."""
 
-    rules: Callable[[], RuleSet]
+    in_force: InForce
     health: Health
     pipelines: Sequence[Pipeline] = ()
     store: Store | None = None
@@ -38,11 +39,13 @@ class House:
     rates: Rates = field(default_factory=Rates)
     now: Callable[[], float] = time.time
     started: float = 0.0
-    loaded: float = 0.0  # when the rules in force were read
-    refused: Sequence[str] = ()  # why those on disk are not in force
 
     def __post_init__(self) -> None:
-        self.started = self.loaded = self.now()
+        self.started = self.now()
+
+    @property
+    def rules(self) -> RuleSet:
+        return self.in_force.rules
 
 
 def status(house: House) -> Plain:
@@ -84,7 +87,7 @@ def status(house: House) -> Plain:
 
 def rules_in_force(house: House) -> Plain:
     """Each rule as its author wrote it."""
-    rules = house.rules()
+    rules = house.rules
     return {
         "format": FORMAT,
         "hash": rules.hash,
@@ -106,13 +109,13 @@ def _paused(valve: Valve | None) -> Plain | None:
 
 
 def _rules(house: House) -> Plain:
-    rules = house.rules()
+    rules = house.rules
     return {
         "hash": rules.hash,
         "path": house.path,
-        "loaded_at": _time(house.loaded),
+        "loaded_at": _time(house.in_force.loaded),
         "count": len(rules.rules),
-        "refused": list(house.refused),
+        "refused": list(house.in_force.refused),
     }
 
 
@@ -140,7 +143,7 @@ def _source(pipeline: Pipeline, house: House, waiting: Mapping[str, str]) -> Pla
 
 
 def _caches(house: House, waiting: Mapping[str, str]) -> Iterator[Plain]:
-    rules = house.rules()
+    rules = house.rules
     for name in sorted(rules.caches) if house.store else ():
         host = house.store.home(name, rules.caches)  # type: ignore[union-attr]
         yield {
@@ -188,7 +191,7 @@ def _by_rule(house: House) -> list[Plain]:
             "looked_up": int(looked.get(rule.name, 0)),
             "existed": int(existed.get(rule.name, 0)),
         }
-        for rule in house.rules().rules[:MOST_RULES]
+        for rule in house.rules.rules[:MOST_RULES]
     ]
 
 

@@ -116,7 +116,7 @@ def _serve(settings: "Settings", *, embedded: bool) -> int:
         daemon = Daemon(settings, Watcher(settings.rules, last_good=settings.rules_last_good))
         if not embedded:
             return await daemon.run()
-        return await daemon.run(lambda admin: _welcome(settings, daemon.rules, admin))
+        return await daemon.run(lambda admin: _welcome(settings, daemon.in_force.rules, admin))
 
     return asyncio.run(serve())
 

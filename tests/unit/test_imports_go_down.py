@@ -25,6 +25,7 @@ LAYERS = (
         "report",
         "rulesbrake",
         "holding",
+        "inforce",
         "pipeline",
         "injection",
     ),
