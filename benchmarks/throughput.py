@@ -1,139 +1,145 @@
-"""This daemon beside a hand-written consumer: the same topic, the same run, ratios.
+"""This daemon beside what a team would run instead: the same topics, one run, ratios.
 
-python -m benchmarks.throughput [--events 1000000] [--rounds 5]
+python -m benchmarks.throughput [--events 1000000] [--rounds 5] [--contenders abcdefghi]
+    [--variants plain,zstd,...]
+
+Every contender reads every round, one after the other; what they do to each other evens out.
 """
 
 import argparse
 import os
-import shutil
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import median
 
 import redis
 
-from benchmarks import workload
+from benchmarks import report, workload
+from benchmarks.contenders import CONTENDERS, Contender, Task
+from benchmarks.process import Spent, spent
+from benchmarks.report import Entry, Run
 from benchmarks.servers import Servers, servers
+from benchmarks.workload import VARIANTS, Variant
 from tests.backends.kafka_client import unique
 
-TOPIC = "load"
-READY = b"assigned"  # what a contender says on stderr when it has its partitions
+FEWER = 50  # times, for contenders that would take all day
+ROOM = 10_000  # keys a command, when a Redis is filled
+WITHIN = 600.0  # seconds that one contender may take
 
 
-@dataclass(frozen=True, slots=True)
-class Contender:
-    name: str
-    command: Sequence[str]
-    environment: Mapping[str, str]
+def main(words: Sequence[str] | None = None) -> None:
+    asked = _parser().parse_args(words)
+    with tempfile.TemporaryDirectory() as folder, servers() as on:
+        entries = list(_entries(asked.contenders, asked.variants.split(","), asked.events))
+        tasks = _preload(on, entries, Path(folder))
+        runs: dict[Entry, list[Run]] = {entry: [] for entry in entries}
+        for number in range(asked.rounds + 1):
+            for entry in entries:
+                task = replace(tasks[entry], group=unique(entry.contender.letter))
+                done = run(entry, task)
+                print(report.line(number, entry, done), flush=True)
+                if number:  # the first round warms the broker up
+                    runs[entry].append(done)
+    report.show(runs)
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One contender's way through the topic."""
-
-    wall: float  # seconds from its partitions assigned to the last key gone
-    cpu: float  # seconds of its process, start and end included
-    memory: int  # bytes, at its peak
-
-    def rates(self, events: int) -> tuple[float, float]:
-        return events / self.wall, events / self.cpu
-
-
-def handwritten(on: Servers, group: str) -> Contender:
-    command = [sys.executable, "-m", "benchmarks.contenders.handwritten"]
-    return Contender("hand-written", [*command, on.kafka.bootstrap, TOPIC, group, on.redis_url], {})
-
-
-def daemon(on: Servers, group: str, rules: Path) -> Contender:
-    beside = Path(sys.executable).with_name("invalidator")
-    installed = str(beside) if beside.exists() else shutil.which("invalidator") or "invalidator"
-    environment = {
-        "INVALIDATOR_RULES": str(rules),
-        "INVALIDATOR_REDIS_URL": on.redis_url,
-        "INVALIDATOR_KAFKA__BOOTSTRAP_SERVERS": on.kafka.bootstrap,
-        "INVALIDATOR_KAFKA__TOPICS": TOPIC,
-        "INVALIDATOR_KAFKA__GROUP_ID": group,
-        "INVALIDATOR_KAFKA__START": "earliest",
-        "INVALIDATOR_ADMIN__PORT": "0",
-    }
-    return Contender("invalidator", [installed, "run"], environment)
-
-
-def run(contender: Contender, redis_url: str) -> Run:
-    with redis.Redis.from_url(redis_url) as client, tempfile.TemporaryFile() as said:
-        client.flushdb()
-        client.mset(dict.fromkeys(workload.end_keys(), "stale"))
-        process = subprocess.Popen(
-            contender.command, env={**os.environ, **contender.environment}, stderr=said
-        )
-        try:
-            _await(lambda: READY in _read(said.fileno()), process, contender, said.fileno())
-            began = time.monotonic()
-            ends = workload.end_keys()
-            _await(lambda: client.exists(*ends) == 0, process, contender, said.fileno())
-            wall = time.monotonic() - began
-        finally:
-            process.terminate()
-            _, _, usage = os.wait4(process.pid, 0)
-            process.returncode = 0
-    return Run(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
-
-
-def _await(condition, process, contender, said) -> None:  # type: ignore[no-untyped-def]
-    while not condition():
-        if process.poll() is not None:
-            raise SystemExit(f"{contender.name} ended:\n{_read(said).decode()[-2000:]}")
-        time.sleep(0.005)
-
-
-def _read(descriptor: int) -> bytes:
-    return os.pread(descriptor, 1 << 20, 0)
-
-
-def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__)
+def _parser() -> argparse.ArgumentParser:
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     options.add_argument("--events", type=int, default=1_000_000)
     options.add_argument("--rounds", type=int, default=5)
-    asked = options.parse_args()
-    with tempfile.TemporaryDirectory() as folder, servers() as on:
-        rules = workload.write_rules(Path(folder))
-        workload.preload(on.kafka, TOPIC, asked.events)
-        runs: dict[str, list[Run]] = {}
-        for number in range(asked.rounds + 1):
-            for contender in (
-                handwritten(on, unique("hand")),
-                daemon(on, unique("daemon"), rules),
-            ):
-                done = run(contender, on.redis_url)
-                if number:  # the first round warms the broker up
-                    runs.setdefault(contender.name, []).append(done)
-        report(runs, asked.events)
+    options.add_argument("--contenders", default="".join(CONTENDERS), help="their letters")
+    options.add_argument("--variants", default=",".join(VARIANTS), help="separated by commas")
+    return options
 
 
-def report(runs: Mapping[str, Sequence[Run]], events: int) -> None:
-    print(f"{'':14}{'events/s':>10}{'(min':>10}{'max)':>10}{'per CPU s':>12}{'peak MB':>9}")
-    for name, done in runs.items():
-        walls = [r.rates(events)[0] for r in done]
-        cpus = [r.rates(events)[1] for r in done]
-        memory = max(r.memory for r in done) / 1e6
-        print(
-            f"{name:14}{median(walls):10,.0f}{min(walls):10,.0f}{max(walls):10,.0f}"
-            f"{median(cpus):12,.0f}{memory:9.0f}"
+def _entries(letters: str, variants: Sequence[str], events: int) -> Iterator[Entry]:
+    """Who reads what; who cannot run here is named, with the reason."""
+    present = []
+    for letter in letters:
+        if reason := CONTENDERS[letter].missing():
+            print(f"left out: {letter}, {CONTENDERS[letter].name}: {reason}")
+        else:
+            present.append(CONTENDERS[letter])
+    for name in variants:
+        variant = VARIANTS[name]
+        for contender in present:
+            if variant.name == "plain" or contender.every_variant or _as_plain(variant, contender):
+                count = events // FEWER if contender.slow else events
+                yield Entry(contender, variant, count)
+
+
+def _as_plain(variant: Variant, contender: Contender) -> bool:
+    """Where only the compression differs, all that are fast enough can keep up."""
+    return variant.name == "zstd" and not contender.slow
+
+
+def _preload(on: Servers, entries: Sequence[Entry], folder: Path) -> dict[Entry, Task]:
+    """One topic for each variant and number of events."""
+    topics: dict[tuple[str, int], str] = {}
+    tasks = {}
+    for entry in entries:
+        held = (entry.variant.holds, entry.events)
+        if held not in topics:
+            topics[held] = unique(entry.variant.holds)
+            workload.preload(on.kafka, topics[held], entry.variant, entry.events)
+        tasks[entry] = Task(on, topics[held], "", entry.variant, entry.events, folder)
+    return tasks
+
+
+def run(entry: Entry, task: Task) -> Run:
+    """One contender's way through its topic."""
+    command = entry.contender.command(task)
+    with redis.Redis.from_url(task.servers.redis_url) as client, tempfile.TemporaryFile() as said:
+        _fill(client, entry.variant.keys)
+        environment = {**os.environ, **command.environment}
+        process = subprocess.Popen(
+            command.words, env=environment, stdout=subprocess.DEVNULL, stderr=said
         )
-    ours, theirs = runs["invalidator"], runs["hand-written"]
-    for what, at in (("wall", 0), ("per CPU second", 1)):
-        ratios = [
-            a.rates(events)[at] / b.rates(events)[at] for a, b in zip(ours, theirs, strict=True)
-        ]
-        print(
-            f"invalidator / hand-written, {what}: {median(ratios):.2f} "
-            f"({min(ratios):.2f} to {max(ratios):.2f})"
-        )
+        watch = _Watch(process, entry.contender, said.fileno())
+        try:
+            watch.until(lambda: command.ready in watch.said())
+            before, began = spent(process.pid), time.monotonic()
+            ends = workload.end_keys()
+            watch.until(lambda: client.exists(*ends) == 0)
+            return _measured(before, spent(process.pid), time.monotonic() - began)
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _measured(before: Spent, after: Spent, wall: float) -> Run:
+    return Run(wall, after.cpu, after.cpu - before.cpu, after.memory)
+
+
+def _fill(client: "redis.Redis", keys: int) -> None:
+    client.flushdb()
+    for at in range(0, keys, ROOM):
+        client.mset({f"session:{n}": "kept" for n in range(at, min(at + ROOM, keys))})
+    client.mset(dict.fromkeys(workload.end_keys(), "stale"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Watch:
+    """A contender at work."""
+
+    process: subprocess.Popen[bytes]
+    contender: Contender
+    output: int
+
+    def until(self, condition) -> None:  # type: ignore[no-untyped-def]
+        deadline = time.monotonic() + WITHIN
+        while not condition():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit(f"{self.contender.name} ended:\n{self.said().decode()[-2000:]}")
+            time.sleep(0.005)
+
+    def said(self) -> bytes:
+        return os.pread(self.output, 1 << 20, 0)
 
 
 if __name__ == "__main__":

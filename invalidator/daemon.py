@@ -22,6 +22,7 @@ from invalidator.hits import Hits
 from invalidator.inflight import InFlight
 from invalidator.pipeline import Limits, Pipeline
 from invalidator.retry import until_available
+from invalidator.rewind import Known, Watch
 from invalidator.rules import RuleSet
 from invalidator.rules.delays import outlasting
 from invalidator.rules.watch import Watcher, watch
@@ -35,6 +36,7 @@ from invalidator.sources.pubsub import PubSubSource
 from invalidator.sources.security import Brokers
 from invalidator.sources.stream import StreamSource
 from invalidator.sources.stream_dry import DryStreamSource
+from invalidator.sources.trail import TIMELESS, Eras
 from invalidator.store.build import gate, store_of
 from invalidator.store.dry import DryLetters, DryStore
 from invalidator.urls import redact
@@ -80,6 +82,8 @@ class Daemon:
         self._admin = Admin(self._health, settings.admin.host, settings.admin.port)
         self._store = store_of(settings, self._health)
         self._store.enforce(self.rules.caches)
+        self._watch = self._build_watch()
+        self._eras: Eras = self._watch or TIMELESS
         self._dead = DeadLetters.of(settings)
         self._pipelines = self._build_pipelines()
         self._stop = asyncio.Event()
@@ -143,6 +147,7 @@ class Daemon:
             helpers = [
                 beside.create_task(self._recover()),
                 beside.create_task(self._store.run()),
+                *([beside.create_task(self._watch.run())] if self._watch else []),
                 beside.create_task(_keep_asking(self._probe, self._health.part(gate(self._store)))),
                 beside.create_task(
                     _keep_asking(self._dead.probe, self._health.part("dead letters"))
@@ -201,16 +206,23 @@ class Daemon:
 
     # --- wiring -----------------------------------------------------------------------------
 
+    def _build_watch(self) -> Watch | None:
+        """Over what the caches remember."""
+        if self._settings.dry_run or not self._settings.rewind:
+            return None
+        return Watch([host.moments for host in self._store.hosts], self._settings.rewind)
+
     def _build_pipelines(self) -> Sequence[Pipeline]:
         settings = self._settings
         in_flight = InFlight(settings.in_flight.events, settings.in_flight.bytes)
         limits = Limits(settings.batch.max_events, settings.batch.max_event_bytes)
         hits = Hits(self._store)
+        caches = Known(self._store, self._watch) if self._watch else self._store
         return [
             Pipeline(
                 source,
                 lambda: self.rules,
-                DryStore() if settings.dry_run else self._store,
+                DryStore() if settings.dry_run else caches,
                 DryLetters() if settings.dry_run else self._dead,
                 in_flight=in_flight,
                 limits=limits,
@@ -235,6 +247,7 @@ class Daemon:
                     part=self._health.part(PubSubSource.name),
                     buffer=settings.pubsub.buffer,
                     max_wait=settings.batch.max_wait,
+                    eras=self._eras,
                 )
             )
         if settings.streams.keys:
@@ -259,6 +272,7 @@ class Daemon:
             max_wait=settings.batch.max_wait,
             claim_after=settings.streams.claim_after,
             trim=settings.streams.trim,
+            eras=self._eras,
         )
 
     def _kafka(self) -> KafkaSource:
@@ -275,6 +289,7 @@ class Daemon:
             commits=not self._settings.dry_run,
             timing=Timing(session=kafka.session_timeout),
             instance_id=kafka.instance_id,
+            eras=self._eras,
         )
 
     def _redis(self, url: str) -> Client:

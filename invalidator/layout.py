@@ -11,3 +11,5 @@ WORK = "invalidator:work:"  # a tag set in the middle of its consumption, and a 
 WORKS = "invalidator:works"  # set: every such pointer, to finish what a crash left
 APPLIED = "invalidator:applied"  # channel: what was applied
 PLANNING = "invalidator:planning:{group}:{stream}"  # hash: entries that may end who plans them
+MOMENT = "invalidator:moment:{token}:{number}"  # until when this Redis has what was deleted
+PLACE = "invalidator:place:{group}:{stream}"  # how far a stream was settled, and when

@@ -203,6 +203,12 @@ MISSED = Counter(
     "Events that are known to be lost before they could be read; part of the gaps.",
     ["source"],
 )
+REWINDS = Counter(
+    "invalidator_rewinds_total",
+    "Times in which events were read again because a cache's Redis may have forgotten what was "
+    "deleted: a failover, a restart.",
+    ["source"],
+)
 ANNOUNCED = Counter(
     "invalidator_announced_total",
     "Messages on the channel invalidator:applied, heartbeats included, by what became of them: "

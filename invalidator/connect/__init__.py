@@ -1,6 +1,6 @@
 """Redis clients, made one way: raw bytes, deadlines on every await, retries left to us."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -21,6 +21,7 @@ __all__ = [
     "client",
     "connected",
     "converse",
+    "key_on_each",
     "node",
     "nodes",
     "ping",
@@ -82,6 +83,16 @@ async def node(client: Client, key: bytes | None = None) -> Redis:
 async def nodes(client: Client) -> Mapping[str, Redis]:
     """All servers that have keys, by address; of a cluster, its primaries as they are now."""
     return await client.primaries() if isinstance(client, Cluster) else {"": client}
+
+
+async def key_on_each(
+    client: Client, name: Callable[[int], str]
+) -> Mapping[str, tuple[Redis, str]]:
+    """All servers that have keys, by address; and a key that lies there, one of these names."""
+    if not isinstance(client, Cluster):
+        return {"": (client, name(0))}
+    keys = await client.key_on_each(name)
+    return {address: (client.node(address), key) for address, key in keys.items()}
 
 
 async def ping(server: Client, name: str) -> None:

@@ -23,6 +23,7 @@ ROUNDS = 6  # of following redirections, before the cluster is left to settle
 ASKED_AT_ONCE = 5  # nodes, for the slot map
 REFRESH_EVERY = 30.0  # seconds, where nothing says that the map is outdated
 REFRESH_PAUSE = 0.2  # seconds between two refreshes while slots move: redirections are followed
+MOST_NAMES = 100_000  # tried for a key on each primary: enough even for one with a single slot
 CLUSTER_SLOTS = pack(("CLUSTER", "SLOTS"))
 LOST = (RedisError, OSError, TimeoutError)
 
@@ -73,6 +74,20 @@ class Cluster:
         """All that have keys, by address, as they are now."""
         slots = await self._slots(at_once=True)
         return {address: self.node(address) for address in slots.primaries()}
+
+    async def key_on_each(self, name: Callable[[int], str]) -> dict[str, str]:
+        """For each primary as they are now the first of these names that lies there."""
+        slots = await self._slots(at_once=True)
+        lacking = set(slots.primaries())
+        found: dict[str, str] = {}
+        for number in range(MOST_NAMES):
+            if not lacking:
+                break
+            key = name(number)
+            if (owner := slots.owner(slot(key))) in lacking:
+                lacking.remove(owner)
+                found[owner] = key
+        return found
 
     async def owners(self, keys: Iterable[bytes]) -> dict[bytes, str]:
         """The address of the primary that has each key."""

@@ -1,35 +1,62 @@
 """Which server answers: another one, or the same begun anew, may have forgotten what we deleted."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from redis.asyncio import Redis
 
-from invalidator.connect.talk import pack, talk
+from invalidator.connect.talk import Command, Reply, holding, pack
 
-_ABOUT = [pack(("INFO", "server")), pack(("INFO", "replication"))]
-_FIELD = re.compile(rb"^(run_id|master_replid):(.*?)\r?$", re.M)
+ABOUT: tuple[Command, ...] = (("INFO", "server"), ("INFO", "replication"))
+_FIELD = re.compile(rb"^(run_id|master_replid|master_replid2):(.*?)\r?$", re.M)
+_NONE = "0" * 40  # what Redis writes in the place of an id that is not there
+
+Ask = Callable[[Iterable[Command]], Awaitable[list[Reply]]]
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Both change with a failover; a restart changes the process and, without a replica that
-    took over, the history."""
+    """All but `before` change with a failover, and with a restart."""
 
     process: str  # run_id: new with each start
-    history: str  # the replication id: that of the data; new where it may have been lost
+    history: str  # the replication id: that of the data; new where some of it may be lost
+    before: str = ""  # the replication id of which it has the data, where it took over from one
+
+    @property
+    def heir(self) -> bool:
+        """Whether its data comes from another server, or from before its start."""
+        return bool(self.before)
 
 
-async def identities(servers: Mapping[str, Redis]) -> dict[str, Identity]:
-    """Of each, by its address. Raises what `converse` raises, and its errors."""
-    return {address: await _identity(server) for address, server in servers.items()}
+@asynccontextmanager
+async def identified(server: Redis) -> AsyncIterator[tuple[Identity, Ask]]:
+    """Who it is, and a way to ask on: on the same connection, so that nobody else answers.
+
+    Raises what `converse` raises, and an error reply.
+    """
+    async with holding(server) as exchange:
+
+        async def ask(commands: Iterable[Command]) -> list[Reply]:
+            return good(await exchange(map(pack, commands)))
+
+        yield _identity(await ask(ABOUT)), ask
 
 
-async def _identity(server: Redis) -> Identity:
-    fields: dict[bytes, bytes] = {}
-    for reply in await talk(server, _ABOUT):
+def good(replies: list[Reply]) -> list[Reply]:
+    """Raises the first that is an error."""
+    for reply in replies:
         if isinstance(reply, Exception):
             raise reply
-        fields.update(_FIELD.findall(reply))
-    return Identity(fields[b"run_id"].decode(), fields[b"master_replid"].decode())
+    return replies
+
+
+def _identity(replies: Iterable[bytes]) -> Identity:
+    fields = {name: value.decode() for reply in replies for name, value in _FIELD.findall(reply)}
+    before = fields.get(b"master_replid2", _NONE)
+    return Identity(
+        fields.get(b"run_id", ""),
+        fields.get(b"master_replid", ""),
+        "" if before == _NONE else before,
+    )

@@ -1,8 +1,9 @@
 """Many commands in one write on one connection, and their replies."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import Any
 
 from hiredis import pack_command
@@ -33,21 +34,42 @@ async def talk(server: Redis, packed: Iterable[bytes]) -> list[Reply]:
     with _cancellations_kept():
         connection = await connected(pool)
         try:
-            replies: list[Reply] = []
-            for portion in _portions(packed):
-                with _cancellations_kept():
-                    await connection.send_packed_command(portion)
-                replies += await _replies(connection, len(portion))
-            if replies and isinstance(replies[-1], ReadOnlyError):
-                # It became a replica: a new connection is led to the primary.
-                await connection.disconnect(nowait=True)
-            return replies
+            return await _exchange(connection, packed)
         except BaseException:
             # Replies may still be on their way: nobody must ever read them as their own.
             await connection.disconnect(nowait=True)
             raise
         finally:
             await pool.release(connection)
+
+
+@asynccontextmanager
+async def holding(
+    server: Redis,
+) -> AsyncIterator[Callable[[Iterable[bytes]], Awaitable[list[Reply]]]]:
+    """`talk` on one connection, again and again: where the same process has to answer."""
+    pool = server.connection_pool
+    with _cancellations_kept():
+        connection = await connected(pool)
+        try:
+            yield partial(_exchange, connection)
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+        finally:
+            await pool.release(connection)
+
+
+async def _exchange(connection: AbstractConnection, packed: Iterable[bytes]) -> list[Reply]:
+    replies: list[Reply] = []
+    for portion in _portions(packed):
+        with _cancellations_kept():
+            await connection.send_packed_command(portion)
+        replies += await _replies(connection, len(portion))
+    if replies and isinstance(replies[-1], ReadOnlyError):
+        # It became a replica: a new connection is led to the primary.
+        await connection.disconnect(nowait=True)
+    return replies
 
 
 async def connected(pool: ConnectionPool) -> AbstractConnection:

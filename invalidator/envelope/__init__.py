@@ -4,6 +4,7 @@ The plain case of the hot path is inlined in the rules' loop; whatever it cannot
 """
 
 from invalidator.envelope.cloudevents import extensions
+from invalidator.envelope.debezium import whole
 from invalidator.envelope.reading import AUTO, EVERY, FORMATS, Envelope, Format, Reading
 from invalidator.envelope.unwrap import decode, headed, unwrap
 
@@ -18,4 +19,5 @@ __all__ = [
     "extensions",
     "headed",
     "unwrap",
+    "whole",
 ]

@@ -46,6 +46,38 @@ def applying(units: Sequence[Unit]) -> Apply:
     return code.function("apply", ", ".join(unit.rule.name for unit in units)[:80])
 
 
+def changing(units: Sequence[Unit]) -> Apply:
+    """All these rules in one function for a row that was updated: each renders both rows.
+
+    It raises wherever one of the rows is not all there: then `careful` decides.
+    """
+    code = Code()
+    code.add(0, f"def change(new, old, {ARGUMENTS.removeprefix('data, ')}, sinks):")
+    for unit in units:
+        depth = 1 if unit.rule.when is None else _either(code, unit.rule.when, unit)
+        made = []
+        for row in ("new", "old"):
+            code.add(depth, f"data = {row}")
+            made.append(_names(code, unit, depth))
+        for names in made:
+            for name, sinks in zip(names, unit.sinks, strict=True):
+                for sink in sinks:
+                    _emit(code, name, sink, depth)
+    code.add(1, "return None")
+    return code.function("change", ", ".join(unit.rule.name for unit in units)[:80])
+
+
+def _either(code: Code, condition: Condition, unit: Unit) -> int:
+    """Whether it holds for one of the rows; gives the depth at which the rest stands."""
+    fragment, answer = _fragment(condition, unit), code.new("c")
+    code.globals.update(fragment.globals)
+    code.add(1, "data = new", *fragment.assign(answer))
+    code.add(1, f"if not {answer}:", "    data = old")
+    code.add(2, *fragment.assign(answer))
+    code.add(1, f"if {answer}:")
+    return 2
+
+
 def rendering(unit: Unit, *, lenient: bool = False) -> Render:
     """The same code for one rule alone, giving its names instead of adding them."""
     code = Code()

@@ -4,17 +4,17 @@ It knows one function per event type and adds to sets. Whatever it raises sends 
 down the careful path, which runs each rule by itself and says what is wrong.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Final
 
 import orjson
 
-from invalidator.envelope import AUTO, Envelope, Reading, decode, headed, unwrap
+from invalidator.envelope import AUTO, Envelope, Reading, decode, headed, unwrap, whole
 from invalidator.errors import Rejected
 from invalidator.model import Rejection, Slice
 from invalidator.rules.careful import Ruling, Single, fault_of
-from invalidator.rules.compile import UNMATCHED, Apply, Unit, applying
+from invalidator.rules.compile import UNMATCHED, Apply, Unit, applying, changing
 from invalidator.rules.draft import Draft, Lane, Sink, pour
 from invalidator.rules.matching import Hit, Tree, is_own
 from invalidator.rules.schema import Cache, Rule
@@ -71,6 +71,8 @@ class Engine:
                 if pattern.literal:
                     literals.append(pattern.text)
         self.table = _Table(self._apply, self._ready(literals))
+        self._updates = _Table(self._update, {})  # for both rows of a change event
+        self._both: dict[tuple[Hit, ...], Apply] = {}
 
     def _ready(self, kinds: Sequence[str]) -> dict[str, Apply]:
         """Functions for types that rules name outright, compiled before the first event comes."""
@@ -85,9 +87,11 @@ class Engine:
     def plan(self, part: Slice, limit: int, draft: Draft) -> None:
         first = self._envelope.first
         binary = headed(part, self._envelope)
-        if first is None or binary:
+        if binary:
             for index in range(len(part.values)):
                 self._event(part, index, limit, draft, binary=binary)
+        elif first is None:
+            self._longer(enumerate(part.values), part, limit, draft)
         else:
             self._plain(first, part, limit, draft)
 
@@ -111,8 +115,34 @@ class Engine:
                 table[kind](data, event, kind, part, index, sinks)
             except Exception:  # noqa: BLE001 - whatever it is, the careful path says it exactly
                 if self._event(part, index, limit, draft):
-                    for other, _ in islice(left, STREAK):
-                        self._event(part, other, limit, draft)
+                    self._longer(islice(left, STREAK), part, limit, draft)
+
+    def _longer(
+        self, left: Iterable[tuple[int, bytes | None]], part: Slice, limit: int, draft: Draft
+    ) -> None:
+        """No plain events: change events with all their rows quickly, others by the envelope."""
+        changes = self._envelope.format in (AUTO, "debezium")
+        sinks = draft.sinks
+        for index, raw in left:
+            try:
+                quick = changes and self._row(raw, limit, part, index, sinks)
+            except Exception:  # noqa: BLE001 - said exactly by the envelope
+                quick = False
+            if not quick:
+                self._event(part, index, limit, draft)
+
+    def _row(
+        self, raw: bytes | None, limit: int, part: Slice, index: int, sinks: list[Sink]
+    ) -> bool:
+        """Whether this was a change event with all that its rules need. It may raise anything."""
+        if raw is None or len(raw) > limit or (rows := whole(orjson.loads(raw), raw)) is None:
+            return False
+        kind, new, old, body = rows
+        if old is None:
+            self.table[kind](new, body, kind, part, index, sinks)
+        else:
+            self._updates[kind](new, old, body, kind, part, index, sinks)
+        return True
 
     def _event(
         self, part: Slice, index: int, limit: int, draft: Draft, *, binary: bool = False
@@ -227,6 +257,16 @@ class Engine:
             return _pass_over
         return function
 
+    def _update(self, kind: str) -> Apply:
+        """The function for rows that were updated, shared as `_apply` does."""
+        hits = self._tree.hits(kind)
+        if hits not in self._both:
+            if len(self._both) >= MEMO:
+                self._both.clear()
+            units = [self._unit(hit) for hit in hits]
+            self._both[hits] = changing(units) if hits else _ignore_update
+        return self._both[hits]
+
     def _unit(self, hit: Hit) -> Unit:
         rule = self._rules[hit[0]]
         delays = (None, rule.repeat_after) if rule.repeat_after else (None,)
@@ -239,6 +279,12 @@ class Engine:
 
 def _ignore(
     data: object, event: object, kind: str, part: Slice, index: int, sinks: list[Sink]
+) -> None:
+    sinks[UNMATCHED](1)
+
+
+def _ignore_update(
+    new: object, old: object, event: object, kind: str, part: Slice, index: int, sinks: list[Sink]
 ) -> None:
     sinks[UNMATCHED](1)
 

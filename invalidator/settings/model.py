@@ -245,6 +245,11 @@ class Settings(BaseSettings):
         "applied; fewer count as a Redis that is away. 0: none. A failover can then forget less, "
         "and every batch takes as long as replication does.",
     )
+    rewind: Duration = Field(
+        default=3600.0,
+        description="How far back events are read again where a cache's Redis may have forgotten "
+        "what was deleted: after a failover, or a restart from a snapshot. 0: nobody looks.",
+    )
     kafka: Kafka = Kafka()
     pubsub: PubSub = PubSub()
     streams: Streams = Streams()

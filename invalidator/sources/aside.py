@@ -8,13 +8,15 @@ import asyncio
 from collections import deque
 
 import structlog
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from invalidator.sources.consumer import Polled, fetch_raw, poll
+from invalidator.sources.consumer import fetch_raw, poll
 from invalidator.sources.describe import describe
+from invalidator.sources.epoch import Epoch
+from invalidator.sources.fetched import Polled
 from invalidator.sources.gap import Gaps
-from invalidator.sources.membership import Epoch, Membership
+from invalidator.sources.membership import Membership
 from invalidator.sources.rawbatch import Unreadable, find_unreadable
 from invalidator.sources.slices import name_of, refused_slice
 
@@ -61,20 +63,9 @@ class Aside:
             self._consumer.resume(*aside)
 
     async def poll(self, tp: TopicPartition, limit: int) -> Polled:
-        """One by one: asked for more, the library drops what it has when it meets the bad one."""
-        found: list[ConsumerRecord] = []
+        """Alone: what raises is to blame, once all that lies before the bad one was given."""
         wait = AGAIN_MOMENT if tp in self._member.epoch.aside else SUSPECT_MOMENT
-        while len(found) < limit:
-            try:
-                polled = await poll(self._consumer, 1, 0 if found else wait, [tp])
-            except Exception:
-                if not found:
-                    raise
-                break
-            if not polled:
-                break
-            found += polled[tp]
-        return {tp: found} if found else {}
+        return await poll(self._consumer, limit, wait, [tp])
 
     def is_over(self, tp: TopicPartition, polled: Polled) -> bool:
         """Whether a partition that was put aside gives records again."""

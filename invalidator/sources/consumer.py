@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import aiokafka.client
 import structlog
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, OffsetAndMetadata, TopicPartition
+from aiokafka import AIOKafkaConsumer, OffsetAndMetadata, TopicPartition
 from aiokafka.consumer.fetcher import READ_COMMITTED
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.errors import (
@@ -25,6 +25,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 
 from invalidator.errors import InvalidatorError
 from invalidator.sources.describe import describe
+from invalidator.sources.fetched import Polled, take
 from invalidator.sources.security import CLIENT, Brokers
 
 log = structlog.get_logger("invalidator")
@@ -33,10 +34,10 @@ START_WITHIN = 30.0  # seconds
 STOP_WITHIN = 3.0
 ABANDON_WITHIN = 1.0
 JOIN_MARGIN = 15.0  # seconds that the answer to a join may take beyond the rebalance
-MOST_PER_PARTITION = 4 * 1024 * 1024  # bytes of one fetch
+# Bytes of one fetch. A broker's answer lies in memory up to three times while it is taken apart.
+MOST_PER_FETCH = 8 * 1024 * 1024
+MOST_PER_PARTITION = 4 * 1024 * 1024
 SLACK = 1.0  # seconds that a poll may take longer than it was told to
-
-Polled = dict[TopicPartition, list[ConsumerRecord]]
 
 
 class _AsksOnly(MetadataRequest):  # type: ignore[misc]  # it ships no types
@@ -91,6 +92,7 @@ def build(brokers: Brokers, group: str, timing: Timing, instance_id: str = "") -
         request_timeout_ms=_ms(max(timing.request, rebalance + JOIN_MARGIN)),
         max_poll_interval_ms=_ms(timing.max_poll_interval),
         metadata_max_age_ms=_ms(timing.metadata_max_age),
+        fetch_max_bytes=MOST_PER_FETCH,
         max_partition_fetch_bytes=MOST_PER_PARTITION,
         **brokers.options(),
     )
@@ -105,13 +107,12 @@ async def start(consumer: AIOKafkaConsumer) -> None:
 async def poll(
     consumer: AIOKafkaConsumer, limit: int, seconds: float, only: Sequence[TopicPartition] = ()
 ) -> Polled:
-    """The library's getmany, which forgets its timeout while the group rebalances."""
+    """As the library's getmany, which forgets its timeout while the group rebalances."""
+    consumer._coordinator.check_errors()
     try:
         async with asyncio.timeout(seconds + SLACK):
-            polled: Polled = await consumer.getmany(
-                *only, timeout_ms=_ms(seconds), max_records=limit
-            )
-            return polled
+            with consumer._subscription.fetch_context():
+                return await take(consumer._fetcher, limit, seconds, only)
     except TimeoutError:
         show_life(consumer)
         return {}
@@ -164,7 +165,7 @@ def member_id(consumer: AIOKafkaConsumer) -> str:
 
 
 async def commit(
-    consumer: AIOKafkaConsumer, as_of: int, offsets: Mapping[TopicPartition, int], note: str
+    consumer: AIOKafkaConsumer, as_of: int, offsets: Mapping[TopicPartition, OffsetAndMetadata]
 ) -> None:
     """Commit once, if the group still counts us in its generation `as_of`.
 
@@ -177,9 +178,7 @@ async def commit(
     if coordinator.generation != as_of:
         raise Refused
     try:
-        await coordinator._do_commit_offsets(
-            None, {tp: OffsetAndMetadata(offset, note) for tp, offset in offsets.items()}
-        )
+        await coordinator._do_commit_offsets(None, offsets)
     except (IllegalGenerationError, RebalanceInProgressError, UnknownMemberIdError) as error:
         raise Refused from error
 

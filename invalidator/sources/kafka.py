@@ -18,7 +18,6 @@ from invalidator.model import Batch
 from invalidator.sources import Lag
 from invalidator.sources.aside import Aside
 from invalidator.sources.consumer import (
-    Polled,
     Timing,
     build,
     poll,
@@ -28,15 +27,18 @@ from invalidator.sources.consumer import (
     trouble,
 )
 from invalidator.sources.describe import describe
+from invalidator.sources.epoch import Epoch
+from invalidator.sources.fetched import Polled
 from invalidator.sources.gap import Gaps
 from invalidator.sources.knock import why
-from invalidator.sources.membership import Epoch, Membership
+from invalidator.sources.membership import Membership
 from invalidator.sources.positions import GroupPositions, Start
 from invalidator.sources.progress import Rebuilds
 from invalidator.sources.security import Brokers
 from invalidator.sources.slices import NAME, Ends, batch_of, batch_without_records, count, name_of
 from invalidator.sources.topics import Wanted
 from invalidator.sources.topicwatch import TopicWatch
+from invalidator.sources.trail import TIMELESS, WENT_BACK, Eras, Memory
 
 log = structlog.get_logger("invalidator")
 
@@ -63,6 +65,7 @@ class KafkaSource:
         timing: Timing = USUAL,
         commits: bool = True,
         instance_id: str = "",
+        eras: Eras = TIMELESS,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._brokers = brokers
@@ -73,6 +76,8 @@ class KafkaSource:
         self._timing = timing
         self._commits = commits
         self._instance_id = instance_id
+        self._memory = Memory(eras, NAME)
+        self._clock = clock
         self._positions = GroupPositions(brokers, group_id, self._wanted, start, clock)
         self._gaps = Gaps(NAME, now=clock)
         self._rebuilds = Rebuilds()
@@ -102,6 +107,8 @@ class KafkaSource:
             self._part,
             commits=self._commits,
             instance_id=self._instance_id,
+            eras=self._memory.eras,
+            clock=self._clock,
         )
         self._aside = Aside(self._consumer, self._member)
         self._watch = TopicWatch(self._consumer, self._member, self._wanted, self._timing)
@@ -114,10 +121,11 @@ class KafkaSource:
         if self._stopped or not await self._is_assigned(MOMENT):
             return None
         await self._look_after(member)
+        await self._go_back(member)
         if not member.assigned.is_set():
             return None
         epoch = member.epoch
-        if epoch.passed:
+        if epoch.passed or self._gaps:
             return batch_without_records(epoch, self._gaps.take())
         self._let_flow()
         polled = await self._poll(epoch, limit, MOMENT)
@@ -132,7 +140,7 @@ class KafkaSource:
         ends = batch.ends
         assert isinstance(ends, Ends)
         if self._member and ends.epoch is self._member.epoch:
-            ends.epoch.settle(ends.offsets)
+            ends.epoch.settle(ends.offsets, self._clock(), ends.round)
 
     def lag(self) -> Lag:
         return self._member.lag() if self._member else {}
@@ -213,6 +221,25 @@ class KafkaSource:
             if at is not None and not await self._aside.is_refused(tp):
                 self._rebuilds.count(tp, at)
                 raise self._unavailable(f"{name_of(tp)} stands still at {at}, though there is more")
+
+    async def _go_back(self, member: Membership) -> None:
+        """Where a cache may have forgotten what was settled, that is read again."""
+        assert self._consumer
+        epoch, current = member.epoch, self._memory.eras.current
+        if epoch.era == current:
+            return
+        behind = epoch.behind(current)
+        since = await self._memory.since({epoch.stands[tp].era for tp in behind})
+        if epoch is not member.epoch or (behind and not since):
+            return
+        if not (backs := epoch.go_back(since, current)):
+            return
+        self._seek_to_own(*backs)
+        self._consumer.resume(*backs.keys() & self._consumer.paused())
+        again = {name_of(tp): f"{b.position} to {b.goal}" for tp, b in backs.items()}
+        self._memory.tell(since.values(), again)
+        if short := sorted({tp.topic for tp, back in backs.items() if not back.complete}):
+            self._gaps.tell(WENT_BACK, short)
 
     # --- reading ------------------------------------------------------------------------
 

@@ -5,14 +5,14 @@ under it only: after that another member may have read the same records, and rea
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 
 from invalidator.health import Part
-from invalidator.model import Slice
 from invalidator.sources import Lag
 from invalidator.sources.consumer import (
     Refused,
@@ -25,11 +25,13 @@ from invalidator.sources.consumer import (
     positions,
 )
 from invalidator.sources.describe import describe
+from invalidator.sources.epoch import Epoch
 from invalidator.sources.knock import why
-from invalidator.sources.positions import Birth, GroupPositions
+from invalidator.sources.positions import GroupPositions
 from invalidator.sources.progress import Progress
 from invalidator.sources.security import Brokers
 from invalidator.sources.static import StaticName
+from invalidator.sources.trail import TIMELESS, Eras
 
 log = structlog.get_logger("invalidator")
 
@@ -37,43 +39,6 @@ COMMIT_EVERY = 0.2  # seconds: a commit per batch would burden the brokers when 
 COMMIT_WITHIN = 10.0  # seconds; the library would retry for ever
 LAST_COMMIT_WITHIN = 4.0  # seconds
 ASK_WHILE_BUSY = 3  # every third time only
-
-
-class Epoch:
-    """One assignment of partitions."""
-
-    def __init__(
-        self,
-        generation: int = -1,
-        birth: Birth | None = None,
-        positions: Mapping[TopicPartition, int] | None = None,
-    ) -> None:
-        self.generation = generation  # the group's own number of it
-        self.note = birth.dump() if birth else ""  # what every commit carries
-        self.next = dict(positions or {})  # what to read next, for each of our partitions
-        self.settled: dict[TopicPartition, int] = {}  # what is to be committed
-        self.done = dict(self.next)  # where we would go on: what is settled, committed or not
-        self.aside: dict[TopicPartition, str] = {}  # what cannot be read for now, and why
-        self.passed: dict[TopicPartition, int] = {}  # positions that moved on without records
-        self.refused: list[Slice] = []  # what was passed over and has to be a dead letter
-        self.drained = asyncio.Event()
-        self.drained.set()
-        self._given = 0  # batches given out and not settled
-
-    def give(self) -> None:
-        self._given += 1
-        self.drained.clear()
-
-    def settle(self, offsets: Mapping[TopicPartition, int]) -> None:
-        self.settled.update(offsets)
-        self.done.update(offsets)
-        self._given -= 1
-        if not self._given:
-            self.drained.set()
-
-    @property
-    def given(self) -> int:
-        return self._given
 
 
 class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships no types
@@ -89,6 +54,8 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
         *,
         commits: bool = True,
         instance_id: str = "",
+        eras: Eras = TIMELESS,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._name = StaticName(instance_id) if instance_id else None
         self._commits = commits  # a dry run leaves no position
@@ -106,6 +73,8 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
         self._positions = positions
         self._timing = timing
         self._part = part
+        self._eras = eras
+        self._clock = clock
         self._committing = asyncio.Lock()  # an older commit must never overtake a newer one
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -191,7 +160,8 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
     async def _take_up(self, partitions: Sequence[TopicPartition]) -> Epoch:
         """A start is committed before anything is read: else a crash now would move it."""
         found = await self._positions.find(self._consumer, partitions)
-        epoch = Epoch(generation(self._consumer), found.birth, found.positions)
+        stands = found.stands(self._eras.current, self._eras.most, self._clock())
+        epoch = Epoch(generation(self._consumer), found.birth, found.positions, stands)
         if found.fresh:
             fresh = {tp: found.positions[tp] for tp in found.fresh}
             await self._commit_start(epoch, fresh)
@@ -243,7 +213,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
 
     async def _put(self, epoch: Epoch, offsets: Mapping[TopicPartition, int]) -> None:
         if self._commits:
-            await commit(self._consumer, epoch.generation, offsets, epoch.note)
+            await commit(self._consumer, epoch.generation, epoch.commits(offsets))
 
     async def _commit_for_ever(self) -> None:
         while True:

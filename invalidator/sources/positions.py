@@ -4,13 +4,17 @@ A group is born once, with its first member. The commits carry when that was and
 partitions each topic had: so a member that finds a partition without a position knows whether it
 was there at the birth (then the group's start applies, as of the birth) or was added later (then
 everything in it is new, and it is read from its beginning).
+
+They also carry in which era of the caches they were made, and where the partition stood at some
+times before: so a failover that nobody of the group saw is found by who reads on.
 """
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
 import orjson
@@ -24,6 +28,7 @@ from invalidator.sources.describe import describe
 from invalidator.sources.knock import why
 from invalidator.sources.security import CLIENT, Brokers
 from invalidator.sources.topics import Wanted
+from invalidator.sources.trail import BEGINNING, Point, Stand, Trail
 
 Answer = TypeVar("Answer")
 
@@ -57,8 +62,12 @@ class Birth:
     time_ms: int
     partitions: Mapping[str, int]  # how many each topic had
 
-    def dump(self) -> str:
-        return orjson.dumps({"v": 1, "born": self.time_ms, "had": dict(self.partitions)}).decode()
+    def dump(self, stand: Stand[int] | None = None) -> str:
+        note = {"v": 2, "born": self.time_ms, "had": dict(self.partitions)}
+        if stand and stand.era:
+            note["era"] = stand.era
+            note["trail"] = [(math.ceil(at), offset) for at, offset in stand.trail.few()]
+        return orjson.dumps(note).decode()
 
     @classmethod
     def parse(cls, note: str) -> "Birth | None":
@@ -74,12 +83,42 @@ class Birth:
 
 
 @dataclass(frozen=True, slots=True)
+class Past:
+    """What the last commit tells of a partition's past; nothing, where something else committed."""
+
+    era: str = ""
+    points: tuple[Point[int], ...] = ()
+
+    @classmethod
+    def parse(cls, note: str) -> "Past":
+        try:
+            read = orjson.loads(note)
+            return cls(str(read["era"]), tuple((float(t), int(o)) for t, o in read["trail"]))
+        except (ValueError, KeyError, TypeError):
+            return cls()
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
     """Where to read on."""
 
     birth: Birth
     positions: Mapping[TopicPartition, int]
     fresh: frozenset[TopicPartition]  # those that had no position before
+    pasts: Mapping[TopicPartition, Past] = field(default_factory=dict)
+
+    def stands(self, era: str, span: float, now: float) -> dict[TopicPartition, Stand[int]]:
+        """`era` is the one of now, for partitions of which nothing was applied before."""
+        return {
+            tp: Stand(era, Trail(span, [(BEGINNING, position)]))
+            if tp in self.fresh
+            else self._stand(self.pasts.get(tp, Past()), position, span, now)
+            for tp, position in self.positions.items()
+        }
+
+    def _stand(self, past: Past, position: int, span: float, now: float) -> Stand[int]:
+        points = [(at, offset) for at, offset in past.points if offset <= position]
+        return Stand(past.era, Trail(span, points or [(now, position)]))
 
 
 class GroupPositions:
@@ -126,7 +165,8 @@ class GroupPositions:
             positions |= await self._at_start(consumer, started, birth, newborn=not committed)
         if added:
             positions |= await consumer.beginning_offsets(added)
-        return Found(birth, positions, frozenset(fresh))
+        pasts = {tp: Past.parse(c.metadata or "") for tp, c in committed.items()}
+        return Found(birth, positions, frozenset(fresh), pasts)
 
     def _birth_of(self, committed: Mapping[TopicPartition, OffsetAndMetadata]) -> Birth:
         """The earliest that a commit tells of; ours, now, where there is no commit at all.

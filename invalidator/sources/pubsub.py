@@ -6,6 +6,7 @@ published in it are lost, and no reader can tell which.
 
 import asyncio
 import contextlib
+import math
 import re
 import time
 from collections import deque
@@ -23,6 +24,8 @@ from invalidator.model import Batch, Record, Slice
 from invalidator.sources import Lag
 from invalidator.sources.ending import end
 from invalidator.sources.gap import START, Gap, Gaps
+from invalidator.sources.trail import TIMELESS, WENT_BACK, Eras, Memory
+from invalidator.sources.window import Given, Window
 
 PING_EVERY = 1.0  # seconds without a message before we ask whether the link still lives
 PONG_WITHIN = 3.0  # seconds; PING_EVERY and this together find a dead link within 5 s
@@ -54,6 +57,7 @@ class PubSubSource:
         part: Part,
         buffer: int,
         max_wait: float,
+        eras: Eras = TIMELESS,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._client = client
@@ -67,6 +71,10 @@ class PubSubSource:
         self._listener: asyncio.Task[None] | None = None
         self._failure: Unavailable | None = None
         self._gaps = Gaps(self.name, now=clock)
+        self._memory = Memory(eras, self.name)
+        self._era = ""  # of the caches, in which all was applied that the window still has
+        self._window: Window[Message] = Window(eras.most)
+        self._again: deque[Message] = deque()  # what a cache may have forgotten
         self._heard: float | None = None  # when the link was last known to live; None: never
         self._overflow: Gap | None = None
         self._stopped = False
@@ -87,6 +95,10 @@ class PubSubSource:
         self._listener = asyncio.create_task(self._listen(link), name="pubsub-listener")
 
     async def read(self, limit: int) -> Batch | None:
+        await self._go_back()
+        if self._again:
+            count = min(limit, len(self._again))
+            return self._batch([self._again.popleft() for _ in range(count)])
         if not self._buffer and not self._gaps:
             await self._wait_for(1, MOMENT)
         if not self._buffer and not self._gaps:
@@ -101,6 +113,8 @@ class PubSubSource:
 
     async def settle(self, batch: Batch) -> None:
         """Pub/sub has nothing to acknowledge."""
+        assert isinstance(batch.ends, Given)
+        self._window.settle(batch.ends, self._clock())
 
     def lag(self) -> Lag:
         return {("", ""): len(self._buffer)}
@@ -198,7 +212,27 @@ class PubSubSource:
             channels.setdefault(message.channel, []).append(message)
         slices = [self._slice(channel, messages) for channel, messages in channels.items()]
         size = sum(len(message.value) for message in taken)
-        return Batch(self.name, slices, len(taken), size, None, self._gaps.take())
+        given = self._window.give(taken, size)
+        return Batch(self.name, slices, len(taken), size, given, self._gaps.take())
+
+    async def _go_back(self) -> None:
+        """Where a cache may have forgotten what was settled, that is given again."""
+        current = self._memory.eras.current
+        if self._era == current:
+            return
+        since = await self._memory.since([self._era])
+        if not since:
+            return
+        moment, self._era = since[self._era], current
+        if moment == math.inf:
+            return
+        again, complete = self._window.back(moment)
+        self._again.extend(again)
+        if again:
+            count = len(again)
+            self._memory.tell([moment], {"channels": f"{count} message{'s' * (count != 1)}"})
+        if not complete:
+            self._gaps.tell(WENT_BACK, self._channels)
 
     def _slice(self, channel: str, messages: list[Message]) -> Slice:
         def record(index: int) -> Record:

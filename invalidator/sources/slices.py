@@ -4,11 +4,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from operator import attrgetter
 
-from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka import TopicPartition
 
 from invalidator.model import Batch, Fault, Record, Slice
-from invalidator.sources.consumer import Polled
-from invalidator.sources.membership import Epoch
+from invalidator.sources.epoch import Epoch
+from invalidator.sources.fetched import Fetched, Polled
 from invalidator.sources.rawbatch import Unreadable
 
 NAME = "kafka"
@@ -21,6 +21,7 @@ class Ends:
 
     epoch: Epoch  # the assignment it was read under
     offsets: dict[TopicPartition, int]  # the next offset of each partition; never a count
+    round: int  # of the epoch: it was read since we last went back
 
 
 def name_of(tp: TopicPartition) -> str:
@@ -34,7 +35,8 @@ def count(polled: Polled) -> int:
 def batch_of(epoch: Epoch, polled: Polled) -> Batch:
     epoch.give()
     slices = [_slice(tp, records) for tp, records in polled.items()]
-    ends = Ends(epoch, {tp: records[-1].offset + 1 for tp, records in polled.items()})
+    offsets = {tp: records[-1].offset + 1 for tp, records in polled.items()}
+    ends = Ends(epoch, offsets, epoch.round)
     return Batch(NAME, slices, count(polled), sum(map(_size, slices)), ends)
 
 
@@ -44,7 +46,7 @@ def batch_without_records(epoch: Epoch, own: list[Slice]) -> Batch:
     epoch.passed, epoch.refused = {}, []
     epoch.give()
     size = sum(map(_size, refused))
-    return Batch(NAME, refused, len(refused), size, Ends(epoch, passed), own)
+    return Batch(NAME, refused, len(refused), size, Ends(epoch, passed, epoch.round), own)
 
 
 def refused_slice(tp: TopicPartition, bad: Unreadable) -> Slice:
@@ -56,7 +58,7 @@ def refused_slice(tp: TopicPartition, bad: Unreadable) -> Slice:
     return Slice(tp.topic, [bad.raw], lambda _: record, refused=Fault("unreadable-batch", message))
 
 
-def _slice(tp: TopicPartition, records: list[ConsumerRecord]) -> Slice:
+def _slice(tp: TopicPartition, records: list[Fetched]) -> Slice:
     def record(index: int) -> Record:
         r = records[index]
         return Record(
@@ -66,7 +68,7 @@ def _slice(tp: TopicPartition, records: list[ConsumerRecord]) -> Slice:
             r.value,
             key=r.key,
             headers=tuple(_filled(r.headers)),
-            time_ms=r.timestamp if r.timestamp >= 0 else None,  # -1: the producer gave none
+            time_ms=None if r.timestamp is None or r.timestamp < 0 else r.timestamp,
         )
 
     named = any(map(HEADERS, records))  # most topics have none: no list is made for these

@@ -24,11 +24,13 @@ from invalidator.sources.ending import end
 from invalidator.sources.gap import Gaps
 from invalidator.sources.positions import Start
 from invalidator.sources.stream_again import Again
-from invalidator.sources.stream_entries import Entry, slice_of
+from invalidator.sources.stream_back import Backwards, Reached
+from invalidator.sources.stream_entries import Entry, show_id, slice_of
 from invalidator.sources.stream_fresh import Found, Fresh
 from invalidator.sources.stream_group import Group
 from invalidator.sources.stream_server import Server, Vanished
 from invalidator.sources.stream_suspects import POISON, Suspects
+from invalidator.sources.trail import TIMELESS, WENT_BACK, Eras, Memory
 
 log = structlog.get_logger("invalidator")
 
@@ -43,6 +45,7 @@ class Given:
     at: float  # by the clock
     ids: Mapping[str, list[bytes]]  # by stream
     refused: Mapping[str, list[bytes]]  # those of them that nobody may decode
+    reached: Mapping[str, Reached]  # of what is read again and acknowledges nothing
 
 
 class StreamSource:
@@ -63,6 +66,7 @@ class StreamSource:
         max_wait: float,
         claim_after: float = 60.0,
         trim: bool = False,
+        eras: Eras = TIMELESS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
@@ -79,6 +83,10 @@ class StreamSource:
         }
         self._suspects = {key: Suspects(self._server, group, key) for key in keys}
         self._agains = {key: self._again(key) for key in keys}
+        self._memory = Memory(eras, self.name)
+        self._backwards = {
+            key: Backwards(self._server, self._groups[key], group, self._memory) for key in keys
+        }
         self._numbers = count()
         self._given: dict[int, Given] = {}  # read and not settled
         self._settled: list[Given] = []  # and not yet acknowledged
@@ -110,7 +118,11 @@ class StreamSource:
             return None
         try:
             await self._acknowledge()
-            found = await self._read_again(limit) or await self._fresh.read(limit)
+            await self._go_back()
+            if (found := await self._read_again(limit)) is None:
+                if (again := await self._read_back(limit)) is not None:
+                    return again
+                found = await self._fresh.read(limit)
         except Vanished:
             await self._join()
             found = None
@@ -122,6 +134,8 @@ class StreamSource:
         given = batch.ends
         assert isinstance(given, Given)
         self._given.pop(given.number, None)
+        for key, reached in given.reached.items():
+            self._backwards[key].settle(reached)
         self._settled.append(given)
         try:
             await self._acknowledge()
@@ -142,6 +156,8 @@ class StreamSource:
         await self._end_tasks()
         with contextlib.suppress(Unavailable):
             await self._acknowledge()
+            for backwards in self._backwards.values():
+                await backwards.note()
         with contextlib.suppress(RedisError, OSError):
             await self._client.aclose()
 
@@ -164,6 +180,29 @@ class StreamSource:
                 return found
         return None
 
+    async def _read_back(self, limit: int) -> Batch | None:
+        """What a cache may have forgotten; it was acknowledged once."""
+        for key, backwards in self._backwards.items():
+            if (read := await backwards.read(self._fresh.count(limit))) is not None:
+                page, reached = read
+                slices = self._slices(key, page.entries)
+                size = sum(len(value) for part in slices for value in part.values if value)
+                given = Given(next(self._numbers), self._clock(), {}, {}, {key: reached})
+                return Batch(self.name, slices, len(page.entries), size, given, self._gaps.take())
+        return None
+
+    async def _go_back(self) -> None:
+        since: list[float] = []
+        again: dict[str, str] = {}
+        for key, backwards in self._backwards.items():
+            if found := await backwards.look():
+                moment, back = found
+                since.append(moment)
+                again[key] = f"{show_id(back.position)} to {show_id(back.goal)}"
+                if not back.complete:
+                    self._gaps.tell(WENT_BACK, [key])
+        self._memory.tell(since, again)
+
     def _batch(self, found: Found) -> Batch:
         slices = []
         ids: dict[str, list[bytes]] = {}
@@ -175,7 +214,7 @@ class StreamSource:
             refused[key] = [entry[0] for entry in no]
             ids[key] = [e[0] for page in pages for e in (*page.entries, *page.refused)]
             ids[key] += [lost for page in pages for lost in page.lost]
-        given = Given(next(self._numbers), self._clock(), ids, refused)
+        given = Given(next(self._numbers), self._clock(), ids, refused, {})
         self._given[given.number] = given
         size = sum(len(value) for part in slices for value in part.values if value)
         return Batch(self.name, slices, found.entries, size, given, self._gaps.take())
@@ -190,8 +229,9 @@ class StreamSource:
 
     async def _join(self) -> None:
         try:
-            for group in self._groups.values():
+            for key, group in self._groups.items():
                 await group.join()
+                await self._backwards[key].begin()
         except Vanished as news:  # between two of our own questions
             raise Unavailable(self.name, str(news)) from news
 
@@ -219,7 +259,9 @@ class StreamSource:
             for key, group in self._groups.items():
                 try:
                     await group.touch(self._held(key, every))
-                    await group.look_after(trim=self._trim)
+                    backwards = self._backwards[key]
+                    await group.look_after(trim=self._trim, keep=backwards.oldest)
+                    await backwards.note()
                 except (Unavailable, Vanished) as news:  # the next read meets it, too
                     log.debug("stream-keeper", stream=key, reason=str(news))
                 except Exception as error:  # noqa: BLE001 - it must go on, whatever it was

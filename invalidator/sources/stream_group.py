@@ -16,7 +16,7 @@ from invalidator.errors import Unavailable
 from invalidator.sources.gap import Gaps
 from invalidator.sources.positions import Start
 from invalidator.sources.stream_entries import NOTHING, Entry, Id, before, parse_id, show_id
-from invalidator.sources.stream_server import Server, is_no_key
+from invalidator.sources.stream_server import Server, Vanished, is_no_key
 
 log = structlog.get_logger("invalidator")
 
@@ -64,6 +64,10 @@ class State:
         """Whether all that the group has given out is gone: what was behind it may be, too."""
         return self.delivered is not None and (self.first is None or self.first > self.delivered)
 
+    def may_lack(self, position: Id) -> bool:
+        """Whether entries that came after this one may have been removed."""
+        return self.added != self.length and (self.first is None or self.first > position)
+
 
 class Group:
     """Our consumer group on one stream."""
@@ -87,6 +91,7 @@ class Group:
         self._clock = clock
         # Where to go on if the group vanishes: all up to here is settled, by every consumer.
         self.safe: Id | None = None
+        self.born = False  # nobody had created it before us
         self.behind: int | None = None  # entries not settled, when it was last looked at
         self._seen = 0.0  # by the clock, when it was last looked at
         self._last = NOTHING  # the last entry's id, then
@@ -113,6 +118,7 @@ class Group:
     async def _create(self, state: State | None) -> None:
         if self.safe is None:
             at = await begin(self._server, self._start, state)
+            self.born = True
         else:
             at = self._resume(state)
         command: Command = ("XGROUP", "CREATE", self.key, self._name, at, "MKSTREAM")
@@ -138,8 +144,11 @@ class Group:
 
     # --- now and then -------------------------------------------------------------------
 
-    async def look_after(self, *, trim: bool) -> None:
-        """Note where it stands, find what was lost, send away who is gone. Raises Unavailable."""
+    async def look_after(self, *, trim: bool, keep: Id | None = None) -> None:
+        """Note where it stands, find what was lost, send away who is gone. Raises Unavailable.
+
+        What is behind `keep` may be trimmed; None: all that is settled.
+        """
         state = await self._state()
         if state is None or state.delivered is None:
             return  # the next read finds it, too
@@ -149,7 +158,7 @@ class Group:
         self.behind = None if state.lag is None else state.lag + pending[0]
         self._tell_unread(state)
         if trim:
-            await self._trim()
+            await self._trim(keep)
         await self._remove_consumers()
 
     def _note(self, state: State) -> None:
@@ -186,7 +195,17 @@ class Group:
                 said = name.decode(errors="backslashreplace")
                 log.info("stream-consumer-removed", stream=self.key, consumer=said)
 
-    async def _trim(self) -> None:
+    async def standing(self) -> tuple[State, Id]:
+        """The stream, and up to where it was given out, to whomever.
+
+        Raises Unavailable or Vanished.
+        """
+        state = await self._state()
+        if state is None or state.delivered is None:
+            raise Vanished(self.key)
+        return state, state.delivered
+
+    async def _trim(self, keep: Id | None) -> None:
         """Drop what every group has settled, not only ours."""
         (found,) = await self._server.ask_group([("XINFO", "GROUPS", self.key)])
         groups = [_pairs(group) for group in found]
@@ -197,8 +216,9 @@ class Group:
             _settled(parse_id(group[b"last-delivered-id"]), waiting)
             for group, waiting in zip(groups, pending, strict=True)
         ]
+        unwanted = min(settled) if keep is None else min(*settled, keep)
         # `~`: whole nodes only, which costs Redis next to nothing
-        await self._server.ask_group([("XTRIM", self.key, "MINID", "~", show_id(min(settled)))])
+        await self._server.ask_group([("XTRIM", self.key, "MINID", "~", show_id(unwanted))])
 
     # --- entries --------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from invalidator.store.brake import Brake, BrakedKeys
 from invalidator.store.cache import CacheStore, layouts
 from invalidator.store.census import Counted, counted, matched
 from invalidator.store.commands import Keys
+from invalidator.store.moments import Moments
 from invalidator.store.protect import protected
 from invalidator.store.replicas import NONE, Replicas
 from invalidator.store.server import Server
@@ -56,6 +57,7 @@ class Host:
         """`pulse` is of its sweeps: one that hangs is seen."""
         self.name = name
         self.part = part
+        self.moments = Moments(client, name)
         self._client = client
         self._server = Server(client, name, replicas)
         self._keys = Keys(client, name, replicas)
@@ -90,7 +92,9 @@ class Host:
 
     async def apply(self, cache: CacheStore, names: Names, cause: Cause) -> Outcome:
         """Forget them in one cache, and say so. Raises Unavailable; then it may be repeated."""
-        return await self._noting(self._apply(cache, names, cause), cause.source)
+        outcome = await self._noting(self._apply(cache, names, cause), cause.source)
+        self.moments.worked = True
+        return outcome
 
     async def count(self, cache: Cache, names: Names) -> list[Counted]:
         """How much there is of them. Raises Unavailable."""

@@ -70,7 +70,7 @@ class Server:
         self.prepare()
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*_dies_with_us(), *self.command()],
+                [*dies_with_us(), *self.command()],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -153,7 +153,7 @@ class Server:
             process.wait()
 
 
-def _dies_with_us() -> list[str]:
+def dies_with_us() -> list[str]:
     """Where setpriv exists, the kernel ends the server even if pytest itself is killed."""
     setpriv = shutil.which("setpriv")
     return [setpriv, "--pdeathsig", "KILL"] if setpriv else []

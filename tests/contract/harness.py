@@ -1,6 +1,7 @@
 """What the contract suite has to know of a source. Another source needs one more class here."""
 
 import asyncio
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -19,10 +20,28 @@ from invalidator.sources.positions import Start
 from invalidator.sources.pubsub import PubSubSource
 from invalidator.sources.security import Brokers
 from invalidator.sources.stream import StreamSource
+from invalidator.sources.trail import TIMELESS, Eras
 from tests.backends.kafka_broker import KafkaBroker
 from tests.backends.kafka_client import Kafka, unique
 from tests.backends.redis_server import RedisServer
 from tests.backends.server import Server, free_port
+
+
+class Told:
+    """Eras that a test tells of: what is older than `since` is remembered of the earlier ones."""
+
+    most = 3600.0
+    why = "a test says so"
+
+    def __init__(self, current: str, since: float = math.inf) -> None:
+        self.current = current
+        self._since = since
+
+    async def since(self, era: str) -> float:
+        return self._since if era not in ("", self.current) else math.inf
+
+    def end(self, current: str, since: float) -> None:
+        self.current, self._since = current, since
 
 
 class Harness(ABC):
@@ -34,7 +53,7 @@ class Harness(ABC):
     origins: Sequence[str]  # where a test may publish
 
     @abstractmethod
-    def source(self, max_wait: float = 0.0) -> Source:
+    def source(self, max_wait: float = 0.0, eras: Eras = TIMELESS) -> Source:
         """A new instance, as another process would make it."""
 
     @abstractmethod
@@ -48,7 +67,7 @@ class MemoryHarness(Harness):
     def __init__(self) -> None:
         self._only = MemorySource()
 
-    def source(self, max_wait: float = 0.0) -> Source:
+    def source(self, max_wait: float = 0.0, eras: Eras = TIMELESS) -> Source:
         return self._only  # what was in memory is there for this instance only
 
     def publish(self, *values: bytes | None, origin: int = 0) -> None:
@@ -66,13 +85,14 @@ class PubSubHarness(Harness):
         stem = unique("orders")
         self.origins = (stem, f"{stem}:eu")
 
-    def source(self, max_wait: float = 0.0) -> Source:
+    def source(self, max_wait: float = 0.0, eras: Eras = TIMELESS) -> Source:
         return PubSubSource(
             client(self._url, timeout=2.0),
             [self.origins[0], f"{self.origins[0]}:*"],
             part=Part("pubsub"),
             buffer=1000,
             max_wait=max_wait,
+            eras=eras,
         )
 
     def publish(self, *values: bytes | None, origin: int = 0) -> None:
@@ -90,7 +110,7 @@ class StreamHarness(Harness):
         self._group = unique("group")
         self.origins = (unique("orders"), unique("items"))
 
-    def source(self, max_wait: float = 0.0) -> Source:
+    def source(self, max_wait: float = 0.0, eras: Eras = TIMELESS) -> Source:
         return StreamSource(
             client(self._url, timeout=2.0),
             self.origins,
@@ -99,6 +119,7 @@ class StreamHarness(Harness):
             start=Start("earliest"),
             timeout=2.0,
             max_wait=max_wait,
+            eras=eras,
         )
 
     def publish(self, *values: bytes | None, origin: int = 0) -> None:
@@ -121,7 +142,7 @@ class KafkaHarness(Harness):
         for topic in self.origins:
             self._kafka.create_topic(topic)
 
-    def source(self, max_wait: float = 0.0) -> Source:
+    def source(self, max_wait: float = 0.0, eras: Eras = TIMELESS) -> Source:
         return KafkaSource(
             Brokers([self._bootstrap]),
             self.origins,
@@ -129,6 +150,7 @@ class KafkaHarness(Harness):
             start=Start("earliest"),
             part=Part("kafka"),
             max_wait=max_wait,
+            eras=eras,
         )
 
     def publish(self, *values: bytes | None, origin: int = 0) -> None:

@@ -1,6 +1,7 @@
 """What every source keeps to, so that the pipeline need not know which one it has."""
 
 import asyncio
+import math
 import os
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -19,6 +20,7 @@ from tests.contract.harness import (
     Private,
     PubSubHarness,
     StreamHarness,
+    Told,
     private,
     raws,
     read,
@@ -31,6 +33,8 @@ CLOSE_WITHIN = 10.0  # seconds, also where the server is gone
 
 SOURCES = ["memory", "pubsub", "kafka", "stream"]
 KEEPERS = pytest.mark.parametrize("harness", ["memory", "kafka", "stream"], indirect=True)
+GO_BACK = pytest.mark.parametrize("harness", ["pubsub", "kafka", "stream"], indirect=True)
+GO_BACK_LATER = pytest.mark.parametrize("harness", ["kafka", "stream"], indirect=True)
 FILLERS = pytest.mark.parametrize("harness", ["pubsub", "kafka", "stream"], indirect=True)
 WITH_TOMBSTONES = pytest.mark.parametrize("harness", ["memory", "kafka"], indirect=True)
 
@@ -273,6 +277,80 @@ async def test_keep_alive_loses_nothing(harness: Harness) -> None:
         harness.publish(*numbers(10, 20))
         await source.keep_alive()
         assert raws(first + await read(source, 20 - len(raws(first)))) == numbers(0, 20)
+
+
+LONG_AGO = 1.0  # Unix time
+
+
+async def take(source: Source, count: int) -> list[bytes | None]:
+    """Read so many, and settle them."""
+    batches = await read(source, count, limit=1)
+    for batch in batches:
+        await source.settle(batch)
+    return raws(batches)
+
+
+@GO_BACK
+async def test_what_a_cache_may_have_forgotten_is_given_once_more(harness: Harness) -> None:
+    eras = Told("one")
+    async with opened(harness.source(eras=eras)) as source:
+        harness.publish(*numbers(0, 5))
+        assert await take(source, 5) == numbers(0, 5)
+        eras.end("two", since=LONG_AGO)
+        harness.publish(*numbers(5, 7))
+        assert await take(source, 7) == numbers(0, 7)
+        assert await source.read(10) is None
+        eras.end("three", since=math.inf)
+        assert await source.read(10) is None
+
+
+@GO_BACK
+async def test_what_was_read_and_not_settled_when_a_cache_forgot_is_given_once_more(
+    harness: Harness,
+) -> None:
+    """It may have been applied before."""
+    eras = Told("one")
+    async with opened(harness.source(eras=eras)) as source:
+        harness.publish(*numbers(0, 4))
+        assert await take(source, 2) == numbers(0, 2)
+        held = await read(source, 2)
+        eras.end("two", since=LONG_AGO)
+        again = await read(source, 4)
+        for batch in (*held, *again):
+            await source.settle(batch)
+        assert raws(again) == numbers(0, 4)
+        assert await source.read(10) is None
+
+
+@GO_BACK_LATER
+async def test_what_a_cache_forgot_while_nobody_was_there_is_given_to_the_next_instance(
+    harness: Harness,
+) -> None:
+    async with opened(harness.source(eras=Told("one"))) as source:
+        harness.publish(*numbers(0, 5))
+        await take(source, 5)
+    async with opened(harness.source(eras=Told("two", since=LONG_AGO))) as source:
+        harness.publish(b"new")
+        assert await take(source, 3) == numbers(0, 3)
+    async with opened(harness.source(eras=Told("two", since=LONG_AGO))) as source:
+        assert await take(source, 6) == [*numbers(0, 5), b"new"], "it was not over"
+    async with opened(harness.source(eras=Told("two", since=LONG_AGO))) as source:
+        harness.publish(b"newer")
+        assert await take(source, 1) == [b"newer"]
+
+
+@GO_BACK_LATER
+async def test_going_back_takes_back_no_acknowledgement(harness: Harness) -> None:
+    """A daemon that watches no cache goes on where all was settled."""
+    eras = Told("one")
+    async with opened(harness.source(eras=eras)) as source:
+        harness.publish(*numbers(0, 5))
+        await take(source, 5)
+        eras.end("two", since=LONG_AGO)
+        assert await take(source, 2) == numbers(0, 2)
+    async with opened(harness.source()) as source:
+        harness.publish(b"new")
+        assert await take(source, 1) == [b"new"]
 
 
 async def test_a_server_may_come_late_and_go_early(away: Private) -> None:

@@ -9,7 +9,7 @@ from tests.backends import until_sync
 from tests.backends.kafka_client import Kafka, unique
 from tests.e2e.conftest import RunDaemon
 from tests.e2e.process import DaemonProcess
-from tests.integration.piping import order
+from tests.integration.piping import count_keys, order
 
 if TYPE_CHECKING:
     import redis
@@ -45,7 +45,7 @@ class Load:
         }
 
     def stale(self) -> int:
-        return self.redis.dbsize()
+        return count_keys(self.redis, "order:*")
 
     def await_midst(self) -> None:
         until_sync(lambda: 0 < self.stale() < EVENTS * 0.9, 30, "some keys are gone, not all")

@@ -28,6 +28,7 @@ BLOCKS = {
     for title, text in re.findall(r"^### (.*?)\n(.*?)(?=^### |\Z)", SECTION, re.M | re.S)
 }
 ANNOUNCING = "Announcements, on the cache's server"
+NOTICING = "Noticing what a Redis forgot, on the cache's server"
 EVERY = [
     "Every daemon, on the cache's server",
     "Dead letters, on the state's server",
@@ -134,7 +135,7 @@ def changed() -> bytes:
 def test_it_runs_under_exactly_what_the_contract_grants(
     site: Site, tmp_path: Path, kinds: str, titles: list[str], gone: set[bytes]
 ) -> None:
-    site.grant([*EVERY, ANNOUNCING, *titles])
+    site.grant([*EVERY, ANNOUNCING, NOTICING, *titles])
     fill(site.admin)
     before = set(site.admin.keys())
     with running(site, tmp_path, kinds) as daemon:
@@ -146,11 +147,14 @@ def test_it_runs_under_exactly_what_the_contract_grants(
         assert daemon.stop() == 0
         assert site.denied() == []
     left = {b"cache:version:order"} if "version" in kinds else set()
+    notes: Any = site.admin.keys("invalidator:moment:*")
+    left |= {*notes}
+    assert len(left) == 1 + ("version" in kinds)
     assert set(site.admin.keys()) == before - gone | left | {b"invalidator:dead"}
 
 
 def test_without_announcements_it_runs_on_and_says_so_once(site: Site, tmp_path: Path) -> None:
-    site.grant(EVERY)
+    site.grant([*EVERY, NOTICING])
     fill(site.admin)
     with running(site, tmp_path, "key") as daemon:
         daemon.await_ready()
@@ -199,7 +203,7 @@ rules:
 def test_streams_are_read_under_exactly_what_the_contract_grants(
     site: Site, tmp_path: Path
 ) -> None:
-    site.grant([*EVERY[:2], ANNOUNCING, STREAMS])
+    site.grant([*EVERY[:2], ANNOUNCING, NOTICING, STREAMS])
     site.acl("SETUSER", "invalidator", "+xtrim")
     site.admin.set("order:1", "stale")
     site.admin.xgroup_create("orders", "invalidator", mkstream=True)
@@ -257,6 +261,22 @@ def test_it_runs_on_where_it_may_not_announce(site: Site, tmp_path: Path, lackin
         fill(site.admin)
         site.admin.publish("orders", changed())
         until_sync(lambda: not site.admin.exists("order:1"))
+
+
+@pytest.mark.parametrize("lacking", BLOCKS[NOTICING][0].split())
+def test_it_runs_on_where_it_may_not_notice_a_failover(
+    site: Site, tmp_path: Path, lacking: str
+) -> None:
+    site.grant([*EVERY, NOTICING], without=lacking)
+    with running(site, tmp_path, "key") as daemon:
+        daemon.await_ready()
+        fill(site.admin)
+        site.admin.publish("orders", changed())
+        until_sync(lambda: not site.admin.exists("order:1"))
+        if lacking != "+get":  # that is missed only when something was forgotten
+            (said,) = until_sync(lambda: daemon.events("failovers-go-unnoticed"))
+            assert re.search(told_of(lacking), said["reason"])
+        assert daemon.stop() == 0
 
 
 def told_of(grant: str) -> str:

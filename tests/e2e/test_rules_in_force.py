@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tests.backends import until_sync
 from tests.backends.kafka_client import Kafka, unique
 from tests.e2e.conftest import RULES, RunDaemon
-from tests.integration.piping import order
+from tests.integration.piping import count_keys, order
 
 if TYPE_CHECKING:
     import redis
@@ -24,7 +24,7 @@ def test_changed_rules_are_in_force_for_the_next_event(
     rules_file.write_text(RULES.replace("order:single:", "order:v2:"))
     (accepted,) = until_sync(lambda: daemon.events("rules-accepted"))
     redis_now.publish("orders", order(2))
-    until_sync(lambda: redis_now.dbsize() == 0)
+    until_sync(lambda: count_keys(redis_now) == 0)
     assert accepted["rules"] in daemon.admin("/metrics")[1]
     assert daemon.stop() == 0
 
@@ -39,7 +39,7 @@ def test_broken_rules_leave_the_old_ones_in_force_and_mended_ones_are_taken(
     assert "rules.yaml:5:" in refused["problems"][0]
     assert "invalidator_rules_reload_ok 0.0" in daemon.admin("/metrics")[1]
     redis_now.publish("orders", order(1))
-    until_sync(lambda: redis_now.dbsize() == 0)
+    until_sync(lambda: count_keys(redis_now) == 0)
     rules_file.write_text(RULES + "# mended\n")
     until_sync(lambda: daemon.events("rules-accepted"))
     assert "invalidator_rules_reload_ok 1.0" in daemon.admin("/metrics")[1]
@@ -118,7 +118,7 @@ def test_broken_rules_at_start_give_way_to_the_last_good_ones(
     daemon = run_daemon(**settings).await_ready()
     assert daemon.events("rules-refused")
     redis_now.publish("orders", order(1))
-    until_sync(lambda: redis_now.dbsize() == 0)
+    until_sync(lambda: count_keys(redis_now) == 0)
     assert daemon.stop() == 0
 
 

@@ -18,7 +18,7 @@ from tests.backends.server import free_port
 from tests.conftest import StartRedis
 from tests.e2e.conftest import RunDaemon
 from tests.e2e.process import DaemonProcess
-from tests.integration.piping import looking, order
+from tests.integration.piping import count_keys, looking, order
 
 if TYPE_CHECKING:
     import redis
@@ -110,7 +110,7 @@ def test_at_a_higher_level_nothing_is_said_while_all_is_well(
     redis_now.set("order:single:o1", "stale")
     daemon = run_daemon(REDIS_URL=redis_url, PUBSUB__CHANNELS="orders", LOG__LEVEL="warning")
     until_sync(lambda: redis_now.publish("orders", order(1)))
-    until_sync(lambda: redis_now.dbsize() == 0)
+    until_sync(lambda: count_keys(redis_now) == 0)
     assert daemon.stop() == 0
     assert daemon.log() == ""
 
@@ -162,7 +162,7 @@ def test_what_neither_the_work_in_flight_nor_the_buffer_has_room_for_is_a_gap(
                 until_sync(lambda text=gauge: text in daemon.admin("/metrics")[1])  # type: ignore[misc]
         cache.thaw()
         until_sync(lambda: "invalidator_in_flight_events 0.0" in daemon.admin("/metrics")[1])
-        until_sync(lambda: keys.dbsize() == lost)
+        until_sync(lambda: count_keys(keys) == lost)
     gaps = [entry for entry in daemon.events("gap") if entry["cause"] != "start"]
     assert bool(gaps) == bool(lost)
     assert daemon.stop() == 0
@@ -211,7 +211,7 @@ def test_a_new_group_begins_where_it_is_told_to(
         KAFKA__START=start,
     )
     until_sync(lambda: kafka.committed(group, topic) == {0: 3}, 30)
-    until_sync(lambda: redis_now.dbsize() == first)
+    until_sync(lambda: count_keys(redis_now) == first)
     assert daemon.stop() == 0
 
 
@@ -258,7 +258,7 @@ def test_a_cache_lives_on_the_redis_that_is_named_for_it(
             now.mset({"u:o1": 1, "u:o2": 1})
         here.publish("orders", order(1))
         until_sync(lambda: not here.exists("u:o1") and not there.exists("u:o1"))
-        assert (here.dbsize(), there.dbsize()) == (1, 1)
+        assert (count_keys(here), count_keys(there)) == (1, 1)
     assert daemon.stop() == 0
 
 
@@ -280,7 +280,7 @@ def test_deletions_are_paced_and_many_of_them_raise_an_alarm(
     ).await_ready()
     for n in range(60):
         redis_now.publish("orders", order(n))
-    until_sync(lambda: redis_now.dbsize() == 0)
+    until_sync(lambda: count_keys(redis_now) == 0)
     until_sync(lambda: daemon.events("many-deletes"))
     assert daemon.events("braked")
     assert daemon.stop() == 0

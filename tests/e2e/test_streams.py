@@ -12,7 +12,7 @@ import redis
 from tests.backends import until_sync
 from tests.e2e.conftest import RunDaemon
 from tests.e2e.process import DaemonProcess
-from tests.integration.piping import dead_letters, event, order
+from tests.integration.piping import count_keys, dead_letters, event, order
 
 EVENTS = 20_000
 KEY = "load"
@@ -47,7 +47,7 @@ class Load:
         }
 
     def stale(self) -> int:
-        return self.now.dbsize() - self.now.exists(KEY)
+        return count_keys(self.now, "order:*")
 
     def pending(self) -> int:
         found: Any = self.now.xpending(KEY, "invalidator")

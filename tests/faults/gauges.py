@@ -4,14 +4,15 @@ import mmap
 import struct
 from pathlib import Path
 
-NUMBERS = ("planned", "tasks", "longest", "standstill")
+NUMBERS = ("planned", "tasks", "pooled", "longest", "standstill")
 _LAYOUT = struct.Struct(f"<{len(NUMBERS)}d")
 
 
 class Gauges:
     """Written by one process, read by another.
 
-    `planned` events so far, repeated ones too; `tasks` that run now; the `longest` talk with Redis
+    `planned` events so far, repeated ones too; `tasks` that run now; connections to
+    Redis that are `pooled`, to be used again; the `longest` talk with Redis
     and the longest `standstill` of the event loop, in seconds.
     """
 

@@ -49,15 +49,8 @@ class Topic:
         self.group = unique("group")
         kafka.create_topic(self.name, partitions, replicas=replicas)
         self._consumer = stack.enter_context(kafka.looking_at(self.group))
-        self._ends: dict[int, int] = {}  # what the broker has, by partition
-        self._producer = kafka.producer(
-            {
-                "acks": "all",
-                "message.timeout.ms": int(PATIENCE * 1000),
-                "reconnect.backoff.max.ms": 500,
-                "linger.ms": 5,
-            }
-        )
+        self.ends: dict[int, int] = {}  # what the broker has, by partition
+        self.connect()
         self.settings = {
             "KAFKA__BOOTSTRAP_SERVERS": bootstrap or kafka.bootstrap,
             "KAFKA__TOPICS": self.name,
@@ -65,6 +58,17 @@ class Topic:
             "KAFKA__START": "earliest",
             "KAFKA__SESSION_TIMEOUT": "3s",  # a killed member is missed soon
         }
+
+    def connect(self) -> None:
+        """Anew: partitions that were added are known then."""
+        self._producer = self.kafka.producer(
+            {
+                "acks": "all",
+                "message.timeout.ms": int(PATIENCE * 1000),
+                "reconnect.backoff.max.ms": 500,
+                "linger.ms": 5,
+            }
+        )
 
     def send(self, events: Sequence[bytes]) -> int:
         for event in events:
@@ -80,12 +84,16 @@ class Topic:
             committed = self.kafka.positions(self._consumer, self.name)
         except KafkaException:
             return 1
-        return sum(end - committed.get(part, 0) for part, end in self._ends.items())
+        return sum(end - committed.get(part, 0) for part, end in self.ends.items())
+
+    def lag_of(self, partition: int) -> int:
+        committed = self.kafka.positions(self._consumer, self.name)
+        return self.ends.get(partition, 0) - committed.get(partition, 0)
 
     def _delivered(self, error: KafkaError | None, message: Message) -> None:
         assert error is None, error
         partition, end = message.partition() or 0, (message.offset() or 0) + 1
-        self._ends[partition] = max(end, self._ends.get(partition, 0))
+        self.ends[partition] = max(end, self.ends.get(partition, 0))
 
 
 class Stream:

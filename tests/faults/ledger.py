@@ -25,8 +25,6 @@ GAP_RULE = """\
     when: cause != "start"
     invalidate: {patterns: ["order:*", "list:*", "view:*"]}
 """
-SWEPT_EVERY, TAGGED_EVERY = 50, 25  # the others name keys
-MEMBERS = 3  # keys of a list, and of a tag
 _POISON = (
     "no JSON at all {n}",
     '{{"type": "order.updated", "data": {{"id": "{n}"',
@@ -53,15 +51,26 @@ class Ledger:
     events: int
     rng: random.Random
     poison: float = 0.0  # the share of events that can never work
-    start: int = 0
+    swept_every: int = 50  # every so many names a pattern
+    tagged_every: int = 25  # and every so many a tag; the others name keys
+    members: int = 3  # keys that a pattern matches, and that a tag holds
     entries: list[Entry] = field(init=False)
 
     def __post_init__(self) -> None:
-        numbers = range(self.start, self.start + self.events)
         self.entries = [
-            _poisoned(n, self.rng) if self.rng.random() < self.poison else _entry(n)
-            for n in numbers
+            _poisoned(n, self.rng) if self.rng.random() < self.poison else self._entry(n)
+            for n in range(self.events)
         ]
+
+    def _entry(self, number: int) -> Entry:
+        if number % self.swept_every == self.swept_every - 1:
+            keys = tuple(f"list:{number}:{page}" for page in range(self.members))
+            return Entry(_event("list.changed", number), keys)
+        if number % self.tagged_every == self.tagged_every - 1:
+            keys = tuple(f"view:{number}:{part}" for part in range(self.members))
+            return Entry(_event("group.changed", number), keys, str(number))
+        keys = (f"order:{number}:single", f"order:{number}:meta")
+        return Entry(_event("order.updated", number), keys)
 
     @property
     def keys(self) -> Iterator[str]:
@@ -75,9 +84,10 @@ class Ledger:
     def poisoned(self) -> set[bytes]:
         return {entry.raw for entry in self.entries if not entry.keys}
 
-    def stale(self, there: Collection[bytes]) -> list[str]:
-        """Keys that should be gone."""
-        return [key for key in self.keys if key.encode() in there]
+    def stale(self, there: Collection[bytes], dead: Collection[bytes] = ()) -> list[str]:
+        """Keys that should be gone, and of which no dead letter tells."""
+        told = (entry for entry in self.entries if entry.raw not in dead)
+        return [key for entry in told for key in entry.keys if key.encode() in there]
 
     def lost(self, there: Collection[bytes], dead: Collection[bytes]) -> list[Entry]:
         """Events that were neither applied nor put into the dead letters."""
@@ -87,17 +97,6 @@ class Ledger:
             if entry.raw not in dead
             and (not entry.keys or any(key.encode() in there for key in entry.keys))
         ]
-
-
-def _entry(number: int) -> Entry:
-    if number % SWEPT_EVERY == SWEPT_EVERY - 1:
-        keys = tuple(f"list:{number}:{page}" for page in range(MEMBERS))
-        return Entry(_event("list.changed", number), keys)
-    if number % TAGGED_EVERY == TAGGED_EVERY - 1:
-        keys = tuple(f"view:{number}:{part}" for part in range(MEMBERS))
-        return Entry(_event("group.changed", number), keys, str(number))
-    keys = (f"order:{number}:single", f"order:{number}:meta")
-    return Entry(_event("order.updated", number), keys)
 
 
 def _event(kind: str, number: int) -> bytes:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.backends import until_sync
+from tests.backends.server import dies_with_us
 from tests.e2e.process import DaemonProcess
 from tests.faults.gauges import Gauges
 
@@ -18,7 +19,7 @@ PAGE = 4096
 @dataclass(frozen=True, slots=True)
 class Vitals:
     tasks: int
-    descriptors: int
+    descriptors: int  # but for connections to Redis that are kept to be used again
     memory: int  # bytes, resident
 
 
@@ -28,7 +29,14 @@ class Member:
     def __init__(self, name: str, settings: Mapping[str, str], folder: Path, mistake: str) -> None:
         self.name = name
         self.gauges = Gauges(folder / f"gauges-{name}")
-        command = [sys.executable, *LAUNCHER, str(folder / f"gauges-{name}"), mistake, "run"]
+        command = [
+            *dies_with_us(),
+            sys.executable,
+            *LAUNCHER,
+            str(folder / f"gauges-{name}"),
+            mistake,
+            "run",
+        ]
         own = {"STREAMS__CONSUMER": name, "LOG__LEVEL": "info"}
         self.daemon = DaemonProcess(own | dict(settings), command=command)
         self.before: Vitals | None = None  # what it took when it was ready and idle
@@ -41,7 +49,7 @@ class Member:
         process = Path(f"/proc/{self.daemon.process.pid}")
         return Vitals(
             int(self.gauges.get("tasks")),
-            len([*(process / "fd").iterdir()]),
+            len([*(process / "fd").iterdir()]) - int(self.gauges.get("pooled")),
             int((process / "statm").read_text().split()[1]) * PAGE,
         )
 

@@ -5,6 +5,7 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from pathlib import Path
 
 import redis
 
@@ -61,7 +62,7 @@ def _count(stage: Stage, figures: Figures) -> None:
     there = load.cache.there()
     letters = [letter[b"raw"] for letter in load.state.dead()]
     figures.events = load.ledger.events
-    figures.stale = len(load.ledger.stale(there))
+    figures.stale = len(load.ledger.stale(there, set(letters)))
     figures.lost = len(load.ledger.lost(there, set(letters)))
     figures.dead = len(set(letters))
     figures.poisoned = len(load.ledger.poisoned)
@@ -77,6 +78,7 @@ def _look_at_members(stage: Stage, figures: Figures) -> None:
         figures.leaked = (sum(tasks for tasks, _ in leaks), sum(fds for _, fds in leaks))
         figures.grown = max(member.grown() for member in survivors) / MEGABYTE
     for member in stage.living:
+        member.await_ready()
         code = member.daemon.stop()
         stage.note(code != 0, f"{member.name} ended with {code}")
 
@@ -102,5 +104,11 @@ def _judge(row: Row, figures: Figures) -> None:
 
 def _said(error: Exception) -> str:
     if isinstance(error, AssertionError | redis.RedisError):
-        return str(error).splitlines()[0]
-    return traceback.format_exc(limit=-2).replace("\n", " ")
+        lines = str(error).splitlines() or [type(error).__name__]
+        return lines[-1] if lines[0].startswith("Traceback") else lines[0]
+    return "; ".join(traceback.format_exception_only(error)).strip() + f" at {_where(error)}"
+
+
+def _where(error: Exception) -> str:
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{frame.name}, line {frame.lineno} of {Path(frame.filename).name}"

@@ -39,6 +39,7 @@ class Stage:
         self.rng = rng
         self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="faults-")))
         self.members: list[Member] = []
+        self.proxies: list[Proxy] = []
         self.load: Load
         self.healed_at: float | None = None
         self.notes: list[str] = []  # what a row found wrong by itself
@@ -60,7 +61,8 @@ class Stage:
         return self._stack.enter_context(KafkaBroker(config=config))
 
     def proxy(self, target: int) -> Proxy:
-        return self._stack.enter_context(Proxy(target, self.rng))
+        self.proxies.append(self._stack.enter_context(Proxy(target, self.rng)))
+        return self.proxies[-1]
 
     @property
     def kafka(self) -> Kafka:
@@ -74,18 +76,28 @@ class Stage:
         cache: Cache,
         *inlets: Inlet,
         count: int = EVENTS,
-        poison: float = 0.0,
+        **more: Any,
     ) -> Load:
         """The ledger of this row; its keys are primed."""
-        ledger = Ledger(count, self.rng, poison)
+        ledger = Ledger(count, self.rng, **more)
         cache.prime(ledger)
         self.load = Load(ledger, cache, inlets, self.rng)
         return self.load
 
-    def usual(self, server: RedisServer, through: Proxy | None = None, **more: Any) -> Load:
-        """Events from a topic and from a stream; one Redis, whose cache lies behind the proxy."""
+    def usual(
+        self,
+        server: RedisServer,
+        through: Proxy | None = None,
+        source: RedisServer | None = None,
+        **more: Any,
+    ) -> Load:
+        """Events from a topic and a stream, which is on the same Redis where no other is named.
+
+        A proxy is only before the cache.
+        """
         cache = OneServer(server, f"redis://{through.address}/0" if through else "")
-        stream = Stream(lambda: server.port, server.url)
+        home = source or server
+        stream = Stream(lambda: home.port, home.url)
         return self.events(cache, self.topic(), stream, **more)
 
     def topic(self, kafka: Kafka | None = None, partitions: int = 4, **more: Any) -> Topic:
@@ -97,14 +109,23 @@ class Stage:
     # --- daemons --------------------------------------------------------------------------
 
     def daemon(self, rules: str = RULES, **settings: str) -> Member:
-        path = self.folder / "rules.yaml"
-        if not path.exists():
-            path.write_text(rules)
-        told = {"RULES": str(path), **self.load.settings, **settings}
+        if not self._rules.exists():
+            self.rules(rules)
+        told = {"RULES": str(self._rules), **self.load.settings, **settings}
         member = Member(f"member-{len(self.members)}", told, self.folder, self._mistake)
         self._stack.enter_context(closing(member.daemon))
         self.members.append(member)
         return member
+
+    def rules(self, text: str) -> None:
+        """In force once the daemons have read them."""
+        self._rules.write_text(text)
+        for member in self.living:
+            member.reload()
+
+    @property
+    def _rules(self) -> Path:
+        return self.folder / "rules.yaml"
 
     def warm(self) -> None:
         """All that a daemon opens when it works is open then; its vital signs are noted."""

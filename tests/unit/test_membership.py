@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import pytest
-from aiokafka import TopicPartition
+from aiokafka import OffsetAndMetadata, TopicPartition
 from aiokafka.errors import KafkaConnectionError
 from structlog.testing import capture_logs
 
@@ -13,12 +13,14 @@ from invalidator.health import Part
 from invalidator.sources import membership
 from invalidator.sources.consumer import Refused, Timing, stop
 from invalidator.sources.describe import describe
-from invalidator.sources.membership import Epoch, Membership
+from invalidator.sources.epoch import Epoch
+from invalidator.sources.membership import Membership
 from invalidator.sources.positions import Birth, Found
 from invalidator.sources.security import Brokers
 
 TP = TopicPartition("orders", 0)
 BIRTH = Birth(1, {"orders": 1})
+NOW = 100.0
 
 Answer = Callable[[], Awaitable[None]]
 
@@ -39,15 +41,16 @@ class Group:
         self.seeks.append(offset)
 
     async def commit(
-        self, consumer: object, as_of: int, offsets: Mapping[TopicPartition, int], note: str
+        self, consumer: object, as_of: int, offsets: Mapping[TopicPartition, OffsetAndMetadata]
     ) -> None:
         answer = self.answers.pop(0) if self.answers else None
         if isinstance(answer, Exception):
             raise answer
         if answer:
             await answer()
-        assert Birth.parse(note) == BIRTH
-        self.commits.append(offsets[TP])
+        committed = offsets[TP]
+        assert Birth.parse(committed.metadata) == BIRTH
+        self.commits.append(committed.offset)
 
 
 @pytest.fixture
@@ -110,7 +113,7 @@ async def test_a_dry_run_commits_nothing(group: Group) -> None:
         seeker, Brokers(["broker:9092"]), seeker, Timing(), Part("kafka"), commits=False
     )
     await member.on_partitions_assigned({TP})
-    give(member).settle({TP: 8})
+    give(member).settle({TP: 8}, NOW, 0)
     await member.end()
     assert (group.seeks, group.commits) == ([7], [])
 
@@ -118,7 +121,7 @@ async def test_a_dry_run_commits_nothing(group: Group) -> None:
 async def test_a_commit_that_fails_is_made_with_the_next(group: Group, member: Membership) -> None:
     await member.on_partitions_assigned({TP})
     group.answers = [KafkaConnectionError("gone")]
-    give(member).settle({TP: 8})
+    give(member).settle({TP: 8}, NOW, 0)
     await member.commit()
     assert group.commits == []
     await member.commit()
@@ -133,11 +136,11 @@ async def test_what_was_settled_meanwhile_counts_for_more_than_what_failed(
     await member.on_partitions_assigned({TP})
 
     async def fail_late() -> None:
-        give(member).settle({TP: 9})
+        give(member).settle({TP: 9}, NOW, 0)
         raise KafkaConnectionError("gone")
 
     group.answers = [fail_late]
-    give(member).settle({TP: 8})
+    give(member).settle({TP: 8}, NOW, 0)
     await member.commit()
     await member.commit()
     assert group.commits == [9]
@@ -149,10 +152,10 @@ async def test_an_older_commit_never_overtakes_a_newer_one(
     await member.on_partitions_assigned({TP})
     answered = asyncio.Event()
     group.answers = [lambda: _wait(answered)]
-    give(member).settle({TP: 8})
+    give(member).settle({TP: 8}, NOW, 0)
     older = asyncio.create_task(member.commit())
     await asyncio.sleep(0)
-    give(member).settle({TP: 9})
+    give(member).settle({TP: 9}, NOW, 0)
     newer = asyncio.create_task(member.commit())
     await asyncio.sleep(0)
     answered.set()
@@ -163,7 +166,7 @@ async def test_an_older_commit_never_overtakes_a_newer_one(
 async def test_a_refused_commit_is_not_made_again(group: Group, member: Membership) -> None:
     await member.on_partitions_assigned({TP})
     group.answers = [Refused()]
-    give(member).settle({TP: 8})
+    give(member).settle({TP: 8}, NOW, 0)
     with capture_logs() as logs:
         await member.commit()
     await member.commit()
@@ -176,7 +179,7 @@ async def test_a_commit_that_is_cancelled_is_made_at_the_end(
 ) -> None:
     await member.on_partitions_assigned({TP})
     group.answers = [lambda: _wait(asyncio.Event())]
-    give(member).settle({TP: 8})
+    give(member).settle({TP: 8}, NOW, 0)
     committing = asyncio.create_task(member.commit())
     await asyncio.sleep(0)
     committing.cancel()
@@ -192,7 +195,7 @@ async def test_a_cancellation_that_nobody_asked_for_ends_no_committer(
     """The library cancels its own futures when it loses a connection."""
     await member.on_partitions_assigned({TP})
     group.answers = [_raise_cancelled]
-    give(member).settle({TP: 8})
+    give(member).settle({TP: 8}, NOW, 0)
     await member.commit()
     await member.commit()
     assert group.commits == [8]
@@ -207,7 +210,7 @@ async def test_a_rebalance_waits_for_batches_in_work_and_commits_them(
     await asyncio.sleep(0)
     assert not revoking.done()
     assert not member.assigned.is_set()
-    epoch.settle({TP: 8})
+    epoch.settle({TP: 8}, NOW, 0)
     await revoking
     assert group.commits == [8]
     assert member.epoch is not epoch
@@ -221,7 +224,7 @@ async def test_a_rebalance_does_not_wait_for_ever_and_then_commits_nothing_of_it
     with capture_logs() as logs:
         await member.on_partitions_revoked({TP})
     assert logs[-1]["event"] == "rebalance-did-not-wait"
-    epoch.settle({TP: 8})  # too late
+    epoch.settle({TP: 8}, NOW, 0)  # too late
     await member.commit()
     assert group.commits == []
 

@@ -5,7 +5,10 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
+from weakref import WeakSet
+
+from redis.asyncio.connection import ConnectionPool
 
 import invalidator.connect
 import invalidator.connect.cluster
@@ -16,11 +19,13 @@ from tests.faults.gauges import Gauges
 P = ParamSpec("P")
 T = TypeVar("T")
 EVERY = 0.1  # seconds
+_POOLS: "WeakSet[ConnectionPool]" = WeakSet()
 
 
 def watch(gauges: Gauges) -> None:
     for module in (invalidator.connect, invalidator.connect.cluster):
         module.talk = _timed(module.talk, gauges)  # type: ignore[attr-defined]
+    ConnectionPool.__init__ = _noted(ConnectionPool.__init__)  # type: ignore[method-assign]
     RuleSet.plan = _counted(RuleSet.plan, gauges)  # type: ignore[method-assign]
     Daemon.run = _observed(Daemon.run, gauges)  # type: ignore[assignment, method-assign]
 
@@ -35,6 +40,20 @@ def _timed(talk: Callable[P, Awaitable[T]], gauges: Gauges) -> Callable[P, Await
             gauges.raise_to("longest", time.monotonic() - began)
 
     return timed
+
+
+def _noted(build: Callable[..., None]) -> Callable[..., None]:
+    @wraps(build)
+    def noted(self: ConnectionPool, *args: Any, **kwargs: Any) -> None:
+        build(self, *args, **kwargs)
+        _POOLS.add(self)
+
+    return noted
+
+
+def _pooled() -> int:
+    found = [[*pool._available_connections, *pool._in_use_connections] for pool in [*_POOLS]]
+    return sum(connection.is_connected for pool in found for connection in pool)
 
 
 def _counted(plan: Callable[..., T], gauges: Gauges) -> Callable[..., T]:
@@ -69,6 +88,7 @@ def _observe(loop: asyncio.AbstractEventLoop, gauges: Gauges, over: threading.Ev
 
         def answer(answered: threading.Event = answered) -> None:
             gauges.set("tasks", len(asyncio.all_tasks(loop)))
+            gauges.set("pooled", _pooled())
             answered.set()
 
         try:

@@ -46,3 +46,64 @@ def killed_before_commit(at: Stage) -> None:
         member.kill()
     at.healed()
     at.daemon(KAFKA__INSTANCE_ID="one", STREAMS__CONSUMER="one")
+
+
+@row(3, "SIGTERM under load: ended in order within 10 s, three times")
+def terminated(at: Stage) -> None:
+    load = at.usual(at.redis())
+    with load.flowing():
+        for _ in range(3):
+            member = at.daemon().await_ready()
+            at.pause(at.rng.uniform(0.5, 1.5))
+            with at.timed(10, "an orderly end"):
+                code = member.daemon.stop()
+            at.note(code != 0, f"SIGTERM: ended with {code}")
+    load.publish()
+    at.healed()
+    at.daemon()
+
+
+@row(4, "one of two daemons is frozen (SIGSTOP) for 60 s, and wakes up", longest=75)
+def frozen(at: Stage) -> None:
+    load = at.usual(at.redis())
+    sleeper = at.daemon()
+    at.daemon()
+    at.warm()
+    with load.flowing(rate=50):
+        at.pause(1)
+        sleeper.freeze()
+        at.pause(at.times(60))
+        sleeper.thaw()
+        at.healed()
+        at.pause(2)
+
+
+@row(5, "three daemons are restarted one after the other under load")
+def rolled(at: Stage) -> None:
+    load = at.usual(at.redis())
+    members = [at.daemon() for _ in range(3)]
+    at.warm()
+    with load.flowing(rate=150):
+        for member in members:
+            code = member.daemon.stop()
+            at.note(code != 0, f"SIGTERM: ended with {code}")
+            at.daemon().await_ready()
+    at.healed()
+
+
+@row(6, "Redis is slow (0.4 s a reply) while another daemon joins and leaves again")
+def slow_in_a_rebalance(at: Stage) -> None:
+    redis = at.redis()
+    slow = at.proxy(redis.port)
+    load = at.usual(redis, slow)
+    at.daemon()
+    at.warm()
+    with load.flowing(rate=200):
+        slow.delay = 0.2
+        second = at.daemon()
+        until_sync(lambda: second.daemon.events("assigned"), 60, "the second has partitions")
+        at.pause(2)
+        code = second.daemon.stop()
+        at.note(code not in (0, 3), f"SIGTERM: ended with {code}")
+        slow.heal()
+    at.healed()

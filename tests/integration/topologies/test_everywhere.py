@@ -16,7 +16,7 @@ from invalidator.audit.wanted import Wanted
 from invalidator.backplane import Announcer
 from invalidator.cli import main
 from invalidator.connect import Client, Command, client, converse, node, nodes
-from invalidator.connect.identity import identities
+from invalidator.connect.identity import Identity, identified
 from invalidator.health import Part
 from invalidator.rules import load
 from invalidator.sources import Source
@@ -280,10 +280,18 @@ async def test_an_announcer_knows_whether_anybody_listens(redis: Client, place: 
 
 
 async def test_each_server_has_an_identity(redis: Client, place: Place) -> None:
-    found = await identities(await nodes(redis))
+    found = await identities(redis)
     assert len(found) == place.servers
     assert all(len(each.process) == len(each.history) == 40 for each in found.values())
-    assert await identities(await nodes(redis)) == found
+    assert await identities(redis) == found
+
+
+async def identities(redis: Client) -> dict[str, Identity]:
+    found = {}
+    for address, server in (await nodes(redis)).items():
+        async with identified(server) as (identity, _):
+            found[address] = identity
+    return found
 
 
 async def test_explain_counts_what_is_there(

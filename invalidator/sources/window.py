@@ -1,0 +1,66 @@
+"""What was heard of late and settled: a cache that forgets it is told again, as long as it is here.
+
+Pub/sub keeps nothing, so this is all there is to read again.
+"""
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+M = TypeVar("M")
+MOST_MESSAGES = 20_000
+MOST_BYTES = 16 << 20
+
+
+@dataclass(slots=True)
+class Given(Generic[M]):
+    """One batch of messages."""
+
+    messages: Sequence[M]
+    size: int
+    settled: float = math.inf  # when; what is not settled may have been applied all the same
+
+
+class Window(Generic[M]):
+    """The last batches, in the order in which they were given."""
+
+    def __init__(self, span: float) -> None:
+        """`span` is how long a settled one stays, in seconds."""
+        self._span = span
+        self._given: deque[Given[M]] = deque()
+        self._messages = 0
+        self._bytes = 0
+        self._forgot = -math.inf  # when the last one was settled that is no longer here
+
+    def give(self, messages: Sequence[M], size: int) -> Given[M]:
+        given = Given(messages, size)
+        if self._span:
+            self._given.append(given)
+            self._messages += len(messages)
+            self._bytes += size
+        return given
+
+    def settle(self, given: Given[M], now: float) -> None:
+        given.settled = now
+        while self._given and self._is_over(self._given[0], now):
+            gone = self._given.popleft()
+            self._forgot = gone.settled
+            self._messages -= len(gone.messages)
+            self._bytes -= gone.size
+
+    def back(self, since: float) -> tuple[list[M], bool]:
+        """What was settled since, or is not yet, leaves it to be given again; whether it is all."""
+        kept = [given for given in self._given if given.settled < since]
+        again = [m for given in self._given if given.settled >= since for m in given.messages]
+        self._given = deque(kept)
+        self._messages = sum(len(given.messages) for given in kept)
+        self._bytes = sum(given.size for given in kept)
+        return again, self._forgot == -math.inf or self._forgot < since
+
+    def _is_over(self, first: Given[M], now: float) -> bool:
+        if first.settled == math.inf:
+            return False
+        full = self._messages > MOST_MESSAGES or self._bytes > MOST_BYTES
+        return full or first.settled < now - self._span
