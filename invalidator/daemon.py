@@ -4,6 +4,7 @@ import asyncio
 import gc
 import signal
 import socket
+import time
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
@@ -13,17 +14,19 @@ from pathlib import Path
 import structlog
 
 from invalidator import __version__, gauges, metrics
-from invalidator.admin import Admin
+from invalidator.admin import Admin, House, Reloaded
 from invalidator.connect import Client, client
 from invalidator.deadletter import DeadLetters
 from invalidator.errors import ConfigError, InvalidatorError, Problem, RulesError
 from invalidator.health import Health, Part
 from invalidator.hits import Hits
 from invalidator.inflight import InFlight
-from invalidator.pipeline import Limits, Pipeline
+from invalidator.injection import Injection
+from invalidator.model import Record
+from invalidator.pipeline import Caches, Letters, Limits, Pipeline
 from invalidator.retry import until_available
 from invalidator.rewind import Known, Watch
-from invalidator.rules import RuleSet
+from invalidator.rules import Explanation, RuleSet
 from invalidator.rules.delays import outlasting
 from invalidator.rules.watch import Watcher, watch
 from invalidator.settings import Settings
@@ -31,6 +34,7 @@ from invalidator.settings.caches import strangers
 from invalidator.sources import Source
 from invalidator.sources.consumer import Timing
 from invalidator.sources.kafka import KafkaSource
+from invalidator.sources.person import Sent
 from invalidator.sources.positions import Start
 from invalidator.sources.pubsub import PubSubSource
 from invalidator.sources.security import Brokers
@@ -40,6 +44,7 @@ from invalidator.sources.trail import TIMELESS, Eras
 from invalidator.store.build import gate, store_of
 from invalidator.store.dry import DryLetters, DryStore
 from invalidator.urls import redact
+from invalidator.valve import Valve
 
 log = structlog.get_logger("invalidator")
 
@@ -79,13 +84,25 @@ class Daemon:
         if unknown := [*strangers(settings, self.rules.caches)]:
             raise ConfigError("\n".join(unknown))
         self._health = Health()
-        self._admin = Admin(self._health, settings.admin.host, settings.admin.port)
+        self._valve = Valve(self._health)
         self._store = store_of(settings, self._health)
         self._store.enforce(self.rules.caches)
         self._watch = self._build_watch()
         self._eras: Eras = self._watch or TIMELESS
         self._dead = DeadLetters.of(settings)
+        self._injection: Injection | None = None
         self._pipelines = self._build_pipelines()
+        self._house = House(
+            lambda: self.rules,
+            self._health,
+            self._pipelines,
+            self._store,
+            self._valve,
+            str(settings.rules),
+            settings.dry_run,
+        )
+        self._admin = Admin(self._house, self, settings)
+        self._asked: list[asyncio.Future[Reloaded]] = []  # who waits for a reload
         self._stop = asyncio.Event()
         self._force = asyncio.Event()
         self._reload = asyncio.Event()
@@ -113,6 +130,7 @@ class Daemon:
         force = asyncio.create_task(self._force.wait(), name="force")
         try:
             await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
+            self._valve.open()
             for pipeline in self._pipelines:
                 pipeline.stop(within=self._settings.drain_timeout)
             await asyncio.wait(
@@ -177,6 +195,26 @@ class Daemon:
                 who="recovery",
             )
 
+    # --- a person's hand --------------------------------------------------------------------
+
+    async def reload(self) -> Reloaded:
+        answer: asyncio.Future[Reloaded] = asyncio.get_running_loop().create_future()
+        self._asked.append(answer)
+        self._reload.set()
+        return await answer
+
+    def pause(self, why: str) -> None:
+        log.warning("paused", why=why)
+        self._valve.close(why)
+
+    def resume(self) -> None:
+        log.info("resumed")
+        self._valve.open()
+
+    def send(self, raw: bytes, origin: str) -> Sent:
+        assert self._injection  # its pipeline runs wherever a token lets anybody call this
+        return self._injection.source.send(raw, origin)
+
     # --- rules ------------------------------------------------------------------------------
 
     def _accept(self, rules: RuleSet) -> None:
@@ -192,17 +230,26 @@ class Daemon:
         metrics.RELOAD_OK.set(1)
         log.info("rules-accepted", rules=rules.hash, before=before.hash, count=len(rules.rules))
         self._foretell()
+        self._answer(())
 
     def _in_force(self) -> None:
         metrics.RULES.info({"hash": self.rules.hash})
         metrics.LOADED.set_to_current_time()
+        self._house.loaded = time.time()
+
+    def _answer(self, problems: Sequence[str]) -> None:
+        self._house.refused = problems
+        asked, self._asked = self._asked, []
+        for answer in asked:
+            if not answer.done():
+                answer.set_result(Reloaded(self.rules.hash, problems))
 
     def _refuse(self, error: RulesError) -> None:
         metrics.RELOADS.labels("refused").inc()
         metrics.RELOAD_OK.set(0)
-        log.error(
-            "rules-refused", in_force=self.rules.hash, problems=[str(p) for p in error.problems]
-        )
+        problems = [str(problem) for problem in error.problems]
+        log.error("rules-refused", in_force=self.rules.hash, problems=problems)
+        self._answer(problems)
 
     # --- wiring -----------------------------------------------------------------------------
 
@@ -217,22 +264,34 @@ class Daemon:
         in_flight = InFlight(settings.in_flight.events, settings.in_flight.bytes)
         limits = Limits(settings.batch.max_events, settings.batch.max_event_bytes)
         hits = Hits(self._store)
-        caches = Known(self._store, self._watch) if self._watch else self._store
+        known = Known(self._store, self._watch) if self._watch else self._store
+        caches: Caches = DryStore() if settings.dry_run else known
+        letters: Letters = DryLetters() if settings.dry_run else self._dead
+        fed: list[tuple[Source, Caches, Letters]] = [
+            (source, caches, letters) for source in self._build_sources()
+        ]
+        if settings.admin.token.get_secret_value():
+            self._injection = Injection(caches, letters, self._explain)
+            fed.append((self._injection.source, self._injection, self._injection))
         return [
             Pipeline(
                 source,
                 lambda: self.rules,
-                DryStore() if settings.dry_run else caches,
-                DryLetters() if settings.dry_run else self._dead,
+                its_caches,
+                its_letters,
                 in_flight=in_flight,
                 limits=limits,
                 health=self._health,
                 hits=hits,
                 gate=gate(self._store),
+                valve=None if its_caches is self._injection else self._valve,
                 narrate=settings.log.level == "debug",
             )
-            for source in self._build_sources()
+            for source, its_caches, its_letters in fed
         ]
+
+    def _explain(self, record: Record) -> Explanation:
+        return self.rules.explain(record, only_matching=True)
 
     def _build_sources(self) -> Sequence[Source]:
         settings = self._settings

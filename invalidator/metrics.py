@@ -36,6 +36,16 @@ class Asked(Collector):
         yield family
 
 
+def counted(metric: Counter) -> dict[tuple[str, ...], float]:
+    """What a counter counts now, by its labels' values in their order."""
+    return {
+        tuple(sample.labels.values()): sample.value
+        for family in metric.collect()
+        for sample in family.samples
+        if sample.name.endswith("_total")
+    }
+
+
 class Bounded:
     """Values of a label, first come, first served."""
 
@@ -178,6 +188,7 @@ RETRIES = Counter(
     "by the part of readiness, and by a word for the reason (timeout, connection, readonly, oom).",
     ["part", "reason"],
 )
+PAUSED = Gauge("invalidator_paused", "1 while a person keeps events from being read, else 0.")
 READY = Asked("invalidator_ready", "Parts of readiness: 1 while ready, else 0.", ["part"])
 DEAD_LENGTH = Gauge(
     "invalidator_dead_letter_entries",

@@ -31,6 +31,7 @@ from invalidator.retry import beating, until_available
 from invalidator.rules import Cache, RuleSet
 from invalidator.settle import Applied, Line, left_alone
 from invalidator.sources import Lag, Source
+from invalidator.valve import Valve
 
 BURIED_TOGETHER = 100  # each carries its whole event
 
@@ -84,6 +85,7 @@ class Pipeline:
         health: Health,
         gate: str = "redis",
         hits: Hits | None = None,
+        valve: Valve | None = None,
         narrate: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -95,6 +97,7 @@ class Pipeline:
         self._in_flight = in_flight
         self._limits = limits
         self._hits = hits
+        self._valve = valve
         self._clock = clock
         self._part = health.part(source.name)
         self._cache = health.part(gate)
@@ -187,8 +190,14 @@ class Pipeline:
             return None
 
     async def _room(self) -> int:
-        await beating(self._reading, self._in_flight.wait, self._source.keep_alive)
+        await beating(self._reading, self._let_in, self._source.keep_alive)
         return self._in_flight.room()
+
+    async def _let_in(self) -> None:
+        """Once nobody keeps events out, and there is room."""
+        if self._valve:
+            await self._valve.wait()
+        await self._in_flight.wait()
 
     async def _take(self, batch: Batch | None) -> None:
         if batch is None:

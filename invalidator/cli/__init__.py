@@ -11,6 +11,7 @@ from invalidator.cli import (
     audit,
     check,
     completion,
+    control,
     explain,
     publish,
     purge,
@@ -25,6 +26,7 @@ from invalidator.errors import ConfigError, InvalidatorError, RulesError
 
 _VERBS: tuple[ModuleType, ...] = (
     run,
+    control,
     publish,
     check,
     test,
@@ -53,6 +55,7 @@ examples:
   invalidator purge --tag customer:7 --why "wrong prices"
                                          by hand; asks first
   invalidator audit                      what is wrong in the caches; reads only
+  invalidator status                     how a daemon that runs is
   invalidator settings                   every setting, its value and where that came from
 
 `invalidator VERB --help` has more on each.

@@ -143,9 +143,7 @@ def _plain(told: "Explanation", live: Live) -> dict[str, Any]:
     from dataclasses import asdict
 
     return {
-        "type": told.event.type if told.event else None,
-        "fault": asdict(told.fault) if told.fault else None,
-        "rules": [asdict(verdict) for verdict in told.verdicts],
+        **told.plain(),
         "live": [{**asdict(name), "found": said} for name, said in live.items()],
     }
 

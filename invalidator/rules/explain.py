@@ -1,6 +1,7 @@
 """What rules say about one record, for people."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from invalidator.model import Event, Fault, Kind, Record
 
@@ -39,3 +40,11 @@ class Explanation:
     @property
     def names(self) -> tuple[Yield, ...]:
         return tuple(name for verdict in self.verdicts for name in verdict.names)
+
+    def plain(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "type": self.event.type if self.event else None,
+            "fault": asdict(self.fault) if self.fault else None,
+            "rules": [asdict(verdict) for verdict in self.verdicts],
+        }

@@ -71,7 +71,8 @@ def _foreign(layer: Layer, name: str) -> bool:
     file = layer.files.get(name, "")
     bare = file and not file.rpartition("/")[2].upper().startswith(PREFIX)
     grouped = name.startswith(tuple(f"{group}__" for group in _groups()))
-    return bool(bare) and not grouped and _nearest(name, 0.8) is None
+    common = name.removeprefix(PREFIX) == "TOKEN"  # as Kubernetes calls a service account's
+    return bool(bare) and not grouped and (common or _nearest(name, 0.8) is None)
 
 
 def _from_kubernetes(name: str, value: str) -> bool:

@@ -32,6 +32,7 @@ from invalidator.settings.values import (
     Start,
     Switch,
     Text,
+    Token,
     Topics,
 )
 
@@ -165,9 +166,21 @@ class Log(_Group):
 
 class Admin(_Group):
     host: Text = Field(
-        default="127.0.0.1", description="Address of the admin port: health, readiness and metrics."
+        default="127.0.0.1",
+        description="Address of the admin port: health, metrics, status, a page for people.",
     )
     port: Port = Field(default=8080, description="The admin port. 0 picks a free one and logs it.")
+    token: Token = Field(
+        default=SecretStr(""),
+        description="What calls that change something (reload, pause, resume, events) have to "
+        "bring as `Authorization: Bearer`: 16 characters or more. Empty: these calls are off.",
+    )
+    hosts: Names = Field(
+        default=(),
+        description="Names under which browsers and tools reach the admin port, beside addresses, "
+        "localhost, HOST and names without a dot. Others are refused, except by the probes and "
+        "/metrics: a foreign web page could stand behind them.",
+    )
 
 
 class Settings(BaseSettings):

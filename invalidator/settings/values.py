@@ -134,6 +134,12 @@ def _path(text: str) -> Path:
     return Path(text)
 
 
+def _token(text: str) -> SecretStr:
+    if text and not re.fullmatch(r"[!-~]{16,}", text):
+        raise ValueError("16 characters or more, printable ASCII without spaces")
+    return SecretStr(text)
+
+
 def _redis_url(text: str) -> SecretStr:
     check_redis_url(text)
     return SecretStr(text)
@@ -171,6 +177,7 @@ Names = Annotated[tuple[str, ...], Written(_names, ",".join)]
 Text = Annotated[str, Written(_text)]
 OptionalText = Annotated[str, Written(str)]
 Secret = Annotated[SecretStr, Written(SecretStr, lambda it: "***" if it else "", secret=True)]
+Token = Annotated[SecretStr, Written(_token, lambda it: "***" if it else "", secret=True)]
 Pairs = Annotated[tuple[str, ...], Written(_pairs, ",".join)]
 TokenUrl = Annotated[str, Written(_token_url)]
 Topics = Annotated[tuple[str, ...], Written(_topics, ",".join)]

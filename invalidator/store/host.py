@@ -57,6 +57,7 @@ class Host:
         """`pulse` is of its sweeps: one that hangs is seen."""
         self.name = name
         self.part = part
+        self.sweeps = sweeps
         self.moments = Moments(client, name)
         self._client = client
         self._server = Server(client, name, replicas)

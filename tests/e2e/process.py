@@ -23,6 +23,20 @@ def clean_environment(settings: Mapping[str, str]) -> dict[str, str]:
     return kept | {f"INVALIDATOR_{name}": value for name, value in settings.items()}
 
 
+def run_program(*words: str, **settings: str) -> tuple[int, str]:
+    """Exit code, and what a person reads."""
+    done = subprocess.run(
+        [str(PROGRAM), *words],
+        env=clean_environment(settings),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done.returncode, done.stdout
+
+
 class DaemonProcess:
     """`invalidator run`; its log is read as it stands."""
 
@@ -50,6 +64,9 @@ class DaemonProcess:
         lines = self.log().splitlines(keepends=True)
         found = [json.loads(line) for line in lines if line.startswith("{") and line[-1] == "\n"]
         return [entry for entry in found if name in ("", entry["event"])]
+
+    def admin_url(self) -> str:
+        return str(until_sync(lambda: self.events("started"))[0]["admin"])
 
     def admin(self, path: str) -> tuple[int, str]:
         """Status and body; 0 while it does not listen."""

@@ -14,11 +14,11 @@ HOUSE = Path(invalidator.__file__).parent
 # From the ground up. A module imports from lower layers; from its own, while no circle results.
 LAYERS = (
     ("__init__", "errors", "layout", "terminal", "units", "urls"),
-    ("model", "metrics", "health"),
+    ("model", "metrics", "health", "valve"),
     ("connect", "embedded", "faults", "envelope", "rules", "retry", "settings", "logs"),
     ("sources", "store", "deadletter", "backplane", "inflight", "later", "settle"),
     ("ages", "mix", "hits"),
-    ("audit", "listen", "rewind", "report", "pipeline"),
+    ("audit", "listen", "rewind", "report", "pipeline", "injection"),
     ("gauges", "daemon", "admin", "once"),
     ("cli",),
     ("__main__",),

@@ -83,9 +83,11 @@ def test_every_setting_is_read_from_the_environment(monkeypatch: pytest.MonkeyPa
         "LOG__LEVEL": "debug",
         "ADMIN__HOST": "0.0.0.0",
         "ADMIN__PORT": "0",
+        "ADMIN__TOKEN": "***",
+        "ADMIN__HOSTS": "cache.example.com",
         "DRAIN_TIMEOUT": "5s",
     }
-    set_all(monkeypatch, **written)
+    set_all(monkeypatch, **written | {"ADMIN__TOKEN": "0123456789abcdef"})
     shown = {d.name.removeprefix("INVALIDATOR_"): d for d in describe(load())}
     assert {name: shown[name].value for name in written} == written
     assert {shown[name].origin for name in written} == {"environment"}
@@ -221,6 +223,11 @@ def test_settings_made_without_load_do_not_show_wrong_secrets_either(
         ("BATCH__MAX_EVENTS", "0", 'found "0", expected a whole number, 1 or more'),
         ("BATCH__MAX_EVENTS", "many", 'found "many", expected a whole number, 1 or more'),
         ("BATCH__MAX_EVENT_BYTES", "0", 'found "0", expected a size greater than 0'),
+        (
+            "ADMIN__TOKEN",
+            "short",
+            "found ***, expected 16 characters or more, printable ASCII without spaces",
+        ),
         ("ADMIN__PORT", "65536", 'found "65536", expected a whole number from 0 to 65535'),
         ("LOG__FORMAT", "xml", 'found "xml", expected one of json, console'),
         (

@@ -1,0 +1,307 @@
+// Asks /status now and then and shows it. Every text goes in as text, never as HTML.
+"use strict";
+
+const EVERY = 2000; // milliseconds
+const byId = (id) => document.getElementById(id);
+const number = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+const rate = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
+
+/** An element with classes and children, which are elements or texts. */
+function make(tag, classes, ...children) {
+  const made = document.createElement(tag);
+  if (classes) made.className = classes;
+  made.append(...children.filter((child) => child !== null && child !== undefined));
+  return made;
+}
+
+const plural = (n, what) => `${count(n)} ${what}${n === 1 ? "" : what.endsWith("ch") ? "es" : "s"}`;
+const code = (text) => make("code", "", text);
+const word = (text, mood) => make("span", "word " + mood, text);
+
+function count(value) {
+  return value === null || value === undefined ? "not known" : number.format(value);
+}
+
+function perSecond(value) {
+  return value > 0 && value < 0.01 ? "< 0.01" : rate.format(value);
+}
+
+function span(seconds) {
+  if (seconds < 1) return seconds > 0 ? `${Math.ceil(seconds * 1000)} ms` : "0 s";
+  if (seconds < 120) return `${rate.format(Math.round(seconds))} s`;
+  if (seconds < 7200) return `${Math.round(seconds / 60)} min`;
+  if (seconds < 172800) return `${Math.round(seconds / 3600)} h`;
+  return `${Math.round(seconds / 86400)} days`;
+}
+
+function since(then, now) {
+  return `${span(Math.max(0, (Date.parse(now) - Date.parse(then)) / 1000))} ago`;
+}
+
+/** Rows into a table's body; each cell knows its column, for narrow screens. */
+function fill(id, rows, nothing) {
+  const table = byId(id);
+  const labels = [...table.tHead.rows[0].cells];
+  const made = rows.map((cells) => make("tr", "", ...cells.map((cell, at) => {
+    const inner = make("div", "", ...(Array.isArray(cell) ? cell : [cell]));
+    const td = make("td", labels[at].className, inner);
+    td.dataset.label = labels[at].textContent;
+    return td;
+  })));
+  if (!made.length) {
+    const td = make("td", "empty", nothing);
+    td.colSpan = labels.length;
+    made.push(make("tr", "", td));
+  }
+  table.tBodies[0].replaceChildren(...made);
+}
+
+// --- status -------------------------------------------------------------------------------
+
+const MOODS = { ready: "good", waiting: "warn", paused: "warn", stuck: "bad" };
+
+function showStatus(status) {
+  const badge = byId("badge");
+  if (badge.textContent !== status.status) badge.textContent = status.status;
+  badge.className = `badge ${MOODS[status.status] || "warn"}`;
+  document.title = `${status.status} - invalidator`;
+  byId("about").textContent =
+    `${status.version}, started ${since(status.started_at, status.now)}` +
+    (status.dry_run ? ", dry run: nothing is written" : "");
+  showNotices(status);
+  showTiles(status);
+  showSources(status);
+  showCaches(status);
+  showEvents(status);
+  showDead(status);
+}
+
+function showNotices(status) {
+  const found = [];
+  for (const name of status.stuck) {
+    found.push(["bad", `${name} gives no sign of life: the daemon should be restarted`]);
+  }
+  if (status.paused) {
+    const why = status.paused.why ? `: ${status.paused.why}` : "";
+    const when = since(status.paused.since, status.now);
+    found.push(["warn", `Paused by a person ${when}${why}. Ended by: invalidator resume`]);
+  }
+  for (const [part, why] of Object.entries(status.waiting)) {
+    if (part !== "intake") found.push(["warn", `Waits for ${part}: ${why}`]);
+  }
+  if (status.rules.refused.length) {
+    found.push(["bad", "The rules on disk are not in force:\n" + status.rules.refused.join("\n")]);
+  }
+  const list = byId("notices");
+  list.hidden = !found.length;
+  list.replaceChildren(...found.map(([mood, text]) => make("li", mood, text)));
+}
+
+function sum(values) {
+  return values.reduce((all, value) => all + value, 0);
+}
+
+function showTiles(status) {
+  const sources = status.sources;
+  const known = sources.filter((source) => source.lag !== null);
+  const flow = sum(sources.map((source) => sum(Object.values(source.events_per_second))));
+  const oldest = Math.max(0, ...sources.map((source) => source.oldest_unsettled_seconds));
+  const sweeps = status.sweeps;
+  const tiles = [
+    ["Events a second", perSecond(flow), ""],
+    ["Behind", known.length ? count(sum(known.map((source) => source.lag))) : "not known",
+      "events not settled"],
+    ["Oldest unsettled", span(oldest), ""],
+    ["Keys deleted", count(status.keys_existed), "that were there"],
+    ["Sweeps", count(sweeps.running),
+      status.tickets ? `under way; ${plural(status.tickets, "batch")} waiting` : "under way"],
+    ["Dead letters", count(status.dead_letters.entries), "in the stream"],
+  ];
+  byId("tiles").replaceChildren(...tiles.map(([name, value, hint]) =>
+    make("div", "", make("dt", "", name),
+      make("dd", "", value, hint ? make("span", "hint line", hint) : null))));
+}
+
+function state(waiting) {
+  return waiting ? [word("waits", "warn"), make("span", "line small muted", waiting)]
+    : word("ready", "good");
+}
+
+function showSources(status) {
+  fill("sources", status.sources.map((source) => [
+    make("span", "name", source.name),
+    state(source.waiting),
+    perSecond(sum(Object.values(source.events_per_second))),
+    source.lag === null ? "not known" : count(source.lag),
+    span(source.oldest_unsettled_seconds),
+  ]), "No source");
+}
+
+function showCaches(status) {
+  fill("caches", status.caches.map((cache) => [
+    make("span", "name", cache.name), code(cache.redis), state(cache.waiting),
+  ]), "The rules name no cache");
+}
+
+const OUTCOMES = { applied: "good", rejected: "bad" };
+
+function showEvents(status) {
+  const flowing = [...status.events].sort((a, b) => b.per_second - a.per_second || b.total - a.total);
+  fill("events", flowing.slice(0, 50).map((entry) => [
+    code(entry.type), entry.source, word(entry.outcome, OUTCOMES[entry.outcome] || "dim"),
+    perSecond(entry.per_second), count(entry.total),
+  ]), "No event came yet");
+}
+
+function showDead(status) {
+  const entries = status.dead_letters.entries;
+  byId("dead-about").textContent = entries === null
+    ? "Their Redis was not asked yet."
+    : entries ? `${count(entries)} in the stream. Each says which entries may be stale.`
+      : "None: everything that was read could be applied.";
+  const reasons = Object.entries(status.dead_letters.by_error).sort((a, b) => b[1] - a[1]);
+  byId("dead").hidden = !reasons.length;
+  fill("dead", reasons.map(([error, events]) => [code(error), count(events)]), "None");
+}
+
+// --- rules --------------------------------------------------------------------------------
+
+let rules = { hash: "", rules: [] };
+
+function showRules(status) {
+  byId("rules-about").textContent =
+    `${status.rules.hash}, from ${status.rules.path}, read ` +
+    `${since(status.rules.loaded_at, status.now)}. Events of a rule are told from a sample of ` +
+    "large batches; hits are looked up before deleting, now and then.";
+  const figures = new Map(status.by_rule.map((entry) => [entry.rule, entry]));
+  fill("rules", rules.rules.slice(0, 500).map((rule) => {
+    const of = figures.get(rule.name);
+    return [
+      [make("span", "name line", rule.name),
+        rule.enabled ? null : word("off", "warn"),
+        rule.description ? make("span", "line small muted", rule.description) : null,
+        make("span", "line small muted", rule.owner ? `${rule.place}, ${rule.owner}` : rule.place)],
+      [...rule.on.map((text) => make("code", "line", text)),
+        rule.when ? make("span", "line small", "when ", code(rule.when)) : null,
+        rule.sources.length
+          ? make("span", "line small muted", `from ${rule.sources.join(", ")}`) : null],
+      [...rule.invalidates.map((effect) =>
+        make("span", "line", make("span", "kind", `${effect.kind} `), code(effect.template))),
+        rule.cache === "default" ? null : make("span", "line small muted", `in ${rule.cache}`),
+        rule.repeat_after_seconds
+          ? make("span", "line small muted", `again after ${rule.repeat_after_seconds} s`) : null],
+      of ? perSecond(of.events_per_second) : "",
+      of ? count(of.events) : "",
+      of ? hits(of) : "",
+    ];
+  }), "No rule");
+}
+
+function hits(figures) {
+  if (!figures.looked_up) return make("span", "muted", "not looked up");
+  const share = Math.round((100 * figures.existed) / figures.looked_up);
+  const never = !figures.existed && figures.looked_up >= 1000;
+  return [never ? word("never", "bad") : `${share} %`,
+    make("span", "line small muted", `of ${plural(figures.looked_up, "name")}`)];
+}
+
+// --- an event -----------------------------------------------------------------------------
+
+function showTold(told) {
+  if (told.fault) {
+    return [make("p", "notice bad", `The event cannot be read: ${told.fault.message}`)];
+  }
+  if (told.type === null) {
+    return [make("p", "notice", "Nothing to do: the record says only that something is gone.")];
+  }
+  const matched = told.rules.filter((verdict) => verdict.matched);
+  const others = told.rules.filter((verdict) => !verdict.matched);
+  const names = new Set(matched.flatMap((verdict) =>
+    verdict.names.map((name) => JSON.stringify([name.cache, name.kind, name.name]))));
+  const made = [
+    make("p", "summary", code(told.type), ` would invalidate ${plural(names.size, "name")}`),
+    make("ul", "verdicts", ...matched.map(verdictOf))];
+  if (others.length) {
+    made.push(make("details", "", make("summary", "", `${plural(others.length, "other rule")} would not`),
+      make("ul", "verdicts", ...others.map(verdictOf))));
+  }
+  return made;
+}
+
+function verdictOf(verdict) {
+  const fault = verdict.fault;
+  return make("li", "",
+    make("span", "name", verdict.rule), make("span", "muted", ` ${verdict.why}`),
+    fault ? make("p", "notice bad", `Rejected: ${fault.what} ${fault.message}`) : null,
+    verdict.note ? make("p", "small", verdict.note) : null,
+    make("ul", "", ...verdict.names.slice(0, 200).map((name) => make("li", "",
+      make("span", "kind", `${name.kind} `), code(name.name),
+      make("span", "kind", ` by ${name.template}`),
+      name.cache === "default" ? null : make("span", "kind", ` in ${name.cache}`)))));
+}
+
+async function explain(submitted) {
+  submitted.preventDefault();
+  const query = new URLSearchParams({ source: byId("origin").value });
+  let shown;
+  try {
+    const answer = await fetch(`explain?${query}`, { method: "POST", body: byId("event").value });
+    const told = await answer.json();
+    shown = answer.ok ? showTold(told) : [make("p", "notice bad", told.error)];
+  } catch (error) {
+    shown = [make("p", "notice bad", `No answer: ${error.message}`)];
+  }
+  byId("told").replaceChildren(...shown);
+}
+
+/** An event that the first rule would take, as far as its templates tell. */
+function example() {
+  const literal = (text) => !/[*{]/.test(text);
+  const rule = rules.rules.find((each) => each.enabled && each.on.some(literal));
+  const event = { type: rule ? rule.on.find(literal) : "order.updated", data: {} };
+  for (const effect of rule ? rule.invalidates : []) {
+    for (const [, path] of effect.template.matchAll(/\{([A-Za-z_][\w.]*)/g)) {
+      const steps = path.replace(/^data\./, "").split(".");
+      const last = steps.pop();
+      let at = event.data;
+      for (const step of steps) at = at[step] = Object(at[step]);
+      if (!(last in at)) at[last] = "1";
+    }
+  }
+  byId("event").value = JSON.stringify(event);
+  byId("event").focus();
+}
+
+// --- now and then -------------------------------------------------------------------------
+
+async function ask(path) {
+  const answer = await fetch(path);
+  if (!answer.ok) throw new Error(`${path}: ${answer.status}`);
+  return answer.json();
+}
+
+async function refresh() {
+  try {
+    const status = await ask("status");
+    if (rules.hash !== status.rules.hash) rules = await ask("rules");
+    showStatus(status);
+    showRules(status);
+  } catch (error) {
+    byId("badge").textContent = "no answer";
+    byId("badge").className = "badge bad";
+  }
+}
+
+async function run() {
+  if (!document.hidden) await refresh();
+  setTimeout(run, EVERY);
+}
+
+byId("explain").addEventListener("submit", explain);
+byId("example").addEventListener("click", example);
+byId("event").addEventListener("keydown", (pressed) => {
+  if (pressed.key === "Enter" && (pressed.ctrlKey || pressed.metaKey)) {
+    byId("explain").requestSubmit();
+  }
+});
+run();

@@ -1,0 +1,50 @@
+"""What happened in the last minute, told from counters that are looked at now and then."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from prometheus_client import Counter
+
+from invalidator import metrics
+from invalidator.metrics import counted
+
+EVERY: Final = 5.0  # seconds between two looks
+SPAN: Final = 60.0
+
+Counts = Mapping[tuple[str, ...], float]
+_WATCHED: Final = (metrics.EVENTS, metrics.RULE_EVENTS, metrics.EXISTED)
+
+
+class Rates:
+    """Per second, over the last minute or the time since the start."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._looks: deque[tuple[float, Mapping[Counter, Counts]]] = deque()
+        self.look()
+
+    def look(self) -> None:
+        now = self._clock()
+        self._looks.append((now, {counter: counted(counter) for counter in _WATCHED}))
+        while len(self._looks) > 1 and self._looks[1][0] <= now - SPAN:
+            self._looks.popleft()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await asyncio.sleep(EVERY)
+            self.look()
+
+    def of(self, counter: Counter) -> dict[tuple[str, ...], float]:
+        began, before = self._looks[0]
+        seconds = self._clock() - began
+        then = before[counter]
+        if seconds <= 0:
+            return dict.fromkeys(counted(counter), 0.0)
+        return {
+            labels: (value - then.get(labels, 0.0)) / seconds
+            for labels, value in counted(counter).items()
+        }

@@ -1,0 +1,225 @@
+"""What `/status` and `/rules` say. docs/admin.md describes it; `format` grows when a field goes."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from prometheus_client import REGISTRY
+
+from invalidator import __version__, metrics
+from invalidator.admin.rates import Rates
+from invalidator.health import Health
+from invalidator.metrics import counted
+from invalidator.pipeline import Pipeline
+from invalidator.rules import Rule, RuleSet
+from invalidator.store import Store
+from invalidator.valve import Valve
+
+FORMAT: Final = 1
+MOST_PARTITIONS: Final = 500
+MOST_RULES: Final = 500  # with figures of their own
+
+Plain = dict[str, Any]
+
+
+@dataclass(slots=True)
+class House:
+    """All that the admin port may look at."""
+
+    rules: Callable[[], RuleSet]
+    health: Health
+    pipelines: Sequence[Pipeline] = ()
+    store: Store | None = None
+    valve: Valve | None = None
+    path: str = ""  # where the rules lie
+    dry_run: bool = False
+    rates: Rates = field(default_factory=Rates)
+    now: Callable[[], float] = time.time
+    started: float = 0.0
+    loaded: float = 0.0  # when the rules in force were read
+    refused: Sequence[str] = ()  # why those on disk are not in force
+
+    def __post_init__(self) -> None:
+        self.started = self.loaded = self.now()
+
+
+def status(house: House) -> Plain:
+    """Everything at a glance, from what is known: no server is asked."""
+    waiting = house.health.waiting()
+    return {
+        "format": FORMAT,
+        "version": __version__,
+        "status": _word(house, waiting),
+        "started_at": _time(house.started),
+        "now": _time(house.now()),
+        "dry_run": house.dry_run,
+        "waiting": waiting,
+        "stuck": house.health.stuck(),
+        "paused": _paused(house.valve),
+        "rules": _rules(house),
+        "sources": [_source(pipeline, house, waiting) for pipeline in house.pipelines],
+        "caches": list(_caches(house, waiting)),
+        "events": _events(house),
+        "sweeps": _sweeps(house.store),
+        "tickets": sum(pipeline.tickets for pipeline in house.pipelines),
+        "brake": {
+            "deletes_last_minute": _value("invalidator_deletes_last_minute"),
+            "held_back_seconds": _value("invalidator_braked_seconds_total"),
+        },
+        "keys_existed": _value("invalidator_keys_existed_total"),
+        "dead_letters": {
+            "entries": _value("invalidator_dead_letter_entries"),
+            "by_error": {error: n for (error,), n in counted(metrics.DEAD).items()},
+        },
+        "by_rule": _by_rule(house),
+    }
+
+
+def rules_in_force(house: House) -> Plain:
+    """Each rule as its author wrote it."""
+    rules = house.rules()
+    return {
+        "format": FORMAT,
+        "hash": rules.hash,
+        "rules": [_rule(rule) for rule in rules.rules],
+    }
+
+
+def _word(house: House, waiting: Mapping[str, str]) -> str:
+    if house.health.stuck():
+        return "stuck"
+    if house.valve and house.valve.closed:
+        return "paused"
+    return "waiting" if waiting else "ready"
+
+
+def _paused(valve: Valve | None) -> Plain | None:
+    closed = valve.closed if valve else None
+    return {"since": _time(closed.since), "why": closed.why} if closed else None
+
+
+def _rules(house: House) -> Plain:
+    rules = house.rules()
+    return {
+        "hash": rules.hash,
+        "path": house.path,
+        "loaded_at": _time(house.loaded),
+        "count": len(rules.rules),
+        "refused": list(house.refused),
+    }
+
+
+def _source(pipeline: Pipeline, house: House, waiting: Mapping[str, str]) -> Plain:
+    name, lag = pipeline.name, pipeline.lag()
+    rates: dict[str, float] = {}
+    for (source, _, outcome), rate in house.rates.of(metrics.EVENTS).items():
+        if source == name:
+            rates[outcome] = rates.get(outcome, 0.0) + rate
+    partitions = sorted(lag.items())[:MOST_PARTITIONS]
+    return {
+        "name": name,
+        "waiting": waiting.get(name),
+        "lag": sum(lag.values()) if lag else None,
+        "partitions": [
+            {"topic": topic, "partition": partition, "lag": behind}
+            for (topic, partition), behind in partitions
+            if topic
+        ],
+        "oldest_unsettled_seconds": round(pipeline.oldest, 3),
+        "tickets": pipeline.tickets,
+        "events_per_second": {outcome: _round(rate) for outcome, rate in sorted(rates.items())},
+    }
+
+
+def _caches(house: House, waiting: Mapping[str, str]) -> Iterator[Plain]:
+    rules = house.rules()
+    for name in sorted(rules.caches) if house.store else ():
+        host = house.store.home(name, rules.caches)  # type: ignore[union-attr]
+        yield {
+            "name": name,
+            "redis": host.name,
+            "prefix": rules.caches[name].prefix,
+            "waiting": waiting.get(host.part.name) or waiting.get(host.sweeps.name),
+        }
+
+
+def _events(house: House) -> list[Plain]:
+    """What flowed, by type as the rules write it."""
+    rates = house.rates.of(metrics.EVENTS)
+    return [
+        {
+            "source": source,
+            "type": kind,
+            "outcome": outcome,
+            "total": _round(total),
+            "per_second": _round(rates[source, kind, outcome]),
+        }
+        for (source, kind, outcome), total in sorted(counted(metrics.EVENTS).items())
+    ]
+
+
+def _sweeps(store: Store | None) -> Plain:
+    return {
+        "running": _value("invalidator_sweeps_running"),
+        "done": _value("invalidator_sweeps_total"),
+        "patterns_waiting": sum(host.waiting for host in store.hosts) if store else 0,
+    }
+
+
+def _by_rule(house: House) -> list[Plain]:
+    """Figures of a sample: docs/admin.md says which."""
+    events, rates = counted(metrics.RULE_EVENTS), house.rates.of(metrics.RULE_EVENTS)
+    names, looked = _sums(metrics.RULE_NAMES), _sums(metrics.SAMPLED)
+    existed = _sums(metrics.SAMPLED_EXISTED)
+    return [
+        {
+            "rule": rule.name,
+            "events": _round(events.get((rule.name,), 0.0)),
+            "events_per_second": _round(rates.get((rule.name,), 0.0)),
+            "names": _round(names.get(rule.name, 0.0)),
+            "looked_up": int(looked.get(rule.name, 0)),
+            "existed": int(existed.get(rule.name, 0)),
+        }
+        for rule in house.rules().rules[:MOST_RULES]
+    ]
+
+
+def _sums(counter: Any) -> dict[str, float]:
+    """By rule, over all kinds."""
+    found: dict[str, float] = {}
+    for (rule, _), value in counted(counter).items():
+        found[rule] = found.get(rule, 0.0) + value
+    return found
+
+
+def _rule(rule: Rule) -> Plain:
+    return {
+        "name": rule.name,
+        "description": rule.description,
+        "owner": rule.owner,
+        "enabled": rule.enabled,
+        "place": f"{rule.place.file}:{rule.place.line}",
+        "on": [pattern.text for pattern in rule.on],
+        "sources": list(rule.sources),
+        "when": rule.when.text if rule.when else None,
+        "cache": rule.cache,
+        "invalidates": [
+            {"kind": effect.kind, "template": effect.template.text} for effect in rule.effects
+        ],
+        "repeat_after_seconds": rule.repeat_after,
+    }
+
+
+def _value(name: str) -> float | None:
+    found = REGISTRY.get_sample_value(name)
+    return None if found is None or found != found else _round(found)
+
+
+def _round(value: float) -> float:
+    return round(value, 3)
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
