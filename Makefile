@@ -1,6 +1,6 @@
 # Everything happens in .venv; a second call starts at once.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow check format lock bench clean
+.PHONY: help run test test-slow faults check format lock bench clean
 .DELETE_ON_ERROR:
 
 BIN := .venv/bin
@@ -25,6 +25,10 @@ test: .venv/.dev  ## run all tests, with a real Redis and a real Kafka (ARGS="..
 test-slow: .venv/.dev  ## run the long forms of tests: failovers and resharding again and again
 	@scripts/packages.sh tests
 	@$(PYTEST) -m slow $(ARGS)
+
+faults: .venv/.dev  ## break everything for real, write the table of docs/reliability.md (ARGS="--rows 1,16")
+	@scripts/packages.sh tests
+	@$(BIN)/python -m tests.faults --write docs/reliability.md $(ARGS)
 
 check: .venv/.dev  ## formatting, lint and types
 	$(BIN)/ruff format --check .

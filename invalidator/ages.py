@@ -26,9 +26,8 @@ class Ages:
 
     def read(self, batch: Batch) -> None:
         now = self._now()
-        times = [time for part in batch.slices for time in _times(part, now)]
-        self._read.append(times)
-        self._oldest.append(min(times, default=now))
+        self._read.append([time for part in batch.slices for time in _times(part, now)])
+        self._oldest.append(oldest(batch, now))
 
     def applied(self) -> None:
         now = self._now()
@@ -36,13 +35,22 @@ class Ages:
             self._applied.observe(max(0.0, now - published))
 
     def settled(self, batch: Batch) -> None:
-        oldest = self._oldest.popleft()
+        published = self._oldest.popleft()
         if batch.events:
-            self._settled.observe(max(0.0, self._now() - oldest))
+            self._settled.observe(max(0.0, self._now() - published))
+
+    def held(self) -> None:
+        """The batch that was applied last is not settled, but read again."""
+        del self._oldest[len(self._oldest) - len(self._read) - 1]
 
     def oldest(self) -> float:
         """Seconds; 0 where all is settled."""
         return max(0.0, self._now() - min(self._oldest)) if self._oldest else 0.0
+
+
+def oldest(batch: Batch, now: float) -> float:
+    """When the oldest of its events was published, as far as the first and last ones tell."""
+    return min((time for part in batch.slices for time in _times(part, now)), default=now)
 
 
 def _times(part: Slice, now: float) -> Iterator[float]:

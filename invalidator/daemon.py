@@ -20,6 +20,7 @@ from invalidator.deadletter import DeadLetters
 from invalidator.errors import ConfigError, InvalidatorError, Problem, RulesError
 from invalidator.health import Health, Part
 from invalidator.hits import Hits
+from invalidator.holding import Holding
 from invalidator.inflight import InFlight
 from invalidator.injection import Injection
 from invalidator.model import Record
@@ -114,7 +115,7 @@ class Daemon:
     async def run(self, on_start: Callable[[str], None] = lambda admin_url: None) -> int:
         """Until a signal; the exit code. `on_start` hears the admin URL once it listens."""
         async with AsyncExitStack() as stack:
-            for close in (self._store.close, self._dead.close):
+            for close in (self._store.close, self._dead.aclose):
                 stack.push_async_callback(close)
             stack.push_async_callback(self._admin.stop)
             url = await self._admin.start()
@@ -168,7 +169,7 @@ class Daemon:
                 *([beside.create_task(self._watch.run())] if self._watch else []),
                 beside.create_task(_keep_asking(self._probe, self._health.part(gate(self._store)))),
                 beside.create_task(
-                    _keep_asking(self._dead.probe, self._health.part("dead letters"))
+                    _keep_asking(self._probe_dead, self._health.part("dead letters"))
                 ),
                 beside.create_task(
                     watch(self._watcher, self._accept, self._refuse, wake=self._reload)
@@ -185,6 +186,12 @@ class Daemon:
             await self._store.ping()
         else:
             await self._store.probe()
+
+    async def _probe_dead(self) -> None:
+        if self._settings.dry_run:
+            await self._dead.ping()
+        else:
+            await self._dead.probe()
 
     async def _recover(self) -> None:
         """What a crash left half done, where no event comes again to finish it."""
@@ -208,8 +215,13 @@ class Daemon:
         self._valve.close(why)
 
     def resume(self) -> None:
-        log.info("resumed")
-        self._valve.open()
+        """After a person's pause; else what the brake holds, whatever the rules reject of it."""
+        if self._valve.closed:
+            self._valve.open()
+            log.info("resumed")
+            return
+        released = [origin for pipeline in self._pipelines for origin in pipeline.resume()]
+        log.info("resumed", released=released)
 
     def send(self, raw: bytes, origin: str) -> Sent:
         assert self._injection  # its pipeline runs wherever a token lets anybody call this
@@ -283,12 +295,22 @@ class Daemon:
                 limits=limits,
                 health=self._health,
                 hits=hits,
+                holding=self._holding(source, in_flight),
                 gate=gate(self._store),
                 valve=None if its_caches is self._injection else self._valve,
                 narrate=settings.log.level == "debug",
             )
             for source, its_caches, its_letters in fed
         ]
+
+    def _holding(self, source: Source, in_flight: InFlight) -> Holding | None:
+        """The brake: none in a dry run, which keeps nothing."""
+        if self._settings.dry_run or not isinstance(
+            source, KafkaSource | PubSubSource | StreamSource
+        ):
+            return None
+        most = self._settings.in_flight.bytes
+        return Holding(source, self._health.part("rules"), in_flight, most)
 
     def _explain(self, record: Record) -> Explanation:
         return self.rules.explain(record, only_matching=True)
@@ -298,11 +320,12 @@ class Daemon:
         sources: list[Source] = []
         if settings.kafka.topics:
             sources.append(self._kafka())
-        if settings.pubsub.channels:
+        if settings.pubsub.channels or settings.pubsub.sharded_channels:
             sources.append(
                 PubSubSource(
                     self._redis(settings.source_redis_url.get_secret_value()),
                     settings.pubsub.channels,
+                    sharded=settings.pubsub.sharded_channels,
                     part=self._health.part(PubSubSource.name),
                     buffer=settings.pubsub.buffer,
                     max_wait=settings.batch.max_wait,

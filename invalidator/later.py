@@ -5,7 +5,8 @@ again. The names wait in memory and count towards the bytes in flight; reading p
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -21,6 +22,8 @@ from invalidator.rules import RuleSet
 log = structlog.get_logger("invalidator")
 
 AROUND: Final = 100  # bytes that a name takes in memory beside its letters
+
+REMEMBERED: Final = 64  # sweeps of which it was told what they could not delete
 
 Passes = Mapping[float, Mapping[str, Names]]  # by their delay, then by their cache
 Apply = Callable[[Mapping[str, Names], RuleSet], Awaitable[Outcome]]
@@ -58,6 +61,7 @@ class Later:
         self._ending = asyncio.Event()
         self._tasks: set[asyncio.Task[Waited]] = set()
         self._repeats = Repeats(clock)
+        self._told: deque[Sequence[Failure]] = deque(maxlen=REMEMBERED)
 
     def begin(self, outcome: Outcome, plan: Plan, rules: RuleSet) -> "asyncio.Task[Waited] | None":
         """Wait for what a batch that was just applied asks for. None: for nothing."""
@@ -89,16 +93,27 @@ class Later:
     async def _wait(
         self, outcome: Outcome, passes: Passes, rules: RuleSet, applied_at: float
     ) -> Waited:
-        failures = [entry for sweep in outcome.sweeps for entry in await sweep.wait()]
+        failures = await self._swept(outcome)
         failed = {(entry.cache, entry.kind, entry.name) for entry in outcome.failures}
         for delay, names in sorted(passes.items()):
             if not await self._due(applied_at + delay):
                 return Waited(failures, left=True)
             async with self._turn:
                 again = await self._apply(names, rules)
-            failures += [entry for sweep in again.sweeps for entry in await sweep.wait()]
+            failures += await self._swept(again)
             failures += [e for e in again.failures if (e.cache, e.kind, e.name) not in failed]
         return Waited(failures)
+
+    async def _swept(self, outcome: Outcome) -> list[Failure]:
+        """What its sweeps could not delete. Of a sweep that many wait for, the first one tells:
+        the others are acknowledged after it."""
+        failures: list[Failure] = []
+        for sweep in outcome.sweeps:
+            found = await sweep.wait()
+            if found and not any(found is known for known in self._told):
+                self._told.append(found)
+                failures += found
+        return failures
 
     async def _due(self, at: float) -> bool:
         """Wait for it. Whether the pass is to be made: too early where it is now or never."""

@@ -195,6 +195,30 @@ DEAD_LENGTH = Gauge(
     "Entries in the stream of dead letters, when they were last counted.",
 )
 DEAD = Counter("invalidator_dead_letters_total", "Events put into the dead letters.", ["error"])
+BRAKED_ORIGINS = Gauge(
+    "invalidator_braked_origins",
+    "Topics, channels and streams that are held, because rules reject most of their events.",
+    ["source"],
+)
+UNREADABLE_ALARMS = Counter(
+    "invalidator_unreadable_alarms_total",
+    "Times in which more than half of at least 100 events could not be read.",
+    ["source"],
+)
+DEAD_OLDEST = Gauge(
+    "invalidator_dead_letters_oldest_timestamp_seconds",
+    "When the oldest dead letter was written, Unix time; 0 when there is none.",
+)
+DEAD_FILL = Gauge(
+    "invalidator_dead_letters_fill_ratio",
+    "How near the dead letters are to a bound (length, age): from 1 on, the oldest are removed.",
+    ["bound"],
+)
+DEAD_TRIMMED = Counter(
+    "invalidator_dead_letters_removed_total",
+    "Dead letters that were removed because of a bound (length, age).",
+    ["bound"],
+)
 IN_FLIGHT = Gauge(
     "invalidator_in_flight_events",
     "Events held in memory: not applied yet, or rejected and not yet in the dead letters.",

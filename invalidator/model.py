@@ -61,6 +61,8 @@ class Batch:
     size: int  # bytes of all values
     ends: object  # what settling acknowledges; only the source that wrote it reads it
     own: Sequence[Slice] = ()  # events that the source tells itself (a gap); they do not count
+    again: bool = False  # the brake held it: it was planned before
+    pardoned: bool = False  # what rules reject of it are dead letters, however much it is
 
     def ended(self) -> "Batch":
         """The same batch without its records: all that is needed once it is applied."""
@@ -125,6 +127,7 @@ class Plan:
     caches: dict[str, Names] = field(default_factory=dict)
     rejections: list[Rejection] = field(default_factory=list)
     unmatched: int = 0  # events that no rule names
+    unmatched_of: dict[str, int] = field(default_factory=dict)  # the same by topic or channel
     # Names to be applied once more, so many seconds later; they are in `caches` too.
     repeats: dict[float, dict[str, Names]] = field(default_factory=dict)
     # By rule and a stable word: "condition-failed", "on-reject".

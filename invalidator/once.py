@@ -71,7 +71,7 @@ async def once(
         stack.push_async_callback(store.close)
         if letters is None:
             letters = own = DeadLetters.of(settings)
-            stack.push_async_callback(own.close)
+            stack.push_async_callback(own.aclose)
         metered = Metered(source, per_second, tell)
         pipeline = Pipeline(
             metered,

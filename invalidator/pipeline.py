@@ -3,7 +3,8 @@
 1. `read`      a source gives a batch of raw records and the positions that end it
 2. `plan`      envelope and rules turn it into sets of names, one per cache and kind
 3. `apply`     the store makes the caches forget keys, tags and versions
-4. `blame`     a name that can never be applied is led back to its events
+4. `blame`     a name that can never be applied is led back to its events; where rules reject most
+               of a topic, it is held and planned again by other rules
 5. `wait`      for what takes longer: a sweep that began after the read, a second pass
 6. `bury`      rejected events are written to the dead letters
 7. `settle`    only then are the positions acknowledged, in order
@@ -23,6 +24,7 @@ from typing import Protocol
 from invalidator.errors import Unavailable
 from invalidator.health import Health
 from invalidator.hits import Hits
+from invalidator.holding import Holding
 from invalidator.inflight import InFlight
 from invalidator.later import Later
 from invalidator.model import Batch, Cause, Failure, Names, Outcome, Plan, Rejection
@@ -85,11 +87,15 @@ class Pipeline:
         health: Health,
         gate: str = "redis",
         hits: Hits | None = None,
+        holding: Holding | None = None,
         valve: Valve | None = None,
         narrate: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`gate` is the part of readiness that says whether batches can be applied."""
+        """`gate` is the part of readiness that says whether batches can be applied.
+
+        Without `holding` there is no brake: whatever rules reject goes to the dead letters.
+        """
         self._source = source
         self._rules = rules
         self._store = store
@@ -97,6 +103,7 @@ class Pipeline:
         self._in_flight = in_flight
         self._limits = limits
         self._hits = hits
+        self._holding = holding
         self._valve = valve
         self._clock = clock
         self._part = health.part(source.name)
@@ -124,7 +131,17 @@ class Pipeline:
     @property
     def oldest(self) -> float:
         """Seconds since the oldest event was published that is read and not settled."""
-        return self._reporter.ages.oldest()
+        held = self._holding.oldest() if self._holding else 0.0
+        return max(held, self._reporter.ages.oldest())
+
+    @property
+    def braked(self) -> Mapping[str, str]:
+        """Topics that are held because the rules reject most of their events, and how many."""
+        return self._holding.braked if self._holding else {}
+
+    def resume(self) -> list[str]:
+        """Let go what the brake holds, whatever the rules reject of it; which topics it held."""
+        return self._holding.resume() if self._holding else []
 
     def lag(self) -> Lag:
         """Events that are not settled, by origin and partition."""
@@ -158,10 +175,14 @@ class Pipeline:
     async def _intake(self) -> None:
         await self._open()
         while not self._stopping.is_set():
+            for held in self._holding.ready(self._rules()) if self._holding else ():
+                await self._take(held)
             await self._take(await self._read())
         await self._source.stop()
         while (rest := await self._read()) is not None:
             await self._take(rest)
+        for held in self._holding.forgotten() if self._holding else ():
+            await self._take(held)
         await self._hand_on(None)
 
     async def _open(self) -> None:
@@ -215,11 +236,20 @@ class Pipeline:
 
     async def _outflow(self) -> None:
         while (work := await beating(self._working, self._planned.get)) is not None:
-            applied = await self._apply(work)
-            self._in_flight.add(applied.held())
-            await beating(self._working, partial(self._line.join, applied))
+            applied = self._sift(work, await self._apply(work))
+            if applied:
+                self._in_flight.add(applied.held())
+                await beating(self._working, partial(self._line.join, applied))
+            else:
+                self._reporter.held()
             self._in_flight.remove(work.batch)
         await self._line.end()
+
+    def _sift(self, work: Work, applied: Applied) -> Applied | None:
+        """The brake: without what is held, to be planned again by other rules."""
+        if self._holding is None:
+            return applied
+        return self._holding.sift(work.batch, work.plan, applied)
 
     async def _apply(self, work: Work) -> Applied:
         plan = work.plan
@@ -274,6 +304,7 @@ class Pipeline:
         while (applied := await beating(self._settling, self._line.next)) is not None:
             if self.unsettled or not await self._settle(applied):
                 self.unsettled += 1  # and all behind it, for the order's sake
+        self.unsettled += self._holding.batches if self._holding else 0
 
     async def _settle(self, applied: Applied) -> bool:
         """Whether it could be: a drain does not wait for everything."""

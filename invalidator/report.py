@@ -39,6 +39,11 @@ class Reporter:
         if self._narrate:
             self._tell(batch, rules)
 
+    def held(self) -> None:
+        """The batch that was applied last will be read again."""
+        self._types.pop()
+        self.ages.held()
+
     def settled(self, applied: Applied, rejections: Sequence[Rejection]) -> None:
         batch, name, rejected = applied.batch, self._source, len(rejections)
         self.ages.settled(batch)

@@ -12,9 +12,11 @@ from invalidator.cli import (
     check,
     completion,
     control,
+    dead,
     explain,
     publish,
     purge,
+    replay,
     run,
     schema,
     settings,
@@ -31,8 +33,10 @@ _VERBS: tuple[ModuleType, ...] = (
     check,
     test,
     explain,
+    dead,
     tail,
     purge,
+    replay,
     audit,
     schema,
     settings,
@@ -52,8 +56,10 @@ examples:
   invalidator explain '{"type": "order.updated", "data": {"orderId": "ord_1"}}'
                                          what your rules would make of it
   invalidator tail                       live, what is invalidated
+  invalidator dead list                  events that could not be applied, and why
   invalidator purge --tag customer:7 --why "wrong prices"
                                          by hand; asks first
+  invalidator replay --since 10m         events of the last ten minutes, once more
   invalidator audit                      what is wrong in the caches; reads only
   invalidator status                     how a daemon that runs is
   invalidator settings                   every setting, its value and where that came from

@@ -32,7 +32,10 @@ top of INVALIDATOR_PUBSUB__BUFFER is lost, and counted. A restart ends the pause
 """
 _RESUME = """\
 examples:
-  invalidator resume                     ends a pause, and lets go whatever was held back
+  invalidator resume                     ends a pause
+
+Without a pause, it lets go the topics that are held because rules reject most of their events: what
+these rules reject of them goes to the dead letters (docs/dead-letters.md).
 """
 _RELOAD = """\
 examples:

@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     rules = load(rules_path(args.rules))
     told = rules.explain(record)
     live = found(rules, told.names) if args.live else {}
-    print(json.dumps(_plain(told, live), indent=2) if args.json else _shown(_text(told, live)))
+    print(json.dumps(_plain(told, live), indent=2) if args.json else "\n".join(shown(told, live)))
     return int(told.fault is not None or any(verdict.fault for verdict in told.verdicts))
 
 
@@ -98,11 +98,11 @@ def _header(text: str) -> tuple[str, bytes]:
     return name, os.fsencode(value)
 
 
-def _shown(lines: list[str]) -> str:
+def shown(told: "Explanation", live: "Live | None" = None) -> list[str]:
     """What an event says must not steer the terminal that shows it."""
     from invalidator.rules.words import visible
 
-    return "\n".join(_painted(visible(line, LONGEST)) for line in lines)
+    return [_painted(visible(line, LONGEST)) for line in _text(told, live or {})]
 
 
 def _painted(line: str) -> str:

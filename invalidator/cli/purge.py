@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from invalidator.cli.rules_path import rules_path
-from invalidator.cli.verbs import UsageError, Verbs
+from invalidator.cli.verbs import NOT_CONFIRMED, UsageError, Verbs, confirmed
 from invalidator.errors import ConfigError
 from invalidator.terminal import Progress as Bar
 
@@ -36,8 +36,6 @@ exit codes:
   4    not confirmed, so nothing was purged
   130  interrupted; what was purged until then is gone
 """
-
-_NOT_CONFIRMED = 4
 
 
 def add(verbs: Verbs) -> None:
@@ -150,9 +148,9 @@ class _Purge:
             _show(await store.count(self._names, self._caches), self._args.cache)
             if self._dry:
                 return 0
-            if not (self._args.yes or await asyncio.to_thread(_confirmed)):
+            if not (self._args.yes or await asyncio.to_thread(confirmed, "purge? [y/N] ")):
                 print("not purged")
-                return _NOT_CONFIRMED
+                return NOT_CONFIRMED
             return await self._apply(store)
         finally:
             await store.close()
@@ -219,14 +217,6 @@ def _show(found: "Sequence[Counted]", cache: str) -> None:
         print(f"  {entry.kind.removesuffix('s'):8} {entry.name}  ({entry.found})")
     total = sum(entry.keys for entry in found)
     print(f"about {total:,} key{'s' * (total != 1)} to delete")
-
-
-def _confirmed() -> bool:
-    try:
-        return input("purge? [y/N] ").strip().lower() in ("y", "yes")
-    except EOFError:
-        print()
-        return False
 
 
 def _who() -> str:

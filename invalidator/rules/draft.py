@@ -30,13 +30,19 @@ class Draft:
         caches = plan.caches if delay is None else plan.repeats.setdefault(delay, {})
         return caches.setdefault(cache, Names())
 
+    def count_unmatched(self, origin: str) -> None:
+        """After each slice: whose they were."""
+        plan = self.plan
+        if more := len(self.unmatched) - plan.unmatched:
+            plan.unmatched += more
+            plan.unmatched_of[origin] = plan.unmatched_of.get(origin, 0) + more
+
     def finished(self) -> Plan:
         """Without caches and second passes that nothing was named for: they would be waited for."""
         plan = self.plan
         plan.caches = _named(plan.caches)
         passes = {delay: _named(caches) for delay, caches in plan.repeats.items()}
         plan.repeats = {delay: caches for delay, caches in passes.items() if caches}
-        plan.unmatched = len(self.unmatched)
         self.sinks.clear()  # methods of the draft among them: a cycle would keep the plan alive
         return plan
 

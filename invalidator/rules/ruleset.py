@@ -48,6 +48,7 @@ class RuleSet:
         for part in (*batch.slices, *batch.own):
             if part.refused is None:
                 self.engine(part.origin).plan(part, max_event_bytes, draft)
+                draft.count_unmatched(part.origin)
             else:
                 draft.plan.rejections += _refused(part, part.refused)
         return draft.finished()

@@ -67,7 +67,8 @@ class Field:
 
     def present(self, value: object, write: Callable[[object], str]) -> Any:
         """A value of any kind, written by a filter."""
-        if value is None or (value == self.default and self.default is not None):
+        spoken = value is not None and type(value) is not bytes  # a key or header may be no text
+        if not spoken or (value == self.default and self.default is not None):
             return self.text(value)
         text = write(value)
         return text if text.isprintable() else self.text(text)
@@ -131,7 +132,8 @@ def _kind(value: object) -> str:
         return "null"
     if type(value) is float and abs(value) >= BEYOND and value.is_integer():
         return "a number of more than 64 bits"  # orjson makes a float of it
-    kinds = {dict: "an object", list: "a list", float: "a float", str: "text", bool: "a boolean"}
+    kinds = {dict: "an object", list: "a list", float: "a float", str: "text", bool: "a boolean",
+             bytes: "no UTF-8 text"}  # fmt: skip
     return kinds.get(type(value), "a number")
 
 
@@ -161,17 +163,25 @@ def escape(text: str) -> str:
     return _GLOB.sub(r"\\\1", text)
 
 
-def headers_of(part: Slice, index: int) -> dict[str, str]:
-    """A record's headers as text; the first of each name counts."""
-    found: dict[str, str] = {}
+def headers_of(part: Slice, index: int) -> dict[str, str | bytes]:
+    """A record's headers; the first of each name counts."""
+    found: dict[str, str | bytes] = {}
     for name, value in part.record(index).headers:
-        found.setdefault(name, (value or b"").decode("utf-8", "replace"))  # Kafka knows null
+        found.setdefault(name, _as_text(value or b""))  # Kafka knows null
     return found
 
 
-def key_of(part: Slice, index: int) -> str | None:
+def key_of(part: Slice, index: int) -> str | bytes | None:
     key = part.record(index).key
-    return None if key is None else key.decode("utf-8", "replace")
+    return None if key is None else _as_text(key)
+
+
+def _as_text(raw: bytes) -> str | bytes:
+    """What is no text stays bytes, which no template takes: it would name something else."""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw
 
 
 def row_of(name: str, event: dict[str, Any], data: dict[str, Any]) -> dict[str, Any] | None:

@@ -16,6 +16,7 @@ from invalidator.settings.values import (
     Announce,
     Count,
     Duration,
+    FieldPaths,
     FilePath,
     Limit,
     LogFormat,
@@ -89,6 +90,11 @@ class PubSub(_Group):
         description="Redis pub/sub channels to listen on, names or globs (orders.*). Redis keeps "
         "nothing for an absent reader, so what is published during a restart is not seen.",
     )
+    sharded_channels: Names = Field(
+        default=(),
+        description="Sharded channels (SPUBLISH) to listen on, by name: on a cluster each is heard "
+        "only on the nodes that have its slot. Needs Redis 7.",
+    )
     buffer: Count = Field(
         default=100_000,
         description="How many received messages may wait in memory. What comes on top is dropped "
@@ -151,6 +157,25 @@ class InFlight(_Group):
         default=64 << 20,
         description="How many bytes may be held in memory: of events, and of names that wait for "
         "their second pass (repeat_after). Reading pauses at the bound.",
+    )
+
+
+class DeadLetters(_Group):
+    max_length: Limit = Field(
+        default=100_000,
+        description="How many dead letters are kept; beyond it the oldest are removed, which is "
+        "logged and counted. From 80% on it is warned of. 0: no bound.",
+    )
+    max_age: Duration = Field(
+        default=30 * 86400.0,
+        description="How long a dead letter is kept; then it is removed, which is logged and "
+        "counted. From 80% on it is warned of. 0: for ever.",
+    )
+    redact: FieldPaths = Field(
+        default=(),
+        description="What may not be stored: paths in the event as it was received "
+        "(data.email, items.*.card, **.password), key, and headers.NAME. Values there are masked "
+        "in dead letters; of an event that cannot be read the bytes are not kept at all.",
     )
 
 
@@ -268,6 +293,7 @@ class Settings(BaseSettings):
     streams: Streams = Streams()
     batch: Batch = Batch()
     in_flight: InFlight = InFlight()
+    dead_letters: DeadLetters = DeadLetters()
     log: Log = Log()
     admin: Admin = Admin()
     drain_timeout: Duration = Field(
@@ -291,7 +317,8 @@ class Settings(BaseSettings):
 
     @property
     def has_sources(self) -> bool:
-        return bool(self.kafka.topics or self.pubsub.channels or self.streams.keys)
+        pubsub = self.pubsub.channels or self.pubsub.sharded_channels
+        return bool(self.kafka.topics or pubsub or self.streams.keys)
 
     @classmethod
     def settings_customise_sources(

@@ -114,6 +114,14 @@ def _pairs(text: str) -> tuple[str, ...]:
     return pairs
 
 
+def _field_paths(text: str) -> tuple[str, ...]:
+    paths = _names(text)
+    for path in paths:
+        if not all(path.split(".")) or path.endswith("**"):
+            raise ValueError(f"paths such as data.email or **.password, which {path!r} is not")
+    return paths
+
+
 def _token_url(text: str) -> str:
     if text and not re.fullmatch(r"https?://[^\s/@?#]+(/[^\s@#]*)?", text):
         raise ValueError("a URL such as https://login.example.com/oauth2/token, without a password")
@@ -179,6 +187,7 @@ OptionalText = Annotated[str, Written(str)]
 Secret = Annotated[SecretStr, Written(SecretStr, lambda it: "***" if it else "", secret=True)]
 Token = Annotated[SecretStr, Written(_token, lambda it: "***" if it else "", secret=True)]
 Pairs = Annotated[tuple[str, ...], Written(_pairs, ",".join)]
+FieldPaths = Annotated[tuple[str, ...], Written(_field_paths, ",".join)]
 TokenUrl = Annotated[str, Written(_token_url)]
 Topics = Annotated[tuple[str, ...], Written(_topics, ",".join)]
 Servers = Annotated[tuple[str, ...], Written(_servers, ",".join)]

@@ -81,6 +81,12 @@ class Epoch:
             for tp, offset in offsets.items()
         }
 
+    def set_aside(self) -> None:
+        """One that was given out may take for ever: a rebalance must not wait for it."""
+        self._given -= 1
+        if not self._given:
+            self.drained.set()
+
     @property
     def given(self) -> int:
         return self._given

@@ -6,7 +6,7 @@ made it drop. We keep the next offset of each partition ourselves, and seek to i
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -87,6 +87,8 @@ class KafkaSource:
         self._watch: TopicWatch | None = None
         self._stopped = False
         self._held = False  # paused, because the work in flight is at its bound
+        self._unwanted: Collection[str] = ()  # topics that are to be paused
+        self._paused: set[TopicPartition] = set()  # because of that
 
     # --- the protocol -------------------------------------------------------------------
 
@@ -94,6 +96,7 @@ class KafkaSource:
         await self.close()
         topics = await self._positions.await_topics()
         self._stopped = self._held = False
+        self._paused = set()
         try:
             self._consumer = build(self._brokers, self._group, self._timing, self._instance_id)
             await start(self._consumer)
@@ -144,6 +147,26 @@ class KafkaSource:
 
     def lag(self) -> Lag:
         return self._member.lag() if self._member else {}
+
+    def pause(self, origins: Collection[str]) -> None:
+        self._unwanted = origins
+
+    def set_aside(
+        self, ends: object, origins: Collection[str], *, whole: bool
+    ) -> tuple[object, object]:
+        assert isinstance(ends, Ends)
+        if not whole:
+            return ends.divided(origins)
+        ends.epoch.set_aside()
+        return ends, None
+
+    def take_back(self, ends: object) -> bool:
+        """In another epoch they are read again, by us or by others."""
+        assert isinstance(ends, Ends)
+        if self._member is None or ends.epoch is not self._member.epoch:
+            return False
+        ends.epoch.give()
+        return True
 
     async def keep_alive(self) -> None:
         """Polling tells the group that we live; paused partitions give no records meanwhile."""
@@ -303,11 +326,19 @@ class KafkaSource:
         assert self._consumer
         assert self._member
         assert self._aside
-        if self._held:
-            self._held = False
-            flowing = self._consumer.assignment() - self._member.epoch.aside.keys()
-            self._consumer.resume(*flowing)
+        if self._held or self._unwanted or self._paused:
+            self._pause_unwanted(self._consumer, self._member.epoch)
         self._aside.try_again()
+
+    def _pause_unwanted(self, consumer: AIOKafkaConsumer, epoch: Epoch) -> None:
+        """A new assignment begins without a pause."""
+        assigned = consumer.assignment()
+        paused = {tp for tp in assigned if tp.topic in self._unwanted}
+        if self._held or self._paused - paused:
+            consumer.resume(*(assigned - epoch.aside.keys() - paused))
+        self._held, self._paused = False, paused
+        if late := paused - consumer.paused():
+            consumer.pause(*late)
 
     # --- after an error -------------------------------------------------------------------
 

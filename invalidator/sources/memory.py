@@ -1,7 +1,7 @@
 """A source in memory: what tests feed the pipeline with, and replays."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from invalidator.model import Batch, Record, Slice
 from invalidator.sources import Lag
@@ -21,6 +21,7 @@ class MemorySource:
         self._next = 0
         self._settled = 0
         self._arrived = asyncio.Event()
+        self._paused = False
 
     @property
     def settled(self) -> int:
@@ -35,7 +36,7 @@ class MemorySource:
 
     async def read(self, limit: int) -> Batch | None:
         values = self._records[self._next : self._next + limit]
-        if not values:
+        if self._paused or not values:
             await self._wait()
             return None
         first, self._next = self._next, self._next + len(values)
@@ -45,6 +46,17 @@ class MemorySource:
     async def settle(self, batch: Batch) -> None:
         assert isinstance(batch.ends, int)
         self._settled = batch.ends
+
+    def pause(self, origins: Collection[str]) -> None:
+        self._paused = bool(origins)
+
+    def set_aside(
+        self, ends: object, origins: Collection[str], *, whole: bool
+    ) -> tuple[object, object]:
+        return ends, ends
+
+    def take_back(self, ends: object) -> bool:
+        return True
 
     def lag(self) -> Lag:
         return {(ORIGIN, ""): len(self._records) - self._settled}

@@ -1,6 +1,6 @@
 """What was polled from Kafka, as the pipeline takes it."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from operator import attrgetter
 
@@ -23,6 +23,12 @@ class Ends:
     offsets: dict[TopicPartition, int]  # the next offset of each partition; never a count
     round: int  # of the epoch: it was read since we last went back
 
+    def divided(self, topics: Collection[str]) -> "tuple[Ends, Ends]":
+        """Of these topics, and of the others."""
+        ours = {tp: at for tp, at in self.offsets.items() if tp.topic in topics}
+        others = {tp: at for tp, at in self.offsets.items() if tp.topic not in topics}
+        return Ends(self.epoch, ours, self.round), Ends(self.epoch, others, self.round)
+
 
 def name_of(tp: TopicPartition) -> str:
     return f"{tp.topic}-{tp.partition}"
@@ -34,10 +40,10 @@ def count(polled: Polled) -> int:
 
 def batch_of(epoch: Epoch, polled: Polled) -> Batch:
     epoch.give()
-    slices = [_slice(tp, records) for tp, records in polled.items()]
+    slices = [slice_of(tp, records) for tp, records in polled.items()]
     offsets = {tp: records[-1].offset + 1 for tp, records in polled.items()}
     ends = Ends(epoch, offsets, epoch.round)
-    return Batch(NAME, slices, count(polled), sum(map(_size, slices)), ends)
+    return Batch(NAME, slices, count(polled), sum(map(size_of, slices)), ends)
 
 
 def batch_without_records(epoch: Epoch, own: list[Slice]) -> Batch:
@@ -45,7 +51,7 @@ def batch_without_records(epoch: Epoch, own: list[Slice]) -> Batch:
     passed, refused = epoch.passed, epoch.refused
     epoch.passed, epoch.refused = {}, []
     epoch.give()
-    size = sum(map(_size, refused))
+    size = sum(map(size_of, refused))
     return Batch(NAME, refused, len(refused), size, Ends(epoch, passed, epoch.round), own)
 
 
@@ -58,7 +64,9 @@ def refused_slice(tp: TopicPartition, bad: Unreadable) -> Slice:
     return Slice(tp.topic, [bad.raw], lambda _: record, refused=Fault("unreadable-batch", message))
 
 
-def _slice(tp: TopicPartition, records: list[Fetched]) -> Slice:
+def slice_of(tp: TopicPartition, records: list[Fetched]) -> Slice:
+    """Records of one partition."""
+
     def record(index: int) -> Record:
         r = records[index]
         return Record(
@@ -81,7 +89,7 @@ def _filled(headers: Iterable[tuple[str, bytes | None]]) -> list[tuple[str, byte
     return [(name, value or b"") for name, value in headers]
 
 
-def _size(part: Slice) -> int:
+def size_of(part: Slice) -> int:
     try:
         return sum(map(len, part.values))  # type: ignore[arg-type]  # a tombstone raises
     except TypeError:

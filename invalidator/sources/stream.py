@@ -47,6 +47,14 @@ class Given:
     refused: Mapping[str, list[bytes]]  # those of them that nobody may decode
     reached: Mapping[str, Reached]  # of what is read again and acknowledges nothing
 
+    def part(self, number: int, keys: Sequence[str]) -> "Given":
+        """Of some streams."""
+        ids, refused = (
+            {key: of[key] for key in keys if key in of} for of in (self.ids, self.refused)
+        )
+        reached = {key: self.reached[key] for key in keys if key in self.reached}
+        return Given(number, self.at, ids, refused, reached)
+
 
 class StreamSource:
     """One consumer of a group, on one or several streams."""
@@ -142,6 +150,28 @@ class StreamSource:
         except Unavailable as error:  # the next read says so
             log.debug("stream-acknowledge", reason=str(error))
 
+    def pause(self, origins: Collection[str]) -> None:
+        self._fresh.paused = origins
+
+    def set_aside(
+        self, ends: object, origins: Collection[str], *, whole: bool
+    ) -> tuple[object, object]:
+        """What was given out stays ours as long as it is not settled: the keeper sees to that."""
+        assert isinstance(ends, Given)
+        if whole:
+            return ends, None
+        del self._given[ends.number]
+        keys = [*ends.ids, *ends.reached]
+        kept, others = (
+            ends.part(next(self._numbers), [key for key in keys if (key in origins) is ours])
+            for ours in (True, False)
+        )
+        self._given |= {kept.number: kept, others.number: others}
+        return kept, others
+
+    def take_back(self, ends: object) -> bool:
+        return True
+
     def lag(self) -> Lag:
         groups = self._groups.items()
         return {(key, ""): group.behind for key, group in groups if group.behind is not None}
@@ -169,6 +199,8 @@ class StreamSource:
             await self._striking
             self._striking = None
         for key, again in self._agains.items():
+            if key in self._fresh.paused:
+                continue
             if page := await again.next(self._fresh.count(limit)):
                 if page.lost:
                     first = page.lost[0].decode()

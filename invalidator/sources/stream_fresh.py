@@ -1,7 +1,7 @@
 """What a group of consumers has not read yet, from all its streams."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -55,6 +55,7 @@ class Fresh:
         self._moment = min(MOMENT, moment, timeout - LATE if self._blocks else LATE)
         self._max_wait = max_wait
         self._clock = clock
+        self.paused: Collection[str] = ()  # streams of which nothing is to be read
         self.stopped = False  # a batch that is not full waits no longer
         self._turn = 0  # whose turn it is, where a read is for fewer entries than streams
         self._typical = UNKNOWN_SIZE
@@ -82,6 +83,9 @@ class Fresh:
     async def _read_page(self, limit: int, wait: float, found: Found) -> bool:
         """Whether there is probably more at once."""
         keys = self._whose_turn(limit)
+        if not keys:
+            await asyncio.sleep(wait)
+            return False
         each = max(1, self.count(limit) // len(keys))
         block: Command = ("BLOCK", max(1, int(wait * 1000))) if wait and self._blocks else ()
         commands = [
@@ -101,7 +105,7 @@ class Fresh:
         return full
 
     def _whose_turn(self, limit: int) -> list[str]:
-        keys = self._keys
+        keys = [key for key in self._keys if key not in self.paused]
         if limit >= len(keys):
             return keys
         self._turn = (self._turn + limit) % len(keys)

@@ -11,6 +11,7 @@ from invalidator.store.brake import Unlinking
 from invalidator.store.server import Server
 from invalidator.store.sweeper import Sweeper
 from invalidator.store.tags import Layout
+from invalidator.store.tickets import Progress
 from invalidator.store.tickets import Ticket as Sweep
 from invalidator.store.topology import tags_on, versions_on
 
@@ -23,12 +24,26 @@ class Ticket:
     sweep: Sweep
 
     async def wait(self) -> Sequence[Failure]:
-        """A key that matched and could not be deleted is told by itself: no event named it."""
+        """Keys that matched and could not be deleted are told by themselves: no event named them.
+
+        All who wait for one sweep are given one list, for each cache.
+        """
         progress = await self.sweep.wait()
-        return [
+        if self.cache not in progress.told:
+            progress.told[self.cache] = self._failures(progress)
+        return progress.told[self.cache]
+
+    def _failures(self, progress: Progress) -> Sequence[Failure]:
+        told = [
             Failure(self.cache, "keys", key.decode(errors="backslashreplace"), v.code, v.message)
             for key, v in progress.failed.items()
         ]
+        if more := progress.refused - len(told):
+            last = told[-1]
+            told.append(
+                Failure(self.cache, "keys", f"{more:,} more keys", last.error, last.message)
+            )
+        return told
 
 
 class CacheStore:

@@ -177,6 +177,8 @@ class Sweeper:
         progress.passes += 1
         progress.on_their_way = 0
         progress.seen = 0
+        progress.refused = 0
+        progress.failed.clear()
         progress.total = await _keys(nodes)
         await _side_by_side(self._walk(node, matcher, progress) for node in nodes)
 
@@ -216,7 +218,9 @@ class Sweeper:
         for key, verdict in failed.items():
             if verdict.code in ON_THEIR_WAY:
                 progress.on_their_way += 1
-            elif len(progress.failed) < SAMPLE:
+                continue
+            progress.refused += 1
+            if len(progress.failed) < SAMPLE:
                 progress.failed[key] = verdict
 
     def _tell_sometimes(self, progress: Progress) -> None:

@@ -1,10 +1,11 @@
 """Who waits for a sweep, how fast it may go, and what it has done so far."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from invalidator.faults import Verdict
+from invalidator.model import Failure
 from invalidator.store.matcher import Matcher
 
 
@@ -41,7 +42,9 @@ class Progress:
     passes: int = 0
     began: float = 0.0  # on the sweeper's clock
     seconds: float = 0.0  # since then
-    failed: dict[bytes, Verdict] = field(default_factory=dict)  # some that can't be deleted
+    refused: int = 0  # matched in the last pass, and can't be deleted
+    failed: dict[bytes, Verdict] = field(default_factory=dict)  # some of these
+    told: dict[str, Sequence[Failure]] = field(default_factory=dict)  # by cache, once it ended
     again: str = ""  # why the last pass was not enough
     ended: bool = False
     unhit: dict[bytes, Matcher] = field(default_factory=dict)  # watched patterns without a key yet

@@ -11,7 +11,7 @@ from invalidator.store.server import Call, Script, Server, run_id
 FINISH = Script.load("finish")
 SIDE_BY_SIDE = 64  # sets read at a time
 MEMBERS = 4096  # read at a time, over all of them: what bounds our memory
-PER_COMMAND = 1000  # members read by one command: half a millisecond of the server's time
+PER_COMMAND = 1000  # members read by one command: a millisecond of the server's time
 
 Unlink = Callable[[Sequence[bytes]], Awaitable[tuple[int, dict[bytes, Verdict]]]]
 
@@ -26,7 +26,10 @@ class Work:
     prefix: bytes
 
     def read(self, cursor: bytes, count: int) -> Command:
-        return (b"SSCAN" if self.kind == b"set" else b"ZSCAN", self.key, cursor, "COUNT", count)
+        if self.kind == b"set":
+            return ("SSCAN", self.key, cursor, "COUNT", count)
+        # A score takes the server longer than its member: 3 ms of CPU for 1,000 of them.
+        return ("ZSCAN", self.key, cursor, "COUNT", count // 2)
 
     def members(self, reply: list[bytes]) -> list[bytes]:
         return reply if self.kind == b"set" else reply[::2]  # every other one is a score

@@ -14,9 +14,11 @@ from invalidator.connect import client
 from invalidator.deadletter import DeadLetters
 from invalidator.health import Health
 from invalidator.hits import Hits
+from invalidator.holding import Holding
 from invalidator.inflight import InFlight
 from invalidator.pipeline import Limits, Pipeline
 from invalidator.rules import RuleSet, load
+from invalidator.rulesbrake import RulesBrake
 from invalidator.sources.memory import MemorySource
 from invalidator.store import Store
 from invalidator.store.host import Host
@@ -76,6 +78,8 @@ async def piping(
     store: Store | None = None,
     gate: str = "redis",
     hits: Callable[[Store], Hits] = lambda store: Hits(store),
+    brake: RulesBrake | None = None,
+    most_held: int = 1 << 24,
 ) -> AsyncIterator[Bench]:
     """A pipeline that runs; at the end it is stopped, and what it still has is given up."""
     health = health or Health()
@@ -95,6 +99,9 @@ async def piping(
         health=health,
         gate=gate,
         hits=hits(store),
+        holding=Holding(made, health.part("rules"), bound, most_held, brake=brake)
+        if brake
+        else None,
     )
     bench = Bench(made, pipeline, health, bound, rules)
     bench.running = asyncio.create_task(pipeline.run())
@@ -112,7 +119,7 @@ async def piping(
         await state.aclose()
 
 
-def run(now: "redis.Redis", *words: str) -> None:
+def run(now: "redis.Redis", *words: str | bytes) -> None:
     """A command that the client has no method for."""
     client: Any = now  # its own signature is untyped
     client.execute_command(*words)
@@ -142,7 +149,7 @@ def _decoded(fields: dict[bytes, bytes]) -> dict[str, Any]:
     found: dict[str, Any] = {
         name.decode(): value.decode(errors="backslashreplace") for name, value in fields.items()
     }
-    found["raw"] = fields[b"raw"]
+    found["raw"] = fields.get(b"raw")
     found["faults"] = orjson.loads(fields[b"faults"])
     found["headers"] = orjson.loads(fields[b"headers"])
     return found

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
+from random import Random
 from typing import Any
 
 import pytest
@@ -10,7 +11,9 @@ from invalidator.connect import Client, Command, Reply, client, converse
 from invalidator.faults import Meaning, Verdict, diagnose
 from tests.backends import until
 from tests.backends.redis_server import RedisServer
+from tests.backends.server import free_port
 from tests.conftest import StartRedis
+from tests.faults.proxy import Proxy
 
 INCR = "return redis.call('INCR', KEYS[1])"
 
@@ -155,6 +158,36 @@ async def test_a_frozen_server_is_unavailable(server: RedisServer) -> None:
         await ask(redis, "SET", "a", "1")
         server.freeze()
         await expect("timeout", Meaning.UNAVAILABLE, ask(redis, "UNLINK", "a"))
+
+
+async def test_a_half_open_link_is_unavailable_and_left(server: RedisServer) -> None:
+    with Proxy(server.port, Random(1)) as link:
+        async with client(f"redis://{link.address}", 0.3) as redis:
+            await ask(redis, "SET", "a", "1")
+            link.silent = True
+            await expect("timeout", Meaning.UNAVAILABLE, ask(redis, "UNLINK", "a"))
+            link.heal()
+            assert await ask(redis, "EXISTS", "b") == 0
+
+
+async def test_an_answer_that_comes_too_late_is_not_taken_for_that_of_the_next_command(
+    server: RedisServer,
+) -> None:
+    with Proxy(server.port, Random(1)) as link:
+        async with client(f"redis://{link.address}", 0.3) as redis:
+            await ask(redis, "SET", "a", "1")
+            link.delay = 0.5
+            await expect("timeout", Meaning.UNAVAILABLE, ask(redis, "GET", "a"))
+            link.delay = 0.0
+            assert [await ask(redis, "ECHO", text) for text in "xyz"] == [b"x", b"y", b"z"]
+
+
+async def test_a_cluster_that_lacks_a_slot_is_unavailable(start_redis: StartRedis) -> None:
+    server = start_redis(config={"cluster-enabled": "yes", "cluster-port": str(free_port())})
+    async with client(server.url, 2.0) as redis:
+        await expect("clusterdown", Meaning.UNAVAILABLE, ask(redis, "UNLINK", "a"))
+    async with client(server.url.replace("redis:", "redis+cluster:"), 2.0) as redis:
+        await expect("cluster", Meaning.UNAVAILABLE, ask(redis, "UNLINK", "a"))
 
 
 async def test_a_dead_server_is_unavailable(server: RedisServer, redis: Client) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 import invalidator
 from invalidator import layout
-from invalidator.deadletter import fields_of
+from invalidator.deadletter import Redactor, fields_of
 from invalidator.model import Fault, Record, Rejection
 from tests.backends import until
 from tests.integration.piping import AllowKeys, dead_letters, event, looking, piping, rules_from
@@ -104,11 +104,12 @@ def test_every_name_has_its_place_in_the_contract() -> None:
 
 
 def test_the_fields_of_a_dead_letter_are_those_of_the_table_and_of_the_example() -> None:
-    rejection = Rejection(Record("memory", "o", "1", b""), None, (Fault("not-json", "no"),))
-    names = [name for name, _ in fields_of(rejection, "hash", 0)]
+    record = Record("memory", "o", "1", b"{}", b"key")
+    rejection = Rejection(record, None, (Fault("not-json", "no"),))
+    names = [name for name, _ in fields_of(rejection, "hash", 0, Redactor(["key"]))]
     section = PAGE.partition("## Dead letters")[2].partition("## Permissions")[0]
     assert re.findall(r"^\| `(\w+)` \|", section, re.M) == names
-    assert list(_example()) == names
+    assert [*_example(), "redacted"] == names
 
 
 async def test_the_example_is_what_the_daemon_writes(
@@ -121,7 +122,7 @@ async def test_the_example_is_what_the_daemon_writes(
         await until(lambda: bench.source.settled == 1)
     (letter,) = dead_letters(redis_now)
     assert letter["faults"] == orjson.loads(example["faults"])
-    same = ("type", "error", "message")
+    same = ("type", "rule", "what", "error", "message", "id", "attempts")
     assert [letter[name] for name in same] == [example[name] for name in same]
 
 

@@ -7,8 +7,8 @@ from invalidator.metrics import Asked
 
 # What a label may be about. None of these comes out of an event.
 LABELS = {
-    "cache", "cause", "error", "hash", "kind", "le", "note", "outcome", "part", "partition",
-    "reason", "redis", "result", "rule", "source", "topic", "type", "version",
+    "bound", "cache", "cause", "error", "hash", "kind", "le", "note", "outcome", "part",
+    "partition", "reason", "redis", "result", "rule", "source", "topic", "type", "version",
 }  # fmt: skip
 
 

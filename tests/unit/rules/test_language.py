@@ -191,3 +191,12 @@ def test_events_of_no_origin_do_not_decide_for_the_others(rules: Any) -> None:
     ruleset = rules("rules: [{name: r, on: t, source: orders, invalidate: {keys: k}}]")
     assert plan(ruleset, {"type": "t"}, origin="").unmatched == 1
     assert names(plan(ruleset, {"type": "t"}, origin="orders")).keys == {"k"}
+
+
+@pytest.mark.parametrize("template", ["{event.key}", "{headers.h}", "{headers.h|lower}"])
+def test_a_key_or_header_that_is_no_text_is_rejected_and_names_nothing_else(
+    rules: Any, template: str
+) -> None:
+    ruleset = rules(f"rules: [{{name: a, on: t, invalidate: {{keys: ['k:{template}']}}}}]")
+    made = plan(ruleset, {"type": "t"}, key=b"\xff", headers=[("h", b"\xff\xfe")])
+    assert (made.caches, faults(made)) == ({}, [("a", "not-scalar")])

@@ -1,0 +1,126 @@
+"""`invalidator dead`: what could not be applied, for a person to work with."""
+
+import argparse
+from collections.abc import Callable
+
+from invalidator.cli.dead.choosing import add_choice
+from invalidator.cli.verbs import UsageError, Verbs
+
+_EPILOG = """\
+examples:
+  invalidator dead stats                          how many, since when, and why
+  invalidator dead list --rule order-changed --since 1h
+  invalidator dead show 1795000000250-0           one of them, and what the rules say to it today
+  invalidator dead replay 1795000000250-0         apply it by the rules of today
+  invalidator dead replay --all --rate 500        all of them, at most 500 events in a second
+  invalidator dead drop --error not-json --yes    delete what nobody needs
+
+It works on the stream of INVALIDATOR_STATE_URL, whether a daemon runs or not. With --rules and
+--env-file it reads what the daemon reads.
+
+exit codes:
+  0    done
+  1    the Redis cannot be reached, there is no such entry, or some were rejected again
+  2    the command line, the settings or the rules cannot be used
+  4    not confirmed, so nothing was dropped
+  130  interrupted; what was replayed or dropped until then is gone from the stream
+"""
+
+
+def add(verbs: Verbs) -> None:
+    parser = verbs.add_parser(
+        "dead",
+        help="list, show, replay and drop dead letters",
+        description="Dead letters are events that could not be applied, each with every reason.",
+        epilog=_EPILOG,
+    )
+    what: Verbs = parser.add_subparsers(title="what to do", metavar="WHAT", required=True)
+    _add_list(what)
+    _add_show(what)
+    _add_replay(what)
+    _add_drop(what)
+    _add_stats(what)
+    for each in what.choices.values():
+        each.add_argument("--env-file", metavar="PATH", help="file of NAME=value settings")
+        each.add_argument(
+            "--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks"
+        )
+
+
+def _add_list(what: Verbs) -> None:
+    parser = what.add_parser("list", help="the newest, one a line")
+    add_choice(parser, ids=False)
+    parser.add_argument(
+        "--limit", metavar="N", type=_count, default=20, help="how many at most (default 20)"
+    )
+    parser.add_argument("--json", action="store_true", help="whole, one JSON object a line")
+    parser.set_defaults(run=_in("listing"))
+
+
+def _add_show(what: Verbs) -> None:
+    parser = what.add_parser("show", help="one of them, whole")
+    parser.add_argument(
+        "id", metavar="ID", nargs="?", default="", help="as `list` shows it; else the newest"
+    )
+    parser.add_argument("--json", action="store_true", help="as JSON")
+    parser.add_argument("--rules", metavar="PATH", help="rules file or directory")
+    parser.set_defaults(run=_in("showing"))
+
+
+def _add_replay(what: Verbs) -> None:
+    parser = what.add_parser(
+        "replay",
+        help="apply them by the rules of today",
+        description="Plans their events by the rules of today and applies them. An entry goes once "
+        "all that its event names was applied; one that is rejected again stays.",
+    )
+    add_choice(parser, ids=True)
+    parser.add_argument(
+        "--rate", metavar="N", type=_count, default=1000, help="events in a second (default 1000)"
+    )
+    parser.add_argument(
+        "--masked",
+        action="store_true",
+        help="those too in which INVALIDATOR_DEAD_LETTERS__REDACT masked values; what rules make "
+        "of a masked value is not what they would have made of it",
+    )
+    parser.add_argument("--rules", metavar="PATH", help="rules file or directory")
+    parser.set_defaults(run=_in("replaying"))
+
+
+def _add_drop(what: Verbs) -> None:
+    parser = what.add_parser("drop", help="delete them unapplied; asks first")
+    add_choice(parser, ids=True)
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.set_defaults(run=_in("dropping"))
+
+
+def _add_stats(what: Verbs) -> None:
+    parser = what.add_parser("stats", help="how many, since when, and why")
+    parser.add_argument("--json", action="store_true", help="as JSON")
+    parser.set_defaults(run=_in("counting"))
+
+
+def _in(module: str) -> Callable[[argparse.Namespace], int]:
+    """Imported when it runs."""
+
+    def run(args: argparse.Namespace) -> int:
+        import asyncio
+        from importlib import import_module
+
+        from invalidator.settings import load
+
+        settings = load(args.env_file)
+        job = import_module(f"invalidator.cli.dead.{module}").run
+        return int(asyncio.run(job(args, settings)))
+
+    return run
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, found {text!r}")
+    return int(text)
+
+
+__all__ = ["UsageError", "add"]

@@ -1,0 +1,66 @@
+"""Which dead letters a person means, by the command line."""
+
+import argparse
+import re
+import time
+from collections.abc import Callable
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from invalidator.cli.verbs import UsageError
+from invalidator.units import parse_duration
+
+if TYPE_CHECKING:
+    from invalidator.deadletter.choose import Choice
+
+_FILTERS = {
+    "type": "of events of this type",
+    "rule": "that this rule rejected",
+    "error": "with this error, such as missing-field",
+    "source": "from this kind of source (kafka, stream, pubsub), topic, stream or channel",
+}
+_EXPECTED = "how long ago, such as 30m or 7d, or a time such as 2026-11-27T08:30"
+_ID = re.compile(r"[0-9]{1,20}-[0-9]{1,20}")  # of an entry
+
+
+def add_choice(parser: argparse.ArgumentParser, *, ids: bool) -> None:
+    if ids:
+        parser.add_argument("ids", metavar="ID", nargs="*", help="these, as `list` shows them")
+        parser.add_argument("--all", action="store_true", help="all of them")
+    for name, meaning in _FILTERS.items():
+        parser.add_argument(f"--{name}", metavar=name.upper(), default="", help=f"those {meaning}")
+    parser.add_argument(
+        "--since", metavar="WHEN", type=_since, default=0, help=f"those written since: {_EXPECTED}"
+    )
+
+
+def choice(args: argparse.Namespace) -> "Choice":
+    from invalidator.deadletter.choose import Choice, Filter
+
+    given = {name: getattr(args, name) for name in _FILTERS}
+    return Choice(getattr(args, "ids", ()), Filter(**given), args.since)
+
+
+def expect_choice(args: argparse.Namespace) -> None:
+    """By mistake nobody means all of them."""
+    filtered = args.since or any(getattr(args, name) for name in _FILTERS)
+    if sum(map(bool, (args.ids, args.all, filtered))) != 1:
+        raise UsageError("expected IDs, or filters such as --rule, or --all; and only one of these")
+    expect_ids(args.ids)
+
+
+def expect_ids(ids: list[str]) -> None:
+    if wrong := [each for each in ids if not _ID.fullmatch(each)]:
+        raise UsageError(f"expected an id such as 1795000000250-0, found {', '.join(wrong)}")
+
+
+def _since(text: str, now: Callable[[], float] = time.time) -> int:
+    """Unix milliseconds."""
+    try:
+        return max(0, int((now() - parse_duration(text)) * 1000))
+    except ValueError:
+        pass
+    try:
+        return int(datetime.fromisoformat(text).timestamp() * 1000)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected {_EXPECTED}; found {text!r}") from None

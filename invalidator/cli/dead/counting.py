@@ -1,0 +1,84 @@
+"""`invalidator dead stats`: how many, since when, and why."""
+
+import argparse
+import json
+from collections import Counter
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from invalidator.cli.dead import telling
+from invalidator.deadletter.choose import Choice
+from invalidator.deadletter.entry import Letter
+from invalidator.deadletter.shelf import Shelf
+
+if TYPE_CHECKING:
+    from invalidator.settings import Settings
+
+MOST = 20  # values of each that are shown
+
+
+@dataclass(slots=True)
+class Stats:
+    """Of all dead letters."""
+
+    entries: int = 0
+    bytes: int = 0  # of their events
+    oldest: int = 0  # when it was written, Unix milliseconds
+    newest: int = 0
+    tried_again: int = 0
+    not_replayable: int = 0
+    errors: Counter[str] = field(default_factory=Counter)
+    rules: Counter[str] = field(default_factory=Counter)
+    types: Counter[str] = field(default_factory=Counter)
+    sources: Counter[str] = field(default_factory=Counter)
+
+    def add(self, letter: Letter) -> None:
+        record = letter.record
+        written = int(letter.id.partition("-")[0])
+        self.oldest = self.oldest or written
+        self.newest = written
+        self.entries += 1
+        self.bytes += len(record.raw or b"")
+        self.tried_again += letter.attempts > 1
+        self.not_replayable += bool(letter.lacks)
+        self.errors.update({fault.error for fault in letter.faults})
+        self.rules.update({fault.rule or "(the event itself)" for fault in letter.faults})
+        self.types[letter.type or "?"] += 1
+        self.sources[f"{record.source} {record.origin}".strip()] += 1
+
+    def plain(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+async def run(args: argparse.Namespace, settings: "Settings") -> int:
+    telling.expect_stream(settings)
+    stats = Stats()
+    async with aclosing(Shelf.of(settings)) as shelf:
+        async for letter in Choice().of(shelf):
+            stats.add(letter)
+        server = shelf.server
+    if args.json:
+        print(json.dumps(stats.plain(), indent=2))
+    else:
+        _show(stats, settings, server)
+    return 0
+
+
+def _show(stats: Stats, settings: "Settings", server: str) -> None:
+    if not stats.entries:
+        print(f"none, in {server}")
+        return
+    kept = settings.dead_letters
+    most = f" of at most {kept.max_length:,}" if kept.max_length else ""
+    size = f"{stats.bytes / 1024:,.0f} KiB of events"
+    print(f"{telling.counted(stats.entries, 'dead letter')}{most}, {size}, in {server}")
+    print(f"written from {telling.when(stats.oldest)} to {telling.when(stats.newest)}")
+    if stats.tried_again:
+        print(f"{stats.tried_again:,} were replayed, and rejected again")
+    if stats.not_replayable:
+        print(f"{stats.not_replayable:,} cannot be replayed: no event, or masked values")
+    for name in ("errors", "rules", "types", "sources"):
+        print(f"\nby {name.removesuffix('s')}")
+        for value, count in getattr(stats, name).most_common(MOST):
+            print(f"  {count:9,}  {telling.visible(value)}")

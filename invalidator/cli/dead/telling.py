@@ -1,0 +1,50 @@
+"""How dead letters are shown. What others wrote never reaches a terminal as it is."""
+
+import shutil
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from invalidator.rules.words import visible
+
+if TYPE_CHECKING:
+    from invalidator.settings import Settings
+
+__all__ = ["LONGEST", "counted", "cut", "expect_stream", "table", "visible", "when"]
+
+LONGEST = 4000  # characters of a line
+_WIDE = 10_000  # where nobody reads along
+
+
+def expect_stream(settings: "Settings") -> None:
+    """Nothing yet: they always lie in a stream."""
+
+
+def when(ms: int | None) -> str:
+    if not ms:
+        return "unknown"
+    try:
+        return datetime.fromtimestamp(ms / 1000).astimezone().isoformat(" ", "seconds")
+    except (ValueError, OverflowError, OSError):
+        return str(ms)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Columns side by side; the last one takes what the terminal leaves."""
+    shown = [[visible(cell) for cell in row] for row in [head, *rows]]
+    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _WIDE
+    lines = []
+    for row in shown:
+        cells = [cell.ljust(size) for cell, size in zip(row[:-1], widths, strict=False)]
+        lines.append(cut("  ".join([*cells, row[-1]]).rstrip(), width))
+    return lines
+
+
+def cut(line: str, width: int) -> str:
+    return line if len(line) <= width else line[: width - 1] + "…"
+
+
+def counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"

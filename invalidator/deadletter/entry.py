@@ -1,0 +1,234 @@
+"""One dead letter: how a rejected event is written, and how it is read again.
+
+docs/redis-contract.md explains the fields. What a replay found later stands beside the entry.
+"""
+
+from base64 import b64decode, b64encode
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import orjson
+
+from invalidator import __version__
+from invalidator.deadletter.redact import NOTHING, Redactor
+from invalidator.model import Fault, Record, Rejection
+
+ID_HEADERS = ("ce_id", "ce-id", "cloudEvents:id")  # where CloudEvents put it outside the data
+
+Fields = Mapping[bytes, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """An entry, as it is read."""
+
+    id: str  # of the entry
+    record: Record  # without raw bytes: no event, or one that may not be kept
+    type: str  # empty where it could not be told
+    event_id: str
+    faults: tuple[Fault, ...]  # of the last attempt
+    attempts: int  # to apply it
+    first_seen: int  # Unix milliseconds
+    failed_at: int  # at the last attempt
+    rules: str  # the hash of those that rejected it last
+    version: str  # of the daemon that did
+    redacted: tuple[str, ...] = ()  # the settings' paths that were masked in it
+
+    @property
+    def lacks(self) -> str:
+        """Why it cannot be sent again as it was received; empty where it can."""
+        if self.record.raw is None:
+            return "its bytes were not kept" if self.redacted else "it holds no event"
+        return f"masked in it: {', '.join(self.redacted)}" if self.redacted else ""
+
+    def after(self, attempt: bytes) -> Self:
+        """With what the last replay found."""
+        found = orjson.loads(attempt)
+        return replace(
+            self,
+            type=found["type"],
+            faults=tuple(_fault_of(plain) for plain in found["faults"]),
+            attempts=found["attempts"],
+            failed_at=found["failed_at"],
+            rules=found["rules"],
+            version=found["version"],
+        )
+
+
+def fields_of(
+    rejection: Rejection, rules_hash: str, now_ms: int, redactor: Redactor = NOTHING
+) -> Iterator[tuple[str, str | bytes]]:
+    """One entry, field by field."""
+    rejection, masked = redactor.masked(rejection)
+    record, first = rejection.record, rejection.faults[0]
+    yield "source", record.source
+    yield "origin", record.origin
+    yield "position", record.position
+    yield "id", _event_id(record)
+    yield "type", rejection.type or ""
+    yield "rule", first.rule or ""
+    yield "what", first.what
+    yield "error", first.error
+    yield "message", first.message
+    yield "faults", orjson.dumps([_plain(fault) for fault in rejection.faults])
+    if record.raw is not None:
+        yield "raw", record.raw
+    if record.key is not None:
+        yield "key", record.key
+    yield "headers", orjson.dumps([[name, _shown(value)] for name, value in record.headers])
+    yield "published_at", str("" if record.time_ms is None else record.time_ms)
+    yield "attempts", "1"
+    yield "first_seen", str(now_ms)
+    yield "failed_at", str(now_ms)
+    yield "rules", rules_hash
+    yield "version", __version__
+    if masked:
+        yield "redacted", orjson.dumps(masked)
+
+
+def letter_of(entry: bytes, fields: Fields) -> Letter:
+    """An entry as it stands in the stream. Whatever somebody else wrote there is read, too."""
+    failed_at = _number(fields, b"failed_at", int(entry.partition(b"-")[0]))
+    published = _number(fields, b"published_at", -1)
+    record = Record(
+        _text(fields, b"source"),
+        _text(fields, b"origin"),
+        _text(fields, b"position"),
+        fields.get(b"raw"),
+        fields.get(b"key"),
+        tuple((str(name), _bytes(value)) for name, value in _pairs(fields)),
+        None if published < 0 else published,
+    )
+    return Letter(
+        entry.decode(),
+        record,
+        _text(fields, b"type"),
+        _text(fields, b"id"),
+        _faults(fields),
+        _number(fields, b"attempts", 1),
+        _number(fields, b"first_seen", failed_at),
+        failed_at,
+        _text(fields, b"rules"),
+        _text(fields, b"version"),
+        tuple(map(str, _json(fields, b"redacted"))),
+    )
+
+
+def attempt_of(letter: Letter, rejection: Rejection, rules_hash: str, now_ms: int) -> bytes:
+    """What a replay found: it stands beside the entry, whose id people may have written down."""
+    return orjson.dumps(
+        {
+            "attempts": letter.attempts + 1,
+            "failed_at": now_ms,
+            "rules": rules_hash,
+            "version": __version__,
+            "type": rejection.type or "",
+            "faults": [_plain(fault) for fault in rejection.faults],
+        }
+    )
+
+
+def plain(letter: Letter) -> dict[str, Any]:
+    """As JSON shows it: what is text as text, else in base64."""
+    record = letter.record
+    return {
+        "entry": letter.id,
+        "source": record.source,
+        "origin": record.origin,
+        "position": record.position,
+        "id": letter.event_id,
+        "type": letter.type,
+        "faults": [_plain(fault) for fault in letter.faults],
+        "raw": None if record.raw is None else _shown(record.raw),
+        "key": None if record.key is None else _shown(record.key),
+        "headers": [[name, _shown(value)] for name, value in record.headers],
+        "published_at": record.time_ms,
+        "attempts": letter.attempts,
+        "first_seen": letter.first_seen,
+        "failed_at": letter.failed_at,
+        "rules": letter.rules,
+        "version": letter.version,
+        "redacted": letter.redacted,
+    }
+
+
+def _plain(fault: Fault) -> dict[str, str | None]:
+    return {
+        "rule": fault.rule,
+        "what": fault.what,
+        "error": fault.error,
+        "message": fault.message,
+    }
+
+
+def _fault_of(found: Mapping[str, Any]) -> Fault:
+    return Fault(found["error"], found["message"], found["rule"], found["what"])
+
+
+def _shown(value: bytes) -> str | dict[str, str]:
+    """Any bytes in JSON, so that they can be had again exactly."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return {"base64": b64encode(value).decode()}
+
+
+def _bytes(shown: object) -> bytes:
+    if not isinstance(shown, dict):
+        return str(shown).encode()
+    try:
+        return b64decode(str(shown.get("base64", "")))
+    except ValueError:
+        return b""
+
+
+def _event_id(record: Record) -> str:
+    """The event's own, where it says one; in no envelope that has no place for it."""
+    headers = dict(record.headers)
+    for name in ID_HEADERS:
+        if name in headers:
+            return headers[name].decode(errors="backslashreplace")
+    try:
+        found = orjson.loads(record.raw or b"")
+    except orjson.JSONDecodeError:
+        return ""
+    named = found.get("id") if isinstance(found, dict) else None
+    return str(named) if isinstance(named, str | int) else ""
+
+
+# --- what others may have written -------------------------------------------------------------
+
+
+def _text(fields: Fields, name: bytes) -> str:
+    return fields.get(name, b"").decode(errors="backslashreplace")
+
+
+def _number(fields: Fields, name: bytes, otherwise: int) -> int:
+    text = fields.get(name, b"")
+    return int(text) if text.isdigit() else otherwise
+
+
+def _json(fields: Fields, name: bytes) -> Sequence[Any]:
+    try:
+        found = orjson.loads(fields.get(name, b"[]"))
+    except orjson.JSONDecodeError:
+        return []
+    return found if isinstance(found, list) else []
+
+
+def _pairs(fields: Fields) -> Iterator[tuple[Any, Any]]:
+    for pair in _json(fields, b"headers"):
+        if isinstance(pair, list) and len(pair) == 2:
+            yield pair[0], pair[1]
+
+
+def _faults(fields: Fields) -> tuple[Fault, ...]:
+    found = []
+    for entry in _json(fields, b"faults"):
+        if isinstance(entry, dict):
+            said = {name: str(entry.get(name) or "") for name in ("error", "message", "what")}
+            rule = entry.get("rule")
+            found.append(Fault(said["error"], said["message"], rule and str(rule), said["what"]))
+    first = Fault(_text(fields, b"error"), _text(fields, b"message"))
+    return tuple(found) or (first,)

@@ -1,0 +1,144 @@
+"""Values that may not be stored: masked in an event before it becomes a dead letter.
+
+A path is a field after another, from the event's root: `data.customer.email`. A `*` is any field
+or any item of a list, `**` any number of them. `key` and `headers.NAME` are of the record.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, Final
+
+from invalidator.model import Fault, Rejection
+
+MASK: Final = "***"
+WITHHELD: Final = "withheld: it quotes a value that is redacted"
+UNREADABLE: Final = "*"  # stands for all paths: what cannot be read cannot be masked
+QUOTED: Final = 12  # characters of a value that give it away
+
+Headers = tuple[tuple[str, bytes], ...]
+
+
+@dataclass(slots=True)
+class _Found:
+    """What was masked in one event."""
+
+    paths: dict[str, None] = field(default_factory=dict)  # as the settings write them
+    values: set[str] = field(default_factory=set)
+
+    def mask(self, path: str, value: Any) -> str:
+        self.paths[path] = None
+        self.values.update(_texts(value))
+        return MASK
+
+
+class Redactor:
+    """Masks what the paths name."""
+
+    def __init__(self, paths: Sequence[str] = ()) -> None:
+        self._paths = [(path, path.split(".")) for path in paths]
+
+    def masked(self, rejection: Rejection) -> tuple[Rejection, list[str]]:
+        """The event as it may be stored, and the paths that were masked in it."""
+        if not self._paths:
+            return rejection, []
+        found = _Found()
+        record = rejection.record
+        record = replace(
+            record,
+            raw=None if record.raw is None else self._raw(record.raw, found),
+            key=self._key(record.key, found),
+            headers=self._headers(record.headers, found),
+        )
+        faults = tuple(_withheld(fault, found) for fault in rejection.faults)
+        return replace(rejection, record=record, faults=faults), list(found.paths)
+
+    def _raw(self, raw: bytes, found: _Found) -> bytes | None:
+        """Written anew only where something was masked."""
+        try:
+            value = json.loads(raw)
+            before = len(found.values), len(found.paths)
+            value = self._value(value, found)
+            if (len(found.values), len(found.paths)) == before:
+                return raw
+            return json.dumps(value, separators=(",", ":")).encode()
+        except (ValueError, RecursionError):  # UnicodeDecodeError among them
+            found.paths[UNREADABLE] = None
+            return None
+
+    def _value(self, value: Any, found: _Found) -> Any:
+        for path, steps in self._paths:
+            if path != "key":
+                value = _walk(value, steps, partial(found.mask, path))
+        return value
+
+    def _key(self, key: bytes | None, found: _Found) -> bytes | None:
+        if key is None or not any(steps == ["key"] for _, steps in self._paths):
+            return key
+        return found.mask("key", key.decode(errors="replace")).encode()
+
+    def _headers(self, headers: Headers, found: _Found) -> Headers:
+        return tuple((name, self._header(name, value, found)) for name, value in headers)
+
+    def _header(self, name: str, value: bytes, found: _Found) -> bytes:
+        for path, _ in self._paths:
+            root, _, wanted = path.partition(".")
+            if root == "headers" and wanted in ("*", name):
+                return found.mask(path, value.decode(errors="replace")).encode()
+        return value
+
+
+NOTHING: Final = Redactor()
+
+
+def _walk(value: Any, steps: Sequence[str], mask: Callable[[Any], str]) -> Any:
+    """The value with what lies at these steps masked."""
+    if not steps:
+        return mask(value)
+    if isinstance(value, str):
+        return _inside(value, steps, mask)
+    step, rest = steps[0], steps[1:]
+    if step == "**":
+        value = _walk(value, rest, mask)
+        rest = steps
+    if isinstance(value, dict):
+        return {
+            name: _walk(each, rest, mask) if step in ("*", "**", name) else each
+            for name, each in value.items()
+        }
+    if isinstance(value, list):
+        return [
+            _walk(each, rest, mask) if step in ("*", "**", str(at)) else each
+            for at, each in enumerate(value)
+        ]
+    return value
+
+
+def _inside(text: str, steps: Sequence[str], mask: Callable[[Any], str]) -> str:
+    """JSON in a text, as Debezium has it of MongoDB."""
+    if not text.lstrip().startswith(("{", "[")):
+        return text
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    masked = _walk(value, steps, mask)
+    return text if masked == value else json.dumps(masked, separators=(",", ":"))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every scalar in a masked value, as a message might quote it."""
+    if isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _texts(each)
+    elif value is not None and value != "":
+        yield str(value)
+        yield repr(value)[1:-1] if isinstance(value, str) else json.dumps(value)
+
+
+def _withheld(fault: Fault, found: _Found) -> Fault:
+    """Messages quote what they complain of, and cut what is long."""
+    if UNREADABLE in found.paths or any(v[:QUOTED] in fault.message for v in found.values):
+        return replace(fault, message=WITHHELD)
+    return fault

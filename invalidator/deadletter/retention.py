@@ -1,0 +1,165 @@
+"""How long dead letters are kept, and how many: a warning in time, and nothing goes in silence.
+
+All members of a deployment look after the same stream. Redis says what a trim removed, so each
+counts what it removed itself.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from invalidator import layout, metrics
+from invalidator.connect import Client, Command, Reply, converse
+from invalidator.logs import Repeats
+
+log = structlog.get_logger("invalidator")
+
+WARN_AT: Final = 0.8  # of a bound
+WARN_EVERY: Final = 3600.0  # seconds
+TELL_EVERY: Final = 60.0  # seconds between two lines about what was removed
+LOOK_EVERY: Final = 15.0  # seconds between two looks at the stream
+ADVICE: Final = (
+    "`invalidator dead stats` says what they are, `dead replay` and `dead drop` end them"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """0 is no bound."""
+
+    length: int = 0  # entries
+    age: float = 0.0  # seconds since an entry was written
+
+
+UNBOUNDED: Final = Bounds()
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The stream, when it was looked at."""
+
+    length: int
+    oldest_ms: int | None  # when its first entry was written; None: it is empty
+    last: str = ""  # the id of its last entry
+
+    @classmethod
+    def of(cls, length: Reply, first: Reply) -> "State":
+        return cls(int(length), int(first[0][0].partition(b"-")[0]) if first else None)
+
+    def fill(self, bounds: Bounds, now: float) -> dict[str, float]:
+        """How near it is to each bound; at 1 something has to go."""
+        shares = {}
+        if bounds.length:
+            shares["length"] = self.length / bounds.length
+        if bounds.age and self.oldest_ms is not None:
+            shares["age"] = max(0.0, now - self.oldest_ms / 1000) / bounds.age
+        return shares
+
+
+class Retention:
+    """Keeps one stream within its bounds."""
+
+    def __init__(
+        self,
+        client: Client,
+        bounds: Bounds,
+        *,
+        stream: str = layout.DEAD_LETTERS,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._client = client
+        self._bounds = bounds
+        self._stream = stream
+        self._clock = clock
+        self._look_at = 0.0
+        self._warnings = Repeats(clock, WARN_EVERY)
+        self._told = Repeats(clock, TELL_EVERY)
+
+    async def look(self, *, now: bool = False) -> None:
+        """Now and then, or `now`. A server that does not let us is told of, and changes nothing.
+
+        Raises RedisError, OSError or TimeoutError.
+        """
+        if not now and self._clock() < self._look_at:
+            return
+        self._look_at = self._clock() + LOOK_EVERY
+        state = await self._state()
+        if state is None:
+            return
+        self._warn(state)
+        for bound, command in self._trims(state):
+            (removed,) = await converse(self._client, [command])
+            if not self._refused(removed):
+                self._tell(bound, removed)
+
+    async def keep(self, length: Reply) -> None:
+        """After an entry was written: `length` is how many there are now."""
+        if isinstance(length, int):
+            metrics.DEAD_LENGTH.set(length)
+            if self._bounds.length and length > self._bounds.length:
+                await self.look(now=True)
+
+    async def _state(self) -> State | None:
+        asked: list[Command] = [
+            ("XLEN", self._stream),
+            ("XRANGE", self._stream, "-", "+", "COUNT", 1),
+        ]
+        length, first = await converse(self._client, asked)
+        if self._refused(length) or self._refused(first):
+            return None
+        return State.of(length, first)
+
+    def _trims(self, state: State) -> list[tuple[str, Command]]:
+        shares = state.fill(self._bounds, self._clock())
+        trims: list[tuple[str, Command]] = []
+        if shares.get("age", 0.0) > 1:
+            before = int((self._clock() - self._bounds.age) * 1000)
+            trims.append(("age", ("XTRIM", self._stream, "MINID", f"{before}-0")))
+        if shares.get("length", 0.0) > 1:
+            trims.append(("length", ("XTRIM", self._stream, "MAXLEN", self._bounds.length)))
+        return trims
+
+    def _warn(self, state: State) -> None:
+        metrics.DEAD_LENGTH.set(state.length)
+        metrics.DEAD_OLDEST.set((state.oldest_ms or 0) / 1000)
+        for bound, share in state.fill(self._bounds, self._clock()).items():
+            metrics.DEAD_FILL.labels(bound).set(share)
+            if share >= WARN_AT and self._warnings.admit(bound) is not None:
+                log.warning(
+                    "dead-letters-near-bound",
+                    bound=bound,
+                    percent=round(share * 100),
+                    entries=state.length,
+                    max_length=self._bounds.length,
+                    max_age=self._bounds.age,
+                    advice=f"the oldest will be removed; {ADVICE}",
+                )
+
+    def _tell(self, bound: str, removed: int) -> None:
+        if not removed:  # another member was first
+            return
+        metrics.DEAD_TRIMMED.labels(bound).inc(removed)
+        held = self._told.admit(bound)
+        if held is not None:
+            log.error(
+                "dead-letters-removed",
+                bound=bound,
+                removed=removed,
+                held_back=held,
+                means="what they named may be stale, and is no longer known",
+            )
+
+    def _refused(self, reply: Reply) -> bool:
+        """Said once in a while; the entries are kept then, whatever the bounds."""
+        if isinstance(reply, Exception):
+            if self._warnings.admit("refused") is not None:
+                log.warning(
+                    "dead-letters-unbounded",
+                    reason=str(reply),
+                    advice="grant +xlen, +xrange and +xtrim: docs/redis-contract.md",
+                )
+            return True
+        return False

@@ -1,0 +1,105 @@
+"""Dead letters in a stream of Redis, as durable as that is."""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Self
+
+from redis.exceptions import RedisError
+
+from invalidator import layout, metrics
+from invalidator.connect import Client, Command, client, converse, ping
+from invalidator.deadletter import home
+from invalidator.deadletter.entry import fields_of
+from invalidator.deadletter.redact import NOTHING, Redactor
+from invalidator.deadletter.retention import UNBOUNDED, Bounds, Retention
+from invalidator.errors import Unavailable
+from invalidator.faults import diagnose
+from invalidator.model import Rejection
+from invalidator.settings import Settings
+from invalidator.settings.caches import cache_urls
+from invalidator.urls import redact
+
+AWAY = (RedisError, OSError, TimeoutError)
+
+
+class DeadLetters:
+    """Writes to the stream, and keeps it within its bounds."""
+
+    def __init__(
+        self,
+        client: Client,
+        server: str,
+        *,
+        stream: str = layout.DEAD_LETTERS,
+        bounds: Bounds = UNBOUNDED,
+        redactor: Redactor = NOTHING,
+        is_cache: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._client = client
+        self._server = server
+        self._stream = stream
+        self._redactor = redactor
+        self._is_cache = is_cache
+        self._clock = clock
+        self._retention = Retention(client, bounds, stream=stream, clock=clock)
+        self._checked = False
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        url = settings.state_url.get_secret_value()
+        caches = [settings.redis_url.get_secret_value(), *cache_urls(settings).values()]
+        kept = settings.dead_letters
+        return cls(
+            client(url, settings.redis_timeout, settings.redis_tls.options()),
+            redact(url),
+            bounds=Bounds(kept.max_length, kept.max_age),
+            redactor=Redactor(kept.redact),
+            is_cache=home.is_among(url, caches),
+        )
+
+    async def aclose(self) -> None:
+        await self._client.aclose()
+
+    async def put(self, rejections: Sequence[Rejection], rules_hash: str) -> None:
+        """Store them all, or raise Unavailable; then they may be put again."""
+        now = int(self._clock() * 1000)
+        length = await self._write([self._entry(one, rules_hash, now) for one in rejections])
+        for rejection in rejections:
+            metrics.DEAD.labels(rejection.faults[0].error).inc()
+        with suppress(*AWAY):  # they are written; the next look bounds them
+            await self._retention.keep(length)
+
+    async def ping(self) -> None:
+        """Raise Unavailable unless their Redis answers."""
+        await ping(self._client, self._server)
+
+    async def probe(self) -> None:
+        """The same; and look after the stream now and then."""
+        await self.ping()
+        try:
+            if not self._checked:
+                await home.warn(self._client, self._server, is_cache=self._is_cache)
+                self._checked = True
+            await self._retention.look()
+        except AWAY as error:
+            raise self._unavailable(error) from error
+
+    def _entry(self, rejection: Rejection, rules_hash: str, now: int) -> Command:
+        fields = fields_of(rejection, rules_hash, now, self._redactor)
+        return ("XADD", self._stream, "*", *(part for pair in fields for part in pair))
+
+    async def _write(self, commands: Sequence[Command]) -> object:
+        """How many entries there are then, where we may know that."""
+        try:
+            *replies, length = await converse(self._client, [*commands, ("XLEN", self._stream)])
+        except AWAY as error:
+            raise self._unavailable(error) from error
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise diagnose(reply).unavailable(f"{self._server}, stream {self._stream}")
+        return length
+
+    def _unavailable(self, error: Exception) -> Unavailable:
+        return diagnose(error).unavailable(self._server)

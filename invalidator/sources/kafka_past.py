@@ -1,0 +1,207 @@
+"""Kafka once more: records by their time or offset, read outside of any group."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import (
+    CorruptRecordException,
+    OffsetOutOfRangeError,
+    UnsupportedCodecError,
+)
+
+from invalidator.errors import Unavailable
+from invalidator.model import Batch
+from invalidator.sources import Lag
+from invalidator.sources.consumer import (
+    alone,
+    partition_counts,
+    poll,
+    positions,
+    start,
+    stop,
+)
+from invalidator.sources.describe import describe
+from invalidator.sources.fetched import Polled
+from invalidator.sources.knock import why
+from invalidator.sources.past import NotThere, Offsets, Part, Times
+from invalidator.sources.security import Brokers
+from invalidator.sources.slices import NAME, count, name_of, size_of, slice_of
+from invalidator.sources.topics import Wanted
+
+MOMENT = 0.3  # seconds that an empty read waits
+
+
+class KafkaPast:
+    """Ends by itself, and commits nothing."""
+
+    name = NAME
+    forgets = False
+
+    def __init__(self, brokers: Brokers, topics: Sequence[str], wanted: Times | Offsets) -> None:
+        """`topics` are those of the settings; offsets name their own."""
+        self._brokers = brokers
+        self._topics = Wanted(topics)
+        self._wanted = wanted
+        self._consumer: AIOKafkaConsumer | None = None
+        self._first: dict[TopicPartition, int] = {}
+        self._next: dict[TopicPartition, int] | None = None  # None: not looked up yet
+        self._end: dict[TopicPartition, int] = {}
+        self._stopped = False
+
+    @property
+    def done(self) -> bool:
+        return self._next is not None and not self._left()
+
+    @property
+    def total(self) -> int | None:
+        """Offsets, so more than there are records where a topic is compacted."""
+        if self._next is None:
+            return None
+        return sum(self._end[tp] - first for tp, first in self._first.items())
+
+    @property
+    def parts(self) -> Sequence[Part]:
+        return [
+            Part(name_of(tp), str(first), str(self._end[tp]), self._end[tp] - first)
+            for tp, first in sorted(self._first.items())
+        ]
+
+    # --- the protocol of a source ---------------------------------------------------------
+
+    async def open(self) -> None:
+        """Raises NotThere, too."""
+        await self.close()
+        try:
+            consumer = self._consumer = alone(self._brokers)
+            await start(consumer)
+            if self._next is None:
+                await self._look_up(consumer)
+            self._assign(consumer)
+        except NotThere:
+            raise
+        except Exception as error:  # whatever it was, nothing can be read
+            reason = await why(self._brokers) or describe(error)
+            raise self._unavailable(reason) from error
+
+    async def read(self, limit: int) -> Batch | None:
+        consumer = self._consumer
+        if self._stopped or self.done:
+            return None
+        if consumer is None:
+            raise self._unavailable("not connected")
+        try:
+            polled = await poll(consumer, limit, MOMENT)
+        except (CorruptRecordException, UnsupportedCodecError, OffsetOutOfRangeError) as error:
+            left = ", ".join(f"{name_of(tp)} at {at}" for tp, at in self._left().items())
+            raise NotThere(f"cannot be read ({left}): {describe(error)}") from error
+        except Exception as error:  # records may have been dropped
+            raise self._unavailable(describe(error)) from error
+        return self._batch(self._cut(consumer, polled))
+
+    async def settle(self, batch: Batch) -> None:
+        """Nobody's position moves."""
+
+    def lag(self) -> Lag:
+        left = self._left()
+        return {(tp.topic, str(tp.partition)): self._end[tp] - at for tp, at in left.items()}
+
+    async def keep_alive(self) -> None:
+        """No group waits for us."""
+
+    async def stop(self) -> None:
+        self._stopped = True
+
+    async def close(self) -> None:
+        if self._consumer:
+            await stop(self._consumer)
+        self._consumer = None
+
+    # --- where it begins and ends -----------------------------------------------------------
+
+    async def _look_up(self, consumer: AIOKafkaConsumer) -> None:
+        partitions = self._partitions(await partition_counts(consumer))
+        consumer.assign(partitions)
+        begins = await consumer.beginning_offsets(partitions)
+        ends = await consumer.end_offsets(partitions)
+        if isinstance(self._wanted, Offsets):
+            (tp,) = partitions
+            first, until = _within(self._wanted, begins[tp], ends[tp])
+            self._first, self._end = {tp: first}, {tp: until}
+        else:
+            self._first = await _at(consumer, partitions, self._wanted.since, ends)
+            self._end = await _at(consumer, partitions, self._wanted.until, ends)
+        self._next = dict(self._first)
+
+    def _partitions(self, counts: Mapping[str, int]) -> list[TopicPartition]:
+        if isinstance(self._wanted, Offsets):
+            topic, number = self._wanted.topic, self._wanted.partition
+            if topic not in counts:
+                raise NotThere(f"there is no topic named {topic!r} on {self._brokers.address}")
+            if number >= counts[topic]:
+                raise NotThere(
+                    f"topic {topic} has the partitions 0 to {counts[topic] - 1}, and no {number}"
+                )
+            return [TopicPartition(topic, number)]
+        if missing := self._topics.missing(counts):
+            raise NotThere(f"{missing} on {self._brokers.address}")
+        topics = self._topics.choose(counts)
+        return [TopicPartition(t, number) for t in topics for number in range(counts[t])]
+
+    def _assign(self, consumer: AIOKafkaConsumer) -> None:
+        left = self._left()
+        consumer.assign(list(left))
+        for tp, at in left.items():
+            consumer.seek(tp, at)
+
+    # --- reading ----------------------------------------------------------------------------
+
+    def _left(self) -> dict[TopicPartition, int]:
+        return {tp: at for tp, at in (self._next or {}).items() if at < self._end[tp]}
+
+    def _cut(self, consumer: AIOKafkaConsumer, polled: Polled) -> Polled:
+        """Leave out what lies behind the ends, and move on."""
+        assert self._next is not None
+        wanted = {}
+        for tp, records in polled.items():
+            end = self._end[tp]
+            if kept := [record for record in records if record.offset < end]:
+                wanted[tp] = kept
+            self._next[tp] = min(records[-1].offset + 1, end)
+        if not polled:  # what is left may be the marks of transactions, and no records
+            for tp, at in positions(consumer).items():
+                self._next[tp] = max(self._next[tp], min(at, self._end[tp]))
+        if over := [tp for tp in consumer.assignment() if self._next[tp] >= self._end[tp]]:
+            consumer.pause(*over)
+        return wanted
+
+    def _batch(self, polled: Polled) -> Batch | None:
+        if not polled:
+            return None
+        slices = [slice_of(tp, records) for tp, records in polled.items()]
+        return Batch(NAME, slices, count(polled), sum(map(size_of, slices)), None)
+
+    def _unavailable(self, reason: str) -> Unavailable:
+        return Unavailable(self.name, f"{self._brokers.address}: {reason}")
+
+
+async def _at(
+    consumer: AIOKafkaConsumer,
+    partitions: Collection[TopicPartition],
+    time_ms: int | None,
+    ends: Mapping[TopicPartition, int],
+) -> dict[TopicPartition, int]:
+    """The first records of that time or later."""
+    if time_ms is None:
+        return dict(ends)
+    found: dict[TopicPartition, Any] = await consumer.offsets_for_times(
+        dict.fromkeys(partitions, time_ms)
+    )
+    return {tp: min(found[tp].offset, ends[tp]) if found.get(tp) else ends[tp] for tp in partitions}
+
+
+def _within(wanted: Offsets, begin: int, end: int) -> tuple[int, int]:
+    name = f"{wanted.topic}-{wanted.partition}"
+    if not begin <= wanted.first <= end:
+        raise NotThere(f"{name} has the offsets {begin} to {end}, and no {wanted.first}")
+    return wanted.first, end if wanted.until is None else max(wanted.first, min(wanted.until, end))

@@ -1,0 +1,341 @@
+"""Bad rules do not drain a topic into the dead letters, and other topics flow meanwhile."""
+
+import asyncio
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+from structlog.testing import capture_logs
+
+from invalidator.connect import client
+from invalidator.health import Health, Part
+from invalidator.inflight import InFlight
+from invalidator.pipeline import Limits
+from invalidator.rules import RuleSet
+from invalidator.rulesbrake import RulesBrake
+from invalidator.sources.kafka import KafkaSource
+from invalidator.sources.memory import MemorySource
+from invalidator.sources.positions import Start
+from invalidator.sources.pubsub import PubSubSource
+from invalidator.sources.security import Brokers
+from invalidator.sources.stream import StreamSource
+from tests.backends import until
+from tests.backends.kafka_client import Kafka, unique
+from tests.integration.piping import AllowKeys, dead_letters, event, order, piping, rules_from
+from tests.integration.test_kafka_source import QUICK
+
+if TYPE_CHECKING:
+    import redis
+
+GOOD = """
+rules:
+  - {name: order-changed, on: order.updated, invalidate: {keys: ["order:single:{orderId}"]}}
+"""
+BAD = GOOD.replace("{orderId}", "{orderID}")
+ORDERS = [order(number) for number in range(200)]
+KEYS = [f"order:single:o{number}" for number in range(200)]
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> RuleSet:
+    return rules_from(GOOD, tmp_path)
+
+
+@pytest.fixture
+def bad(tmp_path: Path) -> RuleSet:
+    (tmp_path / "bad").mkdir()
+    return rules_from(BAD, tmp_path / "bad")
+
+
+@pytest.fixture
+def stale(redis_now: "redis.Redis", allow_keys: AllowKeys) -> "redis.Redis":
+    allow_keys("invalidator:dead")
+    redis_now.mset(dict.fromkeys(KEYS, "stale"))
+    return redis_now
+
+
+def likely(health: Health) -> str:
+    return health.waiting().get("rules", "")
+
+
+# --- what happens to a topic ------------------------------------------------------------------
+
+
+async def test_a_topic_that_rules_reject_is_held_and_planned_again_by_mended_ones(
+    redis_url: str, stale: "redis.Redis", good: RuleSet, bad: RuleSet
+) -> None:
+    async with piping(bad, redis_url, brake=RulesBrake(), limits=Limits(150, 10_000)) as bench:
+        bench.source.publish(*ORDERS)
+        await until(lambda: likely(bench.health))
+        said = likely(bench.health)
+        assert f"memory is held: rules {bad.hash} rejected 150 of 150 events" in said
+        assert bench.pipeline.braked == {"memory": f"rules {bad.hash} rejected 150 of 150 events"}
+        bench.source.publish(order(0))  # it is not read
+        assert bench.source.settled == 0
+        assert bench.pipeline.oldest >= 0
+        await until(lambda: bench.in_flight.room() == 10_000)
+        bench.rules = good
+        await until(lambda: bench.source.settled == 201)
+        assert not likely(bench.health)
+        assert bench.pipeline.braked == {}
+        assert bench.in_flight.room() == 10_000
+        assert bench.in_flight.held == 0
+    assert stale.keys() == []
+
+
+async def test_rules_that_are_no_better_hold_it_again(
+    redis_url: str, stale: "redis.Redis", good: RuleSet, bad: RuleSet, tmp_path: Path
+) -> None:
+    worse = rules_from(BAD.replace("orderID", "orderid"), tmp_path)
+    async with piping(bad, redis_url, brake=RulesBrake(), limits=Limits(110, 10_000)) as bench:
+        bench.source.publish(*ORDERS)
+        await until(lambda: bad.hash in likely(bench.health))
+        bench.rules = worse
+        await until(lambda: worse.hash in likely(bench.health))
+        assert dead_letters(stale) == []
+        bench.rules = good
+        await until(lambda: bench.source.settled == 200)
+    assert stale.keys() == []
+
+
+async def test_a_person_lets_it_go_into_the_dead_letters(
+    redis_url: str, stale: "redis.Redis", bad: RuleSet
+) -> None:
+    async with piping(bad, redis_url, brake=RulesBrake()) as bench:
+        bench.source.publish(*ORDERS)
+        await until(lambda: likely(bench.health))
+        assert bench.pipeline.resume() == ["memory"]
+        bench.source.publish(*ORDERS)
+        await until(lambda: bench.source.settled == 400)
+        assert not likely(bench.health)
+    assert len(dead_letters(stale)) == 400
+    stale.flushdb()
+
+
+async def test_newer_events_that_are_good_let_it_go(
+    redis_url: str, stale: "redis.Redis", good: RuleSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("invalidator.rulesbrake.FIRST_LOOK", 0.5)
+    async with piping(good, redis_url, brake=RulesBrake()) as bench:
+        bench.source.publish(*(event("order.updated", wrong=1) for _ in range(150)))
+        await until(lambda: likely(bench.health))
+        bench.source.publish(*ORDERS)
+        await until(lambda: bench.source.settled == 350)
+    assert len(dead_letters(stale)) == 150
+    assert stale.keys() == [b"invalidator:dead"]
+
+
+async def test_at_a_stop_what_is_held_is_neither_acknowledged_nor_a_dead_letter(
+    redis_url: str, stale: "redis.Redis", bad: RuleSet
+) -> None:
+    async with piping(bad, redis_url, brake=RulesBrake()) as bench:
+        bench.source.publish(*ORDERS)
+        await until(lambda: likely(bench.health))
+        bench.pipeline.stop()
+        await asyncio.wait_for(bench.running, 5)
+        assert (bench.source.settled, bench.pipeline.unsettled) == (0, 1)
+    assert dead_letters(stale) == []
+    stale.flushdb()
+
+
+class Forgetful(MemorySource):
+    """As pub/sub: it pauses nothing, and gives nothing again."""
+
+    forgets = True
+
+    def pause(self, origins: Collection[str]) -> None:
+        pass
+
+
+@pytest.mark.parametrize(("most", "held"), [(1 << 20, 0), (10_000, 100)])
+async def test_what_nobody_gives_again_is_buried_at_a_stop_or_beyond_the_bound(
+    redis_url: str, stale: "redis.Redis", bad: RuleSet, most: int, held: int
+) -> None:
+    async with piping(
+        bad,
+        redis_url,
+        source=Forgetful(),
+        brake=RulesBrake(),
+        limits=Limits(100, 10_000),
+        most_held=most,
+    ) as bench:
+        bench.source.publish(*ORDERS)
+        await until(lambda: likely(bench.health))
+        await until(lambda: len(dead_letters(stale)) == held)
+        bench.pipeline.stop()
+        await asyncio.wait_for(bench.running, 5)
+        assert bench.pipeline.unsettled == 0
+    assert len(dead_letters(stale)) == 200
+    stale.flushdb()
+
+
+async def test_events_that_no_rule_names_and_unreadable_ones_do_not_hide_bad_rules(
+    redis_url: str, stale: "redis.Redis", bad: RuleSet
+) -> None:
+    others = [event("other")] * 300 + [b"not json"] * 300
+    async with piping(bad, redis_url, brake=RulesBrake()) as bench:
+        bench.source.publish(*ORDERS, *others)
+        await until(lambda: likely(bench.health))
+        assert bench.source.settled == 0
+    stale.flushdb()
+
+
+async def test_unreadable_events_raise_an_alarm_and_are_dead_letters(
+    redis_url: str, stale: "redis.Redis", good: RuleSet
+) -> None:
+    with capture_logs() as logs:
+        async with piping(good, redis_url, brake=RulesBrake()) as bench:
+            bench.source.publish(*[b"not json"] * 150, *ORDERS[:100])
+            await until(lambda: bench.source.settled == 250)
+            assert not likely(bench.health)
+    (alarm,) = [entry for entry in logs if entry["event"] == "unreadable-events"]
+    assert (alarm["unreadable"], alarm["of"], alarm["log_level"]) == (150, 250, "error")
+    assert len(dead_letters(stale)) == 150
+    stale.flushdb()
+
+
+async def test_what_is_held_beyond_its_bound_counts_as_work_in_flight(
+    redis_url: str, stale: "redis.Redis", good: RuleSet, bad: RuleSet
+) -> None:
+    bound = InFlight(10_000, 1 << 20)
+    async with piping(bad, redis_url, brake=RulesBrake(), most_held=1, in_flight=bound) as bench:
+        bench.source.publish(*ORDERS)
+        await until(lambda: bound.held == sum(map(len, ORDERS)))
+        bench.rules = good
+        await until(lambda: bench.source.settled == 200)
+        assert bound.held == 0
+    assert stale.keys() == []
+
+
+# --- one of two --------------------------------------------------------------------------------
+
+TWO = """
+rules:
+  - {name: orders, on: order.updated, source: ORDERS, invalidate: {keys: ["order:single:{FIELD}"]}}
+  - {name: users, on: order.updated, source: USERS, invalidate: {keys: ["user:{orderId}"]}}
+"""
+
+
+def two(orders: str, users: str, field: str, folder: Path) -> RuleSet:
+    text = TWO.replace("ORDERS", orders).replace("USERS", users).replace("FIELD", field)
+    return rules_from(text, folder)
+
+
+async def test_on_kafka_one_topic_is_held_and_the_other_flows(
+    kafka: Kafka, redis_url: str, stale: "redis.Redis", tmp_path: Path
+) -> None:
+    orders, users, group = kafka.topic(), kafka.topic(), unique("group")
+    good, bad = (two(orders, users, field, tmp_path) for field in ("orderId", "orderID"))
+    stale.mset({f"user:o{number}": "stale" for number in range(300)})
+    kafka.produce(orders, ORDERS[:120])
+    kafka.produce(users, [order(number) for number in range(150)])
+
+    def committed(topic: str) -> int:
+        return kafka.committed(group, topic).get(0, 0)
+
+    def member() -> MemorySource:
+        source = KafkaSource(
+            Brokers([kafka.bootstrap]),
+            [orders, users],
+            group,
+            start=Start("earliest"),
+            part=Part("kafka"),
+            max_wait=0.0,
+            timing=QUICK,
+        )
+        return cast(MemorySource, source)
+
+    async with piping(bad, redis_url, source=member(), brake=RulesBrake(), timeout=5) as one:
+        await until(lambda: likely(one.health), 30)
+        kafka.produce(orders, ORDERS[120:])
+        kafka.produce(users, [order(number) for number in range(150, 300)])
+        await until(lambda: not stale.keys("user:*"), 30, "the other topic flows")
+        await until(lambda: committed(users) == 300, 30)
+        assert committed(orders) == 0
+        async with piping(bad, redis_url, source=member(), brake=RulesBrake(), timeout=5) as other:
+            # a rebalance: what is held belongs to nobody any more, and is read again
+            await until(lambda: likely(other.health) or likely(one.health), 30)
+            assert committed(orders) == 0
+            assert stale.exists(*KEYS) == 200
+            one.rules = other.rules = good
+            await until(lambda: committed(orders) == 200, 60)
+    assert stale.keys() == []
+
+
+def _falls(seen: list[int], value: int) -> bool:
+    seen.append(value)
+    return value < seen[-2]
+
+
+async def test_on_streams_one_is_held_and_kept_and_the_other_flows(
+    redis_url: str, stale: "redis.Redis", tmp_path: Path, allow_keys: AllowKeys
+) -> None:
+    allow_keys("orders", "users", "invalidator:planning:*")
+    good, bad = (two("orders", "users", field, tmp_path) for field in ("orderId", "orderID"))
+    stale.mset({f"user:o{number}": "stale" for number in range(300)})
+
+    def publish(key: str, values: list[bytes]) -> None:
+        for value in values:
+            stale.xadd(key, {"event": value})
+
+    def pending(key: str) -> Any:
+        found: Any = stale.xpending(key, "caches")
+        return found["pending"]
+
+    def idle(key: str) -> int:
+        """Milliseconds; so long ago somebody took the first of them up."""
+        (first,) = cast(Any, stale).xpending_range(key, "caches", "-", "+", 1)
+        return int(first["time_since_delivered"])
+
+    publish("orders", ORDERS[:120])
+    publish("users", [order(number) for number in range(150)])
+    source: Any = StreamSource(
+        client(redis_url, 1.0),
+        ["orders", "users"],
+        group="caches",
+        consumer="one",
+        start=Start("earliest"),
+        timeout=1.0,
+        max_wait=0.0,
+        claim_after=0.4,
+    )
+    async with piping(bad, redis_url, source=source, brake=RulesBrake()) as bench:
+        await until(lambda: likely(bench.health))
+        publish("orders", ORDERS[120:])
+        publish("users", [order(number) for number in range(150, 300)])
+        await until(lambda: not stale.keys("user:*"), what="the other stream flows")
+        await until(lambda: pending("users") == 0)
+        assert pending("orders") >= 120, "given out, and not acknowledged"
+        seen = [0]
+        await until(lambda: _falls(seen, idle("orders")), what="it is taken up again by its owner")
+        bench.rules = good
+        await until(lambda: not stale.keys("order:*"))
+        await until(lambda: pending("orders") == 0)
+    assert dead_letters(stale) == []
+
+
+async def test_on_pubsub_what_comes_meanwhile_is_held_in_memory(
+    redis_url: str, stale: "redis.Redis", tmp_path: Path
+) -> None:
+    good, bad = (two("orders", "users", field, tmp_path) for field in ("orderId", "orderID"))
+    stale.mset({f"user:o{number}": "stale" for number in range(200)})
+    source: Any = PubSubSource(
+        client(redis_url, 1.0), ["orders", "users"], part=Part("pubsub"), buffer=1000, max_wait=0.0
+    )
+    async with piping(bad, redis_url, source=source, brake=RulesBrake()) as bench:
+        await until(lambda: stale.pubsub_numsub("users")[0][1] == 1)
+        for value in ORDERS[:120]:
+            stale.publish("orders", value)
+        await until(lambda: likely(bench.health))
+        for value in ORDERS[120:]:
+            stale.publish("orders", value)
+        for value in ORDERS:
+            stale.publish("users", value)
+        await until(lambda: not stale.keys("user:*"), what="the other channel flows")
+        bench.rules = good
+        await until(lambda: stale.exists(*KEYS) == len(dead_letters(stale)))
+    letters = dead_letters(stale)
+    assert len(letters) < 100, "those before the hundredth, where they came one by one"
+    assert all(letter["origin"] == "orders" for letter in letters)
+    stale.flushdb()
