@@ -42,9 +42,9 @@ format: .venv/.dev  ## write code as the checks want it
 lock:  ## write requirements/*.txt anew (UPGRADE=1: with the newest versions)
 	scripts/lock.sh
 
-bench: .venv/.dev  ## compare the daemon's speed with a hand-written loop
+bench: .venv/.bench  ## compare the daemon's speed with what one would use instead (ARGS="--help")
 	@scripts/packages.sh tests
-	$(BIN)/python -m benchmarks.throughput $(ARGS)
+	$(BIN)/python -m benchmarks $(ARGS)
 
 clean:  ## remove what make made
 	rm -rf .venv .cache build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
@@ -58,6 +58,10 @@ clean:  ## remove what make made
 	@echo "Installing what invalidator needs into .venv ..."
 	@$(LOCKED) -r requirements/embedded.txt -r requirements/build.txt
 	@$(PACKAGE)
+	@touch $@
+
+.venv/.bench: .venv/.dev requirements/bench.txt
+	@$(LOCKED) -r requirements/bench.txt
 	@touch $@
 
 .venv/.dev: .venv/.made requirements/dev.txt pyproject.toml

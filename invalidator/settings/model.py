@@ -296,6 +296,12 @@ class Settings(BaseSettings):
     dead_letters: DeadLetters = DeadLetters()
     log: Log = Log()
     admin: Admin = Admin()
+    traces: Switch = Field(
+        default=False,
+        description="Whether each batch is a span of OpenTelemetry, linked to the traceparent of "
+        "its events. Needs invalidator[otel]; where spans go is said by OpenTelemetry's own "
+        "variables (OTEL_EXPORTER_OTLP_ENDPOINT).",
+    )
     drain_timeout: Duration = Field(
         default=20.0,
         description="How long a shutdown may take to settle what was read. What is left then is "

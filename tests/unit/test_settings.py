@@ -89,6 +89,7 @@ def test_every_setting_is_read_from_the_environment(monkeypatch: pytest.MonkeyPa
         "ADMIN__PORT": "0",
         "ADMIN__TOKEN": "***",
         "ADMIN__HOSTS": "cache.example.com",
+        "TRACES": "true",
         "DRAIN_TIMEOUT": "5s",
     }
     set_all(monkeypatch, **written | {"ADMIN__TOKEN": "0123456789abcdef"})
