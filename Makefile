@@ -1,6 +1,6 @@
 # Everything happens in .venv; a second call starts at once.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow check format lock bench clean
+.PHONY: help run test test-slow faults check format lock bench clean
 .DELETE_ON_ERROR:
 
 BIN := .venv/bin
@@ -26,6 +26,10 @@ test-slow: .venv/.dev  ## run the long forms of tests: failovers and resharding 
 	@scripts/packages.sh tests
 	@$(PYTEST) -m slow $(ARGS)
 
+faults: .venv/.dev  ## break everything for real, write the table of docs/reliability.md (ARGS="--rows 1,16")
+	@scripts/packages.sh tests
+	@$(BIN)/python -m tests.faults --write docs/reliability.md $(ARGS)
+
 check: .venv/.dev  ## formatting, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -38,9 +42,9 @@ format: .venv/.dev  ## write code as the checks want it
 lock:  ## write requirements/*.txt anew (UPGRADE=1: with the newest versions)
 	scripts/lock.sh
 
-bench: .venv/.dev  ## compare the daemon's speed with a hand-written loop
+bench: .venv/.bench  ## compare the daemon's speed with what one would use instead (ARGS="--help")
 	@scripts/packages.sh tests
-	$(BIN)/python -m benchmarks.throughput $(ARGS)
+	$(BIN)/python -m benchmarks $(ARGS)
 
 clean:  ## remove what make made
 	rm -rf .venv .cache build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
@@ -54,6 +58,10 @@ clean:  ## remove what make made
 	@echo "Installing what invalidator needs into .venv ..."
 	@$(LOCKED) -r requirements/embedded.txt -r requirements/build.txt
 	@$(PACKAGE)
+	@touch $@
+
+.venv/.bench: .venv/.dev requirements/bench.txt
+	@$(LOCKED) -r requirements/bench.txt
 	@touch $@
 
 .venv/.dev: .venv/.made requirements/dev.txt pyproject.toml

@@ -22,6 +22,8 @@ class Servers:
 
 
 @contextmanager
-def servers() -> Iterator[Servers]:
-    with Broker() as broker, RedisServer() as redis:
+def servers(**config: str) -> Iterator[Servers]:
+    """`config` is the broker's, with _ for a dot."""
+    lines = {name.replace("_", "."): value for name, value in config.items()}
+    with Broker(config=lines) as broker, RedisServer() as redis:
         yield Servers(Kafka(broker.bootstrap), redis.url)

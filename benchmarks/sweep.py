@@ -14,8 +14,9 @@ from invalidator.health import Part
 from invalidator.store.commands import Keys
 from invalidator.store.protect import protected
 from invalidator.store.server import Server
-from invalidator.store.sweeper import Node, Sweeper
+from invalidator.store.sweeper import Sweeper
 from invalidator.store.tickets import Pace
+from invalidator.store.walk import Node
 from tests.backends.redis_server import RedisServer
 
 CHUNK = 10_000

@@ -7,43 +7,46 @@ Every contender reads every round, one after the other; what they do to each oth
 """
 
 import argparse
-import os
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import redis
 
 from benchmarks import report, workload
 from benchmarks.contenders import CONTENDERS, Contender, Task
-from benchmarks.process import Spent, spent
-from benchmarks.report import Entry, Run
+from benchmarks.process import started
+from benchmarks.report import Entry, Run, Runs
 from benchmarks.servers import Servers, servers
 from benchmarks.workload import VARIANTS, Variant
 from tests.backends.kafka_client import unique
 
 FEWER = 50  # times, for contenders that would take all day
 ROOM = 10_000  # keys a command, when a Redis is filled
-WITHIN = 600.0  # seconds that one contender may take
 
 
 def main(words: Sequence[str] | None = None) -> None:
     asked = _parser().parse_args(words)
-    with tempfile.TemporaryDirectory() as folder, servers() as on:
-        entries = list(_entries(asked.contenders, asked.variants.split(","), asked.events))
+    entries = list(entries_of(asked.contenders, asked.variants.split(","), asked.events))
+    with servers() as on:
+        report.show(compare(on, entries, asked.rounds))
+
+
+def compare(on: Servers, entries: Sequence[Entry], rounds: int, *, warm_up: bool = True) -> Runs:
+    """Everybody reads in every round; the first one only warms the broker up."""
+    runs: dict[Entry, list[Run]] = {entry: [] for entry in entries}
+    with tempfile.TemporaryDirectory() as folder:
         tasks = _preload(on, entries, Path(folder))
-        runs: dict[Entry, list[Run]] = {entry: [] for entry in entries}
-        for number in range(asked.rounds + 1):
+        for number in range(0 if warm_up else 1, rounds + 1):
             for entry in entries:
                 task = replace(tasks[entry], group=unique(entry.contender.letter))
                 done = run(entry, task)
                 print(report.line(number, entry, done), flush=True)
-                if number:  # the first round warms the broker up
+                if number:
                     runs[entry].append(done)
-    report.show(runs)
+    return runs
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -57,12 +60,12 @@ def _parser() -> argparse.ArgumentParser:
     return options
 
 
-def _entries(letters: str, variants: Sequence[str], events: int) -> Iterator[Entry]:
+def entries_of(letters: str, variants: Sequence[str], events: int) -> Iterator[Entry]:
     """Who reads what; who cannot run here is named, with the reason."""
     present = []
     for letter in letters:
         if reason := CONTENDERS[letter].missing():
-            print(f"left out: {letter}, {CONTENDERS[letter].name}: {reason}")
+            print(f"# left out: {letter}, {CONTENDERS[letter].name}: {reason}", flush=True)
         else:
             present.append(CONTENDERS[letter])
     for name in variants:
@@ -93,26 +96,13 @@ def _preload(on: Servers, entries: Sequence[Entry], folder: Path) -> dict[Entry,
 
 def run(entry: Entry, task: Task) -> Run:
     """One contender's way through its topic."""
-    command = entry.contender.command(task)
-    with redis.Redis.from_url(task.servers.redis_url) as client, tempfile.TemporaryFile() as said:
+    with redis.Redis.from_url(task.servers.redis_url) as client:
         _fill(client, entry.variant.keys)
-        environment = {**os.environ, **command.environment}
-        process = subprocess.Popen(
-            command.words, env=environment, stdout=subprocess.DEVNULL, stderr=said
-        )
-        watch = _Watch(process, entry.contender, said.fileno())
-        try:
-            watch.until(lambda: command.ready in watch.said())
-            before, began = spent(process.pid), time.monotonic()
+        with started(entry.contender, task) as watch:
+            before, began = watch.spent(), time.monotonic()
             ends = workload.end_keys()
             watch.until(lambda: client.exists(*ends) == 0)
-            return _measured(before, spent(process.pid), time.monotonic() - began)
-        finally:
-            process.kill()
-            process.wait()
-
-
-def _measured(before: Spent, after: Spent, wall: float) -> Run:
+            after, wall = watch.spent(), time.monotonic() - began
     return Run(wall, after.cpu, after.cpu - before.cpu, after.memory)
 
 
@@ -121,25 +111,6 @@ def _fill(client: "redis.Redis", keys: int) -> None:
     for at in range(0, keys, ROOM):
         client.mset({f"session:{n}": "kept" for n in range(at, min(at + ROOM, keys))})
     client.mset(dict.fromkeys(workload.end_keys(), "stale"))
-
-
-@dataclass(frozen=True, slots=True)
-class _Watch:
-    """A contender at work."""
-
-    process: subprocess.Popen[bytes]
-    contender: Contender
-    output: int
-
-    def until(self, condition) -> None:  # type: ignore[no-untyped-def]
-        deadline = time.monotonic() + WITHIN
-        while not condition():
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                raise SystemExit(f"{self.contender.name} ended:\n{self.said().decode()[-2000:]}")
-            time.sleep(0.005)
-
-    def said(self) -> bytes:
-        return os.pread(self.output, 1 << 20, 0)
 
 
 if __name__ == "__main__":

@@ -132,9 +132,9 @@ def _data(order: str, customer: str) -> Data:
     }
 
 
-def end_marker(variant: Variant, partition: int) -> bytes:
-    """The last event of a partition: its key is gone when all before it were applied."""
-    return orjson.dumps(variant.event(1, _data(f"end_{partition}", "nobody")))
+def event_of(variant: Variant, order: str) -> bytes:
+    """One event, of an order that no other is of."""
+    return orjson.dumps(variant.event(1, _data(order, "nobody")))
 
 
 def end_keys() -> list[str]:
@@ -144,8 +144,8 @@ def end_keys() -> list[str]:
 def preload(kafka: Kafka, topic: str, variant: Variant, count: int) -> None:
     kafka.create_topic(topic, PARTITIONS)
     kafka.produce(topic, events(variant, count), codec=variant.codec)
-    for partition in range(PARTITIONS):
-        kafka.produce(topic, [end_marker(variant, partition)], partition=partition)
+    for partition in range(PARTITIONS):  # their keys are gone when all before them were applied
+        kafka.produce(topic, [event_of(variant, f"end_{partition}")], partition=partition)
 
 
 def write_rules(folder: Path, variant: Variant) -> Path:

@@ -44,6 +44,7 @@ from invalidator.sources.stream_dry import DryStreamSource
 from invalidator.sources.trail import TIMELESS, Eras
 from invalidator.store.build import gate, store_of
 from invalidator.store.dry import DryLetters, DryStore
+from invalidator.tracing import traces
 from invalidator.urls import redact
 from invalidator.valve import Valve
 
@@ -91,6 +92,7 @@ class Daemon:
         self._watch = self._build_watch()
         self._eras: Eras = self._watch or TIMELESS
         self._dead = letters_of(settings)
+        self._traces = traces() if settings.traces else None
         self._injection: Injection | None = None
         self._pipelines = self._build_pipelines()
         self._house = House(
@@ -117,6 +119,8 @@ class Daemon:
         async with AsyncExitStack() as stack:
             for close in (self._store.close, self._dead.aclose):
                 stack.push_async_callback(close)
+            if self._traces:
+                stack.push_async_callback(self._traces.close)
             stack.push_async_callback(self._admin.stop)
             url = await self._admin.start()
             self._listen_to_signals()
@@ -299,6 +303,7 @@ class Daemon:
                 gate=gate(self._store),
                 valve=None if its_caches is self._injection else self._valve,
                 narrate=settings.log.level == "debug",
+                spans=self._traces.spans(source.name) if self._traces else None,
             )
             for source, its_caches, its_letters in fed
         ]
@@ -320,11 +325,12 @@ class Daemon:
         sources: list[Source] = []
         if settings.kafka.topics:
             sources.append(self._kafka())
-        if settings.pubsub.channels:
+        if settings.pubsub.channels or settings.pubsub.sharded_channels:
             sources.append(
                 PubSubSource(
                     self._redis(settings.source_redis_url.get_secret_value()),
                     settings.pubsub.channels,
+                    sharded=settings.pubsub.sharded_channels,
                     part=self._health.part(PubSubSource.name),
                     buffer=settings.pubsub.buffer,
                     max_wait=settings.batch.max_wait,

@@ -26,12 +26,16 @@ import tomllib
 with open("pyproject.toml", "rb") as file:
     project = tomllib.load(file)
 print("# Written by `make lock` from pyproject.toml.")
-for group in project["dependency-groups"].values():
+groups = project["dependency-groups"]
+with open("requirements/bench.in", "w") as file:
+    print("# Written by `make lock` from pyproject.toml.", *groups.pop("bench"), sep="\n", file=file)
+for group in groups.values():
     print(*group, sep="\n")
 print(*project["build-system"]["requires"], sep="\n")
 EOF
-compile dev.txt pyproject.toml requirements/dev.in --extra embedded
+compile dev.txt pyproject.toml requirements/dev.in --extra embedded --extra otel
 unset UPGRADE
 compile runtime.txt pyproject.toml -c requirements/dev.txt
 compile embedded.txt pyproject.toml --extra embedded -c requirements/dev.txt
 compile build.txt pyproject.toml --only-build-deps --build-deps-for wheel -c requirements/dev.txt
+compile bench.txt requirements/bench.in -c requirements/dev.txt

@@ -4,6 +4,7 @@ A contender is a process. It says `assigned` on stderr once it has its partition
 arguments in one order: bootstrap servers, topic, group, Redis URL.
 """
 
+import os
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 from benchmarks import workload
 from benchmarks.servers import Servers
 from benchmarks.workload import Variant
+from tests.e2e.process import PROGRAM, clean_environment
 
 HERE = Path(__file__).parent
 OURS = "invalidator"
@@ -41,7 +43,7 @@ class Command:
     """How its process is started."""
 
     words: Sequence[str]
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     ready: bytes = b"assigned"  # what stands on its stderr when it has its partitions
 
 
@@ -61,8 +63,6 @@ def _python(module: str, task: Task, *more: str) -> Command:
 
 
 def _daemon(task: Task) -> Command:
-    beside = Path(sys.executable).with_name(OURS)
-    installed = str(beside) if beside.exists() else shutil.which(OURS) or OURS
     settings = {
         "RULES": str(workload.write_rules(task.folder, task.variant)),
         "REDIS_URL": task.servers.redis_url,
@@ -72,15 +72,13 @@ def _daemon(task: Task) -> Command:
         "KAFKA__START": "earliest",
         "ADMIN__PORT": "0",
     }
-    return Command(
-        [installed, "run"], {f"INVALIDATOR_{name}": value for name, value in settings.items()}
-    )
+    return Command([str(PROGRAM), "run"], clean_environment(settings))
 
 
 def _bento(config: str) -> Callable[[Task], Command]:
     def command(task: Task) -> Command:
         names = ("KAFKA", "TOPIC", "GROUP", "REDIS")
-        environment = dict(zip(names, task.arguments(), strict=True))
+        environment = {**os.environ, **dict(zip(names, task.arguments(), strict=True))}
         path = str(HERE / "bento" / config)
         return Command([_found("bento"), "-c", path], environment, ready=b"Input type kafka")
 
@@ -143,3 +141,6 @@ CONTENDERS: Mapping[str, Contender] = {
         Contender("i", "prototype", lambda task: _python("prototype", task)),
     )
 }
+
+# Beside whom latency is measured.
+BARE = Contender("", "bare consumer", lambda task: _python("bare", task))

@@ -183,7 +183,8 @@ class _Purge:
             self._swept += progress.removed
             self._bar.clear()
         else:
-            self._bar.show(progress.seen, progress.total, f"{progress.matched:,} match")
+            again = f", once more: {progress.again}" if progress.again else ""
+            self._bar.show(progress.seen, progress.total, f"{progress.matched:,} match{again}")
 
     def _log(self, cause: "Cause", deleted: int, failures: "Sequence[Failure]") -> None:
         import structlog

@@ -136,6 +136,7 @@ def _welcome(settings: "Settings", rules: "RuleSet", admin: str) -> None:
 def _sources(settings: "Settings") -> list[str]:
     return [
         *(f"channel {name}" for name in settings.pubsub.channels),
+        *(f"sharded channel {name}" for name in settings.pubsub.sharded_channels),
         *(f"stream {name}" for name in settings.streams.keys),
         *(f"Kafka topic {name}" for name in settings.kafka.topics),
     ]

@@ -6,7 +6,7 @@ identity, large columns that did not change), a rule that needs it must not pass
 """
 
 import base64
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import orjson
 
@@ -52,13 +52,9 @@ def is_change(event: dict[str, Any]) -> bool:
     )
 
 
-class Rows(NamedTuple):
-    """A change event whose rows came along whole."""
-
-    kind: str
-    new: Row  # of a deleted row: what it was
-    old: Row | None  # only where a row was updated
-    body: dict[str, Any]
+# Its type, the new row (of a deleted one: what it was), the old row where one was updated, and the
+# event without a schema. A bare tuple: there is one for each change event.
+Rows = tuple[str, Row, Row | None, dict[str, Any]]
 
 
 def whole(event: dict[str, Any], raw: bytes) -> Rows | None:
@@ -73,10 +69,10 @@ def whole(event: dict[str, Any], raw: bytes) -> Rows | None:
     if op == "u":
         new, old = body["after"], body["before"]
         if type(new) is dict and type(old) is dict and new.keys() <= old.keys():
-            return Rows(table + ".updated", new, old, body)
+            return table + ".updated", new, old, body
     elif op == "c":
         if type(new := body["after"]) is dict and body.get("before") is None:
-            return Rows(table + ".created", new, None, body)
+            return table + ".created", new, None, body
     elif (
         op == "d"
         and type(new := body["before"]) is dict
@@ -84,7 +80,7 @@ def whole(event: dict[str, Any], raw: bytes) -> Rows | None:
         and new
         and None not in new.values()
     ):
-        return Rows(table + ".deleted", new, None, body)
+        return table + ".deleted", new, None, body
     return None
 
 

@@ -8,7 +8,7 @@ from invalidator.errors import Rejected
 from invalidator.rules.condition import ConditionError, Fragment, reads, to_python
 from invalidator.rules.render import AROUND, ROOTS, Rendered, Renderer
 from invalidator.rules.schema import Cache, Condition, Rule
-from invalidator.rules.source import ARGUMENTS, Code
+from invalidator.rules.source import ARGUMENTS, Code, literal
 
 Apply = Callable[..., object]  # renders and adds to sinks
 Render = Callable[..., tuple[Any, ...]]  # per effect: a name, a list of names, or None
@@ -38,10 +38,7 @@ def applying(units: Sequence[Unit]) -> Apply:
     code.add(0, f"def apply({ARGUMENTS}, sinks):")
     for unit in units:
         depth = _condition(code, unit)
-        names = _names(code, unit, depth)
-        for name, sinks in zip(names, unit.sinks, strict=True):
-            for sink in sinks:
-                _emit(code, name, sink, depth)
+        _emit_all(code, _names(code, unit, depth), unit, depth)
     code.add(1, "return None")
     return code.function("apply", ", ".join(unit.rule.name for unit in units)[:80])
 
@@ -55,16 +52,36 @@ def changing(units: Sequence[Unit]) -> Apply:
     code.add(0, f"def change(new, old, {ARGUMENTS.removeprefix('data, ')}, sinks):")
     for unit in units:
         depth = 1 if unit.rule.when is None else _either(code, unit.rule.when, unit)
-        made = []
-        for row in ("new", "old"):
-            code.add(depth, f"data = {row}")
-            made.append(_names(code, unit, depth))
-        for names in made:
-            for name, sinks in zip(names, unit.sinks, strict=True):
-                for sink in sinks:
-                    _emit(code, name, sink, depth)
+        code.add(depth, "data = new")
+        names = _names(code, unit, depth)
+        code.add(depth, f"if {_differ(code, unit.rule)}:", "    data = old")
+        _emit_all(code, _names(code, unit, depth + 1), unit, depth + 1)
+        _emit_all(code, names, unit, depth)
     code.add(1, "return None")
     return code.function("change", ", ".join(unit.rule.name for unit in units)[:80])
+
+
+def _differ(code: Code, rule: Rule) -> str:
+    """Whether the old row may give other names than the new one.
+
+    Equal texts and equal integers give equal names; whatever else there is, is rendered: 1 == True.
+    """
+    columns: set[str] = set()
+    for effect in rule.effects:
+        for path in effect.template.paths():
+            if path.root in ("match", "event"):
+                continue  # not of a row
+            if path.root != "data" or not path.steps:
+                return "True"
+            columns.add(str(path.steps[0]))
+    return " or ".join(_differ_in(code, column) for column in sorted(columns)) or "False"
+
+
+def _differ_in(code: Code, column: str) -> str:
+    one, other, name = code.new("o"), code.new("o"), literal(column)
+    values = f"({one} := new.get('{name}')) != ({other} := old.get('{name}'))"
+    integers = f"type({one}) is int and type({other}) is int"
+    return f"{values} or not (type({one}) is str or {integers})"
 
 
 def _either(code: Code, condition: Condition, unit: Unit) -> int:
@@ -110,6 +127,12 @@ def _names(code: Code, unit: Unit, depth: int, *, lenient: bool = False) -> list
         title = code.constant(f"rule {rule.name}")
         code.add(depth, f"if {count} > {rule.max_keys}: raise too_many({title}, {rule.max_keys})")
     return names
+
+
+def _emit_all(code: Code, names: Sequence[Rendered], unit: Unit, depth: int) -> None:
+    for name, sinks in zip(names, unit.sinks, strict=True):
+        for sink in sinks:
+            _emit(code, name, sink, depth)
 
 
 def _emit(code: Code, name: Rendered, sink: int, depth: int) -> None:

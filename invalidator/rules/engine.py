@@ -122,27 +122,21 @@ class Engine:
     ) -> None:
         """No plain events: change events with all their rows quickly, others by the envelope."""
         changes = self._envelope.format in (AUTO, "debezium")
-        sinks = draft.sinks
+        loads, table, updates, sinks = orjson.loads, self.table, self._updates, draft.sinks
         for index, raw in left:
             try:
-                quick = changes and self._row(raw, limit, part, index, sinks)
-            except Exception:  # noqa: BLE001 - said exactly by the envelope
-                quick = False
-            if not quick:
-                self._event(part, index, limit, draft)
-
-    def _row(
-        self, raw: bytes | None, limit: int, part: Slice, index: int, sinks: list[Sink]
-    ) -> bool:
-        """Whether this was a change event with all that its rules need. It may raise anything."""
-        if raw is None or len(raw) > limit or (rows := whole(orjson.loads(raw), raw)) is None:
-            return False
-        kind, new, old, body = rows
-        if old is None:
-            self.table[kind](new, body, kind, part, index, sinks)
-        else:
-            self._updates[kind](new, old, body, kind, part, index, sinks)
-        return True
+                if changes and raw is not None and len(raw) <= limit:
+                    rows = whole(loads(raw), raw)
+                    if rows is not None:
+                        kind, new, old, body = rows
+                        if old is None:
+                            table[kind](new, body, kind, part, index, sinks)
+                        else:
+                            updates[kind](new, old, body, kind, part, index, sinks)
+                        continue
+            except Exception:  # noqa: BLE001, S110 - said exactly by the envelope
+                pass
+            self._event(part, index, limit, draft)
 
     def _event(
         self, part: Slice, index: int, limit: int, draft: Draft, *, binary: bool = False

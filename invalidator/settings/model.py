@@ -91,6 +91,11 @@ class PubSub(_Group):
         description="Redis pub/sub channels to listen on, names or globs (orders.*). Redis keeps "
         "nothing for an absent reader, so what is published during a restart is not seen.",
     )
+    sharded_channels: Names = Field(
+        default=(),
+        description="Sharded channels (SPUBLISH) to listen on, by name: on a cluster each is heard "
+        "only on the nodes that have its slot. Needs Redis 7.",
+    )
     buffer: Count = Field(
         default=100_000,
         description="How many received messages may wait in memory. What comes on top is dropped "
@@ -298,6 +303,12 @@ class Settings(BaseSettings):
     dead_letters: DeadLetters = DeadLetters()
     log: Log = Log()
     admin: Admin = Admin()
+    traces: Switch = Field(
+        default=False,
+        description="Whether each batch is a span of OpenTelemetry, linked to the traceparent of "
+        "its events. Needs invalidator[otel]; where spans go is said by OpenTelemetry's own "
+        "variables (OTEL_EXPORTER_OTLP_ENDPOINT).",
+    )
     drain_timeout: Duration = Field(
         default=20.0,
         description="How long a shutdown may take to settle what was read. What is left then is "
@@ -333,7 +344,8 @@ class Settings(BaseSettings):
 
     @property
     def has_sources(self) -> bool:
-        return bool(self.kafka.topics or self.pubsub.channels or self.streams.keys)
+        pubsub = self.pubsub.channels or self.pubsub.sharded_channels
+        return bool(self.kafka.topics or pubsub or self.streams.keys)
 
     @classmethod
     def settings_customise_sources(

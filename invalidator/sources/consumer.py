@@ -36,8 +36,10 @@ STOP_WITHIN = 3.0
 ABANDON_WITHIN = 1.0
 JOIN_MARGIN = 15.0  # seconds that the answer to a join may take beyond the rebalance
 # Bytes of one fetch. A broker's answer lies in memory up to three times while it is taken apart.
-MOST_PER_FETCH = 8 * 1024 * 1024
+MOST_PER_FETCH = 4 * 1024 * 1024
 MOST_PER_PARTITION = 4 * 1024 * 1024
+LEAST_PER_PARTITION = 128 * 1024
+AHEAD = 8 * 1024 * 1024  # bytes that are fetched before they are asked for, over all partitions
 SLACK = 1.0  # seconds that a poll may take longer than it was told to
 
 
@@ -68,7 +70,7 @@ class Timing:
     request: float = 60.0  # that a request may take; joining is one
     drain: float = 20.0  # that a rebalance waits for batches in work; below `rebalance`
     max_poll_interval: float = 300.0  # without a poll, until a member leaves by itself
-    metadata_max_age: float = 30.0  # until new partitions are noticed
+    metadata_max_age: float = 20.0  # until new partitions are noticed; with a rebalance below 30
     ask_every: float = 5.0  # without a record, between two questions whether the brokers are there
     answer: float = 3.0  # that the brokers have for an answer
     look_every: float = 15.0  # between two looks for topics that came or went
@@ -139,6 +141,12 @@ async def poll(
     except BaseException:
         show_life(consumer)
         raise
+
+
+def share_out(consumer: AIOKafkaConsumer, partitions: int) -> None:
+    """One bound for all that is fetched ahead: the library's own holds for each partition."""
+    share = max(LEAST_PER_PARTITION, AHEAD // max(1, partitions))
+    consumer._fetcher._max_partition_fetch_bytes = min(share, MOST_PER_PARTITION)
 
 
 def show_life(consumer: AIOKafkaConsumer) -> None:

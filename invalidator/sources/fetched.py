@@ -77,13 +77,15 @@ def _take_of(fetcher: Fetcher, tp: TopicPartition, limit: int) -> list[Fetched]:
         return []
     part = result._partition_records
     if not isinstance(part._records_iterator, _Runs):
-        part._records_iterator = _Runs(part)
+        part._records_iterator = _Runs(part.next_fetch_offset)
     runs = part._records_iterator
-    records = runs.take(limit)
+    records = runs.take(part, limit)
     result._update_position()
+    if not runs.over(part):
+        return records
     if runs.error:
         fetcher._records[tp] = FetchError(error=runs.error, backoff=fetcher._prefetch_backoff)
-    elif runs.over:
+    else:
         _forget(fetcher, tp)
     return records
 
@@ -95,50 +97,40 @@ def _forget(fetcher: Fetcher, tp: TopicPartition) -> None:
 
 
 class _Runs:
-    """The records of one fetch of one partition."""
+    """The records of one fetch of one partition.
 
-    def __init__(self, part: PartitionRecords) -> None:
-        self._part = part
+    What was fetched is an argument: a cycle with it would keep megabytes alive for a while.
+    """
+
+    def __init__(self, end: int) -> None:
         self._left: list[Fetched] = []  # decoded, and not given yet
-        self._end: int = part.next_fetch_offset  # where to go on behind them
+        self._end = end  # where to go on behind them
         self.error: Exception | None = None  # what lies behind those that were given
 
-    @property
-    def over(self) -> bool:
-        return not self._left and not self._part._records.has_next()
+    def over(self, part: PartitionRecords) -> bool:
+        return not self._left and (self.error is not None or not part._records.has_next())
 
-    def take(self, limit: int) -> list[Fetched]:
-        failed: Exception | None = None
-        while len(self._left) < limit and not failed and self._part._records.has_next():
+    def take(self, part: PartitionRecords, limit: int) -> list[Fetched]:
+        while len(self._left) < limit and not self.error and part._records.has_next():
             try:
-                self._decode(self._part._records.next_batch())
+                self._decode(part, part._records.next_batch())
             except Exception as error:  # noqa: BLE001 - a checksum, a codec, a header: raised later
-                failed = error
+                self.error = error
         taken, self._left = self._left[:limit], self._left[limit:]
-        self._part.next_fetch_offset = taken[-1].offset + 1 if self._left else self._end
-        self.error = failed
+        part.next_fetch_offset = taken[-1].offset + 1 if self._left else self._end
         return taken
 
-    def _decode(self, batch: Any) -> None:
+    def _decode(self, part: PartitionRecords, batch: Any) -> None:
         """The rules of what is skipped are the library's."""
         if not batch.validate_crc():
-            raise CorruptRecordException(f"Invalid CRC - {self._part._tp}")
-        if not self._is_aborted(batch) and not batch.is_control_batch:
+            raise CorruptRecordException(f"Invalid CRC - {part._tp}")
+        if not _is_aborted(part, batch) and not batch.is_control_batch:
             before = len(self._left)
             try:
                 self._left.extend(batch)
             finally:  # a record that cannot be read does not hide those before it
                 self._drop_known(before)
         self._end = batch.next_offset
-
-    def _is_aborted(self, batch: Any) -> bool:
-        part, producer = self._part, batch.producer_id
-        if producer is None:
-            return False
-        part._consume_aborted_up_to(batch.base_offset)
-        if batch.is_control_batch and part._contains_abort_marker(batch):
-            part._aborted_producers.discard(producer)
-        return batch.is_transactional and producer in part._aborted_producers
 
     def _drop_known(self, before: int) -> None:
         """A batch is fetched whole, even where we have read half of it."""
@@ -147,3 +139,14 @@ class _Runs:
             self._left[before:] = new
         if len(self._left) > before:
             self._end = self._left[-1].offset + 1
+
+
+def _is_aborted(part: PartitionRecords, batch: Any) -> bool:
+    """Whether it belongs to a transaction that was given up."""
+    producer = batch.producer_id
+    if producer is None:
+        return False
+    part._consume_aborted_up_to(batch.base_offset)
+    if batch.is_control_batch and part._contains_abort_marker(batch):
+        part._aborted_producers.discard(producer)
+    return bool(batch.is_transactional and producer in part._aborted_producers)

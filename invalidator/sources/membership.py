@@ -23,6 +23,7 @@ from invalidator.sources.consumer import (
     known_ends,
     member_id,
     positions,
+    share_out,
 )
 from invalidator.sources.describe import describe
 from invalidator.sources.epoch import Epoch
@@ -159,6 +160,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
 
     async def _take_up(self, partitions: Sequence[TopicPartition]) -> Epoch:
         """A start is committed before anything is read: else a crash now would move it."""
+        share_out(self._consumer, len(partitions))
         found = await self._positions.find(self._consumer, partitions)
         stands = found.stands(self._eras.current, self._eras.most, self._clock())
         epoch = Epoch(generation(self._consumer), found.birth, found.positions, stands)

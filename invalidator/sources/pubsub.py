@@ -7,16 +7,14 @@ published in it are lost, and no reader can tell which.
 import asyncio
 import contextlib
 import math
-import re
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.exceptions import RedisError
 
-from invalidator.connect import Client, connected, node
+from invalidator.connect import Client
 from invalidator.errors import Unavailable
 from invalidator.faults import diagnose
 from invalidator.health import Part
@@ -24,15 +22,11 @@ from invalidator.model import Batch, Record, Slice
 from invalidator.sources import Lag
 from invalidator.sources.ending import end
 from invalidator.sources.gap import START, Gap, Gaps
+from invalidator.sources.pubsub_link import MESSAGES, Link, Push, listening, word
 from invalidator.sources.trail import TIMELESS, WENT_BACK, Eras, Memory
 from invalidator.sources.window import Given, Window
 
-PING_EVERY = 1.0  # seconds without a message before we ask whether the link still lives
-PONG_WITHIN = 3.0  # seconds; PING_EVERY and this together find a dead link within 5 s
 MOMENT = 0.5  # seconds that an empty read waits
-MESSAGES = frozenset({b"message", b"pmessage"})
-CONFIRMATIONS = frozenset({b"subscribe", b"psubscribe"})
-GLOB = re.compile(r"[*?\[\\]")
 
 
 class Message(NamedTuple):  # one is made for every event: this is the cheapest that has names
@@ -44,7 +38,7 @@ class Message(NamedTuple):  # one is made for every event: this is the cheapest 
 
 
 class PubSubSource:
-    """Subscribes to channels and globs; a task of its own drains the link into a buffer."""
+    """Subscribes to channels and globs; tasks of their own drain the links into a buffer."""
 
     name = "pubsub"
     forgets = True
@@ -57,42 +51,47 @@ class PubSubSource:
         part: Part,
         buffer: int,
         max_wait: float,
+        sharded: Sequence[str] = (),
         eras: Eras = TIMELESS,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        """`sharded` channels are heard on the nodes of a cluster that have their slots."""
         self._client = client
-        self._channels = channels
+        self._plain = channels
+        self._sharded = sharded
+        self._channels = [*channels, *sharded]
         self._part = part
         self._bound = buffer
         self._max_wait = max_wait
         self._clock = clock
         self._buffer: deque[Message] = deque()
         self._arrived = asyncio.Event()
-        self._listener: asyncio.Task[None] | None = None
+        self._links: list[Link] = []
+        self._listeners: list[asyncio.Task[None]] = []
         self._failure: Unavailable | None = None
         self._gaps = Gaps(self.name, now=clock)
         self._memory = Memory(eras, self.name)
         self._era = ""  # of the caches, in which all was applied that the window still has
         self._window: Window[Message] = Window(eras.most)
         self._again: deque[Message] = deque()  # what a cache may have forgotten
-        self._heard: float | None = None  # when the link was last known to live; None: never
+        self._heard: float | None = None  # when all links were last known to live; None: never
         self._overflow: Gap | None = None
         self._stopped = False
-        self._pool: ConnectionPool | None = None  # of the node that we listen to
 
     async def open(self) -> None:
         await self._hang_up()
         self._failure = None
         self._stopped = False
         try:
-            link = await self._subscribe()
+            self._links = await listening(self._client, self._plain, self._sharded, self._take)
         except (RedisError, OSError, TimeoutError) as error:
             raise diagnose(error).unavailable(self.name) from error
         cause = START if self._heard is None else "reconnected"
         self._gaps.tell(cause, self._channels, since=self._heard)
-        self._heard = time.monotonic()
         self._part.ready()
-        self._listener = asyncio.create_task(self._listen(link), name="pubsub-listener")
+        self._listeners = [
+            asyncio.create_task(self._listen(link), name="pubsub-listener") for link in self._links
+        ]
 
     async def read(self, limit: int) -> Batch | None:
         await self._go_back()
@@ -143,59 +142,21 @@ class PubSubSource:
         with contextlib.suppress(RedisError, OSError):
             await self._client.aclose()
 
-    async def _subscribe(self) -> AbstractConnection:
-        """A link of our own, not the library's: that one reconnects in silence."""
-        self._pool = (await node(self._client)).connection_pool
-        link = await connected(self._pool)
-        names = [name for name in self._channels if not GLOB.search(name)]
-        globs = [name for name in self._channels if GLOB.search(name)]
-        try:
-            for command, wanted in (("SUBSCRIBE", names), ("PSUBSCRIBE", globs)):
-                if wanted:
-                    await link.send_command(command, *wanted)
-            await self._confirm(link, len(self._channels))
-        except BaseException:
-            await self._give_back(link)
-            raise
-        return link
-
-    async def _confirm(self, link: AbstractConnection, missing: int) -> None:
-        """Messages of the first channels may come before the last one is confirmed."""
-        while missing:
-            reply = await link.read_response()
-            if _word(reply) in CONFIRMATIONS:
-                missing -= 1
-            else:
-                self._take(reply)
-
-    async def _listen(self, link: AbstractConnection) -> None:
+    async def _listen(self, link: Link) -> None:
         """Fill the buffer until the link breaks; `read` reports the break once that is empty."""
         try:
             while True:
-                self._take(await self._next_reply(link))
+                self._take(await link.next())
         except Exception as error:  # noqa: BLE001 - a listener that died in silence hears nothing
             self._failure = diagnose(error).unavailable(self.name)
             self._part.away(str(self._failure))
             self._arrived.set()
-        finally:
-            await self._give_back(link)
 
-    async def _next_reply(self, link: AbstractConnection) -> Any:
-        """The next push. After a silence, a PING finds out whether the link still lives."""
-        reply = await link.read_response(timeout=PING_EVERY)
-        if reply is None:
-            await link.send_command("PING")
-            reply = await link.read_response(timeout=PONG_WITHIN)
-        if reply is None:
-            raise TimeoutError(f"no answer to a PING within {PONG_WITHIN:g} s")
-        self._heard = time.monotonic()
-        return reply
-
-    def _take(self, reply: Any) -> None:
-        word = _word(reply)
-        if word == b"pong":
+    def _take(self, reply: Push) -> None:
+        kind = word(reply)
+        if kind == b"pong":
             return
-        if word not in MESSAGES:  # "unsubscribe", or what only an unsubscribed link is told
+        if kind not in MESSAGES:  # "unsubscribe", or what only an unsubscribed link is told
             raise ConnectionError(f"the link is no longer subscribed: {reply!r}")
         if len(self._buffer) >= self._bound:
             if not self._overflow:
@@ -252,18 +213,11 @@ class PubSubSource:
 
         return Slice(channel, [message.value for message in messages], record)
 
-    async def _give_back(self, link: AbstractConnection) -> None:
-        """Never as it is: it is subscribed."""
-        await link.disconnect(nowait=True)
-        if self._pool:
-            await self._pool.release(link)
-
     async def _hang_up(self) -> None:
-        if self._listener:
-            await end(self._listener)
-            self._listener = None
-
-
-def _word(reply: Any) -> bytes:
-    """What kind of push it is; empty for what is none."""
-    return reply[0] if isinstance(reply, list) and isinstance(reply[0], bytes) else b""
+        for listener in self._listeners:
+            await end(listener)
+        for link in self._links:
+            await link.close()
+        if self._links:
+            self._heard = min(link.heard for link in self._links)
+        self._listeners, self._links = [], []

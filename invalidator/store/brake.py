@@ -58,13 +58,15 @@ class Brake:
         for at in range(0, len(names), size):
             yield names[at : at + size]
 
-    async def take(self, count: int) -> None:
-        """Wait until so many more may go."""
+    async def take(self, count: int) -> float:
+        """Wait until so many more may go; for how long that was."""
+        began = self._clock()
         if self._per_second:
-            due = max(self._free_at, self._clock())
+            due = max(self._free_at, began)
             self._free_at = due + count / self._per_second
             await self._until(due)
         self._count(count)
+        return self._clock() - began
 
     def last_minute(self) -> int:
         """How many went in it."""
@@ -110,6 +112,7 @@ class BrakedKeys:
     """UNLINK at the brake's pace; whatever deletes keys (events, tags, sweeps) comes by here."""
 
     def __init__(self, keys: Unlinking, brake: Brake) -> None:
+        self.waited = 0.0  # seconds
         self._keys = keys
         self._brake = brake
 
@@ -117,7 +120,7 @@ class BrakedKeys:
         existed = 0
         failed: dict[Key, Verdict] = {}
         for portion in self._brake.portions(keys):
-            await self._brake.take(len(portion))
+            self.waited += await self._brake.take(len(portion))
             found, refused = await self._keys.unlink(portion)
             existed += found
             failed |= refused

@@ -24,10 +24,11 @@ from invalidator.store.moments import Moments
 from invalidator.store.protect import protected
 from invalidator.store.replicas import NONE, Replicas
 from invalidator.store.server import Server
-from invalidator.store.sweeper import Node, Sweeper
+from invalidator.store.sweeper import Sweeper
 from invalidator.store.tickets import Progress
 from invalidator.store.tickets import Ticket as Sweep
 from invalidator.store.topology import nodes_on, probe
+from invalidator.store.walk import Node
 
 log = structlog.get_logger("invalidator")
 

@@ -7,36 +7,22 @@ each sweep serves all that were asked for before it began.
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from invalidator import metrics
-from invalidator.connect import Command
 from invalidator.faults import Verdict
 from invalidator.health import Part, Pulse
 from invalidator.retry import Backoff, beating, until_available
-from invalidator.store.glob import escape
 from invalidator.store.matcher import Matcher
-from invalidator.store.nodekeys import ON_THEIR_WAY
 from invalidator.store.places import Place, look, moved
-from invalidator.store.server import Server, Sleep
+from invalidator.store.server import Sleep
 from invalidator.store.tickets import Pace, Progress, Ticket
-from invalidator.store.work import Unlink
+from invalidator.store.walk import Node, Walk
 
-SAMPLE = 100  # keys that could not be deleted, kept for a person to see
 PACE = Pace()
 BACKOFF = Backoff()
-SHORTEST_REST = 0.01  # seconds; shorter sleeps take longer than they are asked to
 AT_ONCE = 500  # patterns that are compiled without leaving the event loop
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """A server to sweep; of a cluster, one primary."""
-
-    server: Server
-    unlink: Unlink
-    cluster: bool = False
 
 
 class Sweeper:
@@ -63,10 +49,11 @@ class Sweeper:
         and of every sweep at its end.
         """
         self._nodes = nodes
-        self._protect = protect
         self.part = part
         self._pulse = pulse or Pulse("sweeps")
-        self._pace = pace
+        self._walk = Walk(
+            protect, pace, self._pulse, self._tell_sometimes, clock=clock, sleep=sleep
+        )
         self._backoff = backoff
         self._observe = observe
         self._observe_every = observe_every
@@ -95,7 +82,7 @@ class Sweeper:
 
     def protect(self, matcher: Matcher) -> None:
         """What is spared from now on, by a sweep under way too."""
-        self._protect = matcher
+        self._walk.spared = matcher
 
     @property
     def waiting(self) -> int:
@@ -119,7 +106,7 @@ class Sweeper:
         wanted = set(patterns)
         progress.patterns = len(wanted)
         nodes = [replace(node, unlink=_let_be) for node in await self._nodes()]
-        await self._over(nodes, await _compile(wanted), progress)
+        await self._walk.over(nodes, await _compile(wanted), progress)
         return progress
 
     async def _serve(self) -> None:
@@ -169,59 +156,9 @@ class Sweeper:
         """Over all keys once. Returns why that was not enough, or nothing."""
         nodes = await self._nodes()
         before = await _places(nodes)
-        await self._over(nodes, matcher, progress)
+        await self._walk.over(nodes, matcher, progress)
         missed = moved(before, await _places(await self._nodes()))
         return missed or (f"{progress.on_their_way} keys moved" if progress.on_their_way else "")
-
-    async def _over(self, nodes: Sequence[Node], matcher: Matcher, progress: Progress) -> None:
-        progress.passes += 1
-        progress.on_their_way = 0
-        progress.seen = 0
-        progress.refused = 0
-        progress.failed.clear()
-        progress.total = await _keys(nodes)
-        await _side_by_side(self._walk(node, matcher, progress) for node in nodes)
-
-    async def _walk(self, node: Node, matcher: Matcher, progress: Progress) -> None:
-        cursor, count, owed = b"0", self._pace.count, 0.0
-        while True:
-            self._pulse.beat()
-            began = self._clock()
-            cursor, keys = await _page(node.server, cursor, matcher.prefix, count)
-            progress.seen += count if matcher.prefix else len(keys)
-            found = matcher.matching(keys)
-            if found:
-                await self._delete(node, found, progress)
-            if cursor == b"0":
-                return
-            busy = self._clock() - began
-            count = self._pace.next_count(count, busy)
-            self._tell_sometimes(progress)
-            owed = await self._rest(owed + self._pace.pause(busy, sum(map(len, keys))))
-
-    async def _rest(self, owed: float) -> float:
-        """Sleep, unless it is too short to be kept to; returns what is still owed."""
-        if owed < SHORTEST_REST:
-            return owed
-        began = self._clock()
-        await self._sleep(owed)
-        return owed - (self._clock() - began)
-
-    async def _delete(self, node: Node, found: set[bytes], progress: Progress) -> None:
-        progress.notice(list(found))
-        spared = self._protect.matching(list(found))
-        found -= spared
-        progress.matched += len(found)
-        progress.protected += len(spared)
-        removed, failed = await node.unlink(list(found))
-        progress.removed += removed
-        for key, verdict in failed.items():
-            if verdict.code in ON_THEIR_WAY:
-                progress.on_their_way += 1
-                continue
-            progress.refused += 1
-            if len(progress.failed) < SAMPLE:
-                progress.failed[key] = verdict
 
     def _tell_sometimes(self, progress: Progress) -> None:
         if self._clock() - self._observed_at >= self._observe_every:
@@ -241,30 +178,6 @@ async def _compile(patterns: set[bytes]) -> Matcher:
 
 async def _places(nodes: Sequence[Node]) -> Mapping[str, Place]:
     return {node.server.name: await look(node.server, cluster=node.cluster) for node in nodes}
-
-
-async def _keys(nodes: Sequence[Node]) -> int:
-    return sum([(await node.server.insist([("DBSIZE",)]))[0] for node in nodes])
-
-
-async def _page(
-    server: Server, cursor: bytes, prefix: bytes, count: int
-) -> tuple[bytes, list[bytes]]:
-    """The server filters where all patterns share a prefix: what it sends is what costs."""
-    match = ("MATCH", escape(prefix) + b"*") if prefix else ()
-    command: Command = ("SCAN", cursor, "COUNT", count, *match)
-    ((cursor, keys),) = await server.insist([command])
-    return cursor, keys
-
-
-async def _side_by_side(walks: Iterable[Coroutine[object, object, None]]) -> None:
-    """All of them; the first failure ends the others, and is raised as it is."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            for walk in walks:
-                group.create_task(walk)
-    except BaseExceptionGroup as failed:
-        raise failed.exceptions[0] from None
 
 
 async def _let_be(keys: Sequence[bytes]) -> tuple[int, dict[bytes, Verdict]]:

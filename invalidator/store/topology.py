@@ -8,9 +8,9 @@ from invalidator.store.clustertags import ClusterTags
 from invalidator.store.commands import Keys
 from invalidator.store.nodekeys import NodeKeys
 from invalidator.store.server import Server, reaching
-from invalidator.store.sweeper import Node
 from invalidator.store.tags import Layout, Tags
 from invalidator.store.versions import PER_CALL, Versions
+from invalidator.store.walk import Node
 from invalidator.store.work import Unlink
 
 
@@ -28,11 +28,11 @@ def versions_on(server: Server, template: str) -> Versions:
 async def nodes_on(server: Server, keys: Keys, brake: Brake) -> Sequence[Node]:
     """All that hold keys, as they are now. Raises Unavailable."""
     if not isinstance(server.client, Cluster):
-        return [Node(server, _braked(keys, brake).unlink)]
+        return [_node(server, keys, brake)]
     with reaching(server.name):
         found = await nodes(server.client)
     primaries = [Server(client, address, server.replicas) for address, client in found.items()]
-    return [Node(each, _braked(NodeKeys(each), brake).unlink, cluster=True) for each in primaries]
+    return [_node(each, NodeKeys(each), brake, cluster=True) for each in primaries]
 
 
 async def probe(server: Server, keys: Keys) -> None:
@@ -42,5 +42,8 @@ async def probe(server: Server, keys: Keys) -> None:
     await keys.probe()
 
 
-def _braked(keys: Unlinking, brake: Brake) -> Unlinking:
-    return BrakedKeys(keys, brake) if brake.on else keys
+def _node(server: Server, keys: Unlinking, brake: Brake, *, cluster: bool = False) -> Node:
+    if not brake.on:
+        return Node(server, keys.unlink, cluster)
+    braked = BrakedKeys(keys, brake)
+    return Node(server, braked.unlink, cluster, lambda: braked.waited)

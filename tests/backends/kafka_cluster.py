@@ -47,9 +47,10 @@ class KafkaCluster:
         self._stack.close()
 
     def coordinator(self, group: str) -> KafkaBroker:
-        """Who keeps the positions of a group that has members."""
-        found = Kafka(self.bootstrap).admin.describe_consumer_groups([group])[group].result(15)
-        number: int = found.coordinator.id
+        """Who keeps the positions of the group: it leads the partition that has them."""
+        topic = "__consumer_offsets"
+        found = Kafka(self.bootstrap).admin.list_topics(topic, timeout=15.0).topics[topic]
+        number: int = found.partitions[_hash(group) % len(found.partitions)].leader
         return self.brokers[number - 1]
 
     def _together(self) -> bool:
@@ -62,3 +63,11 @@ class KafkaCluster:
         except KafkaException:
             return False
         return len(told) == len(self.brokers)
+
+
+def _hash(text: str) -> int:
+    """As Java has it, without a sign, as Kafka takes it."""
+    found = 0
+    for letter in text:
+        found = (31 * found + ord(letter)) & 0xFFFFFFFF
+    return found & 0x7FFFFFFF

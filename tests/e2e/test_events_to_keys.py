@@ -9,7 +9,7 @@ from tests.backends import until_sync
 from tests.backends.kafka_client import Kafka, unique
 from tests.conftest import StartRedis
 from tests.e2e.conftest import RunDaemon
-from tests.integration.piping import count_keys, dead_letters, looking, order
+from tests.integration.piping import count_keys, dead_letters, looking, order, run
 
 if TYPE_CHECKING:
     import redis
@@ -38,10 +38,13 @@ def test_a_kafka_event_deletes_its_key_and_its_position_is_committed(
 def test_a_published_message_deletes_its_key(
     run_daemon: RunDaemon, redis_url: str, redis_now: "redis.Redis"
 ) -> None:
-    redis_now.mset({"order:single:o1": "stale", "order:single:o2": "stale"})
-    daemon = run_daemon(REDIS_URL=redis_url, PUBSUB__CHANNELS="orders, shop.*").await_ready()
+    redis_now.mset({f"order:single:o{n}": "stale" for n in (1, 2, 3)})
+    daemon = run_daemon(
+        REDIS_URL=redis_url, PUBSUB__CHANNELS="orders, shop.*", PUBSUB__SHARDED_CHANNELS="shard"
+    ).await_ready()
     assert redis_now.publish("orders", order(1)) == 1
     assert redis_now.publish("shop.eu", order(2)) == 1
+    run(redis_now, "SPUBLISH", "shard", order(3))
     until_sync(lambda: count_keys(redis_now) == 0)
     assert daemon.stop() == 0
 

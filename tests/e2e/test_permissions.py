@@ -16,7 +16,7 @@ from tests.backends import until_sync
 from tests.backends.redis_server import RedisServer
 from tests.conftest import StartRedis
 from tests.e2e.process import DaemonProcess
-from tests.integration.piping import dead_letters, event, looking
+from tests.integration.piping import dead_letters, event, looking, run
 
 if TYPE_CHECKING:
     import redis
@@ -34,6 +34,7 @@ EVERY = [
     "Dead letters, on the state's server",
     "Pub/sub, on the source's server",
 ]
+SHARDED = "Sharded channels, on the source's server"
 KEEPING = "Keeping dead letters within bounds, on the state's server"
 STREAMS = "Streams, on the source's server"
 PATTERNS = ["Rules with patterns"]
@@ -169,6 +170,18 @@ def test_without_announcements_it_runs_on_and_says_so_once(site: Site, tmp_path:
         site.acl("LOG", "RESET")
         assert daemon.stop() == 0
         assert not daemon.events("not-announced")
+        assert site.denied() == []
+
+
+def test_sharded_channels_need_one_permission_more(site: Site, tmp_path: Path) -> None:
+    site.grant([*EVERY[:2], ANNOUNCING, NOTICING, SHARDED])
+    fill(site.admin)
+    settings = {"PUBSUB__CHANNELS": "", "PUBSUB__SHARDED_CHANNELS": "orders"}
+    with running(site, tmp_path, "key", **settings) as daemon:
+        daemon.await_ready()
+        run(site.admin, "SPUBLISH", "orders", changed())
+        until_sync(lambda: not site.admin.exists("order:1"))
+        assert daemon.stop() == 0
         assert site.denied() == []
 
 

@@ -1,4 +1,7 @@
-"""Plays the rows and prints their table: python -m tests.faults [--rows 1,16-19] [--write PAGE]."""
+"""Plays the rows and prints their table: python -m tests.faults [--rows 1,16-19] [--write PAGE].
+
+A page is written only when all rows were played in full.
+"""
 
 import argparse
 import sys
@@ -33,7 +36,7 @@ def main() -> int:
         ]
     text = report(played, asked.seed, time.monotonic() - began)
     print(text)
-    if asked.write:
+    if asked.write and not asked.short and asked.rows == [*ROWS]:
         write(asked.write, text)
     return 1 if any(figures.failed for figures in played) else 0
 

@@ -5,6 +5,8 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from tests.backends.redis_cluster import RedisCluster
 from tests.backends.redis_sentinel import SERVICE, Watched
@@ -60,7 +62,7 @@ class SentinelCache(OneServer):
         self.url = url or watched.url
 
     def port(self) -> int:
-        for sentinel in self.watched.sentinels:
+        for sentinel in reversed(self.watched.sentinels):  # rows freeze the first
             try:
                 with at(sentinel.port) as client:
                     found: Any = client.execute_command(  # type: ignore[no-untyped-call]
@@ -85,30 +87,35 @@ class ClusterCache:
 
     def there(self) -> set[bytes]:
         names: set[bytes] = set()
-        for client in self._primaries():
-            names.update(client.scan_iter(count=10_000))
+        for port in self._primaries():
+            with at(port) as client:
+                names.update(client.scan_iter(count=10_000))
         return names
 
     def dead(self) -> list[Mapping[bytes, bytes]]:
-        for client in self._primaries():
-            if client.keys(DEAD):
-                return dead_letters(client)
+        for port in self._primaries():
+            with at(port) as client:
+                if client.keys(DEAD):
+                    return dead_letters(client)
         return []
 
-    def _primaries(self) -> Iterator[redis.Redis]:
-        for server, admin in zip(self.cluster.servers, self.cluster.admins, strict=True):
-            if not server.running:
-                continue
+    def _primaries(self) -> Iterator[int]:
+        """The ports of those who answer and think they are primaries."""
+        for server in self.cluster.servers:
             try:
-                if admin.info("replication")["role"] == "master":
-                    yield admin
+                with at(server.port, timeout=0.5) as client:
+                    role = client.info("replication")["role"]
             except redis.RedisError:
                 continue
+            if role == "master":
+                yield server.port
 
 
 @contextmanager
-def at(port: int) -> Iterator[redis.Redis]:
-    with redis.Redis(port=port, protocol=2, socket_timeout=5.0) as client:
+def at(port: int, timeout: float = 5.0) -> Iterator[redis.Redis]:
+    """Without the library's patience: ten tries of five seconds each."""
+    once = Retry(NoBackoff(), 0)
+    with redis.Redis(port=port, protocol=2, socket_timeout=timeout, retry=once) as client:
         yield client
 
 

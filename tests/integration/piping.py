@@ -119,7 +119,7 @@ async def piping(
         await state.aclose()
 
 
-def run(now: "redis.Redis", *words: str) -> None:
+def run(now: "redis.Redis", *words: str | bytes) -> None:
     """A command that the client has no method for."""
     client: Any = now  # its own signature is untyped
     client.execute_command(*words)

@@ -253,7 +253,7 @@ async def test_a_version_that_is_no_number_is_a_dead_letter(
 async def test_keys_that_a_sweep_may_not_delete_are_told_once_in_dead_letters(
     start_redis: StartRedis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("invalidator.store.sweeper.SAMPLE", 1)
+    monkeypatch.setattr("invalidator.store.walk.SAMPLE", 1)
     server = start_redis(
         config={"user": "default on nopass +@all ~orders:list:c1:a ~invalidator:* ~late:*"}
     )

@@ -12,10 +12,11 @@ import redis
 from structlog.testing import capture_logs
 
 from invalidator import metrics
-from invalidator.connect import client, connected, node
+from invalidator.connect import client, node
 from invalidator.errors import Unavailable
 from invalidator.health import Part
 from invalidator.sources.pubsub import PubSubSource
+from invalidator.sources.pubsub_link import Link
 from tests.backends import until
 from tests.backends.redis_server import RedisServer
 from tests.contract.harness import raws, read, records, tasks
@@ -181,13 +182,12 @@ async def test_a_message_that_comes_while_we_subscribe_is_kept(
 ) -> None:
     """It may lie between the confirmations of the first channel and of the last."""
     source = make(redis_url, "first", "last:*")
-    source._pool = (await node(source._client)).connection_pool
-    link = await connected(source._pool)
-    await link.send_command("SUBSCRIBE", "first")
+    link = await Link.to(await node(source._client))
+    await link._connection.send_command("SUBSCRIBE", "first")
     await until(lambda: redis_now.publish("first", "early"))
-    await link.send_command("PSUBSCRIBE", "last:*")
-    await source._confirm(link, 2)
-    await source._give_back(link)
+    await link._connection.send_command("PSUBSCRIBE", "last:*")
+    await link.confirm(2, source._take)
+    await link.close()
     assert raws(await read(source, 1)) == [b"early"]
 
 
@@ -197,9 +197,7 @@ async def test_a_link_that_is_no_longer_subscribed_is_broken(
 ) -> None:
     source = make(redis_url, "orders")
     await source.open()
-    assert source._pool
-    link = next(iter(source._pool._in_use_connections))
-    await link.send_command(*command)
+    await source._links[0]._connection.send_command(*command)
     assert "no longer subscribed" in await broken(source)
 
 
@@ -253,7 +251,7 @@ async def test_a_server_that_freezes_is_found_and_one_that_restarts_is_heard_aga
 async def test_a_silent_link_lives_on_by_its_pings(
     redis_url: str, redis_now: "redis.Redis", make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("invalidator.sources.pubsub.PING_EVERY", 0.05)
+    monkeypatch.setattr("invalidator.sources.pubsub_link.PING_EVERY", 0.05)
     source = make(redis_url, "orders")
     await source.open()
 

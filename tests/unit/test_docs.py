@@ -80,7 +80,8 @@ def settings_in(text: str) -> list[str]:
 
 
 def test_metrics_that_are_named_exist() -> None:
-    declared = [found for found in vars(metrics).values() if isinstance(found, MetricWrapperBase)]
+    kinds = (MetricWrapperBase, metrics.Asked)
+    declared = [found for found in vars(metrics).values() if isinstance(found, kinds)]
     families = [family.name for metric in declared for family in metric.describe()]
     known = {name for family in families for name in names_of(family)}
     texts = [page.text for page in PAGES] + [path.read_text() for path in BESIDE]
@@ -130,7 +131,7 @@ def commands(page: Page, program: str) -> Iterator[list[str]]:
 
 @each_page
 def test_make_targets_and_modules_that_are_named_exist(page: Page) -> None:
-    targets = set(re.findall(r"^([a-z]+):", (TOP / "Makefile").read_text(), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (TOP / "Makefile").read_text(), re.MULTILINE))
     assert {command[0] for command in commands(page, "make")} - targets == set()
     modules = [command[1] for command in commands(page, "python") if command[0] == "-m"]
     assert [name for name in modules if importlib.util.find_spec(name) is None] == []

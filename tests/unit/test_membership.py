@@ -58,6 +58,7 @@ def group(monkeypatch: pytest.MonkeyPatch) -> Group:
     group = Group()
     monkeypatch.setattr(membership, "commit", group.commit)
     monkeypatch.setattr(membership, "generation", lambda consumer: 1)
+    monkeypatch.setattr(membership, "share_out", lambda consumer, partitions: None)
     return group
 
 

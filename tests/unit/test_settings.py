@@ -67,6 +67,7 @@ def test_every_setting_is_read_from_the_environment(monkeypatch: pytest.MonkeyPa
         "KAFKA__SESSION_TIMEOUT": "10s",
         "KAFKA__INSTANCE_ID": "replica-1",
         "PUBSUB__CHANNELS": "events,orders.*",
+        "PUBSUB__SHARDED_CHANNELS": "orders",
         "PUBSUB__BUFFER": "7",
         "STREAMS__KEYS": "orders,items:eu",
         "STREAMS__GROUP": "caches",
@@ -89,6 +90,7 @@ def test_every_setting_is_read_from_the_environment(monkeypatch: pytest.MonkeyPa
         "ADMIN__PORT": "0",
         "ADMIN__TOKEN": "***",
         "ADMIN__HOSTS": "cache.example.com",
+        "TRACES": "true",
         "DRAIN_TIMEOUT": "5s",
     }
     set_all(monkeypatch, **written | {"ADMIN__TOKEN": "0123456789abcdef"})

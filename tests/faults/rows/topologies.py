@@ -88,7 +88,8 @@ def primaries_lost(at: Stage) -> None:
 
 def _led_by(cluster: RedisCluster, number: int) -> bool:
     try:
-        return bool(cluster.admins[number].info("replication")["role"] == "master")
+        with client(cluster.servers[number].port) as admin:
+            return bool(admin.info("replication")["role"] == "master")
     except library.RedisError:
         return False
 

@@ -14,10 +14,11 @@ from invalidator.store.nodekeys import NodeKeys
 from invalidator.store.places import look, primaries
 from invalidator.store.protect import protected
 from invalidator.store.server import Server
-from invalidator.store.sweeper import Node, Sweeper
+from invalidator.store.sweeper import Sweeper
 from invalidator.store.tags import Layout, Tags
 from invalidator.store.tickets import Pace
 from invalidator.store.versions import Versions
+from invalidator.store.walk import Node
 from tests.backends import until
 from tests.backends.redis_cluster import RedisCluster
 

@@ -11,12 +11,15 @@ from prometheus_client import REGISTRY
 from invalidator.connect import Command, Reply, client
 from invalidator.errors import Unavailable
 from invalidator.health import Health, Part
+from invalidator.store.brake import Brake
 from invalidator.store.commands import Keys
 from invalidator.store.matcher import Matcher
 from invalidator.store.protect import protected
 from invalidator.store.server import Server
-from invalidator.store.sweeper import Node, Sweeper
+from invalidator.store.sweeper import Sweeper
 from invalidator.store.tickets import Pace, Progress, Ticket
+from invalidator.store.topology import nodes_on
+from invalidator.store.walk import Node
 from tests.backends import until
 from tests.conftest import StartRedis
 
@@ -325,6 +328,32 @@ async def test_a_sweep_pauses_as_long_as_its_pace_asks(
     assert 3 <= len(told) <= 5
     assert told == sorted(told)
     assert told[-1] == (1000, True)
+
+
+async def test_a_sweep_goes_as_fast_as_the_brake_lets_it(
+    server: Server, redis_now: "redis.Redis"
+) -> None:
+    """What the brake holds back is no work of the server's, for which the pace would pause."""
+    redis_now.mset({f"k:{n}": "x" for n in range(3000)})
+    now = 0.0
+
+    async def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+        await asyncio.sleep(0)
+
+    brake = Brake(1000, clock=lambda: now, sleep=sleep)
+
+    async def nodes() -> Sequence[Node]:
+        return await nodes_on(server, Keys(server.client, "cache"), brake)
+
+    sweeper = Sweeper(nodes, NOTHING, Part("sweeper"), clock=lambda: now, sleep=sleep)
+    task = asyncio.create_task(sweeper.run())
+    progress = await outcome(sweeper.request({b"k:*"}))
+    task.cancel()
+    await asyncio.wait([task])
+    assert progress.removed == 3000
+    assert 2.5 < now < 3.5
 
 
 async def test_a_forbidden_key_is_reported_and_the_others_go(start_redis: StartRedis) -> None:

@@ -1,0 +1,87 @@
+"""Several daemons in one consumer group, against one; and what it costs when one joins.
+
+python -m benchmarks.scaling [--events 1000000] [--rounds 3]
+
+Broker, Redis and daemons share the cores of this machine: CPU seconds per event tell what more
+cores would give, the wall what these allow.
+"""
+
+import argparse
+import os
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+
+import redis
+
+from benchmarks import latency, workload
+from benchmarks.contenders import CONTENDERS, Task
+from benchmarks.process import launched
+from benchmarks.servers import Servers, servers
+from tests.backends.kafka_client import unique
+
+COUNTS = (1, 2, 4)
+PLAIN = workload.VARIANTS["plain"]
+RATE, SECONDS, JOINS_AT = 1_000, 8.0, 3.0
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--events", type=int, default=1_000_000)
+    options.add_argument("--rounds", type=int, default=3)
+    asked = options.parse_args(words)
+    found: dict[int, list[tuple[float, float]]] = {count: [] for count in COUNTS}
+    # The group waits for all its first members, so that they begin together.
+    with TemporaryDirectory() as folder, servers(group_initial_rebalance_delay_ms="3000") as on:
+        topic = unique("scaling")
+        workload.preload(on.kafka, topic, PLAIN, asked.events)
+        for number in range(asked.rounds + 1):
+            for count in COUNTS:
+                task = Task(on, topic, unique("group"), PLAIN, asked.events, Path(folder))
+                done = together(task, count)
+                print(f"# {number or 'warm-up'}: {count}: {done[0]:.2f} s, CPU {done[1]:.2f} s")
+                if number:
+                    found[count].append(done)
+        joins(on, Path(folder))
+    show(found, asked.events)
+
+
+def together(task: Task, count: int) -> tuple[float, float]:
+    """Seconds from all of them assigned to the last key gone, and CPU seconds of all meanwhile."""
+    with redis.Redis.from_url(task.servers.redis_url) as client, ExitStack() as stack:
+        client.flushdb()
+        ends = workload.end_keys()
+        client.mset(dict.fromkeys(ends, "stale"))
+        members = [stack.enter_context(launched(CONTENDERS["h"], task)) for _ in range(count)]
+        for member in members:
+            member.until(member.is_ready)
+        began, before = time.monotonic(), sum(member.spent().cpu for member in members)
+        members[0].until(lambda: client.exists(*ends) == 0)
+        spent = sum(member.spent().cpu for member in members) - before
+        return time.monotonic() - began, spent
+
+
+def joins(on: Servers, folder: Path) -> None:
+    """The longest that a key lived, with and without a second member that joins meanwhile."""
+    for title, at in (("alone", None), ("while another joins", JOINS_AT)):
+        times = latency.measure(on, CONTENDERS["h"], RATE, SECONDS, folder, another_at=at)
+        print(f"{title:22} p99 {latency.share(times, 0.99):8.1f} ms, longest {max(times):8.1f} ms")
+
+
+def show(found: dict[int, list[tuple[float, float]]], events: int) -> None:
+    print(f"{os.cpu_count()} cores for daemons, broker and Redis")
+    alone = found[1]
+    for count, done in found.items():
+        ratios = [one[0] / many[0] for one, many in zip(alone, done, strict=True)]
+        print(
+            f"{count} daemons: {events / median(wall for wall, _ in done):>10,.0f} events/s, "
+            f"{median(ratios):.2f} of one; "
+            f"{events / median(cpu for _, cpu in done):>10,.0f} per CPU second of theirs"
+        )
+
+
+if __name__ == "__main__":
+    main()

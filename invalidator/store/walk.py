@@ -1,0 +1,125 @@
+"""One pass over all keys of a Redis: page by page, at a pace, and what matches is deleted."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from dataclasses import dataclass
+
+from invalidator.connect import Command
+from invalidator.health import Pulse
+from invalidator.store.glob import escape
+from invalidator.store.matcher import Matcher
+from invalidator.store.nodekeys import ON_THEIR_WAY
+from invalidator.store.server import Server, Sleep
+from invalidator.store.tickets import Pace, Progress
+from invalidator.store.work import Unlink
+
+SAMPLE = 100  # keys that could not be deleted, kept for a person to see
+SHORTEST_REST = 0.01  # seconds; shorter sleeps take longer than they are asked to
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A server to sweep; of a cluster, one primary."""
+
+    server: Server
+    unlink: Unlink
+    cluster: bool = False
+    braked: Callable[[], float] = lambda: 0.0  # seconds that `unlink` was held back so far
+
+
+class Walk:
+    """How all keys are walked. `spared` is never deleted, whatever it is found by."""
+
+    def __init__(
+        self,
+        spared: Matcher,
+        pace: Pace,
+        pulse: Pulse,
+        tell: Callable[[Progress], None],
+        *,
+        clock: Callable[[], float],
+        sleep: Sleep,
+    ) -> None:
+        """`pulse` beats and `tell` hears of the progress with every page."""
+        self.spared = spared
+        self._pace = pace
+        self._pulse = pulse
+        self._tell = tell
+        self._clock = clock
+        self._sleep = sleep
+
+    async def over(self, nodes: Sequence[Node], matcher: Matcher, progress: Progress) -> None:
+        """All nodes side by side. Raises Unavailable."""
+        progress.passes += 1
+        progress.on_their_way = 0
+        progress.seen = 0
+        progress.refused = 0
+        progress.failed.clear()
+        progress.total = await _keys(nodes)
+        await _side_by_side(self._one(node, matcher, progress) for node in nodes)
+
+    async def _one(self, node: Node, matcher: Matcher, progress: Progress) -> None:
+        cursor, count, owed = b"0", self._pace.count, 0.0
+        while True:
+            self._pulse.beat()
+            began, braked = self._clock(), node.braked()
+            cursor, keys = await _page(node.server, cursor, matcher.prefix, count)
+            progress.seen += count if matcher.prefix else len(keys)
+            found = matcher.matching(keys)
+            if found:
+                await self._delete(node, found, progress)
+            if cursor == b"0":
+                return
+            # The brake's pauses are no work of the server's, and must not be paused for once more.
+            busy = self._clock() - began - (node.braked() - braked)
+            count = self._pace.next_count(count, busy)
+            self._tell(progress)
+            owed = await self._rest(owed + self._pace.pause(busy, sum(map(len, keys))))
+
+    async def _rest(self, owed: float) -> float:
+        """Sleep, unless it is too short to be kept to; returns what is still owed."""
+        if owed < SHORTEST_REST:
+            return owed
+        began = self._clock()
+        await self._sleep(owed)
+        return owed - (self._clock() - began)
+
+    async def _delete(self, node: Node, found: set[bytes], progress: Progress) -> None:
+        progress.notice(list(found))
+        spared = self.spared.matching(list(found))
+        found -= spared
+        progress.matched += len(found)
+        progress.protected += len(spared)
+        removed, failed = await node.unlink(list(found))
+        progress.removed += removed
+        for key, verdict in failed.items():
+            if verdict.code in ON_THEIR_WAY:
+                progress.on_their_way += 1
+                continue
+            progress.refused += 1
+            if len(progress.failed) < SAMPLE:
+                progress.failed[key] = verdict
+
+
+async def _keys(nodes: Sequence[Node]) -> int:
+    return sum([(await node.server.insist([("DBSIZE",)]))[0] for node in nodes])
+
+
+async def _page(
+    server: Server, cursor: bytes, prefix: bytes, count: int
+) -> tuple[bytes, list[bytes]]:
+    """The server filters where all patterns share a prefix: what it sends is what costs."""
+    match = ("MATCH", escape(prefix) + b"*") if prefix else ()
+    command: Command = ("SCAN", cursor, "COUNT", count, *match)
+    ((cursor, keys),) = await server.insist([command])
+    return cursor, keys
+
+
+async def _side_by_side(walks: Iterable[Coroutine[object, object, None]]) -> None:
+    """All of them; the first failure ends the others, and is raised as it is."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for walk in walks:
+                group.create_task(walk)
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from None
