@@ -13,7 +13,7 @@ import structlog
 
 from invalidator import __version__, gauges, metrics
 from invalidator.admin import Admin, House
-from invalidator.deadletter import DeadLetters
+from invalidator.deadletter import letters_of
 from invalidator.errors import ConfigError, InvalidatorError, RulesError
 from invalidator.health import Health, Part
 from invalidator.hits import Hits
@@ -81,7 +81,7 @@ class Daemon:
         self._store = store_of(settings, self._health)
         self.in_force = InForce(rules, settings, self._store.enforce)
         self._watch = self._build_watch()
-        self._dead = DeadLetters.of(settings)
+        self._dead = letters_of(settings)
         self._traces = traces() if settings.traces else None
         self._injection: Injection | None = None
         self._pipelines = self._build_pipelines()
