@@ -14,7 +14,7 @@ import structlog
 
 from invalidator import __version__, gauges, metrics
 from invalidator.admin import Admin, House, Reloaded
-from invalidator.deadletter import DeadLetters
+from invalidator.deadletter import letters_of
 from invalidator.errors import ConfigError, InvalidatorError, Problem, RulesError
 from invalidator.health import Health, Part
 from invalidator.hits import Hits
@@ -86,7 +86,7 @@ class Daemon:
         self._store.enforce(self.rules.caches)
         self._watch = self._build_watch()
         self._eras: Eras = self._watch or TIMELESS
-        self._dead = DeadLetters.of(settings)
+        self._dead = letters_of(settings)
         self._traces = traces() if settings.traces else None
         self._injection: Injection | None = None
         self._pipelines = self._build_pipelines()

@@ -168,7 +168,7 @@ SWEEP_SECONDS = Histogram(
 SWEEPING_KEYS = Gauge(
     "invalidator_sweeping_keys",
     "Keys that the sweep under way has to look at, once it takes longer than some seconds; 0: none "
-    "is. By the part of readiness that its Redis is.",
+    "is.",
     ["redis"],
 )
 SWEEPING_SEEN = Gauge(

@@ -121,7 +121,8 @@ def parsers(of: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
 
 def commands(page: Page, program: str) -> Iterator[list[str]]:
     """Each use of a program, in a block or a span, without the program."""
-    lines = [line for block in page.shells() for line in block.text.splitlines()]
+    texts = (block.text.replace("\\\n", " ") for block in page.shells())
+    lines = [line for text in texts for line in text.splitlines()]
     for line in [*lines, *page.spans]:
         # settings before it are its environment
         called = re.match(rf"(?:[A-Z_]+=\S+ )*{program} (?=[a-z-])(.*)", line)
