@@ -16,7 +16,7 @@ import structlog
 from invalidator import __version__, gauges, metrics
 from invalidator.admin import Admin, House, Reloaded
 from invalidator.connect import Client, client
-from invalidator.deadletter import DeadLetters
+from invalidator.deadletter import letters_of
 from invalidator.errors import ConfigError, InvalidatorError, Problem, RulesError
 from invalidator.health import Health, Part
 from invalidator.hits import Hits
@@ -44,6 +44,7 @@ from invalidator.sources.stream_dry import DryStreamSource
 from invalidator.sources.trail import TIMELESS, Eras
 from invalidator.store.build import gate, store_of
 from invalidator.store.dry import DryLetters, DryStore
+from invalidator.tracing import traces
 from invalidator.urls import redact
 from invalidator.valve import Valve
 
@@ -90,7 +91,8 @@ class Daemon:
         self._store.enforce(self.rules.caches)
         self._watch = self._build_watch()
         self._eras: Eras = self._watch or TIMELESS
-        self._dead = DeadLetters.of(settings)
+        self._dead = letters_of(settings)
+        self._traces = traces() if settings.traces else None
         self._injection: Injection | None = None
         self._pipelines = self._build_pipelines()
         self._house = House(
@@ -117,6 +119,8 @@ class Daemon:
         async with AsyncExitStack() as stack:
             for close in (self._store.close, self._dead.aclose):
                 stack.push_async_callback(close)
+            if self._traces:
+                stack.push_async_callback(self._traces.close)
             stack.push_async_callback(self._admin.stop)
             url = await self._admin.start()
             self._listen_to_signals()
@@ -299,6 +303,7 @@ class Daemon:
                 gate=gate(self._store),
                 valve=None if its_caches is self._injection else self._valve,
                 narrate=settings.log.level == "debug",
+                spans=self._traces.spans(source.name) if self._traces else None,
             )
             for source, its_caches, its_letters in fed
         ]

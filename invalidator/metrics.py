@@ -1,5 +1,6 @@
 """Every metric, declared once, with its meaning. No label ever carries event data."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram, Info
@@ -167,7 +168,7 @@ SWEEP_SECONDS = Histogram(
 SWEEPING_KEYS = Gauge(
     "invalidator_sweeping_keys",
     "Keys that the sweep under way has to look at, once it takes longer than some seconds; 0: none "
-    "is. By the part of readiness that its Redis is.",
+    "is.",
     ["redis"],
 )
 SWEEPING_SEEN = Gauge(
@@ -194,6 +195,7 @@ DEAD_LENGTH = Gauge(
     "invalidator_dead_letter_entries",
     "Entries in the stream of dead letters, when they were last counted.",
 )
+DEAD_LENGTH.set(math.nan)  # until then
 DEAD = Counter("invalidator_dead_letters_total", "Events put into the dead letters.", ["error"])
 BRAKED_ORIGINS = Gauge(
     "invalidator_braked_origins",

@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from invalidator.deadletter import DeadLetters
+from invalidator.deadletter import letters_of
 from invalidator.health import Health
 from invalidator.inflight import InFlight
 from invalidator.model import Batch, Rejection
@@ -70,7 +70,7 @@ async def once(
     async with AsyncExitStack() as stack:
         stack.push_async_callback(store.close)
         if letters is None:
-            letters = own = DeadLetters.of(settings)
+            letters = own = letters_of(settings)
             stack.push_async_callback(own.aclose)
         metered = Metered(source, per_second, tell)
         pipeline = Pipeline(

@@ -33,6 +33,7 @@ from invalidator.retry import beating, until_available
 from invalidator.rules import Cache, RuleSet
 from invalidator.settle import Applied, Line, left_alone
 from invalidator.sources import Lag, Source
+from invalidator.tracing import Spans
 from invalidator.valve import Valve
 
 BURIED_TOGETHER = 100  # each carries its whole event
@@ -90,6 +91,7 @@ class Pipeline:
         holding: Holding | None = None,
         valve: Valve | None = None,
         narrate: bool = False,
+        spans: Spans | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`gate` is the part of readiness that says whether batches can be applied.
@@ -112,7 +114,7 @@ class Pipeline:
         self._reading = health.pulse(f"{source.name} intake")
         self._working = health.pulse(f"{source.name} outflow", applies=True)
         self._settling = health.pulse(f"{source.name} settlement")
-        self._reporter = Reporter(source.name, narrate=narrate, clock=clock)
+        self._reporter = Reporter(source.name, narrate=narrate, clock=clock, spans=spans)
         self._line = Line()
         self._later = Later(source.name, self._again, in_flight, clock, forgets=source.forgets)
         self.unsettled = 0  # batches that a drain left, as a second pass was due too late

@@ -12,6 +12,7 @@ from invalidator.mix import Mix, Types, type_label
 from invalidator.model import Batch, Note, Plan, Rejection
 from invalidator.rules import RuleSet
 from invalidator.settle import Applied
+from invalidator.tracing import NoSpans, Spans
 
 log = structlog.get_logger("invalidator")
 
@@ -19,8 +20,16 @@ log = structlog.get_logger("invalidator")
 class Reporter:
     """Of one source's batches."""
 
-    def __init__(self, source: str, *, narrate: bool, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        source: str,
+        *,
+        narrate: bool,
+        clock: Callable[[], float],
+        spans: Spans | None = None,
+    ) -> None:
         """`narrate` tells of each event too."""
+        self._spans = spans or NoSpans()
         self._source = source
         self._narrate = narrate
         self._repeats = Repeats(clock)
@@ -30,9 +39,11 @@ class Reporter:
 
     def read(self, batch: Batch) -> None:
         self.ages.read(batch)
+        self._spans.read(batch)
 
     def applied(self, batch: Batch, rules: RuleSet, plan: Plan) -> None:
         self.ages.applied()
+        self._spans.applied()
         self._types.append(self._mix.count(batch, rules))
         if plan.notes:
             self._pass_on(plan.notes)
@@ -43,10 +54,12 @@ class Reporter:
         """The batch that was applied last will be read again."""
         self._types.pop()
         self.ages.held()
+        self._spans.held()
 
     def settled(self, applied: Applied, rejections: Sequence[Rejection]) -> None:
         batch, name, rejected = applied.batch, self._source, len(rejections)
         self.ages.settled(batch)
+        self._spans.settled(applied, rejected)
         self._count(applied, rejections)
         metrics.BATCHES.labels(name).inc()
         metrics.BATCH_EVENTS.labels(name).observe(batch.events)

@@ -33,9 +33,9 @@ def change(before: Identities, now: Identities) -> str:
     for address, was in before.items():
         found = now.get(address)
         if found and found.process != was.process:
-            return f"{address or 'it'} is another process now: a restart or a failover"
+            return f"{address} is another process now: a restart or a failover".strip()
         if found and found.history != was.history:
-            return f"{address or 'it'} has other data now: it followed another server meanwhile"
+            return f"{address} has other data now: it followed another server meanwhile".strip()
     for address in now.keys() - before.keys():
         if now[address].heir:
             return f"{address} took over"
@@ -124,7 +124,7 @@ class Watch:
             return
         changes = [change(then, who) for then, who in zip(before, now, strict=True)]
         if why := "; ".join(
-            f"{host.name}: {said}" for host, said in zip(self._hosts, changes, strict=True) if said
+            f"{host.name} {said}" for host, said in zip(self._hosts, changes, strict=True) if said
         ):
             self.why = why
             self._token = self._new_token()

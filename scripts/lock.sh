@@ -33,7 +33,7 @@ for group in groups.values():
     print(*group, sep="\n")
 print(*project["build-system"]["requires"], sep="\n")
 EOF
-compile dev.txt pyproject.toml requirements/dev.in --extra embedded
+compile dev.txt pyproject.toml requirements/dev.in --extra embedded --extra otel
 unset UPGRADE
 compile runtime.txt pyproject.toml -c requirements/dev.txt
 compile embedded.txt pyproject.toml --extra embedded -c requirements/dev.txt

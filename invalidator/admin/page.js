@@ -123,8 +123,7 @@ function showTiles(status) {
 }
 
 function state(waiting) {
-  return waiting ? [word("waits", "warn"), make("span", "line small muted", waiting)]
-    : word("ready", "good");
+  return waiting ? word("waits", "warn") : word("ready", "good"); // the reason stands on top
 }
 
 function showSources(status) {

@@ -67,6 +67,11 @@ def status(house: House) -> Plain:
         "brake": {
             "deletes_last_minute": _value("invalidator_deletes_last_minute"),
             "held_back_seconds": _value("invalidator_braked_seconds_total"),
+            "held": [
+                {"source": pipeline.name, "topic": topic, "why": why}
+                for pipeline in house.pipelines
+                for topic, why in pipeline.braked.items()
+            ],
         },
         "keys_existed": _value("invalidator_keys_existed_total"),
         "dead_letters": {

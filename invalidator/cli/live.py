@@ -44,11 +44,26 @@ async def _look(
 
     redis = client(url, settings.redis_timeout, settings.redis_tls.options())
     try:
-        return {name: await _one(redis, ruleset.caches[name.cache], name) for name in names}
+        return {name: await _told(redis, ruleset.caches[name.cache], name) for name in names}
     except (RedisError, OSError) as error:
         raise Unavailable(redact(url), str(error)) from error
     finally:
         await redis.aclose()
+
+
+async def _told(redis: "Client", cache: "Cache", name: "Yield") -> str:
+    """One name that may not be looked at, or is of another type, must not hide the others."""
+    from redis.exceptions import ResponseError
+
+    from invalidator.faults import Meaning, diagnose
+
+    try:
+        return await _one(redis, cache, name)
+    except ResponseError as error:
+        verdict = diagnose(error)
+        if verdict.meaning is Meaning.UNAVAILABLE and verdict.code != "noperm":
+            raise
+        return f"cannot be counted: {verdict.message}"
 
 
 async def _one(redis: "Client", cache: "Cache", name: "Yield") -> str:

@@ -175,8 +175,13 @@ class _Purge:
         for failure in failures:
             said = f"{failure.kind} {failure.name} could not be purged: {failure.message}"
             print(said, file=sys.stderr)
-        print(f"purged: {deleted:,} key{'s' * (deleted != 1)} deleted")
+        print(f"purged: {deleted:,} key{'s' * (deleted != 1)} deleted{self._raised(failures)}")
         return int(bool(failures))
+
+    def _raised(self, failures: "Sequence[Failure]") -> str:
+        names = self._names[self._args.cache]
+        count = len(names.versions) - sum(failure.kind == "versions" for failure in failures)
+        return f", {count:,} version{'s' * (count != 1)} raised" if names.versions else ""
 
     def _observe(self, progress: "Progress") -> None:
         if progress.ended:

@@ -84,7 +84,11 @@ class Cluster:
             if not lacking:
                 break
             key = name(number)
-            if (owner := slots.owner(slot(key))) in lacking:
+            try:
+                owner = slots.owner(slot(key))
+            except ClusterError:
+                continue  # a slot that nobody has: a cluster may live without full coverage
+            if owner in lacking:
                 lacking.remove(owner)
                 found[owner] = key
         return found

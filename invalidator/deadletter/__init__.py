@@ -1,7 +1,22 @@
 """The dead letters: events that could not be applied, and why, for a person to work with."""
 
+from typing import TYPE_CHECKING
+
 from invalidator.deadletter.entry import Letter, fields_of
 from invalidator.deadletter.redact import Redactor
 from invalidator.deadletter.stream import DeadLetters
+from invalidator.settings import Settings
 
-__all__ = ["DeadLetters", "Letter", "Redactor", "fields_of"]
+if TYPE_CHECKING:
+    from invalidator.deadletter.topic import TopicLetters
+
+__all__ = ["DeadLetters", "Letter", "Redactor", "fields_of", "letters_of"]
+
+
+def letters_of(settings: Settings) -> "DeadLetters | TopicLetters":
+    """Where the settings want them."""
+    if not settings.dead_letters.topic:
+        return DeadLetters.of(settings)
+    from invalidator.deadletter.topic import TopicLetters  # Kafka's client takes a while to load
+
+    return TopicLetters.of(settings)

@@ -24,6 +24,7 @@ from invalidator.settings.values import (
     Names,
     OptionalPath,
     OptionalText,
+    OptionalTopic,
     Port,
     PositiveDuration,
     RedisUrl,
@@ -35,9 +36,12 @@ from invalidator.settings.values import (
     Text,
     Token,
     Topics,
+    names_topic,
 )
 
 PREFIX = "INVALIDATOR_"
+SERVERS, TOPICS = f"{PREFIX}KAFKA__BOOTSTRAP_SERVERS", f"{PREFIX}KAFKA__TOPICS"
+DEAD_TOPIC = f"{PREFIX}DEAD_LETTERS__TOPIC"
 
 
 class Kafka(_Group):
@@ -76,11 +80,8 @@ class Kafka(_Group):
     @model_validator(mode="after")
     def _complete(self) -> "Kafka":
         check_unread(self.tls, self.sasl)
-        servers, topics = f"{PREFIX}KAFKA__BOOTSTRAP_SERVERS", f"{PREFIX}KAFKA__TOPICS"
         if self.topics and not self.bootstrap_servers:
-            raise ValueError(f"{servers}: missing, because {topics} names topics to read")
-        if self.bootstrap_servers and not self.topics:
-            raise ValueError(f"{topics}: missing, because {servers} names brokers to read from")
+            raise ValueError(f"{SERVERS}: missing, because {TOPICS} names topics to read")
         return self
 
 
@@ -170,6 +171,12 @@ class DeadLetters(_Group):
         default=30 * 86400.0,
         description="How long a dead letter is kept; then it is removed, which is logged and "
         "counted. From 80% on it is warned of. 0: for ever.",
+    )
+    topic: OptionalTopic = Field(
+        default="",
+        description="A Kafka topic for dead letters instead of the stream, on the brokers of "
+        "INVALIDATOR_KAFKA__BOOTSTRAP_SERVERS. It must exist; how much it keeps is its own matter. "
+        "`invalidator dead` works on the stream only.",
     )
     redact: FieldPaths = Field(
         default=(),
@@ -296,6 +303,12 @@ class Settings(BaseSettings):
     dead_letters: DeadLetters = DeadLetters()
     log: Log = Log()
     admin: Admin = Admin()
+    traces: Switch = Field(
+        default=False,
+        description="Whether each batch is a span of OpenTelemetry, linked to the traceparent of "
+        "its events. Needs invalidator[otel]; where spans go is said by OpenTelemetry's own "
+        "variables (OTEL_EXPORTER_OTLP_ENDPOINT).",
+    )
     drain_timeout: Duration = Field(
         default=20.0,
         description="How long a shutdown may take to settle what was read. What is left then is "
@@ -314,6 +327,20 @@ class Settings(BaseSettings):
     )
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Settings":
+        topic = self.dead_letters.topic
+        if topic and not self.kafka.bootstrap_servers:
+            raise ValueError(f"{SERVERS}: missing, because {DEAD_TOPIC} is on these brokers")
+        if self.kafka.bootstrap_servers and not (self.kafka.topics or topic):
+            raise ValueError(f"{TOPICS}: missing, because {SERVERS} names brokers to read from")
+        if topic and any(names_topic(entry, topic) for entry in self.kafka.topics):
+            raise ValueError(
+                f"{DEAD_TOPIC}: {topic} is one of {TOPICS}: the daemon would read its own dead "
+                "letters"
+            )
+        return self
 
     @property
     def has_sources(self) -> bool:

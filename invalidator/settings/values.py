@@ -99,6 +99,17 @@ def _topics(text: str) -> tuple[str, ...]:
     return topics
 
 
+def _optional_topic(text: str) -> str:
+    if text and (len(_topics(text)) != 1 or text.startswith("^")):
+        raise ValueError("the name of one topic")
+    return text
+
+
+def names_topic(entry: str, topic: str) -> bool:
+    """Whether an entry of KAFKA__TOPICS means that topic."""
+    return entry == topic or (entry.startswith("^") and re.match(entry, topic) is not None)
+
+
 def _check_pattern(topic: str) -> None:
     try:
         re.compile(topic)
@@ -189,6 +200,7 @@ Token = Annotated[SecretStr, Written(_token, lambda it: "***" if it else "", sec
 Pairs = Annotated[tuple[str, ...], Written(_pairs, ",".join)]
 FieldPaths = Annotated[tuple[str, ...], Written(_field_paths, ",".join)]
 TokenUrl = Annotated[str, Written(_token_url)]
+OptionalTopic = Annotated[str, Written(_optional_topic)]
 Topics = Annotated[tuple[str, ...], Written(_topics, ",".join)]
 Servers = Annotated[tuple[str, ...], Written(_servers, ",".join)]
 FilePath = Annotated[Path, Written(_path)]

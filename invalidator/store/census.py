@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from invalidator.connect import Command
+from invalidator.faults import Meaning, diagnose
 from invalidator.model import Kind, Names
 from invalidator.rules.schema import Cache
 from invalidator.store.server import Server
@@ -40,7 +41,8 @@ async def counted(
     found = []
     for at in range(0, len(asked), TOGETHER):
         part = asked[at : at + TOGETHER]
-        replies = await server.ask(command for _, _, command, _ in part)
+        replies = await server.send([command for _, _, command, _ in part])
+        _unless_away(server, replies)
         found += [
             _counted(kind, name, reply, how)
             for (kind, name, _, how), reply in zip(part, replies, strict=True)
@@ -48,12 +50,20 @@ async def counted(
     return found
 
 
+def _unless_away(server: Server, replies: Sequence[object]) -> None:
+    """Who may delete need not be allowed to count."""
+    for reply in replies:
+        verdict = diagnose(reply) if isinstance(reply, Exception) else None
+        if verdict and verdict.meaning is Meaning.UNAVAILABLE and verdict.code != "noperm":
+            raise verdict.unavailable(server.name)
+
+
 _COUNT = {"set": "SCARD", "sorted-set": "ZCARD", "stamp": "EXISTS"}
 
 
 def _counted(kind: Kind, name: str, reply: object, how: str) -> Counted:
     if isinstance(reply, Exception):
-        return Counted(kind, name, 0, f"cannot be read: {reply}")
+        return Counted(kind, name, 0, f"cannot be counted: {diagnose(reply).message}")
     if kind == "versions":
         now = reply.decode(errors="replace") if isinstance(reply, bytes) else ""
         return Counted(kind, name, 0, f"now {now}" if now else "no counter yet")

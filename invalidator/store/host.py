@@ -70,7 +70,7 @@ class Host:
             self._nodes,
             protected((), ()),
             sweeps,
-            observe=observe or partial(_observe, part.name),
+            observe=observe or partial(_observe, name),
             observe_every=WATCHED_EVERY if observe else LOGGED_EVERY,
             pulse=pulse,
         )

@@ -15,7 +15,7 @@ from redis.exceptions import ResponseError
 
 from invalidator.connect import Client, converse, key_on_each
 from invalidator.connect.identity import Ask, Identity, identified
-from invalidator.faults import diagnose
+from invalidator.faults import Meaning, diagnose
 from invalidator.layout import MOMENT
 from invalidator.store.server import reaching
 
@@ -98,8 +98,9 @@ class Moments:
         return int(reply) / 1000 if isinstance(reply, bytes) and reply.isdigit() else -math.inf
 
     def _unless_forbidden(self, error: ResponseError) -> None:
+        """What is no server for now, raises; what answers no such question, never will."""
         verdict = diagnose(error)
-        if verdict.code not in FORBIDDEN:
+        if verdict.meaning is Meaning.UNAVAILABLE and verdict.code not in FORBIDDEN:
             raise verdict.unavailable(self.name)
         self._say_once(error)
 

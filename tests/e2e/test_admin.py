@@ -1,14 +1,16 @@
 """A person's hand on the daemon: what each call of the admin port does, and who may make it."""
 
 import json
+import re
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import invalidator
 from tests.backends import until_sync
 from tests.e2e.conftest import RULES, RunDaemon
 from tests.e2e.process import DaemonProcess, run_program
@@ -39,11 +41,13 @@ def call(
 
 
 @pytest.fixture
-def daemon(redis_url: str, run_daemon: RunDaemon) -> DaemonProcess:
+def daemon(redis_url: str, run_daemon: RunDaemon) -> Iterator[DaemonProcess]:
     started = run_daemon(
         REDIS_URL=redis_url, STREAMS__KEYS="events", STREAMS__START="earliest", ADMIN__TOKEN=TOKEN
     )
-    return started.await_ready()
+    yield started.await_ready()
+    if started.process.poll() is None:
+        assert started.stop() == 0
 
 
 def test_calls_that_change_something_are_off_without_a_token(
@@ -174,6 +178,27 @@ def test_the_rules_are_asked_what_they_make_of_an_event(
     (rule,) = call(daemon, "/rules", None)[1]["rules"]
     assert (rule["name"], rule["on"]) == ("order-changed", ["order.updated"])
     assert rule["invalidates"] == [{"kind": "keys", "template": "order:single:{orderId}"}]
+
+
+def test_the_status_has_the_fields_that_are_documented(
+    daemon: DaemonProcess, allow_keys: AllowKeys
+) -> None:
+    allow_keys("events")
+    text = (Path(invalidator.__file__).parents[1] / "docs" / "admin.md").read_text()
+    table = text.partition("## Status")[2].partition("Rates are")[0]
+    documented = {
+        name
+        for line in table.splitlines()
+        if line.startswith("| `")
+        for name in re.findall(r"`(\w+)`", line.split("|")[1])
+    }
+    found = call(daemon, "/status", None)[1]
+    assert set(found) == documented
+    about = {line.split("|")[1].strip(" `"): line for line in table.splitlines() if "|" in line}
+    for name in ("sources", "caches", "by_rule"):
+        assert [key for key in found[name][0] if f"`{key}`" not in about[name]] == []
+    for name in ("rules", "sweeps", "brake", "dead_letters"):
+        assert [key for key in found[name] if f"`{key}`" not in about[name]] == []
 
 
 def test_pages_of_others_learn_nothing(run_daemon: RunDaemon, redis_url: str) -> None:

@@ -2,14 +2,20 @@
 
 import signal
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from invalidator.cli import main
 from tests.backends import until_sync
+from tests.backends.kafka_client import Kafka
 from tests.conftest import StartRedis
 from tests.e2e.conftest import RunDaemon
 from tests.e2e.process import PROGRAM, DaemonProcess
 from tests.integration.piping import dead_letters, event, looking, order
+
+if TYPE_CHECKING:
+    import redis
 
 
 def test_bounds_are_kept_and_told_of_and_secrets_are_masked(
@@ -70,7 +76,7 @@ def test_a_replay_can_be_interrupted_and_goes_on_where_it_was(
         command = [str(PROGRAM), "dead", "replay", "--all", "--rate", "50"]
         replay = DaemonProcess(settings, command=command)
         try:
-            until_sync(lambda: now.xlen("invalidator:dead") < 400, what="some were applied")
+            until_sync(lambda: now.xlen("invalidator:dead") < 400, 60, "some were applied")
             replay.signal(signal.SIGINT)
             assert replay.wait() == 130, replay.log()
             said = replay.out()
@@ -104,3 +110,47 @@ def test_a_bad_deployment_of_rules_holds_a_stream_until_it_is_mended(
         daemon.await_ready()
         assert now.xlen("invalidator:dead") == 0
         assert daemon.stop() == 0
+
+
+def test_the_daemon_writes_there_and_the_command_line_says_where_they_are(
+    run_daemon: RunDaemon,
+    kafka: Kafka,
+    redis_url: str,
+    redis_now: "redis.Redis",
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    topic = kafka.topic("dead")
+    settings = {
+        "REDIS_URL": redis_url,
+        "KAFKA__BOOTSTRAP_SERVERS": kafka.bootstrap,
+        "PUBSUB__CHANNELS": "orders",
+        "DEAD_LETTERS__TOPIC": topic,
+    }
+    daemon = run_daemon(**settings).await_ready()
+    until_sync(lambda: redis_now.publish("orders", b"not json"))
+    (found,) = kafka.read(topic, 1)
+    headers: Any = found.headers()
+    assert (found.value(), dict(headers)["__connect.errors.topic"]) == (b"not json", b"orders")
+    assert daemon.stop() == 0
+    assert not redis_now.exists("invalidator:dead")
+    for name, value in settings.items():
+        monkeypatch.setenv(f"INVALIDATOR_{name}", value)
+    assert main(["dead", "list"]) == 2
+    assert f"the topic {topic}" in capsys.readouterr().err
+
+
+def test_a_topic_that_is_also_read_stops_the_start(run_daemon: RunDaemon) -> None:
+    daemon = run_daemon(
+        KAFKA__BOOTSTRAP_SERVERS="127.0.0.1:1",
+        KAFKA__TOPICS="orders,^dead",
+        DEAD_LETTERS__TOPIC="dead-letters",
+    )
+    assert daemon.wait() == 2
+    assert "would read its own dead letters" in daemon.log()
+
+
+def test_a_topic_needs_brokers(run_daemon: RunDaemon) -> None:
+    daemon = run_daemon(PUBSUB__CHANNELS="orders", DEAD_LETTERS__TOPIC="dead-letters")
+    assert daemon.wait() == 2
+    assert "INVALIDATOR_KAFKA__BOOTSTRAP_SERVERS: missing" in daemon.log()

@@ -2,6 +2,7 @@
 it lacks where one of them is left out."""
 
 import re
+import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import invalidator
 from tests.backends import until_sync
 from tests.backends.redis_server import RedisServer
 from tests.conftest import StartRedis
-from tests.e2e.process import DaemonProcess
+from tests.e2e.process import PROGRAM, DaemonProcess, clean_environment
 from tests.integration.piping import dead_letters, event, looking, run
 
 if TYPE_CHECKING:
@@ -206,6 +207,28 @@ def test_a_dry_run_may_only_look(site: Site, tmp_path: Path) -> None:
         assert daemon.stop() == 0
         assert site.denied() == []
     assert set(site.admin.keys()) == before
+
+
+@pytest.mark.parametrize(
+    ("more", "counted"), [([], "cannot be counted"), (["`invalidator purge`"], "1 in its set")]
+)
+def test_a_person_may_purge_whatever_the_daemon_may_delete(
+    site: Site, tmp_path: Path, more: list[str], counted: str
+) -> None:
+    site.grant([EVERY[0], ANNOUNCING, *PATTERNS, *TAGS, *VERSIONS, *more])
+    fill(site.admin)
+    path = tmp_path / "rules.yaml"
+    path.write_text(RULES)
+    words = ["--key", "order:1", "--tag", "1", "--version", "order", "--pattern", "order:list:*"]
+    done = subprocess.run(
+        [PROGRAM, "purge", *words, "--why", "OPS-12", "--yes"],
+        env=clean_environment({"REDIS_URL": site.url(), "RULES": str(path)}),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert counted in done.stdout
+    assert set(site.admin.keys()) == {b"cache:version:order"}
 
 
 STREAM_RULES = """

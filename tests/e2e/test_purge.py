@@ -77,7 +77,7 @@ def test_it_counts_asks_purges_logs_and_announces(orders: "redis.Redis", purge: 
         "  version  prices  (no counter yet)",
         "  pattern  shop:orders:*  (20 of 25 keys; 1 protected keys are spared)",
         "about 23 keys to delete",
-        "purge? [y/N] purged: 23 keys deleted",
+        "purge? [y/N] purged: 23 keys deleted, 1 version raised",
     ]
     (line,) = [json.loads(x) for x in done.stderr.splitlines() if '"purged"' in x]
     assert (line["why"], line["deleted"]) == ("wrong prices, OPS-12", 23)

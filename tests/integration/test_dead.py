@@ -50,6 +50,7 @@ class Desk:
         redis = client(self.url, 2.0)
         letters = DeadLetters(redis, "the state", redactor=Redactor(paths))
         await letters.put(rejections, "5a66c5c7f2ab")
+        await letters.probe()
         await letters.aclose()
 
     def run(self, *words: str, code: int = 0) -> str:

@@ -16,7 +16,11 @@ caches: {default: {tags: [{layout: set}, {layout: stamp}]}}
 rules:
   - name: r
     on: t
-    invalidate: {keys: ["k:{id}", "gone:{id}"], patterns: "l:{id}:*", tags: "g:{id}", versions: v}
+    invalidate:
+      keys: ["k:{id}", "gone:{id}"]
+      patterns: "l:{id}:*"
+      tags: ["g:{id}", "bad:{id}"]
+      versions: v
 """
 
 
@@ -31,6 +35,7 @@ async def test_it_counts_keys_members_and_matches(
     path.write_text(RULES)
     redis_now.mset({"k:1": 1, "l:1:a": 1, "l:1:b": 1, "cache:version:v": 7})
     redis_now.sadd("tag:g:1", "k:1")
+    redis_now.set("tag:bad:1", "a string")
     monkeypatch.setenv("INVALIDATOR_REDIS_URL", redis_url)
     words = ["explain", '{"type": "t", "id": 1}', "--rules", str(path), "--live"]
     assert await asyncio.to_thread(main, words) == 0
@@ -40,10 +45,11 @@ async def test_it_counts_keys_members_and_matches(
         "gone:1  by gone:{id}  (no such key)",
         "l:1:*  by l:{id}:*  (2 keys)",
         "g:1  by g:{id}  (1 key, no stamp)",
+        "bad:1  by bad:{id}  (cannot be counted: WRONGTYPE",
         "v  by v  (now 7)",
     ):
         assert said in out
-    assert redis_now.dbsize() == 5
+    assert redis_now.dbsize() == 6
     redis_now.flushdb()
 
 

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
+from redis.exceptions import ResponseError
 from structlog.testing import capture_logs
 
 from invalidator.connect import client
@@ -17,8 +18,9 @@ from invalidator.store.moments import Moments
 from tests.backends import until
 from tests.backends.redis_cluster import RedisCluster
 from tests.backends.redis_server import RedisServer
+from tests.backends.server import free_port
 from tests.conftest import StartRedis
-from tests.integration.piping import looking
+from tests.integration.piping import looking, run
 
 if TYPE_CHECKING:
     import redis
@@ -197,6 +199,33 @@ async def test_a_primary_of_a_cluster_that_comes_with_slots_of_others_is_no_fail
             assert watch.current == era
         finally:
             cluster.move_slot(0, 1, 0)
+
+
+async def test_a_cluster_without_all_slots_is_looked_at_as_far_as_it_goes(
+    start_redis: StartRedis,
+) -> None:
+    bus = {"cluster-port": str(free_port()), "cluster-require-full-coverage": "no"}
+    server = start_redis(config={"cluster-enabled": "yes", **bus})
+    with looking(server.url) as now:
+        run(now, "CLUSTER", "ADDSLOTSRANGE", "0", "100")
+        async with watching(f"redis+cluster://{server.address}") as watch:
+            assert watch.current
+
+            async def noted() -> bool:
+                await watch.look()
+                return len(now.keys("invalidator:moment:*")) == 1
+
+            await until(noted, what="it is a cluster now, and takes a note")
+
+
+def test_only_what_may_pass_by_itself_is_waited_for() -> None:
+    """A proxy, say, that knows no INFO must not hold up everything."""
+    moments = Moments(client("redis://127.0.0.1:1/0", 1.0), "a proxy")
+    with capture_logs() as logs:
+        moments._unless_forbidden(ResponseError("unsupported command 'info'"))
+    assert logs[0]["event"] == "failovers-go-unnoticed"
+    with pytest.raises(Unavailable, match="LOADING"):
+        moments._unless_forbidden(ResponseError("LOADING Redis is loading the dataset in memory"))
 
 
 async def test_a_server_that_answers_no_such_question_is_said_once(

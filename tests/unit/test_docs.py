@@ -80,7 +80,8 @@ def settings_in(text: str) -> list[str]:
 
 
 def test_metrics_that_are_named_exist() -> None:
-    declared = [found for found in vars(metrics).values() if isinstance(found, MetricWrapperBase)]
+    kinds = (MetricWrapperBase, metrics.Asked)
+    declared = [found for found in vars(metrics).values() if isinstance(found, kinds)]
     families = [family.name for metric in declared for family in metric.describe()]
     known = {name for family in families for name in names_of(family)}
     texts = [page.text for page in PAGES] + [path.read_text() for path in BESIDE]
@@ -120,7 +121,8 @@ def parsers(of: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
 
 def commands(page: Page, program: str) -> Iterator[list[str]]:
     """Each use of a program, in a block or a span, without the program."""
-    lines = [line for block in page.shells() for line in block.text.splitlines()]
+    texts = (block.text.replace("\\\n", " ") for block in page.shells())
+    lines = [line for text in texts for line in text.splitlines()]
     for line in [*lines, *page.spans]:
         # settings before it are its environment
         called = re.match(rf"(?:[A-Z_]+=\S+ )*{program} (?=[a-z-])(.*)", line)

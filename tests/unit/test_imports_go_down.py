@@ -17,7 +17,7 @@ LAYERS = (
     ("model", "metrics", "health", "valve"),
     ("connect", "embedded", "faults", "envelope", "rules", "retry", "settings", "logs"),
     ("sources", "store", "deadletter", "backplane", "inflight", "later", "settle"),
-    ("ages", "mix", "hits"),
+    ("ages", "mix", "hits", "tracing"),
     (
         "audit",
         "listen",

@@ -3,7 +3,8 @@
 import pytest
 from aiokafka import TopicPartition
 
-from invalidator.sources.positions import Birth, Start
+from invalidator.sources.positions import Birth, Found, Past, Start
+from invalidator.sources.trail import Stand, Trail
 
 
 @pytest.mark.parametrize(
@@ -41,6 +42,42 @@ def test_what_another_tool_wrote_is_no_birth(note: str) -> None:
 def test_what_later_versions_add_to_a_note_is_passed_over() -> None:
     note = '{"v": 2, "born": 5, "had": {"orders": 1}, "primary": "10.0.0.1"}'
     assert Birth.parse(note) == Birth(5, {"orders": 1})
+
+
+def test_a_commit_says_in_which_era_it_was_made_and_where_it_stood_before() -> None:
+    birth = Birth(5, {"orders": 1})
+    note = birth.dump(Stand("era", Trail(3600.0, [(0.0, 3), (100.2, 7)])))
+    assert Past.parse(note) == Past("era", ((0.0, 3), (101.0, 7)))
+    assert Birth.parse(note) == birth
+    assert len(note) < 200
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        *("", "null", "[]", "{", "written by another tool"),
+        '{"v": 1, "born": 1, "had": {"orders": 1}}',
+        '{"v": 2, "born": 1, "had": {}, "era": "e", "trail": [1]}',
+        '{"v": 2, "born": 1, "had": {}, "era": "e", "trail": [["a", 1]]}',
+    ],
+)
+def test_a_commit_without_an_era_or_of_another_tool_tells_of_no_past(note: str) -> None:
+    assert Past.parse(note) == Past()
+
+
+def test_a_partition_of_which_nothing_was_applied_stands_in_the_era_of_now() -> None:
+    new, known, foreign = (TopicPartition("orders", number) for number in range(3))
+    past = Past("old", ((50.0, 4), (60.0, 99)))
+    found = Found(Birth(5, {}), {new: 1, known: 9, foreign: 9}, frozenset({new}), {known: past})
+    stands = found.stands("now", 3600.0, 100.0)
+    assert {tp: stand.era for tp, stand in stands.items()} == {
+        new: "now",
+        known: "old",
+        foreign: "",
+    }
+    assert stands[new].trail.few() == [(0.0, 1)]
+    assert stands[known].trail.few() == [(50.0, 4)], "not what lies behind the commit"
+    assert stands[foreign].trail.few() == [(100.0, 9)]
 
 
 def test_a_birth_knows_which_partitions_were_there() -> None:

@@ -82,6 +82,7 @@ def test_every_setting_is_read_from_the_environment(monkeypatch: pytest.MonkeyPa
         "IN_FLIGHT__BYTES": "1GiB",
         "DEAD_LETTERS__MAX_LENGTH": "500",
         "DEAD_LETTERS__MAX_AGE": "7d",
+        "DEAD_LETTERS__TOPIC": "dead",
         "DEAD_LETTERS__REDACT": "data.email,**.pin",
         "LOG__FORMAT": "console",
         "LOG__LEVEL": "debug",
@@ -89,6 +90,7 @@ def test_every_setting_is_read_from_the_environment(monkeypatch: pytest.MonkeyPa
         "ADMIN__PORT": "0",
         "ADMIN__TOKEN": "***",
         "ADMIN__HOSTS": "cache.example.com",
+        "TRACES": "true",
         "DRAIN_TIMEOUT": "5s",
     }
     set_all(monkeypatch, **written | {"ADMIN__TOKEN": "0123456789abcdef"})

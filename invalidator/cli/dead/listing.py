@@ -29,7 +29,7 @@ async def run(args: argparse.Namespace, settings: "Settings") -> int:
         else:
             print(f"none, in {shelf.server}")
     if more:
-        print(f"there are more: --limit {args.limit * 10} shows them", file=sys.stderr)
+        print(f"there are more: try --limit {args.limit * 10}, or a filter", file=sys.stderr)
     return 0
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from invalidator.cli.verbs import UsageError
 from invalidator.rules.words import visible
 
 if TYPE_CHECKING:
@@ -18,7 +19,16 @@ _WIDE = 10_000  # where nobody reads along
 
 
 def expect_stream(settings: "Settings") -> None:
-    """Nothing yet: they always lie in a stream."""
+    """Of a topic, Kafka's own tools are the better readers."""
+    if topic := settings.dead_letters.topic:
+        brokers = ",".join(settings.kafka.bootstrap_servers)
+        raise UsageError(
+            f"dead letters go to the topic {topic} (INVALIDATOR_DEAD_LETTERS__TOPIC), which "
+            "Kafka's tools read, such as\n"
+            f"  kcat -b {brokers} -C -e -t {topic} -f '%h\\n%s\\n'\n"
+            "docs/dead-letters.md says how they are sent again. To work on a stream of before, "
+            "leave that setting empty"
+        )
 
 
 def when(ms: int | None) -> str:

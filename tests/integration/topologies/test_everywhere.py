@@ -241,7 +241,10 @@ async def test_a_person_is_told_how_much_there_is_and_it_goes(
         "about 72 keys to delete",
     ]
     assert await asyncio.to_thread(main, [*words, "--why", "test", "--yes"]) == 0
-    assert capsys.readouterr().out.splitlines() == [*counted, "purged: 72 keys deleted"]
+    assert capsys.readouterr().out.splitlines() == [
+        *counted,
+        "purged: 72 keys deleted, 1 version raised",
+    ]
     assert await left(redis) == [b"cache:version:v"]
 
 

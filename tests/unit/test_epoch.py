@@ -1,0 +1,69 @@
+"""What one assignment of partitions commits, also after it went back."""
+
+import math
+
+import pytest
+from aiokafka import TopicPartition
+
+from invalidator.sources.epoch import Epoch
+from invalidator.sources.positions import Birth, Found, Past
+
+A, B = TopicPartition("orders", 0), TopicPartition("orders", 1)
+BIRTH = Birth(1, {"orders": 2})
+OLD = "old"
+
+
+@pytest.fixture
+def epoch() -> Epoch:
+    """Of two partitions that were committed at 10, in an era of which we know the end at 100."""
+    past = Past(OLD, ((0.0, 0), (100.0, 5), (200.0, 10)))
+    found = Found(BIRTH, {A: 10, B: 10}, frozenset(), {A: past, B: past})
+    return Epoch(1, BIRTH, found.positions, found.stands("", 3600.0, 300.0))
+
+
+def read(epoch: Epoch, until: int) -> int:
+    """The round it was read in."""
+    epoch.give()
+    epoch.next[A] = until
+    return epoch.round
+
+
+def committed(epoch: Epoch) -> dict[TopicPartition, tuple[int, str]]:
+    settled, epoch.settled = epoch.settled, {}
+    found = epoch.commits(settled)
+    return {tp: (said.offset, Past.parse(said.metadata).era) for tp, said in found.items()}
+
+
+def test_it_goes_back_to_where_it_stood_and_commits_nothing_of_what_it_reads_again(
+    epoch: Epoch,
+) -> None:
+    before = read(epoch, 20)
+    assert epoch.behind("new") == [A, B]
+    backs = epoch.go_back({OLD: 150.0}, "new")
+    assert {tp: (back.position, back.goal) for tp, back in backs.items()} == {
+        A: (5, 20),
+        B: (5, 10),
+    }
+    assert epoch.next == {A: 5, B: 5}
+    assert committed(epoch) == {}
+    epoch.settle({A: 20}, 301.0, before)
+    assert committed(epoch) == {A: (20, OLD)}, "it was read before: it may be forgotten"
+    epoch.settle({A: 8}, 302.0, read(epoch, 8))
+    assert committed(epoch) == {}, "no commit goes backwards"
+    epoch.settle({A: 20}, 303.0, read(epoch, 20))
+    assert committed(epoch) == {A: (20, "new")}, "a commit says that it is over"
+    epoch.settle({A: 25}, 304.0, read(epoch, 25))
+    assert committed(epoch) == {A: (25, "new")}
+
+
+def test_where_nothing_is_forgotten_the_commits_say_so_at_once(epoch: Epoch) -> None:
+    assert epoch.go_back({OLD: math.inf}, "new") == {}
+    assert committed(epoch) == {A: (10, "new"), B: (10, "new")}
+    assert epoch.next == {A: 10, B: 10}
+
+
+def test_what_was_passed_over_and_lies_ahead_again_is_met_again(epoch: Epoch) -> None:
+    epoch.passed[A] = epoch.next[A] = 12
+    epoch.aside[B] = "cannot be read"
+    epoch.go_back({OLD: 150.0}, "new")
+    assert (epoch.passed, epoch.aside) == ({}, {})
