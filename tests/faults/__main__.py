@@ -31,7 +31,7 @@ def main() -> int:
             return Kafka(stack.enter_context(KafkaBroker()).bootstrap)
 
         played = [
-            _play(number, asked.seed, kafka, asked.spoilt, short=asked.short)
+            _play(number, asked.seed, kafka, asked.spoilt, short=asked.short, logs=asked.logs)
             for number in asked.rows
         ]
     text = report(played, asked.seed, time.monotonic() - began)
@@ -57,10 +57,16 @@ def write(page: Path, text: str) -> None:
 
 
 def _play(
-    number: int, seed: int, kafka: Callable[[], Kafka], mistake: str, *, short: bool
+    number: int,
+    seed: int,
+    kafka: Callable[[], Kafka],
+    mistake: str,
+    *,
+    short: bool,
+    logs: Path | None,
 ) -> Figures:
     began = time.monotonic()
-    figures = play(ROWS[number], seed, kafka, mistake=mistake, short=short)
+    figures = play(ROWS[number], seed, kafka, mistake=mistake, short=short, logs=logs)
     took = time.monotonic() - began
     print(f"{took:6.1f} s  {' | '.join(figures.cells())}", file=sys.stderr, flush=True)
     return figures
@@ -71,6 +77,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rows", type=lambda text: [*_numbers(text)], default=[*sorted(ROWS)])
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--write", type=Path, metavar="PAGE")
+    parser.add_argument("--logs", type=Path, metavar="FOLDER", help="keep the daemons' logs there")
     parser.add_argument("--short", action="store_true", help="do less often what is repeated")
     parser.add_argument("--spoilt", default="", metavar="MISTAKE", help="what the daemons do wrong")
     return parser.parse_args()

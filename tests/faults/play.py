@@ -20,9 +20,18 @@ MEGABYTE = 1e6
 
 
 def play(
-    row: Row, seed: int, kafka: Callable[[], Kafka], *, mistake: str = "", short: bool = False
+    row: Row,
+    seed: int,
+    kafka: Callable[[], Kafka],
+    *,
+    mistake: str = "",
+    short: bool = False,
+    logs: Path | None = None,
 ) -> Figures:
-    """Whatever goes wrong is a figure. In short, what is repeated is done less often."""
+    """Whatever goes wrong is a figure. In short, what is repeated is done less often.
+
+    `logs` is where the daemons' logs are kept.
+    """
     figures = Figures(row.number, row.fault, impossible=row.impossible)
     if row.impossible:
         return figures
@@ -35,7 +44,15 @@ def play(
         except Exception as error:  # noqa: BLE001 - the other rows shall be played
             figures.failed.append(_said(error))
         figures.failed += stage.notes
+        if logs:
+            _keep_logs(stage, logs / str(row.number))
     return figures
+
+
+def _keep_logs(stage: Stage, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for member in stage.members:
+        (folder / f"{member.name}.log").write_text(member.daemon.log())
 
 
 def _finish(row: Row, stage: Stage, figures: Figures) -> None:

@@ -61,7 +61,7 @@ class Stage:
         return self._stack.enter_context(KafkaBroker(config=config))
 
     def proxy(self, target: int) -> Proxy:
-        self.proxies.append(self._stack.enter_context(Proxy(target, self.rng)))
+        self.proxies.append(self._stack.enter_context(Proxy(target, self._own_rng())))
         return self.proxies[-1]
 
     @property
@@ -81,7 +81,7 @@ class Stage:
         """The ledger of this row; its keys are primed."""
         ledger = Ledger(count, self.rng, **more)
         cache.prime(ledger)
-        self.load = Load(ledger, cache, inlets, self.rng)
+        self.load = Load(ledger, cache, inlets, self._own_rng())
         return self.load
 
     def usual(
@@ -105,6 +105,10 @@ class Stage:
 
     def channel(self, server: RedisServer, url: str = "") -> Channel:
         return Channel(lambda: server.port, url or server.url)
+
+    def _own_rng(self) -> random.Random:
+        """For another thread, so that what it draws changes nothing here."""
+        return random.Random(self.rng.random())
 
     # --- daemons --------------------------------------------------------------------------
 

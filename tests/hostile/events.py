@@ -81,6 +81,21 @@ def samples() -> st.SearchStrategy[Sample]:
     )
 
 
+def fields() -> st.SearchStrategy[dict[bytes, bytes]]:
+    """Of a stream's entry: names that mean something, and any others."""
+    names = st.sampled_from([b"event", b"data", b"type", b"id", b"key"]) | st.binary(max_size=10)
+    types = st.sampled_from([kind.encode() for kind in TYPES])
+    values = types | st.binary(max_size=40) | scalars().map(_dump)
+    return st.dictionaries(names, values, min_size=1, max_size=4)
+
+
+def headers() -> st.SearchStrategy[dict[str, bytes | None]]:
+    """Of a record: those of CloudEvents, those that the rules read, and any others."""
+    known = ("tenant", "ce_specversion", "ce_type", "ce_id", "ce_datacontenttype", "content-type")
+    names = st.sampled_from(known) | st.text(st.characters(codec="utf-8"), max_size=10)
+    return st.dictionaries(names, st.none() | st.binary(max_size=40), max_size=8)
+
+
 def _dump(found: object) -> bytes:
     """As Python writes it: NaN, lone surrogates and endless integers included."""
     return json.dumps(found).encode()

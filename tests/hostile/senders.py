@@ -79,6 +79,13 @@ class Target:
             pipe.execute()
         self.sent += len(events)
 
+    def by_fields(self, entries: Sequence[dict[bytes, bytes]]) -> None:
+        with self.now.pipeline(transaction=False) as pipe:
+            for entry in entries:
+                pipe.xadd("events", entry)  # type: ignore[arg-type]  # it is invariant
+            pipe.execute()
+        self.sent += len(entries)
+
     def by_channel(self, events: Sent) -> None:
         with self.now.pipeline(transaction=False) as pipe:
             for event in events:
@@ -87,7 +94,10 @@ class Target:
         self.sent += len(events)
 
     def by_kafka(
-        self, events: Sent, key: bytes | None = None, headers: dict[str, Any] | None = None
+        self,
+        events: Sequence[bytes | None],
+        key: bytes | None = None,
+        headers: dict[str, Any] | None = None,
     ) -> None:
         self.kafka.produce(self.topic, events, key=key, headers=headers)
         self.sent += len(events)

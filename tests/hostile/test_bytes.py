@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import orjson
 import pytest
@@ -12,11 +13,17 @@ from hypothesis import strategies as st
 from tests.backends.choose import NO_OWN_REDIS, missing
 from tests.backends.kafka_client import Kafka
 from tests.backends.redis_server import RedisServer
-from tests.hostile.events import NASTY, Sample, samples
+from tests.hostile.events import NASTY, Sample, fields, headers, samples
 from tests.hostile.senders import CANARIES, MEMBERS, MOST, WAYS, Target, attacked
 
 TOGETHER = 60  # events of one example: waiting for them costs more than they do
 MEGABYTES = 150  # that the daemon may hold beyond what it held, with events of a megabyte each
+QUIETLY: dict[str, Any] = {
+    "deadline": None,
+    "database": None,
+    "phases": [Phase.generate],  # a failure is the daemon's: a smaller one needs a new daemon
+    "suppress_health_check": [*HealthCheck],
+}
 LONG = pytest.param(150, marks=pytest.mark.slow, id="long")
 SHORT = pytest.param(4, id="short")
 
@@ -46,13 +53,7 @@ def target(shared_target: Target) -> Iterator[Target]:
 def test_any_bytes_are_applied_or_in_the_dead_letters(
     target: Target, way: str, examples: int
 ) -> None:
-    @settings(
-        max_examples=examples,
-        deadline=None,
-        database=None,
-        phases=[Phase.generate],
-        suppress_health_check=[*HealthCheck],
-    )
+    @settings(**QUIETLY, max_examples=examples)
     @given(st.lists(samples(), min_size=TOGETHER, max_size=TOGETHER))
     def attack(found: list[Sample]) -> None:
         keys = {sample.key: "stale" for sample in found if sample.key}
@@ -65,6 +66,26 @@ def test_any_bytes_are_applied_or_in_the_dead_letters(
         left = [key for key in keys if target.now.exists(key)]
         assert left == [], "a plain identity was not applied"
         _account(target, found)
+
+    attack()
+
+
+@pytest.mark.parametrize("examples", [SHORT, LONG])
+def test_any_fields_of_an_entry_and_any_headers_of_a_record(target: Target, examples: int) -> None:
+    @settings(**QUIETLY, max_examples=examples)
+    @given(
+        st.lists(fields(), min_size=20, max_size=20),
+        st.lists(headers(), min_size=3, max_size=3),
+        st.none() | st.binary(max_size=30),
+    )
+    def attack(
+        entries: list[dict[bytes, bytes]], bombs: list[dict[str, bytes | None]], key: bytes | None
+    ) -> None:
+        target.by_fields(entries)
+        for bomb in bombs:
+            target.by_kafka([b'{"type": "header.told"}', b"", None], key=key, headers=bomb)
+        target.await_settled()
+        assert target.survivors() == CANARIES
 
     attack()
 

@@ -35,6 +35,7 @@ def killed_before_commit(at: Stage) -> None:
     """Redis answers at once, or not at all: what was sent when it died may be applied or not."""
     redis = at.redis()
     slow = at.proxy(redis.port)
+    slow.delay = 0.02
     load = at.usual(redis, slow, count=at.times(10_000))
     load.publish()
     for _ in range(at.times(10)):
@@ -44,6 +45,7 @@ def killed_before_commit(at: Stage) -> None:
         slow.silent = False
         at.pause(at.rng.uniform(0.05, 0.2))  # less than the time until the next commit
         member.kill()
+    slow.heal()
     at.healed()
     at.daemon(KAFKA__INSTANCE_ID="one", STREAMS__CONSUMER="one")
 

@@ -1,0 +1,135 @@
+"""The harness itself: its proxy does what it says, its ledger sees what is missing."""
+
+import random
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.backends import until_sync
+from tests.backends.redis_server import RedisServer
+from tests.conftest import StartRedis
+from tests.faults.__main__ import BEGIN, END, report, write
+from tests.faults.catalogue import ROWS
+from tests.faults.figures import Figures
+from tests.faults.ledger import Ledger
+from tests.faults.proxy import Proxy
+
+
+@pytest.fixture
+def server(start_redis: StartRedis) -> RedisServer:
+    return start_redis()
+
+
+@pytest.fixture
+def proxy(server: RedisServer) -> Iterator[Proxy]:
+    with Proxy(server.port, random.Random(1)) as made:
+        yield made
+
+
+@contextmanager
+def link(proxy: Proxy) -> Iterator[socket.socket]:
+    with socket.create_connection(("127.0.0.1", proxy.port), timeout=5) as made:
+        yield made
+
+
+def ask(made: socket.socket, *words: str) -> bytes:
+    """The answer; b"" where the connection was ended in order."""
+    made.sendall(" ".join(words).encode() + b"\r\n")
+    return made.recv(1000)
+
+
+def test_it_forwards(proxy: Proxy) -> None:
+    with link(proxy) as made:
+        assert ask(made, "PING") == b"+PONG\r\n"
+
+
+def test_a_swallowed_reply_is_lost_after_the_work_was_done(
+    proxy: Proxy, server: RedisServer
+) -> None:
+    with link(proxy) as made:
+        assert ask(made, "PING") == b"+PONG\r\n"
+        proxy.swallow_replies = 1
+        with pytest.raises(ConnectionResetError):
+            ask(made, "SET", "done", "1")
+    assert proxy.swallowed == 1
+    with link(proxy) as made:
+        assert ask(made, "EXISTS", "done") == b":1\r\n"
+
+
+def test_a_request_beyond_the_bytes_that_pass_is_reset_and_not_done(proxy: Proxy) -> None:
+    with link(proxy) as made:
+        proxy.reset_within = 5
+        with pytest.raises(ConnectionResetError):
+            ask(made, "SET", "done", "1")
+    with link(proxy) as made:
+        assert ask(made, "EXISTS", "done") == b":0\r\n"
+
+
+def test_a_silent_link_stands_and_gives_nothing_until_it_is_healed(proxy: Proxy) -> None:
+    with link(proxy) as made:
+        assert ask(made, "PING") == b"+PONG\r\n"
+        proxy.silent = True
+        made.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            ask(made, "PING")
+        proxy.heal()
+        with pytest.raises(ConnectionResetError):
+            made.recv(100)
+    with link(proxy) as made:
+        assert ask(made, "PING") == b"+PONG\r\n"
+
+
+def test_a_deaf_one_takes_no_connection_and_a_reset_ends_all(proxy: Proxy) -> None:
+    with link(proxy) as made:
+        assert ask(made, "PING") == b"+PONG\r\n"
+        proxy.reset()
+        with pytest.raises(ConnectionResetError):
+            ask(made, "PING")
+    proxy.deaf = True
+
+    def refused() -> bool:
+        try:
+            with link(proxy) as made:
+                return ask(made, "PING") == b""
+        except ConnectionError:
+            return True
+
+    until_sync(refused)
+
+
+def test_the_ledger_tells_applied_dead_stale_and_lost_events_apart() -> None:
+    ledger = Ledger(200, random.Random(1), poison=0.1)
+    good = [entry for entry in ledger.entries if entry.keys]
+    bad = ledger.poisoned
+    assert len(good) + len(bad) == 200
+    everything = {key.encode() for key in ledger.keys}
+    assert ledger.lost(everything, set()) == ledger.entries
+    assert ledger.lost(set(), bad) == []
+    assert ledger.lost(set(), set()) == [entry for entry in ledger.entries if not entry.keys]
+    half_applied = {good[0].keys[-1].encode()}
+    assert ledger.lost(half_applied, bad) == [good[0]]
+    assert ledger.stale(half_applied) == [good[0].keys[-1]]
+    assert ledger.lost(half_applied, bad | {good[0].raw}) == []
+    assert ledger.stale(half_applied, {good[0].raw}) == []
+
+
+def test_every_event_is_another_and_no_key_belongs_to_two() -> None:
+    ledger = Ledger(5_000, random.Random(1), poison=0.1)
+    assert len({entry.raw for entry in ledger.entries}) == 5_000
+    assert len(set(ledger.keys)) == len([*ledger.keys])
+
+
+def test_the_catalogue_has_every_row_of_the_matrix() -> None:
+    assert [*ROWS] == [*range(1, 35)]
+
+
+def test_the_page_keeps_what_was_printed(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    text = report([Figures(1, "it breaks", failed=["2 events lost"])], 7, 60.0)
+    assert "**failed**: 2 events lost" in text
+    write(page, text)
+    assert page.read_text() == f"before\n{BEGIN}\n{text}\n{END}\nafter\n"
