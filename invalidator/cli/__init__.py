@@ -72,6 +72,7 @@ exit codes:
        audit --strict) something was found
   2    the command line, the settings or the rules cannot be used
   3    stopped before all work in hand was settled: it is read again, except from pub/sub
+  4    not confirmed (purge, dead drop), so nothing was done
   130  interrupted
 """
 

@@ -44,10 +44,12 @@ def test_help_shows_examples_and_exit_codes(capsys: pytest.CaptureFixture[str]) 
     shown = capsys.readouterr().out
     assert "invalidator run --embedded" in shown
     codes = re.findall(r"^  (\d+) ", shown.split("exit codes:")[1], re.MULTILINE)
-    assert codes == ["0", "1", "2", "3", "130"]
+    assert codes == ["0", "1", "2", "3", "4", "130"]
 
 
-@pytest.mark.parametrize("verb", ["run", "publish", "tail", "purge", "settings"])
+@pytest.mark.parametrize(
+    "verb", ["run", "publish", "tail", "purge", "audit", "settings", "completion"]
+)
 def test_the_help_of_every_verb_shows_examples_of_a_hundred_columns(
     verb: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -78,3 +78,39 @@ def locked(file: str) -> dict[str, str]:
         canonicalize_name(name): version
         for name, version in re.findall(r"^([\w.-]+)==([^\s;\\]+)", text, re.MULTILINE)
     }
+
+
+COMPOSE = yaml.safe_load((TOP / "deploy" / "compose.yaml").read_text())["services"]
+
+
+@pytest.mark.parametrize("name", COMPOSE)
+def test_a_service_of_compose_names_what_there_is(name: str) -> None:
+    service = COMPOSE[name]
+    image = service["image"]
+    assert ":" in image
+    assert not image.endswith(":latest")
+    assert set(service.get("depends_on", {})) <= set(COMPOSE)
+    for mount in service.get("volumes", []):
+        source, _, _ = mount.partition(":")
+        if source.startswith("."):
+            assert (TOP / "deploy" / source).is_file(), mount
+
+
+def test_only_this_machine_can_call_what_compose_runs() -> None:
+    published = [port for service in COMPOSE.values() for port in service.get("ports", [])]
+    assert len(published) >= 5
+    assert [port for port in published if not port.startswith("127.0.0.1:")] == []
+
+
+def test_grafana_finds_the_dashboard_and_its_data() -> None:
+    folder = TOP / "deploy" / "monitoring"
+    mounts = dict(mount.split(":")[:2] for mount in COMPOSE["grafana"]["volumes"])
+    provider = yaml.safe_load((folder / "grafana" / "dashboards.yaml").read_text())["providers"][0]
+    shown = mounts["./monitoring/grafana/invalidator.json"]
+    assert shown.startswith(provider["options"]["path"] + "/")
+    assert COMPOSE["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"] == shown
+    source = yaml.safe_load((folder / "grafana" / "datasource.yaml").read_text())["datasources"][0]
+    assert source["url"] == "http://prometheus:9090"
+    scraped = yaml.safe_load((folder / "prometheus.yaml").read_text())["scrape_configs"][0]
+    assert scraped["job_name"] == "invalidator"  # as the alerts have it
+    assert scraped["static_configs"] == [{"targets": ["invalidator:8080"]}]
