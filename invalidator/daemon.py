@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import signal
-import socket
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
@@ -15,7 +14,6 @@ import structlog
 
 from invalidator import __version__, gauges, metrics
 from invalidator.admin import Admin, House, Reloaded
-from invalidator.connect import Client, client
 from invalidator.deadletter import letters_of
 from invalidator.errors import ConfigError, InvalidatorError, Problem, RulesError
 from invalidator.health import Health, Part
@@ -33,14 +31,11 @@ from invalidator.rules.watch import Watcher, watch
 from invalidator.settings import Settings
 from invalidator.settings.caches import strangers
 from invalidator.sources import Source
-from invalidator.sources.consumer import Timing
+from invalidator.sources.build import sources_of
 from invalidator.sources.kafka import KafkaSource
 from invalidator.sources.person import Sent
-from invalidator.sources.positions import Start
 from invalidator.sources.pubsub import PubSubSource
-from invalidator.sources.security import Brokers
 from invalidator.sources.stream import StreamSource
-from invalidator.sources.stream_dry import DryStreamSource
 from invalidator.sources.trail import TIMELESS, Eras
 from invalidator.store.build import gate, store_of
 from invalidator.store.dry import DryLetters, DryStore
@@ -284,7 +279,7 @@ class Daemon:
         caches: Caches = DryStore() if settings.dry_run else known
         letters: Letters = DryLetters() if settings.dry_run else self._dead
         fed: list[tuple[Source, Caches, Letters]] = [
-            (source, caches, letters) for source in self._build_sources()
+            (source, caches, letters) for source in sources_of(settings, self._health, self._eras)
         ]
         if settings.admin.token.get_secret_value():
             self._injection = Injection(caches, letters, self._explain)
@@ -319,68 +314,6 @@ class Daemon:
 
     def _explain(self, record: Record) -> Explanation:
         return self.rules.explain(record, only_matching=True)
-
-    def _build_sources(self) -> Sequence[Source]:
-        settings = self._settings
-        sources: list[Source] = []
-        if settings.kafka.topics:
-            sources.append(self._kafka())
-        if settings.pubsub.channels or settings.pubsub.sharded_channels:
-            sources.append(
-                PubSubSource(
-                    self._redis(settings.source_redis_url.get_secret_value()),
-                    settings.pubsub.channels,
-                    sharded=settings.pubsub.sharded_channels,
-                    part=self._health.part(PubSubSource.name),
-                    buffer=settings.pubsub.buffer,
-                    max_wait=settings.batch.max_wait,
-                    eras=self._eras,
-                )
-            )
-        if settings.streams.keys:
-            sources.append(self._build_streams())
-        return sources
-
-    def _build_streams(self) -> Source:
-        settings = self._settings
-        redis = self._redis(settings.source_redis_url.get_secret_value())
-        start = Start.of(settings.streams.start)
-        if settings.dry_run:
-            return DryStreamSource(
-                redis, settings.streams.keys, start=start, timeout=settings.redis_timeout
-            )
-        return StreamSource(
-            redis,
-            settings.streams.keys,
-            group=settings.streams.group,
-            consumer=settings.streams.consumer or socket.gethostname(),
-            start=start,
-            timeout=settings.redis_timeout,
-            max_wait=settings.batch.max_wait,
-            claim_after=settings.streams.claim_after,
-            trim=settings.streams.trim,
-            eras=self._eras,
-        )
-
-    def _kafka(self) -> KafkaSource:
-        kafka = self._settings.kafka
-        brokers = Brokers(kafka.bootstrap_servers, kafka.tls, kafka.sasl)
-        brokers.check()
-        return KafkaSource(
-            brokers,
-            kafka.topics,
-            kafka.group_id + ("-dry-run" if self._settings.dry_run else ""),
-            start=Start.of(kafka.start),
-            part=self._health.part(KafkaSource.name),
-            max_wait=self._settings.batch.max_wait,
-            commits=not self._settings.dry_run,
-            timing=Timing(session=kafka.session_timeout),
-            instance_id=kafka.instance_id,
-            eras=self._eras,
-        )
-
-    def _redis(self, url: str) -> Client:
-        return client(url, self._settings.redis_timeout, self._settings.redis_tls.options())
 
     def _listen_to_signals(self) -> None:
         loop = asyncio.get_running_loop()

@@ -1,6 +1,6 @@
 """Where events come from. Every source keeps one protocol and passes one contract suite."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from invalidator.model import Batch
@@ -51,3 +51,15 @@ class Source(Protocol):
 
     async def close(self) -> None:
         """Acknowledge what was settled, and let go. Never raises for a server that is away."""
+
+
+class EndsTogether:
+    """For the brake (`holding`): batches whose ends need no division."""
+
+    def set_aside(
+        self, ends: object, origins: Collection[str], *, whole: bool
+    ) -> tuple[object, object]:
+        return ends, ends
+
+    def take_back(self, ends: object) -> bool:
+        return True

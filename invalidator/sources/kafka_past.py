@@ -1,5 +1,6 @@
 """Kafka once more: records by their time or offset, read outside of any group."""
 
+import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -30,6 +31,7 @@ from invalidator.sources.slices import NAME, count, name_of, size_of, slice_of
 from invalidator.sources.topics import Wanted
 
 MOMENT = 0.3  # seconds that an empty read waits
+LOOK_UP_WITHIN = 20.0  # seconds; the library asks again for ever, whatever the brokers answer
 
 
 class KafkaPast:
@@ -76,9 +78,9 @@ class KafkaPast:
             consumer = self._consumer = alone(self._brokers)
             await start(consumer)
             if self._next is None:
-                await self._look_up(consumer)
+                await self._find(consumer)
             self._assign(consumer)
-        except NotThere:
+        except (NotThere, Unavailable):
             raise
         except Exception as error:  # whatever it was, nothing can be read
             reason = await why(self._brokers) or describe(error)
@@ -118,6 +120,13 @@ class KafkaPast:
         self._consumer = None
 
     # --- where it begins and ends -----------------------------------------------------------
+
+    async def _find(self, consumer: AIOKafkaConsumer) -> None:
+        try:
+            async with asyncio.timeout(LOOK_UP_WITHIN):
+                await self._look_up(consumer)
+        except TimeoutError as error:
+            raise self._unavailable("the brokers do not say where that lies") from error
 
     async def _look_up(self, consumer: AIOKafkaConsumer) -> None:
         partitions = self._partitions(await partition_counts(consumer))

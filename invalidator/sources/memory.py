@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import Collection, Sequence
 
 from invalidator.model import Batch, Record, Slice
-from invalidator.sources import Lag
+from invalidator.sources import EndsTogether, Lag
 
 ORIGIN = "memory"
 
 
-class MemorySource:
+class MemorySource(EndsTogether):
     """Keeps what is not settled, and gives it again when it is opened anew."""
 
     name = "memory"
@@ -49,14 +49,6 @@ class MemorySource:
 
     def pause(self, origins: Collection[str]) -> None:
         self._paused = bool(origins)
-
-    def set_aside(
-        self, ends: object, origins: Collection[str], *, whole: bool
-    ) -> tuple[object, object]:
-        return ends, ends
-
-    def take_back(self, ends: object) -> bool:
-        return True
 
     def lag(self) -> Lag:
         return {(ORIGIN, ""): len(self._records) - self._settled}

@@ -19,7 +19,7 @@ from invalidator.errors import Unavailable
 from invalidator.faults import diagnose
 from invalidator.health import Part
 from invalidator.model import Batch, Record, Slice
-from invalidator.sources import Lag
+from invalidator.sources import EndsTogether, Lag
 from invalidator.sources.ending import end
 from invalidator.sources.gap import START, Gap, Gaps
 from invalidator.sources.pubsub_link import MESSAGES, Link, Push, listening, word
@@ -37,7 +37,7 @@ class Message(NamedTuple):  # one is made for every event: this is the cheapest 
     time_ms: int  # when we received it: pub/sub carries no time of its own
 
 
-class PubSubSource:
+class PubSubSource(EndsTogether):
     """Subscribes to channels and globs; tasks of their own drain the links into a buffer."""
 
     name = "pubsub"
@@ -117,14 +117,6 @@ class PubSubSource:
 
     def pause(self, origins: Collection[str]) -> None:
         """Nobody can pause a channel: what comes meanwhile is given."""
-
-    def set_aside(
-        self, ends: object, origins: Collection[str], *, whole: bool
-    ) -> tuple[object, object]:
-        return ends, ends
-
-    def take_back(self, ends: object) -> bool:
-        return True
 
     def lag(self) -> Lag:
         return {("", ""): len(self._buffer)}

@@ -11,7 +11,7 @@ from tests.backends import until_sync
 from tests.backends.kafka_client import Kafka
 from tests.conftest import StartRedis
 from tests.e2e.conftest import RunDaemon
-from tests.e2e.process import PROGRAM, DaemonProcess
+from tests.e2e.process import PROGRAM, DaemonProcess, run_program
 from tests.integration.piping import dead_letters, event, looking, order
 
 if TYPE_CHECKING:
@@ -109,6 +109,37 @@ def test_a_bad_deployment_of_rules_holds_a_stream_until_it_is_mended(
         until_sync(lambda: not now.keys("order:*"), what="all is applied by the mended rules")
         daemon.await_ready()
         assert now.xlen("invalidator:dead") == 0
+        assert daemon.stop() == 0
+
+
+def test_a_person_lets_a_held_stream_go_into_the_dead_letters(
+    run_daemon: RunDaemon, start_redis: StartRedis, rules_file: Path
+) -> None:
+    server = start_redis()
+    rules_file.write_text(rules_file.read_text().replace("{orderId}", "{orderID}"))
+    token = "a-token-of-some-length"
+    with looking(server.url) as now:
+        daemon = run_daemon(
+            REDIS_URL=server.url, STREAMS__KEYS="orders", ADMIN__TOKEN=token
+        ).await_ready()
+        with now.pipeline() as at_once:
+            for number in range(300):
+                at_once.xadd("orders", {"event": order(number)})
+            at_once.execute()
+        until_sync(lambda: "is held" in daemon.admin("/readyz")[1])
+
+        def steer(verb: str) -> None:
+            code, said = run_program(verb, "--url", daemon.admin_url(), ADMIN__TOKEN=token)
+            assert code == 0, said
+
+        steer("pause")
+        steer("resume")  # ends the pause, and no more
+        assert "is held" in daemon.admin("/readyz")[1]
+        assert '"orders": "rules ' in daemon.admin("/status")[1]
+        assert now.xlen("invalidator:dead") == 0
+        steer("resume")
+        until_sync(lambda: now.xlen("invalidator:dead") == 300)
+        daemon.await_ready()
         assert daemon.stop() == 0
 
 

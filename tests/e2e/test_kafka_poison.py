@@ -1,8 +1,12 @@
 """A batch that nobody can read, and the installed daemon."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
+from invalidator.cli import main
 from tests.backends import until_sync
 from tests.backends.kafka_client import Kafka, unique
 from tests.backends.kafka_log import PartitionLog, with_codec
@@ -20,6 +24,9 @@ def test_an_unreadable_batch_is_a_dead_letter_before_it_is_passed_over(
     redis_url: str,
     redis_now: "redis.Redis",
     allow_keys: Callable[..., None],
+    rules_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     allow_keys("invalidator:dead")
     kafka, group = Kafka(secure_kafka.bootstrap), unique("group")
@@ -48,3 +55,10 @@ def test_an_unreadable_batch_is_a_dead_letter_before_it_is_passed_over(
     assert b"odec" in entry[b"message"]
     assert order(1) in entry[b"raw"]
     assert daemon.stop() == 0
+    monkeypatch.setenv("INVALIDATOR_REDIS_URL", redis_url)
+    monkeypatch.setenv("INVALIDATOR_KAFKA__BOOTSTRAP_SERVERS", secure_kafka.bootstrap)
+    monkeypatch.setenv("INVALIDATOR_KAFKA__TOPICS", topic)
+    again = ["replay", "--topic", topic, "--partition", "0", "--rules", str(rules_file)]
+    assert main([*again, "--offset", "0"]) == 2
+    assert f"cannot be read ({topic}-0 at 0)" in capsys.readouterr().err
+    assert main([*again, "--offset", "1"]) == 0
