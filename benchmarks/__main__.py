@@ -1,5 +1,12 @@
-"""python -m benchmarks: the comparison that counts. Others: python -m benchmarks.NAME."""
+"""python -m benchmarks: the comparison that counts, then latency. Others: benchmarks.NAME.
 
-from benchmarks.throughput import main
+With options it is `benchmarks.throughput` alone.
+"""
 
-main()
+import sys
+
+from benchmarks import latency, throughput
+
+throughput.main()
+if len(sys.argv) == 1:
+    latency.main()

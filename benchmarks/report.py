@@ -1,5 +1,7 @@
 """Tables of what was measured, to be pasted into a document."""
 
+import os
+import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -55,6 +57,12 @@ COSTS: Mapping[str, tuple[str, float]] = {
 }
 
 
+def machine() -> str:
+    """What the figures depend on; with other work going on they are worth little."""
+    busy = os.getloadavg()[0]
+    return f"# {os.cpu_count()} cores, Python {platform.python_version()}, load before: {busy:.1f}"
+
+
 def line(number: int, entry: Entry, run: Run) -> str:
     """While it goes on."""
     return (
@@ -81,7 +89,7 @@ def show(runs: Runs) -> None:
 
 
 def _title(entry: Entry) -> str:
-    fewer = "" if not entry.contender.slow else f" ({entry.events:,} events)"
+    fewer = "" if entry.contender.fewer == 1 else f" ({entry.events:,} events)"
     variant = "" if entry.variant.name == "plain" else f", {entry.variant.title}"
     return f"{entry.contender.letter}) {entry.contender.name}{variant}{fewer}"
 

@@ -1,4 +1,4 @@
-"""How long the command line takes to answer.
+"""How long the command line takes to answer, and the daemon to be ready with its servers up.
 
 python -m benchmarks.start
 """
@@ -6,25 +6,64 @@ python -m benchmarks.start
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
+
+from benchmarks import workload
+from benchmarks.servers import Servers, servers
+from tests.backends.kafka_client import unique
+from tests.e2e.process import DaemonProcess
 
 ROUNDS = 15
 VERBS = (["--help"], ["--version"], ["settings"], ["check", "rules.yaml"])
 
 
-def seconds(words: list[str]) -> float:
+def answered(words: list[str]) -> float:
     begun = time.perf_counter()
     subprocess.run([sys.executable, "-m", "invalidator", *words], check=True, capture_output=True)
     return time.perf_counter() - begun
 
 
+def ready(settings: dict[str, str]) -> float:
+    begun = time.perf_counter()
+    with closing(DaemonProcess(settings)) as daemon:
+        daemon.await_ready()
+        return time.perf_counter() - begun
+
+
+def measure(title: str, seconds: Callable[[], float]) -> None:
+    took = sorted(seconds() for _ in range(ROUNDS))
+    print(f"{title:32} {median(took):6.3f} s  ({took[0]:.3f} to {took[-1]:.3f})", flush=True)
+
+
+@contextmanager
+def daemons(on: Servers) -> Iterator[dict[str, dict[str, str]]]:
+    """Their settings, by where they read."""
+    with TemporaryDirectory() as folder:
+        rules = str(workload.write_rules(Path(folder), workload.VARIANTS["plain"]))
+        usual = {"RULES": rules, "REDIS_URL": on.redis_url}
+        yield {
+            "pub/sub": {**usual, "PUBSUB__CHANNELS": "events"},
+            "Kafka": {
+                **usual,
+                "KAFKA__BOOTSTRAP_SERVERS": on.kafka.bootstrap,
+                "KAFKA__TOPICS": on.kafka.topic(),
+            },
+        }
+
+
 def main() -> None:
     for words in VERBS:
-        took = sorted(seconds(words) for _ in range(ROUNDS))
-        print(
-            f"invalidator {' '.join(words):18} {median(took):6.3f} s  "
-            f"({took[0]:.3f} to {took[-1]:.3f})"
-        )
+        measure(f"invalidator {' '.join(words)}", lambda words=words: answered(words))  # type: ignore[misc]
+    with servers() as on, daemons(on) as known:
+        for source, settings in known.items():
+            measure(
+                f"run, until ready, from {source}",
+                lambda settings=settings: ready({**settings, "KAFKA__GROUP_ID": unique("start")}),  # type: ignore[misc]
+            )
 
 
 if __name__ == "__main__":

@@ -128,7 +128,8 @@ class Teller:
 
 def _report(source: "KafkaPast | StreamPast", said: "Progress", *, dry_run: bool) -> None:
     for part in source.parts:
-        print(f"{source.name} {part.name}: from {part.first} to {part.until}")
+        if part.events != 0:
+            print(f"{source.name} {part.name}: from {part.first} to {part.until}")
     done = "planned, nothing was written" if dry_run else "applied"
     ended = "" if said.complete else "interrupted; "
     rejected = f"; {said.rejected:,} of them rejected" if said.rejected else ""

@@ -68,7 +68,12 @@ def whole(event: dict[str, Any], raw: bytes) -> Rows | None:
         return None
     if op == "u":
         new, old = body["after"], body["before"]
-        if type(new) is dict and type(old) is dict and new.keys() <= old.keys():
+        # Both rows have the same columns, nearly always in the same order, which is quicker to see.
+        if (
+            type(new) is dict
+            and type(old) is dict
+            and (list(new) == list(old) or new.keys() <= old.keys())
+        ):
             return table + ".updated", new, old, body
     elif op == "c":
         if type(new := body["after"]) is dict and body.get("before") is None:

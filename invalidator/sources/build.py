@@ -17,7 +17,7 @@ from invalidator.sources.trail import Eras
 
 
 def sources_of(settings: Settings, health: Health, eras: Eras) -> list[Source]:
-    """All that are named there. A dry run leaves no position anywhere."""
+    """One for Kafka, for pub/sub and for streams, where there is something to read."""
     sources: list[Source] = []
     if settings.kafka.topics:
         sources.append(_kafka(settings, health, eras))
@@ -59,26 +59,26 @@ def _pubsub(settings: Settings, health: Health, eras: Eras) -> Source:
 
 
 def _streams(settings: Settings, eras: Eras) -> Source:
-    streams = settings.streams
     return StreamSource(
         _redis(settings),
-        streams.keys,
-        group=streams.group,
-        consumer=streams.consumer or socket.gethostname(),
-        start=Start.of(streams.start),
+        settings.streams.keys,
+        group=settings.streams.group,
+        consumer=settings.streams.consumer or socket.gethostname(),
+        start=Start.of(settings.streams.start),
         timeout=settings.redis_timeout,
         max_wait=settings.batch.max_wait,
-        claim_after=streams.claim_after,
-        trim=streams.trim,
+        claim_after=settings.streams.claim_after,
+        trim=settings.streams.trim,
         eras=eras,
     )
 
 
 def _dry_streams(settings: Settings) -> Source:
-    streams = settings.streams
-    start = Start.of(streams.start)
     return DryStreamSource(
-        _redis(settings), streams.keys, start=start, timeout=settings.redis_timeout
+        _redis(settings),
+        settings.streams.keys,
+        start=Start.of(settings.streams.start),
+        timeout=settings.redis_timeout,
     )
 
 

@@ -50,4 +50,5 @@ class SecureBroker(KafkaBroker):
             "listener.name.oauth.oauthbearer.sasl.jaas.config": _OAUTH,
             # who came by a token has to come again
             "listener.name.oauth.oauthbearer.connections.max.reauth.ms": "1000",
+            **self.config,
         }

@@ -49,6 +49,6 @@ def test_who_cannot_run_here_is_named(
 
 
 def test_latency_is_measured(on: Servers, tmp_path: Path) -> None:
-    for contender in (BARE, CONTENDERS["h"]):
-        times = latency.measure(on, contender, rate=1_000, seconds=0.5, folder=tmp_path)
+    for contender, at in ((BARE, None), (CONTENDERS["h"], 0.1)):
+        times = latency.measure(on, contender, 1_000, 0.5, tmp_path, another_at=at)
         assert len(times) == 50

@@ -1,6 +1,7 @@
 """What a row has in its hands: servers, events, daemons, and the clock of the fault."""
 
 import random
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import Any
 from tests.backends.kafka_broker import KafkaBroker
 from tests.backends.kafka_client import Kafka
 from tests.backends.redis_server import RedisServer
+from tests.e2e.process import PROGRAM, clean_environment
 from tests.faults.caches import Cache, OneServer
 from tests.faults.inlets import Channel, Inlet, Stream, Topic
 from tests.faults.ledger import RULES, Ledger
@@ -120,6 +122,17 @@ class Stage:
         self._stack.enter_context(closing(member.daemon))
         self.members.append(member)
         return member
+
+    def run(self, *arguments: str) -> int:
+        """Another verb of the program, told what the daemons are told; its exit code."""
+        told = {"RULES": str(self._rules), **self.load.settings}
+        done = subprocess.run(
+            [PROGRAM, *arguments],
+            env=clean_environment(told),
+            stdout=subprocess.DEVNULL,
+            check=False,
+        )
+        return done.returncode
 
     def rules(self, text: str) -> None:
         """In force once the daemons have read them."""

@@ -31,7 +31,7 @@ rules:
 """
 MISSING = Fault("missing-field", "no orderId", "order-changed", "order:single:{orderId}")
 UNREADABLE = Fault("not-json", "no JSON")
-HOSTILE = "\x1b[31mred\x07\r\n\x9b\u202e\ud800".encode(errors="surrogatepass") + b"\xff"
+HOSTILE = "\x1b[31mred\x07\x7f\r\n\x9b\u202e\ud800".encode(errors="surrogatepass") + b"\xff"
 
 
 class Desk:

@@ -1,7 +1,6 @@
 """`invalidator dead stats`: how many, since when, and why."""
 
 import argparse
-import json
 from collections import Counter
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -59,7 +58,7 @@ async def run(args: argparse.Namespace, settings: "Settings") -> int:
             stats.add(letter)
         server = shelf.server
     if args.json:
-        print(json.dumps(stats.plain(), indent=2))
+        print(telling.as_json(stats.plain(), indent=2))
     else:
         _show(stats, settings, server)
     return 0

@@ -1,7 +1,6 @@
 """`invalidator dead list`: the newest first."""
 
 import argparse
-import json
 import sys
 from contextlib import aclosing
 from typing import TYPE_CHECKING
@@ -23,7 +22,7 @@ async def run(args: argparse.Namespace, settings: "Settings") -> int:
         found, more = await _newest(args, shelf)
         if args.json:
             for letter in found:
-                print(json.dumps(plain(letter)))
+                print(telling.as_json(plain(letter)))
         elif found:
             print("\n".join(telling.table(_HEAD, [_row(letter) for letter in found])))
         else:

@@ -39,7 +39,7 @@ async def run(args: argparse.Namespace, settings: "Settings") -> int:
         print(f"invalidator: there is no dead letter in {server}, {said}", file=sys.stderr)
         return 1
     if args.json:
-        print(json.dumps(plain(letter), indent=2))
+        print(telling.as_json(plain(letter), indent=2))
         return 0
     for line in _lines(letter):
         print(visible(line, telling.LONGEST))

@@ -1,5 +1,6 @@
 """How dead letters are shown. What others wrote never reaches a terminal as it is."""
 
+import json
 import shutil
 import sys
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from invalidator.rules.words import visible
 if TYPE_CHECKING:
     from invalidator.settings import Settings
 
-__all__ = ["LONGEST", "counted", "cut", "expect_stream", "table", "visible", "when"]
+__all__ = ["LONGEST", "as_json", "counted", "cut", "expect_stream", "table", "visible", "when"]
 
 LONGEST = 4000  # characters of a line
 _WIDE = 10_000  # where nobody reads along
@@ -50,6 +51,11 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
         cells = [cell.ljust(size) for cell, size in zip(row[:-1], widths, strict=False)]
         lines.append(cut("  ".join([*cells, row[-1]]).rstrip(), width))
     return lines
+
+
+def as_json(found: object, *, indent: int | None = None) -> str:
+    """ASCII without control characters, DEL among them, which JSON would let pass."""
+    return json.dumps(found, indent=indent).replace("\x7f", "\\u007f")
 
 
 def cut(line: str, width: int) -> str:
