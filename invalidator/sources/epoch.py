@@ -56,6 +56,10 @@ class Epoch:
         """Partitions of which an earlier era is known only."""
         return [tp for tp, stand in self.stands.items() if stand.behind(era)]
 
+    def eras_behind(self, era: str) -> set[str]:
+        """Whose ends have to be known before we go back."""
+        return {self.stands[tp].era for tp in self.behind(era)}
+
     def go_back(self, since: Mapping[str, float], era: str) -> Backs:
         """What is to be read again, by what the caches remember of each earlier era."""
         self.era = era

@@ -251,9 +251,9 @@ class KafkaSource:
         epoch, current = member.epoch, self._memory.eras.current
         if epoch.era == current:
             return
-        behind = epoch.behind(current)
-        since = await self._memory.since({epoch.stands[tp].era for tp in behind})
-        if epoch is not member.epoch or (behind and not since):
+        since = await self._memory.since(epoch.eras_behind(current))
+        # What was settled meanwhile may have ended another way back, and stands in its era now.
+        if epoch is not member.epoch or not epoch.eras_behind(current) <= since.keys():
             return
         if not (backs := epoch.go_back(since, current)):
             return

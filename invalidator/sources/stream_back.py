@@ -76,7 +76,9 @@ class Backwards:
         if not since:
             return None
         state, delivered = await self._group.standing()
-        moment = since[stand.era]
+        moment = since.get(stand.era)
+        if moment is None:  # another way back ended meanwhile: it stands in its own era now
+            return None
         back = stand.go_back(moment, current, delivered)
         self._round += 1
         if back is None:

@@ -67,3 +67,15 @@ def test_what_was_passed_over_and_lies_ahead_again_is_met_again(epoch: Epoch) ->
     epoch.aside[B] = "cannot be read"
     epoch.go_back({OLD: 150.0}, "new")
     assert (epoch.passed, epoch.aside) == ({}, {})
+
+
+def test_a_way_back_that_ends_while_another_era_is_asked_for_stands_in_its_own_era(
+    epoch: Epoch,
+) -> None:
+    epoch.go_back({OLD: 150.0}, "new")
+    last = read(epoch, 10)
+    assert epoch.eras_behind("newer") == {OLD}
+    epoch.settle({A: 10}, 303.0, last)  # while the caches are asked when that era ended
+    assert epoch.eras_behind("newer") == {OLD, "new"}, "what was asked for does not do"
+    assert {*epoch.go_back({OLD: 150.0, "new": 400.0}, "newer")} == {B}
+    assert epoch.eras_behind("newer") == set()

@@ -42,7 +42,7 @@ def redis_frozen(at: Stage) -> None:
     at.healed()
 
 
-@row(18, "20 replies of Redis are lost after it did what it was told", quick=True)
+@row(18, "50 replies of Redis are lost after it did what it was told", quick=True)
 def replies_lost(at: Stage) -> None:
     redis = at.redis()
     way = at.proxy(redis.port)
@@ -50,7 +50,7 @@ def replies_lost(at: Stage) -> None:
     at.daemon()
     at.warm()
     with load.flowing(rate=500):
-        for number in range(1, 21):
+        for number in range(1, at.times(50) + 1):
             way.swallow_replies = 1
             until_sync(lambda lost=number: way.swallowed >= lost, 30, "a reply is lost")  # type: ignore[misc]
     at.healed()
