@@ -43,10 +43,16 @@ def play(
             _finish(row, stage, figures)
         except Exception as error:  # noqa: BLE001 - the other rows shall be played
             figures.failed.append(_said(error))
-        figures.failed += stage.notes
+        figures.failed += [*stage.notes, *_crashes(stage)]
         if logs:
             _keep_logs(stage, logs / str(row.number))
     return figures
+
+
+def _crashes(stage: Stage) -> list[str]:
+    """A row may kill a daemon or cut its drain short (3); none may end by itself."""
+    ended = {member.name: member.daemon.process.poll() for member in stage.members}
+    return [f"{name} crashed ({code})" for name, code in ended.items() if code in (1, 2)]
 
 
 def _keep_logs(stage: Stage, folder: Path) -> None:
