@@ -3,6 +3,9 @@
 .PHONY: help run test test-slow faults check format lock bench clean
 .DELETE_ON_ERROR:
 
+# Hundreds of processes start in the tests: each would compile every module anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet
 LOCKED := $(PIP) --require-hashes

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 import redis
+import structlog
 
 from tests.backends.choose import (
     NO_OWN_KAFKA,
@@ -27,6 +28,14 @@ StartRedis = Callable[..., RedisServer]
 StartKafka = Callable[..., KafkaBroker]
 StartCluster = Callable[..., RedisCluster]
 StartSentinel = Callable[..., Watched]
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_they_were() -> Iterator[None]:
+    """A verb that ran in this process has set what is logged."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
 
 
 @pytest.fixture(scope="session")

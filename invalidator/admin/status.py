@@ -136,7 +136,6 @@ def _source(pipeline: Pipeline, house: House, waiting: Mapping[str, str]) -> Pla
             if topic
         ],
         "oldest_unsettled_seconds": round(pipeline.oldest, 3),
-        "held": dict(pipeline.braked),
         "tickets": pipeline.tickets,
         "events_per_second": {outcome: _round(rate) for outcome, rate in sorted(rates.items())},
     }

@@ -135,7 +135,7 @@ def test_a_person_lets_a_held_stream_go_into_the_dead_letters(
         steer("pause")
         steer("resume")  # ends the pause, and no more
         assert "is held" in daemon.admin("/readyz")[1]
-        assert '"orders": "rules ' in daemon.admin("/status")[1]
+        assert '"topic": "orders"' in daemon.admin("/status")[1]
         assert now.xlen("invalidator:dead") == 0
         steer("resume")
         until_sync(lambda: now.xlen("invalidator:dead") == 300)

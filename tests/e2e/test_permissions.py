@@ -175,7 +175,7 @@ def test_without_announcements_it_runs_on_and_says_so_once(site: Site, tmp_path:
 
 
 def test_sharded_channels_need_one_permission_more(site: Site, tmp_path: Path) -> None:
-    site.grant([*EVERY[:2], ANNOUNCING, NOTICING, SHARDED])
+    site.grant([*EVERY[:2], ANNOUNCING, NOTICING, KEEPING, SHARDED])
     fill(site.admin)
     settings = {"PUBSUB__CHANNELS": "", "PUBSUB__SHARDED_CHANNELS": "orders"}
     with running(site, tmp_path, "key", **settings) as daemon:

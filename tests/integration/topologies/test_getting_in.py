@@ -16,9 +16,19 @@ from tests.backends.choose import missing
 from tests.backends.redis_sentinel import SERVICE
 from tests.backends.redis_tls import client_options, server_config
 from tests.conftest import StartCluster, StartRedis, StartSentinel
-from tests.e2e.test_permissions import ANNOUNCING, BLOCKS, EVERY, PATTERNS, TAGS, VERSIONS
+from tests.e2e.test_permissions import (
+    ANNOUNCING,
+    BLOCKS,
+    EVERY,
+    KEEPING,
+    PATTERNS,
+    TAGS,
+    VERSIONS,
+)
 from tests.e2e.test_permissions import RULES as PERMITTED
 from tests.integration.piping import event, piping, rules_from
+
+ON_CLUSTER = "A cluster, on each of its nodes"
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +44,7 @@ async def works(redis: Client) -> None:
 
 
 async def refused(url: str, tls: dict[str, str] | None = None) -> str:
-    async with client(url, 2.0, tls) as redis:
+    async with client(url, 10.0, tls) as redis:
         with pytest.raises((RedisError, OSError)) as error:
             await works(redis)
     return str(error.value)
@@ -92,9 +102,9 @@ async def test_certificates_and_passwords_of_sentinels_and_of_what_they_watch(
     (tmp_path / "password").write_text("watchword\n")
     tls = client_options(certificates)
     url = watched.url_as(":swordfish")
-    async with client(f"{url}?sentinel_password=watchword", 2.0, tls) as redis:
+    async with client(f"{url}?sentinel_password=watchword", 10.0, tls) as redis:
         await works(redis)
-    async with client(f"{url}?sentinel_password_file={tmp_path}/password", 2.0, tls) as redis:
+    async with client(f"{url}?sentinel_password_file={tmp_path}/password", 10.0, tls) as redis:
         await works(redis)
     assert "invalid username-password" in await refused(f"{url}?sentinel_password=x", tls)
     assert "Authentication required" in await refused(url, tls)
@@ -134,7 +144,7 @@ async def test_the_documented_permissions_are_enough_on_a_cluster(
     start_cluster: StartCluster, tmp_path: Path
 ) -> None:
     cluster = start_cluster(3, 0)
-    granted = [*EVERY, ANNOUNCING, *PATTERNS, *TAGS, *VERSIONS, "A cluster, on each of its nodes"]
+    granted = [*EVERY, ANNOUNCING, KEEPING, *PATTERNS, *TAGS, *VERSIONS, ON_CLUSTER]
     words = " ".join(line for title in granted for line in BLOCKS[title]).split()
     for number in range(3):
         cluster.ask(number, "ACL", "SETUSER", "invalidator", *words, "+cluster|nodes", "+scan")
