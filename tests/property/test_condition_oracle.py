@@ -242,7 +242,7 @@ def macros_in(text: str) -> bool:
 
 
 @given(examples())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_a_condition_answers_as_cel_does(example: tuple[str, dict[str, Any]]) -> None:
     text, data = example
     expected = theirs(text, data)
@@ -253,7 +253,7 @@ def test_a_condition_answers_as_cel_does(example: tuple[str, dict[str, Any]]) ->
 
 
 @given(examples())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_compiled_and_walked_conditions_agree(example: tuple[str, dict[str, Any]]) -> None:
     text, data = example
     assert ours(text, data) is walked(text, data), (text, data)
@@ -281,7 +281,7 @@ REGEXES = st.recursive(
 
 
 @given(REGEXES, st.lists(st.text("ab1.\n", max_size=8), min_size=3, max_size=3))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_a_pattern_matches_what_the_oracle_s_automaton_matches(
     pattern: str, texts: list[str]
 ) -> None:
@@ -298,7 +298,7 @@ size( event. data before match exists( x, .matches('[a') changed( // { = & é"""
 @given(
     st.lists(st.sampled_from(SNIPPETS.split()), max_size=12).map(" ".join) | st.text(max_size=40)
 )
-@settings(max_examples=500)
+@settings(max_examples=200)
 def test_any_text_is_a_condition_or_has_a_mistake_in_some_column(text: str) -> None:
     column = 1
     try:
@@ -309,7 +309,7 @@ def test_any_text_is_a_condition_or_has_a_mistake_in_some_column(text: str) -> N
 
 
 @given(st.text("()[]{}|*+?.^$\\dxz-,09aP<>:=!i", max_size=20))
-@settings(max_examples=500)
+@settings(max_examples=200)
 def test_any_text_is_a_pattern_or_says_why_not(text: str) -> None:
     with suppress(PatternError):
         Pattern(text).search("a09-i")
