@@ -28,7 +28,7 @@ def redis_server() -> Iterator[str]:
     with tempfile.TemporaryFile() as log:  # it has no name: a kill leaves no file behind
         process = subprocess.Popen(
             [binary, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly",
-             "no", "--dir", tempfile.gettempdir(), "--maxmemory", "256mb"],
+             "no", "--dir", tempfile.gettempdir()],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -48,6 +48,14 @@ def show_size(size: int) -> str:
     return str(size)
 
 
+def show_rough_size(size: float) -> str:
+    """For a person who wants to know how much it is, about."""
+    for unit in ("GiB", "MiB", "KiB"):
+        if size >= _BYTES[unit]:
+            return f"{size / _BYTES[unit]:,.1f} {unit}"
+    return f"{size:g} bytes"
+
+
 def _quantity(text: str, expected: str) -> tuple[str, str]:
     found = _QUANTITY.fullmatch(text.strip())
     if not found:

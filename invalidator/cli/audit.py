@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from invalidator.cli.rules_path import rules_path
 from invalidator.cli.verbs import Verbs
 from invalidator.terminal import Progress, paint
+from invalidator.units import show_rough_size
 
 if TYPE_CHECKING:
     from invalidator.audit.facts import Facts
@@ -167,13 +168,13 @@ def _lines(entry: "Report", *, all: bool) -> list[str]:  # noqa: A002 - as the o
 
 
 def _about(entry: "Report", facts: "Facts") -> list[str]:
-    limit = f"of {_size(facts.limit)}" if facts.limit else "without a limit"
+    limit = f"of {show_rough_size(facts.limit)}" if facts.limit else "without a limit"
     rate = "no reads yet" if facts.hit_rate is None else f"hit rate {facts.hit_rate:.1%}"
     unread = f", {entry.unread:,} of them may not be asked about" if entry.unread else ""
     return [
         f"about {entry.looked:,} keys looked at in {entry.seconds:,.1f} s{unread}; "
         f"{entry.spared:,} are no cache entries",
-        f"memory {_size(facts.used)} {limit}, at most {_size(facts.peak)}; "
+        f"memory {show_rough_size(facts.used)} {limit}, at most {show_rough_size(facts.peak)}; "
         f"when full: {', '.join(facts.policies)}",
         f"{rate}: {facts.hits:,} hits, {facts.misses:,} misses, {facts.evicted:,} evicted, "
         f"{facts.expired:,} expired since the start",
@@ -205,11 +206,3 @@ def _families(count: int) -> str:
 
 def _wrapped(text: str) -> list[str]:
     return textwrap.wrap(text, _WIDTH, initial_indent="    > ", subsequent_indent="      ")
-
-
-def _size(number: float) -> str:
-    for unit in ("KiB", "MiB", "GiB"):
-        number /= 1024
-        if number < 1024:
-            return f"{number:,.1f} {unit}"
-    return f"{number / 1024:,.1f} TiB"

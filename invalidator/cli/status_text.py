@@ -40,7 +40,7 @@ def _source(source: Status) -> str:
 
 
 def _rule(rule: Status) -> str:
-    said = f"about {rule['events']:g} events, {rule['events_per_second']:g}/s"
+    said = f"about {rule['events']:,.0f} events, {rule['events_per_second']:g}/s"
     if rule["looked_up"]:
         share = rule["existed"] / rule["looked_up"]
         said += f"; {share:.0%} of {rule['looked_up']} names looked up were there"

@@ -200,7 +200,7 @@ def test_stats_say_how_many_and_why(desk: Desk) -> None:
     assert desk.run("stats").startswith("none, in redis://")
     desk.bury(rejected(b"{}", kind="t"), rejected(b"x", UNREADABLE), rejected(None, UNREADABLE))
     said = desk.run("stats")
-    assert said.startswith("3 dead letters of at most 100,000, 0 KiB of events, in redis://")
+    assert said.startswith("3 dead letters of at most 100,000, 3 bytes of events, in redis://")
     assert "by error\n          2  not-json\n          1  missing-field" in said
     assert "1 cannot be replayed" in said
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from invalidator.units import parse_duration, parse_size, show_duration, show_size
+from invalidator.units import parse_duration, parse_size, show_duration, show_rough_size, show_size
 
 
 @pytest.mark.parametrize(
@@ -88,3 +88,17 @@ def test_a_size_that_is_shown_reads_back_as_the_same(size: int) -> None:
 )
 def test_a_duration_is_shown_in_the_largest_unit_that_fits(seconds: float, text: str) -> None:
     assert show_duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [
+        (0, "0 bytes"),
+        (1023, "1023 bytes"),
+        (1536, "1.5 KiB"),
+        (3 << 20, "3.0 MiB"),
+        (1 << 41, "2,048.0 GiB"),
+    ],
+)
+def test_a_rough_size_is_for_people(size: int, said: str) -> None:
+    assert show_rough_size(size) == said

@@ -10,6 +10,7 @@ from invalidator.cli.dead import telling
 from invalidator.deadletter.choose import Choice
 from invalidator.deadletter.entry import Letter
 from invalidator.deadletter.shelf import Shelf
+from invalidator.units import show_rough_size
 
 if TYPE_CHECKING:
     from invalidator.settings import Settings
@@ -70,7 +71,7 @@ def _show(stats: Stats, settings: "Settings", server: str) -> None:
         return
     kept = settings.dead_letters
     most = f" of at most {kept.max_length:,}" if kept.max_length else ""
-    size = f"{stats.bytes / 1024:,.0f} KiB of events"
+    size = f"{show_rough_size(stats.bytes)} of events"
     print(f"{telling.counted(stats.entries, 'dead letter')}{most}, {size}, in {server}")
     print(f"written from {telling.when(stats.oldest)} to {telling.when(stats.newest)}")
     if stats.tried_again:
