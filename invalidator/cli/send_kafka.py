@@ -11,7 +11,6 @@ import orjson
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-import invalidator.sources.consumer  # noqa: F401 - with it, the client creates no topics
 from invalidator.cli.send import Event
 from invalidator.cli.verbs import UsageError
 from invalidator.errors import Unavailable

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final, Self
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-import invalidator.sources.consumer  # noqa: F401 - with it, the client creates no topics
 from invalidator import metrics
 from invalidator.deadletter.entry import fields_of
 from invalidator.deadletter.redact import NOTHING, Redactor

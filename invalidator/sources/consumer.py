@@ -8,7 +8,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import aiokafka.client
 import structlog
 from aiokafka import AIOKafkaConsumer, OffsetAndMetadata, TopicPartition
 from aiokafka.consumer.fetcher import READ_COMMITTED
@@ -22,7 +21,6 @@ from aiokafka.errors import (
     for_code,
 )
 from aiokafka.protocol.fetch import FetchRequest
-from aiokafka.protocol.metadata import MetadataRequest
 
 from invalidator.errors import InvalidatorError
 from invalidator.sources.describe import describe
@@ -41,16 +39,6 @@ MOST_PER_PARTITION = 4 * 1024 * 1024
 LEAST_PER_PARTITION = 128 * 1024
 AHEAD = 8 * 1024 * 1024  # bytes that are fetched before they are asked for, over all partitions
 SLACK = 1.0  # seconds that a poll may take longer than it was told to
-
-
-class _AsksOnly(MetadataRequest):  # type: ignore[misc]  # it ships no types
-    """The library's own would create anew a topic that was deleted while we read it."""
-
-    def __init__(self, topics: Sequence[str] | None = None) -> None:
-        super().__init__(topics, allow_auto_topic_creation=False)
-
-
-aiokafka.client.MetadataRequest = _AsksOnly
 
 
 class Refused(InvalidatorError):  # noqa: N818 - not an error, but an answer

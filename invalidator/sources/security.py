@@ -4,6 +4,7 @@ import ssl
 from collections.abc import Sequence
 from typing import Any
 
+import invalidator.sources.mended  # noqa: F401 - no client of brokers without it
 from invalidator.errors import ConfigError
 from invalidator.settings.security import Sasl, Tls
 from invalidator.sources.oauth import Tokens

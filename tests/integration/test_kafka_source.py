@@ -1,6 +1,7 @@
 """The Kafka source on a real broker. What a broker suffers from is in test_kafka_trouble.py."""
 
 import asyncio
+import gc
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack
@@ -489,3 +490,17 @@ async def either(*sources: KafkaSource) -> Batch:
         for source in sources:
             if batch := await source.read(10):
                 return batch
+
+
+async def test_an_open_that_is_given_up_at_any_moment_leaves_no_connection(
+    kafka: Kafka, make: Make
+) -> None:
+    topic = kafka.topic()
+    for step in range(40):
+        source = make(topic, unique("group"))
+        opening = asyncio.create_task(source.open())
+        await asyncio.wait({opening}, timeout=step * 0.0015)
+        opening.cancel()
+        await asyncio.wait({opening})
+        await source.close()
+    gc.collect()  # one that is still open says so, and that is an error
