@@ -5,6 +5,8 @@ and sometimes leaves it in the text, and a script on Redis 6 wraps it in a sente
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 
@@ -75,6 +77,15 @@ _REFUSES_EVERYTHING = re.compile(
 )
 _NO_SUCH_KEY_FOR_YOU = re.compile(r"permissions? to access|can't access at least one of the keys")
 _NO_SUCH_COMMAND_FOR_YOU = re.compile(r"permissions? to run|can't run this command")
+
+
+@contextmanager
+def reaching(name: str) -> Iterator[None]:
+    """Whatever says that a server cannot be reached becomes Unavailable."""
+    try:
+        yield
+    except (redis_errors.RedisError, OSError, TimeoutError) as error:
+        raise diagnose(error).unavailable(name) from error
 
 
 def diagnose(error: BaseException) -> Verdict:

@@ -7,14 +7,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Literal
 
 import structlog
-from redis.exceptions import RedisError
 
 from invalidator import layout, metrics
 from invalidator.backplane import message
 from invalidator.backplane.message import Sender, Sign
 from invalidator.connect import Client, Reply, publish
 from invalidator.errors import Unavailable
-from invalidator.faults import diagnose
+from invalidator.faults import diagnose, reaching
 from invalidator.model import KINDS, Cause, Names
 
 log = structlog.get_logger("invalidator")
@@ -99,10 +98,8 @@ class Announcer:
                 return  # those who delete there say so
 
     async def _publish(self, messages: Sequence[bytes]) -> None:
-        try:
+        with reaching(self._server):
             replies = await publish(self._client, layout.APPLIED, messages)
-        except (RedisError, OSError, TimeoutError) as error:
-            raise diagnose(error).unavailable(self._server) from error
         for reply in replies:
             self._note(reply)
 

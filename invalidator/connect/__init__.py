@@ -3,13 +3,12 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from invalidator.connect.cluster import Cluster
 from invalidator.connect.sentinel import at_service
 from invalidator.connect.server import at_host, at_socket, options_of
 from invalidator.connect.talk import PORTION, Command, Reply, connected, pack, talk
-from invalidator.faults import diagnose
+from invalidator.faults import diagnose, reaching
 from invalidator.urls import parse_redis_url
 
 __all__ = [
@@ -97,9 +96,7 @@ async def key_on_each(
 
 async def ping(server: Client, name: str) -> None:
     """Raise Unavailable unless it answers."""
-    try:
+    with reaching(name):
         (reply,) = await converse(server, [("PING",)])
-    except (RedisError, OSError, TimeoutError) as error:
-        raise diagnose(error).unavailable(name) from error
     if isinstance(reply, Exception):
         raise diagnose(reply).unavailable(name)

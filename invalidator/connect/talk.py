@@ -30,17 +30,8 @@ async def talk(server: Redis, packed: Iterable[bytes]) -> list[Reply]:
     This is the hot path: one write and one round trip for what nearly every batch has to say, and
     hiredis packs a command of 256 keys five times as fast as the client library's pipeline does.
     """
-    pool = server.connection_pool
-    with _cancellations_kept():
-        connection = await connected(pool)
-        try:
-            return await _exchange(connection, packed)
-        except BaseException:
-            # Replies may still be on their way: nobody must ever read them as their own.
-            await connection.disconnect(nowait=True)
-            raise
-        finally:
-            await pool.release(connection)
+    async with holding(server) as exchange:
+        return await exchange(packed)
 
 
 @asynccontextmanager
@@ -54,6 +45,7 @@ async def holding(
         try:
             yield partial(_exchange, connection)
         except BaseException:
+            # Replies may still be on their way: nobody must ever read them as their own.
             await connection.disconnect(nowait=True)
             raise
         finally:

@@ -4,12 +4,10 @@ import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Final, Self
 
-from redis.exceptions import RedisError
-
 from invalidator import layout
 from invalidator.connect import Client, Command, Reply, client, converse
 from invalidator.deadletter.entry import Letter, letter_of
-from invalidator.faults import diagnose
+from invalidator.faults import diagnose, reaching
 from invalidator.health import Part
 from invalidator.retry import until_available
 from invalidator.settings import Settings
@@ -123,10 +121,8 @@ class Shelf:
         return await until_available(lambda: self._try(commands), self._part)
 
     async def _try(self, commands: Sequence[Command]) -> list[Reply]:
-        try:
+        with reaching(self.server):
             replies = await converse(self._client, commands)
-        except (RedisError, OSError, TimeoutError) as error:
-            raise diagnose(error).unavailable(self.server) from error
         for reply in replies:
             if isinstance(reply, Exception):
                 raise diagnose(reply).unavailable(f"{self.server}, {layout.DEAD_LETTERS}")

@@ -5,8 +5,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Self
 
-from redis.exceptions import RedisError
-
 from invalidator import layout, metrics
 from invalidator.connect import Client, Command, client, converse, ping
 from invalidator.deadletter import home
@@ -14,13 +12,11 @@ from invalidator.deadletter.entry import fields_of
 from invalidator.deadletter.redact import NOTHING, Redactor
 from invalidator.deadletter.retention import UNBOUNDED, Bounds, Retention
 from invalidator.errors import Unavailable
-from invalidator.faults import diagnose
+from invalidator.faults import diagnose, reaching
 from invalidator.model import Rejection
 from invalidator.settings import Settings
 from invalidator.settings.caches import cache_urls
 from invalidator.urls import redact
-
-AWAY = (RedisError, OSError, TimeoutError)
 
 
 class DeadLetters:
@@ -68,7 +64,7 @@ class DeadLetters:
         length = await self._write([self._entry(one, rules_hash, now) for one in rejections])
         for rejection in rejections:
             metrics.DEAD.labels(rejection.faults[0].error).inc()
-        with suppress(*AWAY):  # they are written; the next look bounds them
+        with suppress(Unavailable), reaching(self._server):  # they are written; the next look
             await self._retention.keep(length)
 
     async def ping(self) -> None:
@@ -78,13 +74,11 @@ class DeadLetters:
     async def probe(self) -> None:
         """The same; and look after the stream now and then."""
         await self.ping()
-        try:
+        with reaching(self._server):
             if not self._checked:
                 await home.warn(self._client, self._server, is_cache=self._is_cache)
                 self._checked = True
             await self._retention.look()
-        except AWAY as error:
-            raise self._unavailable(error) from error
 
     def _entry(self, rejection: Rejection, rules_hash: str, now: int) -> Command:
         fields = fields_of(rejection, rules_hash, now, self._redactor)
@@ -92,14 +86,9 @@ class DeadLetters:
 
     async def _write(self, commands: Sequence[Command]) -> object:
         """How many entries there are then, where we may know that."""
-        try:
+        with reaching(self._server):
             *replies, length = await converse(self._client, [*commands, ("XLEN", self._stream)])
-        except AWAY as error:
-            raise self._unavailable(error) from error
         for reply in replies:
             if isinstance(reply, Exception):
                 raise diagnose(reply).unavailable(f"{self._server}, stream {self._stream}")
         return length
-
-    def _unavailable(self, error: Exception) -> Unavailable:
-        return diagnose(error).unavailable(self._server)

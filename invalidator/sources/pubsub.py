@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 
 from invalidator.connect import Client
 from invalidator.errors import Unavailable
-from invalidator.faults import diagnose
+from invalidator.faults import diagnose, reaching
 from invalidator.health import Part
 from invalidator.model import Batch, Record, Slice
 from invalidator.sources import EndsTogether, Lag
@@ -82,10 +82,8 @@ class PubSubSource(EndsTogether):
         await self._hang_up()
         self._failure = None
         self._stopped = False
-        try:
+        with reaching(self.name):
             self._links = await listening(self._client, self._plain, self._sharded, self._take)
-        except (RedisError, OSError, TimeoutError) as error:
-            raise diagnose(error).unavailable(self.name) from error
         cause = START if self._heard is None else "reconnected"
         self._gaps.tell(cause, self._channels, since=self._heard)
         self._part.ready()

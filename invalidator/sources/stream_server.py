@@ -2,11 +2,9 @@
 
 from collections.abc import Iterable
 
-from redis.exceptions import RedisError
-
 from invalidator.connect import Client, Cluster, Command, Reply, converse
 from invalidator.errors import Unavailable
-from invalidator.faults import Meaning, diagnose
+from invalidator.faults import Meaning, diagnose, reaching
 
 GONE = ("NOGROUP", "UNBLOCKED")  # what a stream or group that vanished is called
 
@@ -52,10 +50,8 @@ class Server:
     async def _send(self, commands: list[Command]) -> list[Reply]:
         if not commands:
             return []
-        try:
+        with reaching(self.name):
             return await converse(self.client, commands)
-        except (RedisError, OSError, TimeoutError) as error:
-            raise diagnose(error).unavailable(self.name) from error
 
     def refused(self, reply: Exception, about: str = "") -> Unavailable:
         said = diagnose(reply).message

@@ -5,8 +5,9 @@ from collections.abc import Awaitable, Collection, Iterable, Sequence
 
 from invalidator.connect import Cluster
 from invalidator.errors import Unavailable
+from invalidator.faults import reaching
 from invalidator.store.nodekeys import ON_THEIR_WAY
-from invalidator.store.server import BETWEEN_TRIES, Server, Sleep, reaching
+from invalidator.store.server import BETWEEN_TRIES, Server, Sleep
 from invalidator.store.tags import Layout, Tags, stamps
 from invalidator.store.work import Consumed, Unlink
 

@@ -3,11 +3,9 @@
 import asyncio
 from collections.abc import Sequence
 
-from redis.exceptions import RedisError
-
 from invalidator import layout
 from invalidator.connect import Client, Cluster, Reply
-from invalidator.faults import Meaning, Verdict, diagnose
+from invalidator.faults import Meaning, Verdict, diagnose, reaching
 from invalidator.store.replicas import NONE, Replicas
 from invalidator.store.slots import Key, by_slot, in_order
 
@@ -96,8 +94,6 @@ class Keys:
         return keys
 
     async def _send(self, chunks: Sequence[Sequence[str | bytes]]) -> list[Reply]:
-        try:
-            commands = [("UNLINK", *chunk) for chunk in chunks]
+        commands = [("UNLINK", *chunk) for chunk in chunks]
+        with reaching(self._server):
             return await self._replicas.send(self._client, self._server, commands)
-        except (RedisError, OSError, TimeoutError) as error:
-            raise diagnose(error).unavailable(self._server) from error

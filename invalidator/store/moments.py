@@ -15,9 +15,8 @@ from redis.exceptions import ResponseError
 
 from invalidator.connect import Client, converse, key_on_each
 from invalidator.connect.identity import Ask, Identity, identified
-from invalidator.faults import Meaning, diagnose
+from invalidator.faults import Meaning, diagnose, reaching
 from invalidator.layout import MOMENT
-from invalidator.store.server import reaching
 
 log = structlog.get_logger("invalidator")
 

@@ -3,17 +3,14 @@
 import asyncio
 import hashlib
 import re
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Generic, TypeVar
 
-from redis.exceptions import RedisError
-
 from invalidator.connect import Client, Command, Reply
 from invalidator.errors import Unavailable
-from invalidator.faults import Meaning, Verdict, diagnose
+from invalidator.faults import Meaning, Verdict, diagnose, reaching
 from invalidator.store.replicas import NONE, Replicas
 
 Name = TypeVar("Name", bound=str | bytes)
@@ -53,15 +50,6 @@ class Call:
 
     def command(self, script: Script) -> Command:
         return ("EVALSHA", script.sha, len(self.keys), *self.keys, *self.arguments)
-
-
-@contextmanager
-def reaching(name: str) -> Iterator[None]:
-    """Whatever says that a server cannot be reached becomes Unavailable."""
-    try:
-        yield
-    except (RedisError, OSError, TimeoutError) as error:
-        raise diagnose(error).unavailable(name) from error
 
 
 class Server:
