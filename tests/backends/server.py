@@ -7,6 +7,9 @@ import signal
 import socket
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from functools import cache
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Self
 
@@ -20,10 +23,8 @@ SHARE = 2_000  # each process of a test run that has several picks from ports of
 
 
 def free_port() -> int:
-    """A free loopback port."""
-    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
-    first = int(worker) * SHARE % len(PORTS)
-    for port in random.sample(PORTS[first : first + SHARE], 200):
+    """A free loopback port, and not one of the last ones given: those may not be bound yet."""
+    for port in islice(_mine(), SHARE):
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
@@ -31,6 +32,15 @@ def free_port() -> int:
                 continue
             return port
     raise RuntimeError(f"no free port among {PORTS}")
+
+
+@cache
+def _mine() -> Iterator[int]:
+    """The ports of this process, in an order of its own, over and over."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+    first = int(worker) * SHARE % len(PORTS)
+    share = PORTS[first : first + SHARE]
+    return cycle(random.sample(share, len(share)))
 
 
 class Server:
