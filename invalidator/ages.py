@@ -26,8 +26,9 @@ class Ages:
 
     def read(self, batch: Batch) -> None:
         now = self._now()
-        self._read.append([time for part in batch.slices for time in _times(part, now)])
-        self._oldest.append(oldest(batch, now))
+        published = _published(batch, now)
+        self._read.append(published)
+        self._oldest.append(min(published, default=now))
 
     def applied(self) -> None:
         now = self._now()
@@ -50,7 +51,11 @@ class Ages:
 
 def oldest(batch: Batch, now: float) -> float:
     """When the oldest of its events was published, as far as the first and last ones tell."""
-    return min((time for part in batch.slices for time in _times(part, now)), default=now)
+    return min(_published(batch, now), default=now)
+
+
+def _published(batch: Batch, now: float) -> list[float]:
+    return [time for part in batch.slices for time in _times(part, now)]
 
 
 def _times(part: Slice, now: float) -> Iterator[float]:

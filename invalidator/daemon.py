@@ -4,18 +4,19 @@ import asyncio
 import gc
 import signal
 import traceback
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import structlog
 
 from invalidator import __version__, gauges, metrics
 from invalidator.admin import Admin, House
 from invalidator.deadletter import letters_of
-from invalidator.errors import ConfigError, InvalidatorError, RulesError
-from invalidator.health import Health, Part
+from invalidator.errors import ConfigError, InvalidatorError, RulesError, first_of
+from invalidator.health import Health
 from invalidator.hits import Hits
 from invalidator.holding import Holding, Pausable
 from invalidator.inflight import InFlight
@@ -59,6 +60,16 @@ class Crashed(InvalidatorError):  # noqa: N818 - the domain's word
             f"ended by an unexpected {error} at {where}. What was not settled is read again, "
             "except from pub/sub. With --debug, the traceback is shown"
         )
+
+
+class Asked(Protocol):
+    """A server that may be away, and not know of it."""
+
+    async def ping(self) -> None:
+        """Raise Unavailable unless it answers."""
+
+    async def probe(self) -> None:
+        """The same, and whether it lets us work."""
 
 
 class Daemon:
@@ -159,10 +170,8 @@ class Daemon:
                 beside.create_task(self._recover()),
                 beside.create_task(self._store.run()),
                 *([beside.create_task(self._watch.run())] if self._watch else []),
-                beside.create_task(_keep_asking(self._probe, self._health.part(gate(self._store)))),
-                beside.create_task(
-                    _keep_asking(self._probe_dead, self._health.part("dead letters"))
-                ),
+                beside.create_task(self._keep_asking(self._store, gate(self._store))),
+                beside.create_task(self._keep_asking(self._dead, "dead letters")),
                 beside.create_task(
                     watch(self._watcher, rules.accept, rules.refuse, wake=rules.look)
                 ),
@@ -173,17 +182,12 @@ class Daemon:
             for helper in helpers:
                 helper.cancel()
 
-    async def _probe(self) -> None:
-        if self._settings.dry_run:
-            await self._store.ping()
-        else:
-            await self._store.probe()
-
-    async def _probe_dead(self) -> None:
-        if self._settings.dry_run:
-            await self._dead.ping()
-        else:
-            await self._dead.probe()
+    async def _keep_asking(self, server: Asked, part: str) -> None:
+        """Keep the truth about one that has nothing to do. A dry run only looks."""
+        probe = server.ping if self._settings.dry_run else server.probe
+        while True:
+            await until_available(probe, self._health.part(part), who="probe")
+            await asyncio.sleep(WATCH_EVERY)
 
     async def _recover(self) -> None:
         """What a crash left half done, where no event comes again to finish it."""
@@ -299,8 +303,7 @@ class Daemon:
 
 def _crash(error: BaseException) -> Exception:
     """What a person needs to know of the failure that ended all tasks."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
+    error = first_of(error)
     if isinstance(error, InvalidatorError):
         return error
     frames = traceback.extract_tb(error.__traceback__)
@@ -309,13 +312,6 @@ def _crash(error: BaseException) -> Exception:
     log.critical("crashed", reason=str(crashed))
     crashed.__cause__ = error
     return crashed
-
-
-async def _keep_asking(probe: Callable[[], Awaitable[None]], part: Part) -> None:
-    """Keep the truth about a Redis that has nothing to do."""
-    while True:
-        await until_available(probe, part, who="probe")
-        await asyncio.sleep(WATCH_EVERY)
 
 
 def _spare_the_collector() -> None:

@@ -51,3 +51,10 @@ class RulesError(InvalidatorError):
     def __init__(self, problems: list[Problem]) -> None:
         super().__init__("\n".join(map(str, problems)))
         self.problems = problems
+
+
+def first_of(error: BaseException) -> BaseException:
+    """What a task group failed by first."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

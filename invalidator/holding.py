@@ -276,7 +276,7 @@ def _shares(batch: Batch, plan: Plan, rejections: Sequence[Rejection]) -> dict[s
 
 def _part(batch: Batch, slices: list[Slice], ends: object) -> Batch:
     events = sum(len(part.values) for part in slices)
-    size = sum(len(value) for part in slices for value in part.values if value)
+    size = sum(part.size for part in slices)
     return Batch(batch.source, slices, events, size, ends)
 
 

@@ -50,6 +50,14 @@ class Slice:
     # planned it, one whose bytes the source could not give.
     refused: Fault | None = None
 
+    @property
+    def size(self) -> int:
+        """Bytes of all values."""
+        try:
+            return sum(map(len, self.values))  # type: ignore[arg-type]  # a tombstone raises
+        except TypeError:
+            return sum(len(value) for value in self.values if value is not None)
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:

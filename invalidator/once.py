@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from invalidator.deadletter import letters_of
+from invalidator.errors import first_of
 from invalidator.health import Health
 from invalidator.inflight import InFlight
 from invalidator.model import Batch, Rejection
@@ -194,11 +195,8 @@ async def _until_over(
 
 def _check(task: "asyncio.Task[None]") -> None:
     """Raise what it failed by, as that was raised."""
-    error = task.exception()
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    if error:
-        raise error
+    if error := task.exception():
+        raise first_of(error)
 
 
 @contextmanager

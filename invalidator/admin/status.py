@@ -31,11 +31,11 @@ class House:
 
     in_force: InForce
     health: Health
-    pipelines: Sequence[Pipeline] = ()
-    store: Store | None = None
-    valve: Valve | None = None
-    path: str = ""  # where the rules lie
-    dry_run: bool = False
+    pipelines: Sequence[Pipeline]
+    store: Store
+    valve: Valve
+    path: str  # where the rules lie
+    dry_run: bool
     rates: Rates = field(default_factory=Rates)
     now: Callable[[], float] = time.time
     started: float = 0.0
@@ -98,13 +98,13 @@ def rules_in_force(house: House) -> Plain:
 def _word(house: House, waiting: Mapping[str, str]) -> str:
     if house.health.stuck():
         return "stuck"
-    if house.valve and house.valve.closed:
+    if house.valve.closed:
         return "paused"
     return "waiting" if waiting else "ready"
 
 
-def _paused(valve: Valve | None) -> Plain | None:
-    closed = valve.closed if valve else None
+def _paused(valve: Valve) -> Plain | None:
+    closed = valve.closed
     return {"since": _time(closed.since), "why": closed.why} if closed else None
 
 
@@ -143,8 +143,8 @@ def _source(pipeline: Pipeline, house: House, waiting: Mapping[str, str]) -> Pla
 
 def _caches(house: House, waiting: Mapping[str, str]) -> Iterator[Plain]:
     rules = house.rules
-    for name in sorted(rules.caches) if house.store else ():
-        host = house.store.home(name, rules.caches)  # type: ignore[union-attr]
+    for name in sorted(rules.caches):
+        host = house.store.home(name, rules.caches)
         yield {
             "name": name,
             "redis": host.name,
@@ -168,11 +168,11 @@ def _events(house: House) -> list[Plain]:
     ]
 
 
-def _sweeps(store: Store | None) -> Plain:
+def _sweeps(store: Store) -> Plain:
     return {
         "running": _value("invalidator_sweeps_running"),
         "done": _value("invalidator_sweeps_total"),
-        "patterns_waiting": sum(host.waiting for host in store.hosts) if store else 0,
+        "patterns_waiting": sum(host.waiting for host in store.hosts),
     }
 
 

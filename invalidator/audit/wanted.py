@@ -7,10 +7,9 @@ from invalidator import layout
 from invalidator.rules.ruleset import RuleSet
 from invalidator.rules.schema import Cache, Effect, Rule
 from invalidator.rules.template import Template
-from invalidator.store.cache import layouts
+from invalidator.store.cache import layouts, spared
 from invalidator.store.glob import escape
 from invalidator.store.matcher import Matcher
-from invalidator.store.protect import protected
 from invalidator.store.tags import Layout
 
 
@@ -44,12 +43,10 @@ class Wanted:
         here = {name: ruleset.caches[name] for name in caches}
         rules = [rule for rule in ruleset.rules if rule.enabled and rule.cache in here]
         streams = list(streams)
-        templates = [t for cache in here.values() for t in _templates(cache)]
-        globs = [glob for cache in here.values() for glob in cache.protect]
-        globs += [escape(stream.encode()).decode() for stream in streams]
+        globs = [escape(stream.encode()).decode() for stream in streams]
         return cls(
             Matcher(glob for rule in rules for glob in _names(rule, here[rule.cache])),
-            protected(templates, globs),
+            spared(here.values(), globs),
             tuple(_tags(rules, here)),
             tuple(sorted({rule.name for rule in rules if _unseen(rule, here[rule.cache])})),
             tuple(_kept(rules, here, streams, letters=letters)),
@@ -76,10 +73,6 @@ def _glob(template: Template, *, literal: bool = True) -> bytes:
         else:
             parts.append(escape(part.encode()) if literal else part.encode())
     return b"".join(parts)
-
-
-def _templates(cache: Cache) -> list[str]:
-    return [kept.key for kept in layouts(cache)] + [cache.version]
 
 
 def _tags(rules: list[Rule], caches: dict[str, Cache]) -> Iterator[TagKeys]:

@@ -23,7 +23,7 @@ from invalidator.cli import (
     tail,
     test,
 )
-from invalidator.cli.verbs import UsageError, Verbs
+from invalidator.cli.verbs import INTERRUPTED, UsageError, Verbs
 from invalidator.errors import ConfigError, InvalidatorError, RulesError
 
 _VERBS: tuple[ModuleType, ...] = (
@@ -105,7 +105,7 @@ def _guarded(args: argparse.Namespace) -> int:
     try:
         return int(args.run(args))
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
     except BrokenPipeError:
         raise
     except Exception as error:  # noqa: BLE001 - the last place that can say it well

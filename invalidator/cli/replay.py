@@ -4,9 +4,10 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
-from invalidator.cli.verbs import UsageError, Verbs
+from invalidator.cli.verbs import INTERRUPTED, UsageError, Verbs
 
 if TYPE_CHECKING:
     from invalidator.once import Progress
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from invalidator.sources.past import Ids, Offsets, Times
     from invalidator.sources.stream_past import StreamPast
     from invalidator.terminal import Progress as Bar
-
-INTERRUPTED = 130
 
 _EPILOG = """\
 examples:
@@ -104,9 +103,9 @@ async def _replay(
         raise UsageError("\n".join(unknown))
     for source in sources:
         with Bar("events read again", sys.stderr) as bar:
-            teller = Teller(bar)
+            tell = partial(_show, bar)
             try:
-                said = await once(source, settings, rules, per_second=args.rate, tell=teller.tell)
+                said = await once(source, settings, rules, per_second=args.rate, tell=tell)
             except NotThere as error:
                 raise UsageError(str(error)) from error
         _report(source, said, dry_run=settings.dry_run)
@@ -115,15 +114,9 @@ async def _replay(
     return 0
 
 
-class Teller:
-    """How far it is, on the terminal."""
-
-    def __init__(self, bar: "Bar") -> None:
-        self._bar = bar
-
-    def tell(self, progress: "Progress") -> None:
-        rejected = f"{progress.rejected:,} rejected" if progress.rejected else ""
-        self._bar.show(progress.settled, progress.total or 0, rejected)
+def _show(bar: "Bar", progress: "Progress") -> None:
+    rejected = f"{progress.rejected:,} rejected" if progress.rejected else ""
+    bar.show(progress.settled, progress.total or 0, rejected)
 
 
 def _report(source: "KafkaPast | StreamPast", said: "Progress", *, dry_run: bool) -> None:
@@ -193,9 +186,7 @@ def _kafka(settings: "Settings", topics: Sequence[str], wanted: "Times | Offsets
     kafka = settings.kafka
     if not kafka.bootstrap_servers:
         raise UsageError("INVALIDATOR_KAFKA__BOOTSTRAP_SERVERS is not set")
-    brokers = Brokers(kafka.bootstrap_servers, kafka.tls, kafka.sasl)
-    brokers.check()
-    return KafkaPast(brokers, topics, wanted)
+    return KafkaPast(Brokers.of(kafka), topics, wanted)
 
 
 def _stream(settings: "Settings", keys: Sequence[str], wanted: "Ids") -> "StreamPast":

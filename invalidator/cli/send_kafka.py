@@ -35,8 +35,7 @@ class Record:
 
 async def to_topic(kafka: "Kafka", record: Record) -> None:
     """Raises Unavailable, UsageError."""
-    brokers = Brokers(kafka.bootstrap_servers, kafka.tls, kafka.sasl)
-    brokers.check()
+    brokers = Brokers.of(kafka)
     with _library_silent():
         try:
             async with asyncio.timeout(WITHIN):

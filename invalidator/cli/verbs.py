@@ -13,6 +13,7 @@ class UsageError(InvalidatorError):
 
 
 NOT_CONFIRMED = 4  # exit code
+INTERRUPTED = 130  # likewise
 
 
 def confirmed(question: str) -> bool:

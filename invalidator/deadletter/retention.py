@@ -43,7 +43,6 @@ class State:
 
     length: int
     oldest_ms: int | None  # when its first entry was written; None: it is empty
-    last: str = ""  # the id of its last entry
 
     @classmethod
     def of(cls, length: Reply, first: Reply) -> "State":

@@ -1,6 +1,5 @@
 """The dead letters in a stream, for those who work with them; whether a daemon runs or not."""
 
-import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Final, Self
 
@@ -14,7 +13,6 @@ from invalidator.settings import Settings
 from invalidator.urls import redact
 
 PAGE: Final = 100  # entries in one answer: each holds its whole event
-ENTRY_ID: Final = re.compile(r"[0-9]{1,20}-[0-9]{1,20}")
 
 
 class Shelf:

@@ -56,11 +56,8 @@ class TopicLetters:
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        kafka = settings.kafka
-        brokers = Brokers(kafka.bootstrap_servers, kafka.tls, kafka.sasl)
-        brokers.check()
         redactor = Redactor(settings.dead_letters.redact)
-        return cls(brokers, settings.dead_letters.topic, redactor=redactor)
+        return cls(Brokers.of(settings.kafka), settings.dead_letters.topic, redactor=redactor)
 
     async def put(self, rejections: Sequence[Rejection], rules_hash: str) -> None:
         """Store them all, or raise Unavailable; then they may be put again."""

@@ -30,10 +30,8 @@ def sources_of(settings: Settings, health: Health, eras: Eras) -> list[Source]:
 
 def _kafka(settings: Settings, health: Health, eras: Eras) -> Source:
     kafka = settings.kafka
-    brokers = Brokers(kafka.bootstrap_servers, kafka.tls, kafka.sasl)
-    brokers.check()
     return KafkaSource(
-        brokers,
+        Brokers.of(kafka),
         kafka.topics,
         kafka.group_id + ("-dry-run" if settings.dry_run else ""),
         start=Start.of(kafka.start),

@@ -7,6 +7,7 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaConsumer, OffsetAndMetadata, TopicPartition
@@ -214,22 +215,23 @@ async def ask(consumer: AIOKafkaConsumer) -> dict[TopicPartition, int]:
 
 def positions(consumer: AIOKafkaConsumer) -> dict[TopicPartition, int]:
     """How far the library has got. Unlike ours, it moves over what holds no records."""
-    subscription = consumer._subscription.subscription
-    assignment = subscription.assignment if subscription else None
-    states = {tp: assignment.state_value(tp) for tp in assignment.tps} if assignment else {}
     return {
         tp: state.position if state.has_valid_position else -1
-        for tp, state in states.items()
+        for tp, state in _states(consumer).items()
         if not state.paused
     }
 
 
 def known_ends(consumer: AIOKafkaConsumer) -> dict[TopicPartition, int]:
     """Where the logs ended when records last came from them."""
+    return {tp: state.lso for tp, state in _states(consumer).items() if state.lso is not None}
+
+
+def _states(consumer: AIOKafkaConsumer) -> dict[TopicPartition, Any]:
+    """What the library knows of each partition that is ours."""
     subscription = consumer._subscription.subscription
     assignment = subscription.assignment if subscription else None
-    states = {tp: assignment.state_value(tp) for tp in assignment.tps} if assignment else {}
-    return {tp: state.lso for tp, state in states.items() if state.lso is not None}
+    return {tp: assignment.state_value(tp) for tp in assignment.tps} if assignment else {}
 
 
 async def fetch_raw(consumer: AIOKafkaConsumer, tp: TopicPartition, at: int) -> tuple[bytes, int]:

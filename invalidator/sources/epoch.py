@@ -48,9 +48,7 @@ class Epoch:
             over = self.stands[tp].settle(offset, now, again=again)
             if offset > self.done[tp] or over:
                 self.done[tp] = self.settled[tp] = max(offset, self.done[tp])
-        self._given -= 1
-        if not self._given:
-            self.drained.set()
+        self.set_aside()
 
     def behind(self, era: str) -> list[TopicPartition]:
         """Partitions of which an earlier era is known only."""
@@ -86,7 +84,8 @@ class Epoch:
         }
 
     def set_aside(self) -> None:
-        """One that was given out may take for ever: a rebalance must not wait for it."""
+        """A rebalance waits no longer for one that was given out: settled, or held for who knows
+        how long."""
         self._given -= 1
         if not self._given:
             self.drained.set()

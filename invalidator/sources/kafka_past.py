@@ -27,7 +27,7 @@ from invalidator.sources.fetched import Polled
 from invalidator.sources.knock import why
 from invalidator.sources.past import NotThere, Offsets, Part, Times
 from invalidator.sources.security import Brokers
-from invalidator.sources.slices import NAME, count, name_of, size_of, slice_of
+from invalidator.sources.slices import NAME, count, name_of, slice_of
 from invalidator.sources.topics import Wanted
 
 MOMENT = 0.3  # seconds that an empty read waits
@@ -188,7 +188,7 @@ class KafkaPast:
         if not polled:
             return None
         slices = [slice_of(tp, records) for tp, records in polled.items()]
-        return Batch(NAME, slices, count(polled), sum(map(size_of, slices)), None)
+        return Batch(NAME, slices, count(polled), sum(part.size for part in slices), None)
 
     def _unavailable(self, reason: str) -> Unavailable:
         return Unavailable(self.name, f"{self._brokers.address}: {reason}")

@@ -41,7 +41,7 @@ class MemorySource(EndsTogether):
             return None
         first, self._next = self._next, self._next + len(values)
         part = Slice(ORIGIN, values, lambda index: self._record(first, values, index))
-        return Batch(self.name, [part], len(values), sum(len(v or b"") for v in values), self._next)
+        return Batch(self.name, [part], len(values), part.size, self._next)
 
     async def settle(self, batch: Batch) -> None:
         assert isinstance(batch.ends, int)

@@ -2,10 +2,11 @@
 
 import ssl
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import invalidator.sources.mended  # noqa: F401 - no client of brokers without it
 from invalidator.errors import ConfigError
+from invalidator.settings.model import Kafka
 from invalidator.settings.security import Sasl, Tls
 from invalidator.sources.oauth import Tokens
 
@@ -23,6 +24,13 @@ class Brokers:
         self._sasl = sasl or Sasl()
         by_token = self._sasl.mechanism == "oauthbearer"
         self._tokens = Tokens(self._sasl, self._trusted) if by_token else None
+
+    @classmethod
+    def of(cls, kafka: Kafka) -> Self:
+        """Those of the settings. Raises ConfigError if a certificate or key cannot be used."""
+        brokers = cls(kafka.bootstrap_servers, kafka.tls, kafka.sasl)
+        brokers.check()
+        return brokers
 
     @property
     def refusal(self) -> str:

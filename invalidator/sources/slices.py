@@ -43,7 +43,7 @@ def batch_of(epoch: Epoch, polled: Polled) -> Batch:
     slices = [slice_of(tp, records) for tp, records in polled.items()]
     offsets = {tp: records[-1].offset + 1 for tp, records in polled.items()}
     ends = Ends(epoch, offsets, epoch.round)
-    return Batch(NAME, slices, count(polled), sum(map(size_of, slices)), ends)
+    return Batch(NAME, slices, count(polled), sum(part.size for part in slices), ends)
 
 
 def batch_without_records(epoch: Epoch, own: list[Slice]) -> Batch:
@@ -51,7 +51,7 @@ def batch_without_records(epoch: Epoch, own: list[Slice]) -> Batch:
     passed, refused = epoch.passed, epoch.refused
     epoch.passed, epoch.refused = {}, []
     epoch.give()
-    size = sum(map(size_of, refused))
+    size = sum(part.size for part in refused)
     return Batch(NAME, refused, len(refused), size, Ends(epoch, passed, epoch.round), own)
 
 
@@ -87,10 +87,3 @@ def slice_of(tp: TopicPartition, records: list[Fetched]) -> Slice:
 def _filled(headers: Iterable[tuple[str, bytes | None]]) -> list[tuple[str, bytes]]:
     """A header without a value is an empty one."""
     return [(name, value or b"") for name, value in headers]
-
-
-def size_of(part: Slice) -> int:
-    try:
-        return sum(map(len, part.values))  # type: ignore[arg-type]  # a tombstone raises
-    except TypeError:
-        return sum(len(value) for value in part.values if value is not None)

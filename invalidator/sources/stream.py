@@ -218,7 +218,7 @@ class StreamSource:
             if (read := await backwards.read(self._fresh.count(limit))) is not None:
                 page, reached = read
                 slices = self._slices(key, page.entries)
-                size = sum(len(value) for part in slices for value in part.values if value)
+                size = sum(part.size for part in slices)
                 given = Given(next(self._numbers), self._clock(), {}, {}, {key: reached})
                 return Batch(self.name, slices, len(page.entries), size, given, self._gaps.take())
         return None
@@ -248,7 +248,7 @@ class StreamSource:
             ids[key] += [lost for page in pages for lost in page.lost]
         given = Given(next(self._numbers), self._clock(), ids, refused, {})
         self._given[given.number] = given
-        size = sum(len(value) for part in slices for value in part.values if value)
+        size = sum(part.size for part in slices)
         return Batch(self.name, slices, found.entries, size, given, self._gaps.take())
 
     def _slices(self, key: str, entries: list[Entry], refused: Fault | None = None) -> list[Slice]:

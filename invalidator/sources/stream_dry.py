@@ -1,42 +1,33 @@
 """Redis Streams for a dry run: read without a group, so that nothing is written anywhere."""
 
 import asyncio
-import contextlib
 from collections.abc import Sequence
 from typing import Final
-
-from redis.exceptions import RedisError
 
 from invalidator.connect import Client, Command
 from invalidator.errors import Unavailable
 from invalidator.model import Batch
-from invalidator.sources import Lag
 from invalidator.sources.positions import Start
 from invalidator.sources.stream_entries import NOTHING, show_id, slice_of
 from invalidator.sources.stream_group import begin, state_of
-from invalidator.sources.stream_server import Server, Vanished
+from invalidator.sources.stream_onlooker import Onlooker
+from invalidator.sources.stream_server import Vanished
 
 MOMENT: Final = 0.5  # seconds that an empty read waits
 SHORT: Final = 0.15  # seconds between two reads that do not wait
 PAGE: Final = 1000
 
 
-class DryStreamSource:
+class DryStreamSource(Onlooker):
     """Keeps its positions to itself."""
-
-    name = "stream"
-    forgets = False
 
     def __init__(
         self, client: Client, keys: Sequence[str], *, start: Start, timeout: float
     ) -> None:
-        self._client = client
-        self._server = Server(client, self.name)
-        self._keys = keys
+        super().__init__(client, keys)
         self._start = start
         self._wait = min(MOMENT, timeout / 2)
         self._after: dict[str, bytes] = {}  # what was read last, by stream
-        self._stopped = False
 
     async def open(self) -> None:
         for key in self._keys:
@@ -79,21 +70,5 @@ class DryStreamSource:
             self._after[key] = ids[-1]
             slices.append(slice_of(self.name, key, ids, [entry[1] for entry in entries]))
         count = sum(len(part.values) for part in slices)
-        size = sum(len(value) for part in slices for value in part.values if value)
+        size = sum(part.size for part in slices)
         return Batch(self.name, slices, count, size, None) if slices else None
-
-    async def settle(self, batch: Batch) -> None:
-        """Nothing is acknowledged."""
-
-    def lag(self) -> Lag:
-        return {}  # without a group, Redis does not say
-
-    async def keep_alive(self) -> None:
-        """Nobody waits for us."""
-
-    async def stop(self) -> None:
-        self._stopped = True
-
-    async def close(self) -> None:
-        with contextlib.suppress(RedisError, OSError):
-            await self._client.aclose()

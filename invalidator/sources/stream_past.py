@@ -1,36 +1,26 @@
 """Redis Streams once more: entries by their time or id, read past any group."""
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from redis.exceptions import RedisError
-
 from invalidator.connect import Client
 from invalidator.model import Batch
-from invalidator.sources import Lag
 from invalidator.sources.past import Ids, NotThere, Part
 from invalidator.sources.stream_entries import Id, before, parse_id, show_id, slice_of
 from invalidator.sources.stream_group import state_of
-from invalidator.sources.stream_server import Server
+from invalidator.sources.stream_onlooker import Onlooker
 
 PAGE: Final = 1000  # entries in one answer: Redis does nothing else meanwhile, some 4 ms
 
 
-class StreamPast:
-    """Ends by itself, and acknowledges nothing."""
-
-    name = "stream"
-    forgets = False
+class StreamPast(Onlooker):
+    """Ends by itself."""
 
     def __init__(self, client: Client, keys: Sequence[str], wanted: Ids) -> None:
-        self._client = client
-        self._server = Server(client, self.name)
-        self._keys = keys
+        super().__init__(client, keys)
         self._wanted = wanted
         self._after: dict[str, Id] | None = None  # read up to here; None: not looked up yet
         self._last: dict[str, Id] = {}
-        self._stopped = False
 
     @property
     def done(self) -> bool:
@@ -73,25 +63,8 @@ class StreamPast:
             if found:
                 ids = [entry[0] for entry in found]
                 part = slice_of(self.name, key, ids, [entry[1] for entry in found])
-                size = sum(len(value) for value in part.values if value)
-                return Batch(self.name, [part], len(found), size, None)
+                return Batch(self.name, [part], len(found), part.size, None)
         return None
 
     def _left(self) -> Mapping[str, Id]:
         return {key: at for key, at in (self._after or {}).items() if at < self._last[key]}
-
-    async def settle(self, batch: Batch) -> None:
-        """Nothing is acknowledged."""
-
-    def lag(self) -> Lag:
-        return {}
-
-    async def keep_alive(self) -> None:
-        """Nobody waits for us."""
-
-    async def stop(self) -> None:
-        self._stopped = True
-
-    async def close(self) -> None:
-        with contextlib.suppress(RedisError, OSError):
-            await self._client.aclose()

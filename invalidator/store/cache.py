@@ -1,6 +1,6 @@
 """One cache of the rules: its keys, tags, versions and patterns, in the layout they say."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from invalidator import metrics
@@ -8,6 +8,8 @@ from invalidator.faults import Verdict
 from invalidator.model import Failure, Kind, Names, Outcome
 from invalidator.rules.schema import Cache
 from invalidator.store.brake import Unlinking
+from invalidator.store.matcher import Matcher
+from invalidator.store.protect import protected
 from invalidator.store.server import Server
 from invalidator.store.sweeper import Sweeper
 from invalidator.store.tags import Layout
@@ -89,6 +91,16 @@ def layouts(cache: Cache) -> list[Layout]:
         Layout(kept.kind, kept.key, cache.prefix if kept.members == "relative" else "")
         for kept in cache.layouts
     ]
+
+
+def spared(caches: Collection[Cache], more: Iterable[str] = ()) -> Matcher:
+    """What no sweep deletes where they live: members of a tag are found by its set only."""
+    kept = [template for cache in caches for template in _templates(cache)]
+    return protected(kept, [*(glob for cache in caches for glob in cache.protect), *more])
+
+
+def _templates(cache: Cache) -> list[str]:
+    return [layout.key for layout in layouts(cache)] + [cache.version]
 
 
 def _count(cache: str, names: Names) -> None:

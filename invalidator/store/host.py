@@ -17,11 +17,10 @@ from invalidator.model import Cause, Failure, Names, Outcome, Ticket
 from invalidator.retry import until_available
 from invalidator.rules.schema import Cache
 from invalidator.store.brake import Brake, BrakedKeys
-from invalidator.store.cache import CacheStore, layouts
+from invalidator.store.cache import CacheStore, layouts, spared
 from invalidator.store.census import Counted, counted, matched
 from invalidator.store.commands import Keys
 from invalidator.store.moments import Moments
-from invalidator.store.protect import protected
 from invalidator.store.replicas import NONE, Replicas
 from invalidator.store.server import Server
 from invalidator.store.sweeper import Sweeper
@@ -68,7 +67,7 @@ class Host:
         self._announcer = Announcer(client, name, when=announce)
         self._sweeper = Sweeper(
             self._nodes,
-            protected((), ()),
+            spared(()),
             sweeps,
             observe=observe or partial(_observe, name),
             observe_every=WATCHED_EVERY if observe else LOGGED_EVERY,
@@ -78,12 +77,7 @@ class Host:
 
     def spare(self, caches: Mapping[str, Cache]) -> None:
         """Sweeps leave alone from now on what these caches say."""
-        self._sweeper.protect(
-            protected(
-                [template for cache in caches.values() for template in _templates(cache)],
-                [glob for cache in caches.values() for glob in cache.protect],
-            )
-        )
+        self._sweeper.protect(spared(caches.values()))
 
     def stores(self, caches: Mapping[str, Cache]) -> dict[str, CacheStore]:
         """What makes each of its caches forget."""
@@ -209,11 +203,6 @@ def _without_patterns(names: Names, failures: Sequence[Failure]) -> Names:
     for failure in failures:
         getattr(gone, failure.kind).discard(failure.name)
     return gone
-
-
-def _templates(cache: Cache) -> list[str]:
-    """What a sweep must spare: without its set, a tag's members could never be found."""
-    return [layout.key for layout in layouts(cache)] + [cache.version]
 
 
 def _observe(redis: str, progress: Progress) -> None:

@@ -10,7 +10,7 @@ from invalidator import logs
 from invalidator.cli.dead import telling
 from invalidator.cli.dead.choosing import choice, expect_choice
 from invalidator.cli.rules_path import rules_path
-from invalidator.cli.verbs import UsageError
+from invalidator.cli.verbs import INTERRUPTED, UsageError
 from invalidator.deadletter import DeadLetters, Redactor
 from invalidator.deadletter.again import AttemptLetters, LettersAgain
 from invalidator.deadletter.choose import Choice
@@ -24,8 +24,6 @@ from invalidator.terminal import Progress as Bar
 
 if TYPE_CHECKING:
     from invalidator.settings import Settings
-
-INTERRUPTED = 130
 
 
 async def run(args: argparse.Namespace, settings: "Settings") -> int:
