@@ -1,16 +1,16 @@
 """Keys a second: a cluster of six processes against one Redis, in one run.
 
-python -m benchmarks.cluster [keys]
+python -m benchmarks.cluster [--quick]
 
 On one machine the cluster's processes share its cores with us and with each other, so the ratio
 shows what a batch costs that is spread over many slots; on machines of their own, nodes add up.
 """
 
 import asyncio
-import sys
 import time
 from collections.abc import Sequence
 
+from benchmarks.options import sizes
 from invalidator.connect import Client, Command, client, converse
 from invalidator.store.commands import Keys
 from tests.backends.redis_cluster import RedisCluster
@@ -56,7 +56,7 @@ async def rate(url: str, keys: Sequence[str], how: str) -> float:
     return best
 
 
-async def main(count: int) -> None:
+async def measure(count: int) -> None:
     plain = [f"order:single:ord_{n}" for n in range(count)]
     tagged = [f"order:{{customer_{n // 100}}}:ord_{n}" for n in range(count)]
     with RedisServer() as one, RedisCluster() as cluster:
@@ -73,5 +73,9 @@ async def main(count: int) -> None:
             )
 
 
+def main(words: Sequence[str] | None = None) -> None:
+    asyncio.run(measure(sizes(__doc__, words, keys=(400_000, 4_000)).keys))
+
+
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 400_000))
+    main()

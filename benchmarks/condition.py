@@ -1,12 +1,13 @@
 """What one evaluation of a condition costs, without the call around it.
 
-python -m benchmarks.condition
+python -m benchmarks.condition [--quick]
 """
 
 import timeit
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from benchmarks.options import sizes
 from invalidator.rules.condition import parse, to_python
 
 EVENT: dict[str, Any] = {
@@ -27,7 +28,6 @@ CONDITIONS = (
     'email.matches("^[a-z.]+@example[.]org$")',
     'missing == 1 || status == "paid"',
 )
-LOOPS = 100_000
 
 
 def compiled(text: str) -> tuple[Callable[[int], None], Callable[[int], None]]:
@@ -44,14 +44,16 @@ def compiled(text: str) -> tuple[Callable[[int], None], Callable[[int], None]]:
     )
 
 
-def best(loop: Callable[[int], None]) -> float:
-    return min(timeit.repeat(lambda: loop(LOOPS), number=1, repeat=7))
+def best(loop: Callable[[int], None], times: int) -> float:
+    """Seconds each time."""
+    return min(timeit.repeat(lambda: loop(times), number=1, repeat=7)) / times
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
+    times = sizes(__doc__, words, times=(100_000, 100)).times
     for text in CONDITIONS:
         full, empty = compiled(text)
-        print(f"{(best(full) - best(empty)) / LOOPS * 1e9:8.0f} ns  {text}")
+        print(f"{(best(full, times) - best(empty, times)) * 1e9:8.0f} ns  {text}")
 
 
 if __name__ == "__main__":

@@ -1,15 +1,17 @@
 """What looking up a sample of names costs, beside planning and applying the same batches.
 
-python -m benchmarks.hits
+python -m benchmarks.hits [--quick]
 """
 
 import asyncio
 import time
+from collections.abc import Sequence
 from statistics import median
 
 import orjson
 
 from benchmarks import plan
+from benchmarks.options import sizes
 from invalidator.connect import client
 from invalidator.health import Health
 from invalidator.hits import Hits
@@ -21,14 +23,14 @@ from invalidator.store.host import Host
 from tests.backends.redis_server import RedisServer
 
 EVENTS = 20_000  # a batch
-SECONDS = 5.0
-ROUNDS = 3
 
 
-async def work(store: Store, rules: RuleSet, batch: Batch, hits: Hits | None) -> float:
+async def work(
+    store: Store, rules: RuleSet, batch: Batch, hits: Hits | None, seconds: float
+) -> float:
     """Events a second."""
     began, events = time.perf_counter(), 0
-    while (now := time.perf_counter()) - began < SECONDS:
+    while (now := time.perf_counter()) - began < seconds:
         planned = rules.plan(batch, max_event_bytes=1 << 20)
         if hits:
             await hits.look(batch, rules)
@@ -42,7 +44,7 @@ def looked_up() -> float:
     return sum(sample.value for sample in samples if sample.name.endswith("_total"))
 
 
-async def compare(count: int) -> None:
+async def compare(count: int, rounds: int, seconds: float, looks: int) -> None:
     rules = plan.rules(count)
     values = [orjson.dumps(plan.plain(at, "type0.updated")) for at in range(EVENTS)]
     batch = plan.batch(values, ())
@@ -51,13 +53,13 @@ async def compare(count: int) -> None:
         host = Host(cache, "redis", health.part("redis"), health.part("sweeps"))
         store, before = Store(host), looked_up()
         without, with_ = [], []
-        for _ in range(ROUNDS):
-            without.append(await work(store, rules, batch, None))
-            with_.append(await work(store, rules, batch, Hits(store)))
-        looked = (looked_up() - before) / (ROUNDS * SECONDS)
+        for _ in range(rounds):
+            without.append(await work(store, rules, batch, None, seconds))
+            with_.append(await work(store, rules, batch, Hits(store), seconds))
+        looked = (looked_up() - before) / (rounds * seconds)
         eager = Hits(store, share=1e9)
         costs = []
-        for _ in range(50):
+        for _ in range(looks):
             began = time.perf_counter()
             await eager.look(batch, rules)
             costs.append(time.perf_counter() - began)
@@ -69,9 +71,10 @@ async def compare(count: int) -> None:
     )
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
+    asked = sizes(__doc__, words, rounds=(3, 1), seconds=(5.0, 0.1), looks=(50, 1))
     for count in (20, 1000):
-        asyncio.run(compare(count))
+        asyncio.run(compare(count, asked.rounds, asked.seconds, asked.looks))
 
 
 if __name__ == "__main__":

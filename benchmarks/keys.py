@@ -1,6 +1,6 @@
 """Keys a second: the store, one delete after the other, and redis-benchmark with the same commands.
 
-python -m benchmarks.keys [keys]
+python -m benchmarks.keys [--quick]
 
 All in one run, on keys that are not there (what redis-benchmark can ask for), and the store once
 more on keys that are.
@@ -8,13 +8,13 @@ more on keys that are.
 
 import asyncio
 import subprocess
-import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from statistics import median
 
 from redis.asyncio import Redis
 
+from benchmarks.options import sizes
 from invalidator.connect import Client, Command, client, converse
 from invalidator.store.commands import PER_COMMAND, Keys
 from tests.backends.redis_server import RedisServer
@@ -22,7 +22,6 @@ from tests.backends.redis_server import RedisServer
 BATCH = 40_000  # keys: a batch of 20,000 events with two names each
 FEWER = 200  # times, where each key waits for its answer
 PIPELINE = BATCH // PER_COMMAND  # commands that redis-benchmark sends together, as we do
-ROUNDS = 5
 
 Work = Callable[[Sequence[str]], Awaitable[object]]
 
@@ -48,7 +47,7 @@ def by_redis_benchmark(port: int, count: int) -> float:
     return float(said.splitlines()[-1].split('","')[1]) * PER_COMMAND
 
 
-async def measure(port: int, url: str, count: int) -> dict[str, list[float]]:
+async def measure(port: int, url: str, count: int, rounds: int) -> dict[str, list[float]]:
     names = [f"order:single:{number:012d}" for number in range(count)]
     found: dict[str, list[float]] = {}
     plain = Redis.from_url(url)
@@ -63,7 +62,7 @@ async def measure(port: int, url: str, count: int) -> dict[str, list[float]]:
             for key in keys:
                 await plain.delete(key)
 
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             await plain.flushdb()
             for title, done in (
                 ("the store", await rate(together, names)),
@@ -78,9 +77,10 @@ async def measure(port: int, url: str, count: int) -> dict[str, list[float]]:
     return found
 
 
-def main(count: int) -> None:
+def main(words: Sequence[str] | None = None) -> None:
+    asked = sizes(__doc__, words, keys=(1_000_000, 40_000), rounds=(5, 1))
     with RedisServer() as server:
-        found = asyncio.run(measure(server.port, server.url, count))
+        found = asyncio.run(measure(server.port, server.url, asked.keys, asked.rounds))
     ours = found["the store"]
     for title, rates in found.items():
         ratio = median(mine / other for mine, other in zip(ours, rates, strict=True))
@@ -88,4 +88,4 @@ def main(count: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000)
+    main()

@@ -1,11 +1,10 @@
 """From an event's publication to its key gone, at a tenth of the full rate, beside a bare consumer.
 
-python -m benchmarks.latency [--rate 20000] [--seconds 10] [--rounds 3]
+python -m benchmarks.latency [--quick]
 
 Some of the events name a key that is really there; Redis itself says when such a key goes.
 """
 
-import argparse
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -19,6 +18,7 @@ from confluent_kafka import Producer
 
 from benchmarks import workload
 from benchmarks.contenders import BARE, CONTENDERS, Contender, Task
+from benchmarks.options import sizes
 from benchmarks.process import launched, started
 from benchmarks.servers import Servers, servers
 from tests.backends.kafka_client import unique
@@ -32,17 +32,14 @@ PLAIN = workload.VARIANTS["plain"]
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--rate", type=int, default=20_000, help="events a second")
-    options.add_argument("--seconds", type=float, default=10.0)
-    options.add_argument("--rounds", type=int, default=3)
-    asked = options.parse_args(words)
+    usual = {"rate": (20_000, 1_000), "seconds": (10.0, 0.5), "rounds": (3, 1)}
+    asked = sizes(__doc__, words, warm_up=(1, 0), **usual)
     found: dict[str, list[list[float]]] = {}
     with TemporaryDirectory() as folder, servers() as on:
-        for number in range(asked.rounds + 1):
+        for number in range(1 - asked.warm_up, asked.rounds + 1):
             for contender in (BARE, CONTENDERS["h"]):
                 times = measure(on, contender, asked.rate, asked.seconds, Path(folder))
-                if number:  # the first round warms the broker up
+                if number:  # what came before warms the broker up
                     found.setdefault(contender.name, []).append(times)
     show(found)
 

@@ -1,18 +1,18 @@
 """What it costs to turn keys into UNLINK commands of 256, per key, before anything is sent.
 
-python -m benchmarks.packing
+python -m benchmarks.packing [--quick]
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from hiredis import pack_command
 from redis.asyncio import Redis
 
+from benchmarks.options import sizes
 from invalidator.store.commands import PER_COMMAND
 
 KEYS = [f"order:single:ord_{number:05d}" for number in range(10 * PER_COMMAND)]
-ROUNDS = 100
 
 
 def chunks() -> list[list[str]]:
@@ -30,8 +30,8 @@ def by_pipeline() -> object:
     return CONNECTION.pack_commands([command for command, _ in pipe.command_stack])
 
 
-def measure(title: str, pack: Callable[[], object]) -> None:
-    best = min(timed(pack) for _ in range(ROUNDS))
+def measure(title: str, pack: Callable[[], object], rounds: int) -> None:
+    best = min(timed(pack) for _ in range(rounds))
     print(f"{title:36} {best / len(KEYS) * 1e6:5.2f} µs per key")
 
 
@@ -44,6 +44,12 @@ def timed(pack: Callable[[], object]) -> float:
 LIBRARY = Redis()
 CONNECTION = LIBRARY.connection_pool.make_connection()  # type: ignore[no-untyped-call]
 
+
+def main(words: Sequence[str] | None = None) -> None:
+    asked = sizes(__doc__, words, rounds=(100, 1))
+    measure("hiredis, as the daemon packs", by_hiredis, asked.rounds)
+    measure("the client library's pipeline", by_pipeline, asked.rounds)
+
+
 if __name__ == "__main__":
-    measure("hiredis, as the daemon packs", by_hiredis)
-    measure("the client library's pipeline", by_pipeline)
+    main()

@@ -1,22 +1,22 @@
 """What planning costs an event, beyond decoding its JSON.
 
-python -m benchmarks.plan
+python -m benchmarks.plan [--quick]
 """
 
 import gc
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from benchmarks.options import sizes
 from invalidator.model import Batch, Record, Slice
 from invalidator.rules import RuleSet, load
 
-EVENTS = 20_000
-ROUNDS = 15
 TWO_KEYS = '["order:single:{orderId}", "orders:count:{customerId}"]'
 
 
@@ -65,14 +65,16 @@ def decode(values: list[bytes]) -> None:
         loads(value)
 
 
-def timed(work: Callable[[], object]) -> float:
-    """Nanoseconds per event."""
+def timed(work: Callable[[], object]) -> int:
+    """Nanoseconds."""
     begin = time.process_time_ns()
     work()
-    return (time.process_time_ns() - begin) / EVENTS
+    return time.process_time_ns() - begin
 
 
-def measure(
+def measured(
+    count: int,
+    rounds: int,
     title: str,
     ruleset: RuleSet,
     kind: Callable[[int], str],
@@ -80,7 +82,7 @@ def measure(
     *,
     binary: bool = False,
 ) -> None:
-    events = [event(at, kind(at)) for at in range(EVENTS)]
+    events = [event(at, kind(at)) for at in range(count)]
     values = [orjson.dumps(entry["data"] if binary else entry) for entry in events]
     headers = [(("ce_type", entry["type"].encode()),) for entry in events] if binary else []
     work = batch(values, headers)
@@ -88,16 +90,25 @@ def measure(
     assert not made.rejections, made.rejections[0]
     # The two take turns, and a ratio of bests stands, however busy the machine is.
     decoded, planned = [], []
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         decoded.append(timed(lambda: decode(values)))
         planned.append(timed(lambda: ruleset.plan(work, max_event_bytes=1 << 20)))
-    total, least = min(planned), min(decoded)
+    total, least = min(planned) / count, min(decoded) / count
     print(f"{title:42} {total:7.0f} ns/event, {total - least:6.0f} beyond orjson's {least:.0f}")
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
+    asked = sizes(__doc__, words, events=(20_000, 200), rounds=(15, 1))
     gc.freeze()
     gc.disable()
+    try:
+        workloads(partial(measured, asked.events, asked.rounds))
+    finally:
+        gc.enable()
+        gc.unfreeze()
+
+
+def workloads(measure: Callable[..., None]) -> None:
     twenty = rules(20)
     measure("a rule of two keys among 20", twenty, lambda at: f"type{at % 20}.updated")
     measure("10 rules", rules(10), lambda at: f"type{at % 10}.updated")

@@ -1,12 +1,11 @@
 """Several daemons in one consumer group, against one; and what it costs when one joins.
 
-python -m benchmarks.scaling [--events 1000000] [--rounds 3]
+python -m benchmarks.scaling [--quick]
 
 Broker, Redis and daemons share the cores of this machine: CPU seconds per event tell what more
 cores would give, the wall what these allow.
 """
 
-import argparse
 import os
 import time
 from collections.abc import Sequence
@@ -19,33 +18,34 @@ import redis
 
 from benchmarks import latency, workload
 from benchmarks.contenders import CONTENDERS, Task
-from benchmarks.process import launched
+from benchmarks.options import sizes
+from benchmarks.process import TICKS, launched
 from benchmarks.servers import Servers, servers
 from tests.backends.kafka_client import unique
 
 COUNTS = (1, 2, 4)
 PLAIN = workload.VARIANTS["plain"]
-RATE, SECONDS, JOINS_AT = 1_000, 8.0, 3.0
+RATE, SECONDS = 1_000, 8.0
+JOINS = 0.375  # of them have passed
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--events", type=int, default=1_000_000)
-    options.add_argument("--rounds", type=int, default=3)
-    asked = options.parse_args(words)
-    found: dict[int, list[tuple[float, float]]] = {count: [] for count in COUNTS}
+    usual = {"events": (1_000_000, 2_000), "rounds": (3, 1), "warm_up": (1, 0)}
+    asked = sizes(__doc__, words, most=(COUNTS[-1], 2), seconds=(SECONDS, 0.5), **usual)
+    counts = [count for count in COUNTS if count <= asked.most]
+    found: dict[int, list[tuple[float, float]]] = {count: [] for count in counts}
     # The group waits for all its first members, so that they begin together.
     with TemporaryDirectory() as folder, servers(group_initial_rebalance_delay_ms="3000") as on:
         topic = unique("scaling")
         workload.preload(on.kafka, topic, PLAIN, asked.events)
-        for number in range(asked.rounds + 1):
-            for count in COUNTS:
+        for number in range(1 - asked.warm_up, asked.rounds + 1):
+            for count in counts:
                 task = Task(on, topic, unique("group"), PLAIN, asked.events, Path(folder))
                 done = together(task, count)
                 print(f"# {number or 'warm-up'}: {count}: {done[0]:.2f} s, CPU {done[1]:.2f} s")
                 if number:
                     found[count].append(done)
-        joins(on, Path(folder))
+        joins(on, asked.seconds, Path(folder))
     show(found, asked.events)
 
 
@@ -61,13 +61,13 @@ def together(task: Task, count: int) -> tuple[float, float]:
         began, before = time.monotonic(), sum(member.spent().cpu for member in members)
         members[0].until(lambda: client.exists(*ends) == 0)
         spent = sum(member.spent().cpu for member in members) - before
-        return time.monotonic() - began, spent
+        return time.monotonic() - began, max(spent, 1 / TICKS)  # less cannot be told
 
 
-def joins(on: Servers, folder: Path) -> None:
+def joins(on: Servers, seconds: float, folder: Path) -> None:
     """The longest that a key lived, with and without a second member that joins meanwhile."""
-    for title, at in (("alone", None), ("while another joins", JOINS_AT)):
-        times = latency.measure(on, CONTENDERS["h"], RATE, SECONDS, folder, another_at=at)
+    for title, at in (("alone", None), ("while another joins", seconds * JOINS)):
+        times = latency.measure(on, CONTENDERS["h"], RATE, seconds, folder, another_at=at)
         print(f"{title:22} p99 {latency.share(times, 0.99):8.1f} ms, longest {max(times):8.1f} ms")
 
 

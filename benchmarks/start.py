@@ -1,23 +1,23 @@
 """How long the command line takes to answer, and the daemon to be ready with its servers up.
 
-python -m benchmarks.start
+python -m benchmarks.start [--quick]
 """
 
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
 from benchmarks import workload
+from benchmarks.options import sizes
 from benchmarks.servers import Servers, servers
 from tests.backends.kafka_client import unique
 from tests.e2e.process import DaemonProcess
 
-ROUNDS = 15
 VERBS = (["--help"], ["--version"], ["settings"], ["check", "rules.yaml"])
 
 
@@ -34,8 +34,8 @@ def ready(settings: dict[str, str]) -> float:
         return time.perf_counter() - begun
 
 
-def measure(title: str, seconds: Callable[[], float]) -> None:
-    took = sorted(seconds() for _ in range(ROUNDS))
+def measure(title: str, rounds: int, seconds: Callable[[], float]) -> None:
+    took = sorted(seconds() for _ in range(rounds))
     print(f"{title:32} {median(took):6.3f} s  ({took[0]:.3f} to {took[-1]:.3f})", flush=True)
 
 
@@ -55,13 +55,15 @@ def daemons(on: Servers) -> Iterator[dict[str, dict[str, str]]]:
         }
 
 
-def main() -> None:
-    for words in VERBS:
-        measure(f"invalidator {' '.join(words)}", lambda words=words: answered(words))  # type: ignore[misc]
+def main(words: Sequence[str] | None = None) -> None:
+    rounds = sizes(__doc__, words, rounds=(15, 1)).rounds
+    for verb in VERBS:
+        measure(f"invalidator {' '.join(verb)}", rounds, lambda verb=verb: answered(verb))  # type: ignore[misc]
     with servers() as on, daemons(on) as known:
         for source, settings in known.items():
             measure(
                 f"run, until ready, from {source}",
+                rounds,
                 lambda settings=settings: ready({**settings, "KAFKA__GROUP_ID": unique("start")}),  # type: ignore[misc]
             )
 

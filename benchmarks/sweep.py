@@ -1,14 +1,14 @@
 """One sweep over a million keys for 1, 100 and 1,000 patterns, in one run.
 
-python -m benchmarks.sweep [keys]
+python -m benchmarks.sweep [--quick]
 """
 
 import asyncio
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 
+from benchmarks.options import sizes
 from invalidator.connect import Client, client, converse
 from invalidator.health import Part
 from invalidator.store.commands import Keys
@@ -75,11 +75,15 @@ async def measure(redis: Client, keys: int) -> None:
     print(f"at the default pace: {took:.2f} s")
 
 
-async def main(keys: int) -> None:
+async def alone(keys: int) -> None:
     with RedisServer() as server:
         async with client(server.url, 10.0) as redis:
             await measure(redis, keys)
 
 
+def main(words: Sequence[str] | None = None) -> None:
+    asyncio.run(alone(sizes(__doc__, words, keys=(1_000_000, 2_000)).keys))
+
+
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000))
+    main()

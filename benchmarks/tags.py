@@ -1,14 +1,15 @@
 """A tag of a million members: how long it takes, and the slowest command on the server.
 
-python -m benchmarks.tags [members]
+python -m benchmarks.tags [--quick]
 """
 
 import asyncio
 import resource
-import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.options import sizes
 from invalidator.connect import Client, client, converse
 from invalidator.store.commands import Keys
 from invalidator.store.server import Server
@@ -66,11 +67,15 @@ def memory() -> float:
     return pages * resource.getpagesize() / 1e6
 
 
-async def main(members: int) -> None:
+async def alone(members: int) -> None:
     with RedisServer() as server:
         async with client(server.url, 10.0) as redis:
             await measure(redis, members)
 
 
+def main(words: Sequence[str] | None = None) -> None:
+    asyncio.run(alone(sizes(__doc__, words, members=(1_000_000, 2_000)).members))
+
+
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000))
+    main()

@@ -13,6 +13,7 @@ case ${1:-} in
     need mvn maven                 # fetches Kafka
     need openssl openssl           # makes certificates
     need curl curl                 # the documents use it
+    need kcat kcat                 # likewise
     need promtool prometheus       # tests alerts; the server itself is not started
     need chromium chromium         # looks at the admin page
     ;;

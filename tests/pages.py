@@ -2,26 +2,30 @@
 
 What a block's fence says after its language:
 
-    sh          runs to its end; a `text` block right after it is what it prints
-    sh daemon   starts a daemon, which stays until the next one or the page's end
-    sh soon     may need a moment until it prints what is shown
-    sh norun    cannot run in a test; it is parsed
-    text log    lines that come in the daemon's log
+    sh             runs to its end; a `text` block right after it is what it prints
+    sh daemon      starts a daemon, which stays until the next one or the page's end
+    sh soon        may need a moment until it prints what is shown
+    sh apart=FILE  that test runs it, since it needs more than a Redis, a Kafka and a folder
+    sh norun       needs what no test has; it is parsed (tests/unit/test_docs.py says what may be)
+    text log       lines that come in the daemon's log
 
 In what is shown, `...` stands for any text, alone on a line for any lines. A block that begins
 with `# NAME` and a suffix is that file.
 """
 
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from textwrap import dedent
 
 TOP = Path(__file__).parents[1]
 HOUSE = TOP / "invalidator"
 
-_FENCE = re.compile(r"^```(\w*) *(.*)\n((?:.*\n)*?)```$", re.MULTILINE)
+_FENCE = re.compile(r"^( *)```(\w*) *(.*)\n((?:.*\n)*?)\1```$", re.MULTILINE)
+_HEAD = re.compile(r"^#+ (.+)$", re.MULTILINE)
 _FILE = re.compile(r"# ([\w-]+\.\w+)\n")
 
 
@@ -31,6 +35,7 @@ class Block:
     language: str
     marks: frozenset[str]
     text: str
+    section: str = ""  # the heading above it
     shown: str | None = None  # what the page says that it prints
 
     @property
@@ -40,9 +45,28 @@ class Block:
         return found[1] if found else ""
 
     @property
-    def makes(self) -> bool:
-        """Whether all that it does is call make."""
-        return all(line.startswith("make ") for line in self.text.splitlines())
+    def apart(self) -> str:
+        """The test that runs it; empty where it is for whoever types the page."""
+        return next((mark[6:] for mark in self.marks if mark.startswith("apart=")), "")
+
+    @property
+    def typed(self) -> bool:
+        return self.language == "sh" and "norun" not in self.marks and not self.apart
+
+    def commands(self) -> list[list[str]]:
+        """The words of each line, without comments."""
+        lines = self.text.replace("\\\n", " ").splitlines()
+        return [words for line in lines if (words := shlex.split(line, comments=True))]
+
+    def exports(self) -> dict[str, str]:
+        """The settings that it sets, without INVALIDATOR_."""
+        pairs = (
+            word.partition("=")
+            for verb, *words in self.commands()
+            if verb == "export"
+            for word in words
+        )
+        return {name.removeprefix("INVALIDATOR_"): value for name, _, value in pairs}
 
 
 @dataclass(frozen=True)
@@ -73,16 +97,16 @@ class Page:
     @cached_property
     def anchors(self) -> set[str]:
         """Of its headings, as GitHub writes them."""
-        heads: list[str] = re.findall(r"^#+ (.+)$", self.prose, re.MULTILINE)
+        heads: list[str] = _HEAD.findall(self.prose)
         return {re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in heads}
 
     @cached_property
     def blocks(self) -> list[Block]:
         blocks: list[Block] = []
-        for block in self._fences():
-            last = blocks[-1] if blocks else None
-            if last and block.language == "text" and not block.marks and last.language == "sh":
-                blocks[-1] = replace(last, shown=block.text)
+        for block, between in self._fences():
+            follows = bool(blocks) and blocks[-1].language == "sh" and not between
+            if follows and block.language == "text" and not block.marks:
+                blocks[-1] = replace(blocks[-1], shown=block.text)
             else:
                 blocks.append(block)
         return blocks
@@ -90,17 +114,32 @@ class Page:
     def shells(self) -> list[Block]:
         return [block for block in self.blocks if block.language == "sh"]
 
-    def _fences(self) -> Iterator[Block]:
+    def _fences(self) -> Iterator[tuple[Block, str]]:
+        """Each with the text between it and the one before."""
+        end = 0
+        blank = _FENCE.sub(lambda found: re.sub(r"[^\n]", "-", found[0]), self.text)
+        heads = [(found.start(), found[1]) for found in _HEAD.finditer(blank)]
         for found in _FENCE.finditer(self.text):
             line = self.text.count("\n", 0, found.start()) + 1
-            marks = frozenset(found[2].split())
-            yield Block(f"{self.name}:{line}", found[1], marks, found[3])
+            marks = frozenset(found[3].split())
+            above = [head for at, head in heads if at < found.start()]
+            section = above[-1] if above else ""
+            block = Block(f"{self.name}:{line}", found[2], marks, dedent(found[4]), section)
+            yield block, self.text[end : found.start()].strip()
+            end = found.end()
 
 
 def pages() -> list[Page]:
     """All that are written for people who use or change the daemon."""
     paths = [TOP / "README.md", TOP / "CHANGELOG.md", *sorted((TOP / "docs").rglob("*.md"))]
     return [Page(path) for path in paths]
+
+
+def apart(test: str, *words: str) -> list[Block]:
+    """The blocks with these words that a test, given as its `__file__`, has taken on."""
+    mine = Path(test).relative_to(TOP).as_posix()
+    found = [b for page in pages() for b in page.shells() if b.apart == mine]
+    return [block for block in found if all(word in block.text for word in words)]
 
 
 def fits(shown: str, printed: str) -> bool:

@@ -1,15 +1,23 @@
 """The benchmarks work: a few events for some contenders. How fast anything is, no test says."""
 
+import importlib
+import re
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
-from benchmarks import latency, report, throughput
-from benchmarks.contenders import BARE, CONTENDERS
+from benchmarks import report, throughput
 from benchmarks.servers import Servers
 from tests.backends.kafka_client import Kafka
+from tests.pages import Block, apart
 
 EVENTS = 2_000
+DAEMONS = "benchmarks.scaling"  # starts six of them
+TYPED = [
+    pytest.param(block, id=block.place, marks=[pytest.mark.slow] if DAEMONS in block.text else [])
+    for block in apart(__file__)
+]
 
 
 @pytest.fixture
@@ -48,7 +56,15 @@ def test_who_cannot_run_here_is_named(
     assert "no go on PATH" in said
 
 
-def test_latency_is_measured(on: Servers, tmp_path: Path) -> None:
-    for contender, at in ((BARE, None), (CONTENDERS["h"], 0.1)):
-        times = latency.measure(on, contender, 1_000, 0.5, tmp_path, another_at=at)
-        assert len(times) == 50
+@pytest.mark.parametrize("block", TYPED)
+def test_what_the_page_of_figures_says_can_be_typed(
+    block: Block, on: Servers, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In this process and on the servers of the tests, since starting both is most of the time."""
+    for python, as_module, name, *words in block.commands():
+        assert [python, as_module] == ["python", "-m"]
+        benchmark = importlib.import_module(name)
+        if hasattr(benchmark, "servers"):
+            monkeypatch.setattr(benchmark, "servers", lambda **_: nullcontext(on))
+        benchmark.main([*words, "--quick"])
+    assert re.search(r"\d", capsys.readouterr().out)

@@ -1,14 +1,11 @@
-"""deploy/example, as compose runs it, against local servers."""
+"""deploy/example, as compose runs it, on local servers, and used as docs/operations.md says."""
 
 import json
 import os
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from typing import Any
 
 import pytest
 
@@ -16,21 +13,17 @@ from tests.backends import until_sync
 from tests.backends.kafka_client import Kafka, unique
 from tests.backends.server import free_port
 from tests.e2e.process import DaemonProcess
-from tests.pages import TOP
+from tests.pages import TOP, apart
+
+(BLOCK,) = apart(__file__)
+WRITE, READ, AGAIN, ANEW = BLOCK.text.splitlines()
+ABSENT = "404 Not Found"
 
 
-def call(url: str, order: dict[str, Any] | None = None) -> tuple[int, str, Any]:
-    """Status, whether the cache had it, and the order."""
-    body = None if order is None else json.dumps(order).encode()
-    request = urllib.request.Request(url, body, method="PUT" if order is not None else "GET")
-    try:
-        with urllib.request.urlopen(request, timeout=10) as got:
-            return got.status, got.headers.get("X-Cache", ""), json.loads(got.read())
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, "", error.read().decode()
-    except OSError as error:
-        return 0, "", str(error)
+def typed(line: str, orders: str) -> str:
+    """What a line of the page prints; nothing where nobody answers."""
+    words = ["bash", "-euo", "pipefail", "-c", line.replace("localhost:8000", orders)]
+    return subprocess.run(words, capture_output=True, text=True).stdout
 
 
 @pytest.fixture
@@ -40,18 +33,18 @@ def topic(kafka: Kafka) -> str:
 
 @pytest.fixture
 def orders(redis_url: str, kafka: Kafka, topic: str) -> Iterator[str]:
-    """The URL of the service."""
+    """Where the service answers."""
     port = free_port()
+    address = f"127.0.0.1:{port}"
     given = {"REDIS_URL": redis_url, "KAFKA_BROKERS": kafka.bootstrap, "TOPIC": topic}
     process = subprocess.Popen(
         [sys.executable, str(TOP / "deploy" / "example" / "orders.py")],
         env=os.environ | given | {"HTTP_PORT": str(port)},
         stderr=subprocess.PIPE,
     )
-    url = f"http://127.0.0.1:{port}/orders/ord_1"
     try:
-        until_sync(lambda: call(url)[0] == 404, 30, "the service answers")
-        yield url
+        until_sync(lambda: ABSENT in typed(READ, address), 30, "the service answers")
+        yield address
     finally:
         process.terminate()
         _, said = process.communicate(timeout=20)
@@ -71,17 +64,19 @@ def test_a_change_makes_the_cached_order_stale(
     }
     with closing(DaemonProcess(settings)) as daemon:
         daemon.await_ready()
-        first = {"customerId": "c7", "total": 5}
-        assert call(orders, first)[0] == 200
+        typed(WRITE, orders)
         until_sync(lambda: daemon.events("batch"), what="the first event")
-        assert call(orders)[1:] == ("miss", {"orderId": "ord_1", **first})
-        assert call(orders)[1] == "hit"
-        assert call(orders, {**first, "total": 6})[0] == 200
-        until_sync(lambda: call(orders)[2]["total"] == 6, what="the new total")
+        for line in (READ, AGAIN):
+            head, _, order = typed(line, orders).replace("\r", "").partition("\n\n")
+            assert line.partition("# ")[2] in head.splitlines()
+            assert json.loads(order) == {"orderId": "1", "customerId": "c7", "total": 5}
+        typed(ANEW, orders)
+        until_sync(lambda: '"total": 6' in typed(READ, orders), what="the new total")
         assert daemon.stop() == 0
-    until_sync(lambda: call(orders)[1] == "hit")
+    until_sync(lambda: "X-Cache: hit" in typed(READ, orders))
 
 
 def test_an_order_without_a_total_is_refused(orders: str) -> None:
-    assert call(orders, {"customerId": "c7"})[0] == 400
-    assert call(orders)[0] == 404
+    said = typed(WRITE.replace('"total"', '"sum"'), orders)
+    assert said == "expected customerId and total: 'total'\n"
+    assert ABSENT in typed(READ, orders)

@@ -1,4 +1,4 @@
-"""The installed daemon with a Kafka that asks who is there."""
+"""The installed daemon with a Kafka that asks who is there, told so as docs/kafka.md says."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -15,6 +15,7 @@ from tests.backends.tokens import CLIENT, SECRET, TokenServer, token_server
 from tests.e2e.conftest import RunDaemon
 from tests.e2e.process import DaemonProcess
 from tests.integration.piping import order
+from tests.pages import apart
 
 if TYPE_CHECKING:
     import redis
@@ -29,6 +30,14 @@ def topic(secure_kafka: SecureBroker) -> str:
 async def tokens() -> AsyncIterator[TokenServer]:
     async with token_server() as server:
         yield server
+
+
+def documented(word: str, **own: str) -> dict[str, str]:
+    """The settings of the page's block with this word, with addresses, names and files of ours."""
+    (block,) = apart(__file__, word)
+    said = block.exports()
+    assert not own.keys() - said.keys(), block.text
+    return said | own
 
 
 def settings(
@@ -64,14 +73,12 @@ def test_by_a_password_over_tls_as_a_static_member(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "kafka__sasl__password").write_text(f"{PASSWORD}\n")
-    given = settings(secure_kafka, "both", f"^{topic}$", redis_url)
+    given = documented("scram", KAFKA__SASL__USERNAME=USER)
+    given |= settings(secure_kafka, "both", f"^{topic}$", redis_url)
     daemon = run_daemon(
         **given,
         SECRETS_DIR=str(tmp_path),
-        KAFKA__TLS__ENABLED="true",
         KAFKA__TLS__CA_FILE=str(secure_kafka.certificates.authority),
-        KAFKA__SASL__MECHANISM="PLAIN",
-        KAFKA__SASL__USERNAME=USER,
         KAFKA__INSTANCE_ID="replica-1",
         LOG__LEVEL="debug",
     ).await_ready()
@@ -91,14 +98,16 @@ def test_by_a_certificate_and_under_another_name_if_need_be(
     redis_now: "redis.Redis",
 ) -> None:
     own = secure_kafka.certificates.client
-    given = settings(secure_kafka, "tls", topic, redis_url) | {
-        "KAFKA__BOOTSTRAP_SERVERS": secure_kafka.listener("tls").replace("127.0.0.1", "localhost"),
-        "KAFKA__TLS__ENABLED": "true",
-        "KAFKA__TLS__CA_FILE": str(secure_kafka.certificates.authority),
-        "KAFKA__TLS__CERT_FILE": str(own.certificate),
-        "KAFKA__TLS__KEY_FILE": str(own.key),
-        "KAFKA__TLS__KEY_PASSWORD": KEY_PASSWORD,
-    }
+    given = settings(secure_kafka, "tls", topic, redis_url) | documented(
+        "CERT_FILE",
+        KAFKA__TLS__CA_FILE=str(secure_kafka.certificates.authority),
+        KAFKA__TLS__CERT_FILE=str(own.certificate),
+        KAFKA__TLS__KEY_FILE=str(own.key),
+    )
+    given["KAFKA__TLS__KEY_PASSWORD"] = KEY_PASSWORD
+    given["KAFKA__BOOTSTRAP_SERVERS"] = given["KAFKA__BOOTSTRAP_SERVERS"].replace(
+        "127.0.0.1", "localhost"
+    )
     careful = run_daemon(**given)
     until_sync(lambda: "Hostname mismatch" in careful.admin("/readyz")[1])
     careful.stop()
@@ -117,13 +126,14 @@ async def test_by_a_token(
 ) -> None:
     daemon = run_daemon(
         **settings(secure_kafka, "oauth", topic, redis_url),
-        KAFKA__SASL__MECHANISM="oauthbearer",
-        KAFKA__SASL__TOKEN_URL=tokens.url,
-        KAFKA__SASL__CLIENT_ID=CLIENT,
-        KAFKA__SASL__CLIENT_SECRET=SECRET,
-        KAFKA__SASL__SCOPE="kafka",
-        KAFKA__SASL__EXTENSIONS="logicalCluster=lkc-1",
+        **documented(
+            "TOKEN_URL",
+            KAFKA__SASL__TOKEN_URL=tokens.url,
+            KAFKA__SASL__CLIENT_ID=CLIENT,
+            KAFKA__TLS__ENABLED="false",  # that listener and the token server know no TLS
+        ),
         KAFKA__SASL__ALLOW_UNENCRYPTED="true",
+        KAFKA__SASL__CLIENT_SECRET=SECRET,
     )
     await until(lambda: asyncio.to_thread(daemon.await_ready), 40.0)
     await asyncio.to_thread(invalidates, daemon, Kafka(secure_kafka.bootstrap), topic, redis_now)

@@ -1,8 +1,11 @@
 """Dead letters in a Kafka topic: as Kafka Connect writes them, and never in vain."""
 
 import asyncio
+import shutil
+import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -16,8 +19,10 @@ from invalidator.health import Part
 from invalidator.model import Fault, Record, Rejection
 from invalidator.retry import until_available
 from invalidator.sources.security import Brokers
+from tests.backends.choose import missing
 from tests.backends.kafka_client import Kafka, unique
 from tests.conftest import StartKafka
+from tests.pages import apart
 
 RECORD = Record("kafka", "orders", "3@1042", b"\xff{}", b"k\xff", (("trace", b"\x00a"),), 17)
 FAULTS = (
@@ -90,6 +95,34 @@ async def test_the_record_is_written_as_it_was(kafka: Kafka, make: Make) -> None
     assert headers(first)["trace"] == b"\x00a"
     assert headers(first)["invalidator.rules"] == b"5a66c5"
     assert (second.value(), second.key()) == (b"", None)
+
+
+def typed(text: str, folder: Path) -> bytes:
+    """What it prints."""
+    words = ["bash", "-euo", "pipefail", "-c", text]
+    run = subprocess.run(words, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True)
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
+async def test_the_page_says_how_one_is_looked_at_and_sent_again(
+    kafka: Kafka, make: Make, tmp_path: Path
+) -> None:
+    if shutil.which("kcat") is None:
+        missing("the documents call kcat: install kcat")
+    dead, again = kafka.topic(), kafka.topic()
+    await make(dead).put([REJECTION], "5a66c5")
+    (block,) = apart(__file__)
+    text = block.text
+    mine = {"127.0.0.1:9092": kafka.bootstrap, "dead-letters": dead, "orders": again, "17": "0"}
+    for documented, own in mine.items():
+        assert documented in text
+        text = text.replace(documented, own)
+    said = await asyncio.to_thread(typed, text, tmp_path)
+    assert b"0@0 " in said
+    assert b"invalidator.error=missing-field" in said
+    (found,) = await asyncio.to_thread(kafka.read, again, 1)
+    assert found.value() == RECORD.raw
 
 
 async def test_what_must_not_be_stored_is_masked(kafka: Kafka, make: Make) -> None:
