@@ -8,6 +8,7 @@ What a block's fence says after its language:
     sh apart=FILE  that test runs it, since it needs more than a Redis, a Kafka and a folder
     sh norun       needs what no test has; it is parsed (tests/unit/test_docs.py says what may be)
     text log       lines that come in the daemon's log
+    text sample    what somebody prints at some time; it is compared with nothing
 
 In what is shown, `...` stands for any text, alone on a line for any lines. A block that begins
 with `# NAME` and a suffix is that file.

@@ -126,7 +126,8 @@ def _report(source: "KafkaPast | StreamPast", said: "Progress", *, dry_run: bool
     done = "planned, nothing was written" if dry_run else "applied"
     ended = "" if said.complete else "interrupted; "
     rejected = f"; {said.rejected:,} of them rejected" if said.rejected else ""
-    print(f"{ended}{said.settled:,} event{'s' * (said.settled != 1)} {done}{rejected}")
+    events = f"{said.settled:,} event{'s' * (said.settled != 1)}"
+    print(f"{source.name}: {ended}{events} {done}{rejected}")
 
 
 # --- what is meant ------------------------------------------------------------------------------

@@ -22,7 +22,8 @@ from tests.pages import TOP, Block, Page, appears, fits, pages
 
 WITHIN = 120.0  # seconds for a command; on a busy machine a start alone takes ten
 SOON = 10.0  # seconds until a reader would wonder
-FIRST = {"docs/dead-letters.md": "Try it"}  # the section that makes what the others are about
+# The section that makes what others of its page are about.
+FIRST = {"docs/dead-letters.md": "Try it", "docs/sources.md": "By hand"}
 RUN = [page for page in pages() if any(block.typed for block in page.shells())]
 
 

@@ -1,14 +1,18 @@
 """What the documents name is there: links, files, settings, metrics, verbs, targets."""
 
 import argparse
+import ast
 import importlib.util
+import json
 import re
 import shlex
+import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from prometheus_client.metrics import MetricWrapperBase
 
 from invalidator import cli, metrics
@@ -171,7 +175,86 @@ def test_a_shell_block_can_be_parsed(block: Block) -> None:
         ["bash", "-n"], input=block.text, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert block.marks <= {"norun", "daemon", "soon"}
+    files = {word for words in block.commands() for word in words if word.startswith("deploy/")}
+    assert [name for name in sorted(files) if not (TOP / name).exists()] == []
+
+
+@pytest.mark.parametrize("block", SHELLS, ids=lambda block: block.place)
+def test_a_shell_block_is_run(block: Block) -> None:
+    known = {"daemon", "soon", "norun", f"apart={block.apart}"}
+    assert block.marks <= known
+    if block.apart:
+        assert "apart(__file__" in (TOP / block.apart).read_text(), f"{block.apart} does not run it"
+    if "norun" in block.marks:
+        assert cannot_run(block), (
+            f"{block.place} is marked norun, which is for {', '.join(NOBODY_HAS)} and "
+            f"make {', '.join(LONG)} alone. Take the mark away, and let the page say how all that "
+            "the block needs comes about; or let a test run it and mark the block apart=FILE"
+        )
+
+
+NOBODY_HAS = ("docker", "kubectl", "kustomize", "helm", "aws", "gcloud", "git")  # in a test
+LONG = ("run", "test", "bench", "faults")  # or without an end; with parts that are tested
+
+
+def cannot_run(block: Block) -> bool:
+    for program, *words in block.commands():
+        if program == "make":
+            possible = not words or any(word not in LONG for word in words)
+        else:
+            possible = program not in NOBODY_HAS or (program == "git" and words[:1] != ["clone"])
+        if possible:
+            return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("text", "cannot"),
+    [
+        ("docker run --rm redis\nkubectl get pods  # to see\n", True),
+        ("docker exec it \\\n  invalidator check\n", True),
+        ("git clone https://example.com/shop\nmake run\n", True),
+        ("docker run --rm redis\ncurl localhost\n", False),
+        ("git status\n", False),
+        ("make check\n", False),
+        ("make bench check\n", False),
+    ],
+)
+def test_what_cannot_run_is_known(text: str, cannot: bool) -> None:
+    assert cannot_run(Block("a page:1", "sh", frozenset({"norun"}), text)) is cannot
+
+
+@each_page
+def test_a_block_is_something_that_is_checked(page: Page) -> None:
+    """Shown after a command, run as a shell's, or parsed; without a language it is a drawing."""
+    for block in page.blocks:
+        if block.language == "text":
+            assert block.marks in ({"log"}, {"sample"}), f"{block.place} follows no command"
+        else:
+            assert block.language in {"", "sh", *PARSED}, block.place
+
+
+PARSED: dict[str, Callable[[str], object]] = {
+    "yaml": yaml.safe_load,
+    "json": json.loads,
+    "python": ast.parse,
+    "js": lambda text: parsed_by(["node", "--check", "--input-type=module", "-"], text),
+    "go": lambda text: parsed_by(["gofmt"], text),
+}
+
+
+def parsed_by(words: list[str], text: str) -> None:
+    """Nobody who lacks that language has to install it."""
+    if shutil.which(words[0]) is not None:
+        done = subprocess.run(words, input=text, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+
+@each_page
+def test_what_is_written_in_other_languages_can_be_parsed(page: Page) -> None:
+    for block in page.blocks:
+        if block.language in PARSED:
+            PARSED[block.language](block.text)
 
 
 @pytest.mark.parametrize("block", RULES, ids=lambda block: block.place)
