@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import quote_plus
 
-import aiohttp
 import orjson
 import structlog
 from aiokafka.abc import AbstractTokenProvider
@@ -88,6 +87,8 @@ class Tokens(AbstractTokenProvider):  # type: ignore[misc]  # it ships no types
             log.warning("token-refused", reason=self.refusal)
 
     async def _ask(self) -> tuple[int, bytes]:
+        import aiohttp  # reads all authorities of the system: not for a verb that wants no token
+
         sasl = self._sasl
         form = {"grant_type": "client_credentials"} | ({"scope": sasl.scope} if sasl.scope else {})
         connector = aiohttp.TCPConnector(ssl=self._trusted(), force_close=True)
