@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from benchmarks.contenders import OURS, Contender
+from benchmarks.contenders import DAEMON, OURS, Contender
 from benchmarks.workload import Variant
 
 
@@ -60,7 +60,8 @@ COSTS: Mapping[str, tuple[str, float]] = {
 def machine() -> str:
     """What the figures depend on; with other work going on they are worth little."""
     busy = os.getloadavg()[0]
-    return f"# {os.cpu_count()} cores, Python {platform.python_version()}, load before: {busy:.1f}"
+    of = f"# {os.cpu_count()} cores, Python {platform.python_version()}, load before: {busy:.1f}"
+    return f"{of}; the daemon is {os.path.relpath(DAEMON)}"
 
 
 def line(number: int, entry: Entry, run: Run) -> str:

@@ -4,7 +4,6 @@ python -m benchmarks.start [--quick]
 """
 
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -12,7 +11,8 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
-from benchmarks import workload
+from benchmarks import report, workload
+from benchmarks.contenders import DAEMON
 from benchmarks.options import sizes
 from benchmarks.servers import Servers, servers
 from tests.backends.kafka_client import unique
@@ -23,13 +23,13 @@ VERBS = (["--help"], ["--version"], ["settings"], ["check", "rules.yaml"])
 
 def answered(words: list[str]) -> float:
     begun = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "invalidator", *words], check=True, capture_output=True)
+    subprocess.run([DAEMON, *words], check=True, capture_output=True)
     return time.perf_counter() - begun
 
 
 def ready(settings: dict[str, str]) -> float:
     begun = time.perf_counter()
-    with closing(DaemonProcess(settings)) as daemon:
+    with closing(DaemonProcess(settings, command=[DAEMON, "run"])) as daemon:
         daemon.await_ready()
         return time.perf_counter() - begun
 
@@ -57,6 +57,7 @@ def daemons(on: Servers) -> Iterator[dict[str, dict[str, str]]]:
 
 def main(words: Sequence[str] | None = None) -> None:
     rounds = sizes(__doc__, words, rounds=(15, 1)).rounds
+    print(report.machine(), flush=True)
     for verb in VERBS:
         measure(f"invalidator {' '.join(verb)}", rounds, lambda verb=verb: answered(verb))  # type: ignore[misc]
     with servers() as on, daemons(on) as known:

@@ -318,4 +318,5 @@ def _spare_the_collector() -> None:
     """What is loaded stays; and batches are many objects that no cycle ties."""
     gc.collect()
     gc.freeze()
+    gc.enable()
     gc.set_threshold(100_000, 20, 50)

@@ -19,6 +19,7 @@ from benchmarks.workload import Variant
 from tests.e2e.process import PROGRAM, clean_environment
 
 HERE = Path(__file__).parent
+DAEMON = os.environ.get("BENCH_DAEMON") or str(PROGRAM)  # `make bench` installs one by itself
 OURS = "invalidator"
 
 
@@ -72,7 +73,7 @@ def _daemon(task: Task) -> Command:
         "KAFKA__START": "earliest",
         "ADMIN__PORT": "0",
     }
-    return Command([str(PROGRAM), "run"], clean_environment(settings))
+    return Command([DAEMON, "run"], clean_environment(settings))
 
 
 def _bento(config: str) -> Callable[[Task], Command]:

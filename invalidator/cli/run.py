@@ -1,6 +1,7 @@
 """`invalidator run`: the daemon."""
 
 import argparse
+import gc
 import json
 import shlex
 import signal
@@ -51,6 +52,8 @@ def add(verbs: Verbs) -> None:
 
 def run(args: argparse.Namespace) -> int:
     with ExitStack() as stack:
+        gc.disable()  # nothing that is loaded now ever goes; once it runs, the daemon turns it on
+        stack.callback(gc.enable)
         # Until the daemon listens itself. As process 1 of a container it would not even hear it.
         before = signal.signal(signal.SIGTERM, _end_before_the_start)
         stack.callback(signal.signal, signal.SIGTERM, before)

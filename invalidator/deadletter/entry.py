@@ -12,6 +12,7 @@ import orjson
 
 from invalidator import __version__
 from invalidator.deadletter.redact import NOTHING, Redactor
+from invalidator.envelope.parse import parse
 from invalidator.model import Fault, Record, Rejection
 
 ID_HEADERS = ("ce_id", "ce-id", "cloudEvents:id")  # where CloudEvents put it outside the data
@@ -190,8 +191,8 @@ def _event_id(record: Record) -> str:
         if name in headers:
             return headers[name].decode(errors="backslashreplace")
     try:
-        found = orjson.loads(record.raw or b"")
-    except orjson.JSONDecodeError:
+        found = parse(record.raw or b"")
+    except ValueError:
         return ""
     named = found.get("id") if isinstance(found, dict) else None
     return str(named) if isinstance(named, str | int) else ""

@@ -5,6 +5,7 @@ The plain case of the hot path is inlined in the rules' loop; whatever it cannot
 
 from invalidator.envelope.cloudevents import extensions
 from invalidator.envelope.debezium import whole
+from invalidator.envelope.parse import decode_json
 from invalidator.envelope.reading import AUTO, EVERY, FORMATS, Envelope, Format, Reading
 from invalidator.envelope.unwrap import decode, headed, unwrap
 
@@ -16,6 +17,7 @@ __all__ = [
     "Format",
     "Reading",
     "decode",
+    "decode_json",
     "extensions",
     "headed",
     "unwrap",

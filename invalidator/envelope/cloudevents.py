@@ -5,8 +5,7 @@ import binascii
 from collections.abc import Iterable
 from typing import Any, Final
 
-import orjson
-
+from invalidator.envelope.parse import parse
 from invalidator.envelope.reading import Reading
 from invalidator.errors import Rejected
 
@@ -48,7 +47,7 @@ def structured(event: dict[str, Any]) -> Reading:
 
 def _decoded(text: object) -> object:
     try:
-        return orjson.loads(base64.b64decode(str(text), validate=True))
+        return parse(base64.b64decode(str(text), validate=True))
     except (binascii.Error, ValueError) as error:
         raise Rejected(f"data_base64 holds no JSON: {error}", error="not-json") from error
 

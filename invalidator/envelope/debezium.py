@@ -8,8 +8,7 @@ identity, large columns that did not change), a rule that needs it must not pass
 import base64
 from typing import Any, Final
 
-import orjson
-
+from invalidator.envelope.parse import parse
 from invalidator.envelope.reading import EVERY, Reading
 from invalidator.errors import Rejected
 from invalidator.model import Slice
@@ -122,8 +121,8 @@ def _row(value: object) -> Row | None:
     """A row; MongoDB's connector writes it as JSON in a text."""
     if isinstance(value, str):
         try:
-            value = orjson.loads(value)
-        except orjson.JSONDecodeError as error:
+            value = parse(value)
+        except ValueError as error:
             raise Rejected(f"a row that is no JSON: {error}", error="not-json") from error
     if value is None or isinstance(value, dict):
         return value
@@ -195,8 +194,8 @@ def _deleted(row: Row | None, part: Slice, index: int) -> tuple[Row, Unknown]:
 def _key(part: Slice, index: int) -> Row:
     """The record's key: its columns identify the row, so they are the same before and after."""
     try:
-        key = orjson.loads(part.record(index).key or b"{}")
-    except orjson.JSONDecodeError:
+        key = parse(part.record(index).key or b"{}")
+    except ValueError:
         return {}
     if isinstance(key, dict) and isinstance(key.get("payload"), dict):
         key = key["payload"]
@@ -207,7 +206,8 @@ def _key(part: Slice, index: int) -> Row:
 
 def _document(key: Row) -> Row:
     """MongoDB's connector writes a document's _id as JSON in a field called id."""
+    text = key.get("id")
     try:
-        return {"_id": orjson.loads(key["id"])} if len(key) == 1 else {}
-    except (KeyError, orjson.JSONDecodeError):
+        return {"_id": parse(text)} if isinstance(text, str) and len(key) == 1 else {}
+    except ValueError:
         return {}

@@ -3,8 +3,7 @@
 from collections.abc import Iterable
 from typing import Any, Final
 
-import orjson
-
+from invalidator.envelope.parse import parse
 from invalidator.errors import Rejected
 
 _SAID: Final = {
@@ -18,8 +17,8 @@ def framed_json(raw: bytes) -> Any:
     """JSON behind a schema registry's frame; None where it is none."""
     if raw[:1] == b"\0" and raw[_FRAME : _FRAME + 1] in (b"{", b"["):
         try:
-            return orjson.loads(raw[_FRAME:])
-        except orjson.JSONDecodeError:
+            return parse(raw[_FRAME:])
+        except ValueError:
             return None
     return None
 

@@ -2,9 +2,8 @@
 
 from typing import Any
 
-import orjson
-
 from invalidator.envelope import cloudevents, debezium, foreign
+from invalidator.envelope.parse import parse
 from invalidator.envelope.reading import AUTO, Envelope, Reading, at, type_of
 from invalidator.errors import Rejected
 from invalidator.model import OWN_EVENTS, Slice
@@ -16,8 +15,8 @@ def decode(raw: bytes, limit: int, part: Slice, index: int) -> Any:
         said = f"the event has {len(raw)} bytes, more than {limit}"
         raise Rejected(said, error="too-large")
     try:
-        return orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
+        return parse(raw)
+    except ValueError as error:
         framed = foreign.framed_json(raw)
         if framed is not None:
             return framed

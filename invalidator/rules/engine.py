@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Final
 
-import orjson
-
 from invalidator.envelope import AUTO, Envelope, Reading, decode, headed, unwrap, whole
 from invalidator.errors import Rejected
 from invalidator.model import Rejection, Slice
@@ -17,6 +15,7 @@ from invalidator.rules.careful import Ruling, Single, fault_of
 from invalidator.rules.compile import UNMATCHED, Apply, Unit, applying, changing
 from invalidator.rules.draft import Draft, Lane, Sink, pour
 from invalidator.rules.matching import Hit, Tree, is_own
+from invalidator.rules.narrow import narrowed
 from invalidator.rules.schema import Cache, Rule
 
 MEMO: Final = 4096  # event types remembered: hostile ones must not grow memory
@@ -60,6 +59,7 @@ class Engine:
         self._caches = caches
         self._lanes = {lane: at for at, lane in enumerate(lanes)}
         self._envelope = envelope
+        self._narrow = narrowed((rules[at] for at in chosen), envelope)
         self._tree = Tree()
         self._singles: dict[Hit, Single] = {}
         self._changes: dict[str, list[Single]] = {}  # by the type of a change event
@@ -97,7 +97,7 @@ class Engine:
 
     def _plain(self, first: str, part: Slice, limit: int, draft: Draft) -> None:
         """THE hot path: plain events, whose type stands in one field."""
-        loads, table, sinks = orjson.loads, self.table, draft.sinks
+        loads, table, sinks = self._narrow.plain, self.table, draft.sinks
         strict = self._envelope.data != AUTO
         inner = self._envelope.data if strict else "data"
         left = enumerate(part.values)
@@ -105,6 +105,8 @@ class Engine:
             try:
                 if len(raw) > limit:  # type: ignore[arg-type]  # a tombstone raises, as it should
                     raise ValueError
+                if not raw.isascii():  # type: ignore[union-attr]
+                    raw.decode()  # type: ignore[union-attr]  # what is passed over is text, too
                 event = loads(raw)  # type: ignore[arg-type]
                 kind = event[first]
                 data = event.get(inner)
@@ -122,10 +124,13 @@ class Engine:
     ) -> None:
         """No plain events: change events with all their rows quickly, others by the envelope."""
         changes = self._envelope.format in (AUTO, "debezium")
-        loads, table, updates, sinks = orjson.loads, self.table, self._updates, draft.sinks
+        loads, table = self._narrow.change, self.table
+        updates, sinks = self._updates, draft.sinks
         for index, raw in left:
             try:
                 if changes and raw is not None and len(raw) <= limit:
+                    if not raw.isascii():
+                        raw.decode()
                     rows = whole(loads(raw), raw)
                     if rows is not None:
                         kind, new, old, body = rows

@@ -1,6 +1,7 @@
 """What generated code calls where its fast way does not fit: exact checks, exact reasons."""
 
 import hashlib
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +18,6 @@ from invalidator.rules.template import Step
 from invalidator.rules.words import shown
 
 MAX_NAME: Final = 1024  # characters of one name
-BEYOND: Final = 2**63
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _GLOB: Final = re.compile(r"([\\*?\[\]])")
@@ -130,8 +130,6 @@ def joined(walked: str, step: Step) -> str:
 def _kind(value: object) -> str:
     if value is None:
         return "null"
-    if type(value) is float and abs(value) >= BEYOND and value.is_integer():
-        return "a number of more than 64 bits"  # orjson makes a float of it
     kinds = {dict: "an object", list: "a list", float: "a float", str: "text", bool: "a boolean",
              bytes: "no UTF-8 text"}  # fmt: skip
     return kinds.get(type(value), "a number")
@@ -215,12 +213,15 @@ def urlencode(text: str) -> str:
     return quote(text, safe="")
 
 
-def as_json(value: object) -> str:
-    return orjson.dumps(value).decode()
+def as_json(value: object, *, sort: bool = False) -> str:
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS if sort else None).decode()
+    except TypeError:  # integers over 64 bits
+        return json.dumps(value, separators=(",", ":"), ensure_ascii=False, sort_keys=sort)
 
 
 def as_sorted_json(value: object) -> str:
-    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+    return as_json(value, sort=True)
 
 
 HELPERS: Final[dict[str, Any]] = {

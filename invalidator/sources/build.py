@@ -6,11 +6,8 @@ from invalidator.connect import Client, client
 from invalidator.health import Health
 from invalidator.settings import Settings
 from invalidator.sources import Source
-from invalidator.sources.consumer import Timing
-from invalidator.sources.kafka import KafkaSource
-from invalidator.sources.positions import Start
 from invalidator.sources.pubsub import PubSubSource
-from invalidator.sources.security import Brokers
+from invalidator.sources.start import Start
 from invalidator.sources.stream import StreamSource
 from invalidator.sources.stream_dry import DryStreamSource
 from invalidator.sources.trail import Eras
@@ -29,6 +26,11 @@ def sources_of(settings: Settings, health: Health, eras: Eras) -> list[Source]:
 
 
 def _kafka(settings: Settings, health: Health, eras: Eras) -> Source:
+    # Here, since Kafka's client takes a while to load.
+    from invalidator.sources.consumer import Timing
+    from invalidator.sources.kafka import KafkaSource
+    from invalidator.sources.security import Brokers
+
     kafka = settings.kafka
     return KafkaSource(
         Brokers.of(kafka),

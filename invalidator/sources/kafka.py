@@ -32,10 +32,11 @@ from invalidator.sources.fetched import Polled
 from invalidator.sources.gap import Gaps
 from invalidator.sources.knock import why
 from invalidator.sources.membership import Membership
-from invalidator.sources.positions import GroupPositions, Start
+from invalidator.sources.positions import GroupPositions
 from invalidator.sources.progress import Rebuilds
 from invalidator.sources.security import Brokers
 from invalidator.sources.slices import NAME, Ends, batch_of, batch_without_records, count, name_of
+from invalidator.sources.start import Start
 from invalidator.sources.topics import Wanted
 from invalidator.sources.topicwatch import TopicWatch
 from invalidator.sources.trail import TIMELESS, WENT_BACK, Eras, Memory

@@ -15,7 +15,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import orjson
 from aiokafka import AIOKafkaConsumer, OffsetAndMetadata, TopicPartition
@@ -27,6 +27,7 @@ from invalidator.errors import Unavailable
 from invalidator.sources.describe import describe
 from invalidator.sources.knock import why
 from invalidator.sources.security import CLIENT, Brokers
+from invalidator.sources.start import Start
 from invalidator.sources.topics import Wanted
 from invalidator.sources.trail import BEGINNING, Point, Stand, Trail
 
@@ -36,23 +37,6 @@ CLOCKS_DIFFER_MS = 60_000  # a birth is another machine's time: rather read a mi
 ADMIN_WITHIN = 12.0  # seconds that one question may take, where the first server answers
 SERVER_WITHIN = 4.0  # seconds for a bootstrap server, before the next one is tried
 ASK_AGAIN = 0.2  # seconds, while a coordinator is being found or loads its groups
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """Where a group without a position begins."""
-
-    at: Literal["latest", "earliest", "ago"]
-    seconds: float = 0.0  # how far back, for "ago"
-
-    @classmethod
-    def of(cls, setting: str | float) -> "Start":
-        """From the setting: a word, or seconds below zero."""
-        match setting:
-            case "latest" | "earliest":
-                return cls(setting)
-            case _:
-                return cls("ago", -float(setting))
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from invalidator.model import Batch, Fault, Slice
 from invalidator.sources import Lag
 from invalidator.sources.ending import end
 from invalidator.sources.gap import Gaps
-from invalidator.sources.positions import Start
+from invalidator.sources.start import Start
 from invalidator.sources.stream_again import Again
 from invalidator.sources.stream_back import Backwards, Reached
 from invalidator.sources.stream_entries import Entry, show_id, slice_of

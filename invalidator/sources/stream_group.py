@@ -14,7 +14,7 @@ import structlog
 from invalidator.connect import Command
 from invalidator.errors import Unavailable
 from invalidator.sources.gap import Gaps
-from invalidator.sources.positions import Start
+from invalidator.sources.start import Start
 from invalidator.sources.stream_entries import NOTHING, Entry, Id, before, parse_id, show_id
 from invalidator.sources.stream_server import Server, Vanished, is_no_key
 

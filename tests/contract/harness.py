@@ -16,9 +16,9 @@ from invalidator.model import Batch, Record
 from invalidator.sources import Source
 from invalidator.sources.kafka import KafkaSource
 from invalidator.sources.memory import MemorySource
-from invalidator.sources.positions import Start
 from invalidator.sources.pubsub import PubSubSource
 from invalidator.sources.security import Brokers
+from invalidator.sources.start import Start
 from invalidator.sources.stream import StreamSource
 from invalidator.sources.trail import TIMELESS, Eras
 from tests.backends.kafka_broker import KafkaBroker

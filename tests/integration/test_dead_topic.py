@@ -114,7 +114,12 @@ async def test_the_page_says_how_one_is_looked_at_and_sent_again(
     await make(dead).put([REJECTION], "5a66c5")
     (block,) = apart(__file__)
     text = block.text
-    mine = {"127.0.0.1:9092": kafka.bootstrap, "dead-letters": dead, "orders": again, "-o 17": "-o 0"}
+    mine = {
+        "127.0.0.1:9092": kafka.bootstrap,
+        "dead-letters": dead,
+        "orders": again,
+        "-o 17": "-o 0",
+    }
     for documented, own in mine.items():
         assert documented in text
         text = text.replace(documented, own)

@@ -13,8 +13,8 @@ from invalidator.health import Part
 from invalidator.settings.security import Sasl, Tls
 from invalidator.sources.consumer import Timing
 from invalidator.sources.kafka import KafkaSource
-from invalidator.sources.positions import Start
 from invalidator.sources.security import Brokers
+from invalidator.sources.start import Start
 from tests.backends import until
 from tests.backends.certificates import KEY_PASSWORD
 from tests.backends.kafka_client import Kafka, unique

@@ -17,8 +17,9 @@ from invalidator.health import Part
 from invalidator.model import Batch
 from invalidator.sources.consumer import Timing
 from invalidator.sources.kafka import KafkaSource
-from invalidator.sources.positions import Birth, GroupPositions, Start
+from invalidator.sources.positions import Birth, GroupPositions
 from invalidator.sources.security import Brokers
+from invalidator.sources.start import Start
 from tests.backends import until
 from tests.backends.kafka_client import Kafka, unique
 from tests.contract.harness import raws, read, records

@@ -11,8 +11,8 @@ from invalidator.errors import Unavailable
 from invalidator.health import Part
 from invalidator.sources.consumer import Timing
 from invalidator.sources.kafka import KafkaSource
-from invalidator.sources.positions import Start
 from invalidator.sources.security import Brokers
+from invalidator.sources.start import Start
 from tests.backends import until
 from tests.backends.kafka_client import TIMEOUT, Kafka, unique
 from tests.contract.harness import raws, read

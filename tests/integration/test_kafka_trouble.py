@@ -17,9 +17,9 @@ from invalidator.health import Part
 from invalidator.model import Batch, Slice
 from invalidator.sources.consumer import Timing
 from invalidator.sources.kafka import KafkaSource
-from invalidator.sources.positions import Start
 from invalidator.sources.progress import Stalled
 from invalidator.sources.security import Brokers
+from invalidator.sources.start import Start
 from tests.backends import until
 from tests.backends.choose import NO_OWN_KAFKA, missing
 from tests.backends.kafka_broker import KafkaBroker

@@ -16,9 +16,9 @@ from invalidator.rules import RuleSet
 from invalidator.rulesbrake import RulesBrake
 from invalidator.sources.kafka import KafkaSource
 from invalidator.sources.memory import MemorySource
-from invalidator.sources.positions import Start
 from invalidator.sources.pubsub import PubSubSource
 from invalidator.sources.security import Brokers
+from invalidator.sources.start import Start
 from invalidator.sources.stream import StreamSource
 from tests.backends import until
 from tests.backends.kafka_client import Kafka, unique

@@ -16,7 +16,7 @@ from invalidator.connect import client
 from invalidator.errors import Unavailable
 from invalidator.model import Batch, Slice
 from invalidator.sources import stream_group
-from invalidator.sources.positions import Start
+from invalidator.sources.start import Start
 from invalidator.sources.stream import StreamSource
 from invalidator.sources.stream_dry import DryStreamSource
 from invalidator.sources.stream_suspects import DEATHS

@@ -15,7 +15,10 @@ import invalidator
 from invalidator.cli import main
 from invalidator.errors import Problem, RulesError, Unavailable
 
-HEAVY = ("pydantic", "redis", "aiokafka", "structlog", "aiohttp", "asyncio", "yaml", "orjson")
+HEAVY = (
+    *("pydantic", "redis", "aiokafka", "structlog", "aiohttp"),
+    *("asyncio", "yaml", "orjson", "msgspec"),
+)
 ROOT = Path(invalidator.__file__).parent.parent
 
 

@@ -1,6 +1,6 @@
 """What CEL's operators do to JSON values: the helpers that compiled conditions call.
 
-Values are what orjson gives: str, int, float, bool, None, list, dict. Python and CEL agree on most
+Values are what JSON gives: str, int, float, bool, None, list, dict. Python and CEL agree on most
 of them, but not on bool (an int in Python), on division, and on what may be compared.
 """
 

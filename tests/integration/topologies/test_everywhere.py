@@ -20,8 +20,8 @@ from invalidator.connect.identity import Identity, identified
 from invalidator.health import Part
 from invalidator.rules import load
 from invalidator.sources import Source
-from invalidator.sources.positions import Start
 from invalidator.sources.pubsub import PubSubSource
+from invalidator.sources.start import Start
 from invalidator.sources.stream import StreamSource
 from invalidator.sources.stream_dry import DryStreamSource
 from invalidator.store.tickets import Pace

@@ -1,0 +1,214 @@
+"""Events are decoded no further than rules look: the plan is that of events decoded whole."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from invalidator.envelope import decode_json
+from invalidator.model import Plan, Slice
+from invalidator.rules import RuleSet, engine
+from invalidator.rules.draft import Draft
+from invalidator.rules.engine import Engine
+from invalidator.rules.narrow import MOST, Narrow
+from tests.property.test_change_events import outcome
+from tests.property.test_rules import VALUES, made
+from tests.unit.rules.conftest import plan
+
+TEXTS = {
+    "fields": """
+rules:
+  - {name: one, on: "t.*", invalidate: {keys: ["k:{x}", "n:{y.z?}", "l:{items[].n}"]}}
+  - {name: two, on: t.updated, when: has(w) && y.z != 5, invalidate: {tags: "g:{x:-none}"}}
+""",
+    "around": """
+rules:
+  - name: one
+    on: "{kind}.updated"
+    invalidate: {keys: ["{match.kind}k:{event.id}", "s:{event.source}:{event.time?}"]}
+  - {name: two, on: "{kind}.*", invalidate: {keys: "h:{headers.h?}:{event.key?}:{event.type}"}}
+""",
+    "rows": """
+rules:
+  - name: one
+    on: t.*
+    when: changed("x")
+    invalidate: {keys: ["b:{before.x}", "a:{after.y?}"]}
+  - {name: two, on: "t.*", when: 'before.x == "v" || data.w == 1', invalidate: {keys: "w:{x?}"}}
+""",
+    "any": """
+rules:
+  - {name: one, on: "t.*", when: 'data.exists(name, name == "w")', invalidate: {keys: "k:{x}"}}
+""",
+    "extensions": """
+rules:
+  - {name: one, on: "t.*", invalidate: {keys: "e:{event.extensions.tenant?}:{x}"}}
+""",
+    "elsewhere": """
+envelope: {type: kind, data: payload}
+rules:
+  - {name: one, on: "t.*", invalidate: {keys: ["k:{x}", "p:{payload?}"]}}
+""",
+}
+
+
+def whole(text: str) -> RuleSet:
+    """The same rules, whose events are always decoded whole."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "narrowed", lambda *_: Narrow(decode_json, decode_json))
+        rules = made(text)
+        rules.engine("orders")
+    return rules
+
+
+RULES = {name: (made(text), whole(text)) for name, text in TEXTS.items()}
+FIELDS = ["x", "y", "w", "items", "id", "source", "time", "before", "after", "tenant", "note", "é"]
+SMALL = st.sampled_from(["v", "", 5, 2**70, None, True, {"z": 5}, {"z": "v"}, [{"n": 1}], [1], {}])
+OBJECTS = st.dictionaries(st.sampled_from([*FIELDS, "data", "payload"]), SMALL | VALUES, max_size=6)
+KINDS = st.sampled_from(["t.updated", "t.created", "u.updated", "", 5, None])
+PLAIN = st.builds(
+    lambda around, kind, data: {**around, **kind, **data},
+    OBJECTS,
+    st.fixed_dictionaries({}, optional={"type": KINDS, "kind": KINDS, "specversion": SMALL}),
+    st.fixed_dictionaries({}, optional={"data": OBJECTS | SMALL, "payload": OBJECTS | SMALL}),
+)
+BODIES = st.fixed_dictionaries(
+    {
+        "op": st.sampled_from(["c", "u", "d", "r", "x"]),
+        "source": st.sampled_from([{"table": "t", "db": "d"}, {"collection": "t"}, "t", None]),
+    },
+    optional={"before": OBJECTS | SMALL, "after": OBJECTS | SMALL, "id": SMALL, "type": KINDS},
+)
+CHANGES = BODIES | st.builds(lambda body: {"schema": {"a": [1]}, "payload": body}, BODIES)
+EVENTS = st.builds(
+    lambda event, escaped: json.dumps(event, ensure_ascii=escaped).encode(),
+    PLAIN | CHANGES,
+    st.booleans(),
+)
+
+
+@st.composite
+def broken(draw: st.DrawFn) -> bytes:
+    """Something is cut out, or stands where it does not belong."""
+    raw = draw(EVENTS)
+    at = draw(st.integers(0, len(raw)))
+    odd = draw(
+        st.sampled_from([b"\xff", b"\x00", b'"', b"}", b",", b"[", b"\\", b"9", b"\xed\xa0\x80"])
+    )
+    return raw[:at] + odd + raw[at + draw(st.integers(0, 2)) :]
+
+
+@pytest.mark.parametrize("name", TEXTS)
+@given(events=st.lists(EVENTS | broken(), min_size=1, max_size=4))
+def test_the_plan_is_that_of_whole_events(name: str, events: list[bytes]) -> None:
+    narrow, all_of_it = RULES[name]
+    assert planned(narrow, events) == planned(all_of_it, events)
+
+
+ROW = {"x": "v", "y": "w", "w": 1, "items": [{"n": 1}]}
+TOLD_BY = [  # what decides about an event beside what names are made of
+    b'{"type": "t.updated", "kind": "t.updated", "note": "\xff", "x": 1, "items": []}',
+    b'{"type": "t.updated", "x": 1, "items": [], "data": {"x": 1, "items": [], "\xff": 1}}',
+    {"type": "t.created", "specversion": "1.0", "data": "text", **ROW},
+    {"type": "t.created", "specversion": "1.0", "tenant": "a", "data": ROW},
+    {"type": "t.updated", "data": {**ROW, "before": {"x": "o"}, "after": ROW}},
+    {"type": "t.updated", "before": {"x": "o"}, "after": ROW, "data": ROW},
+    {"kind": "t.updated", "payload": ROW, "data": {"x": "other"}},
+    {"type": "t.created", "op": "c", "source": {"table": "t"}, "after": ROW},
+    {"type": "invalidator.gap", "data": {}, "op": "c", "source": {"table": "t"}, "after": ROW},
+    {"id": "i", "op": "u", "source": {"table": "t"}, "before": ROW, "after": {**ROW, "x": "n"}},
+    {"op": "u", "source": {"table": "t"}, "before": ROW, "after": {**ROW, "new": "n"}},
+    {"op": "u", "source": {"table": "t"}, "before": {}, "after": ROW},
+    {"op": "d", "source": {"table": "t"}, "before": {**ROW, "note": None}, "after": None},
+    {"op": "d", "source": {"table": "t"}, "before": {**ROW, "x": None}, "after": None},
+    {"op": "c", "schema": {}, "payload": {"op": "c", "source": {"table": "t"}, "after": ROW}},
+    {"schema": {}, "payload": {"op": "c", "source": {"table": "t"}, "after": ROW}},
+    {"schema": {}, "payload": None},
+    b'{"type": "t.updated", "kind": "t.updated", "payload": {"x": 1}, "x": 1, "note": 1e400}',
+    b'{"type": "t.updated", "kind": "t.updated", "payload": {"x": 1e400}, "x": 1e400}',
+    {"op": "c", "source": "t", "after": ROW},
+    {"op": "c", "source": {"table": "t"}, "after": json.dumps(ROW)},
+]
+
+
+@pytest.mark.parametrize("name", TEXTS)
+@pytest.mark.parametrize("event", TOLD_BY, ids=range(len(TOLD_BY)))
+def test_nothing_that_decides_is_passed_over(name: str, event: bytes | dict[str, Any]) -> None:
+    narrow, all_of_it = RULES[name]
+    raw = event if isinstance(event, bytes) else json.dumps(event).encode()
+    assert planned(narrow, [raw]) == planned(all_of_it, [raw])
+
+
+def planned(rules: RuleSet, events: list[bytes]) -> list[Plan]:
+    """As plain events, and as those behind a change event are read."""
+    change = {"op": "c", "source": {"table": "none"}, "after": {}}
+    found = [
+        outcome(plan(rules, *some, key=b"k", headers=[("h", b"v")]))
+        for some in (events, [change, *events])
+    ]
+    # The quick way may have taken a note before it gave an event up to the careful one.
+    return [replace(entry, notes={}) if entry.rejections else entry for entry in found]
+
+
+def test_what_rules_do_not_read_is_not_decoded() -> None:
+    """Else all of this would prove nothing."""
+    event = {"type": "t.updated", "note": "n", "data": {"x": "v", "note": "n", "y": {"z": 1}}}
+    decoded = made(TEXTS["fields"]).engine("orders")._narrow.plain(json.dumps(event).encode())
+    assert decoded == {"type": "t.updated", "data": {"x": "v", "y": {"z": 1}}}
+    row = {"x": "v", "note": "n"}
+    change = {
+        "op": "u",
+        "before": row,
+        "after": row,
+        "source": {"table": "t", "db": "d"},
+        "more": 1,
+    }
+    decoded = made(TEXTS["rows"]).engine("orders")._narrow.change(json.dumps(change).encode())
+    assert decoded == {
+        "op": "u",
+        "before": {"x": "v"},
+        "after": {"x": "v"},
+        "source": {"table": "t"},
+    }
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        TEXTS["any"],
+        "\n".join(
+            [
+                "rules:",
+                *(
+                    f'  - {{name: r{at}, on: t, invalidate: {{keys: "k:{{f{at}}}"}}}}'
+                    for at in range(MOST + 1)
+                ),
+            ]
+        ),
+    ],
+)
+def test_rules_that_read_anything_or_very_much_get_whole_events(text: str) -> None:
+    found = made(text).engine("orders")._narrow
+    assert found == Narrow(decode_json, decode_json)
+
+
+def test_the_careful_path_is_not_needed_for_any_of_this(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flat, with data, with text beyond ASCII, with escapes: all are quick."""
+    carefully: list[bytes | None] = []
+
+    def counted(self: Engine, part: Slice, index: int, limit: int, draft: Draft, **_: Any) -> bool:
+        carefully.append(part.values[index])
+        return True
+
+    monkeypatch.setattr(Engine, "_event", counted)
+    events = [
+        b'{"type": "t.created", "x": 1, "items": []}',
+        b'{"type": "t.created", "data": {"x": "\xc3\xa9", "items": [{"n": 1}]}}',
+        b'{"\\u0074ype": "t.created", "data": {"\\u0078": 1, "items": []}}',
+        b'{"type": "t.created", "data": "text", "x": 1, "items": []}',
+    ]
+    assert plan(RULES["fields"][0], *events).caches["default"].keys
+    assert carefully == []
