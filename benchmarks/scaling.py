@@ -26,7 +26,7 @@ from tests.backends.kafka_client import unique
 COUNTS = (1, 2, 4)
 PLAIN = workload.VARIANTS["plain"]
 RATE, SECONDS = 1_000, 8.0
-JOINS = 0.375  # of them have passed
+JOINS = 0.375  # of the seconds, then another one joins
 
 
 def main(words: Sequence[str] | None = None) -> None:
