@@ -6,29 +6,28 @@ import pytest
 from invalidator.backplane import Message, Sender, message, parse
 from invalidator.backplane.follower import FORGOTTEN_AFTER, Follower, Gap
 from invalidator.model import Cause, Names
+from tests.pages import TOP, Page
 
 ONE, OTHER = Sender("one", 1), Sender("other", 1)
 KAFKA = Cause("kafka", "4be1")
 
 
 def test_a_message_is_what_the_document_says() -> None:
-    names = Names(keys={"order:ä"}, tags={"t"})
-    keys, tags = message.applied(ONE, 7, 1234, KAFKA, "default", names)
-    assert orjson.loads(keys) == {
-        "v": 1,
-        "type": "applied",
-        "instance": "one",
-        "epoch": 1,
-        "seq": 7,
-        "time": 1234,
-        "cache": "default",
-        "kind": "keys",
-        "names": ["order:ä"],
-        "source": "kafka",
-        "rules": "4be1",
-    }
-    assert orjson.loads(tags)["seq"] == 8
-    assert parse(tags) == Message("applied", ONE, 8, 1234, "default", "tags", ("t",), KAFKA)
+    (block,) = (
+        block for block in Page(TOP / "docs/backplane.md").blocks if block.language == "json"
+    )
+    shown = orjson.loads(block.text)
+    sender, cause = (
+        Sender(shown["instance"], shown["epoch"]),
+        Cause(shown["source"], shown["rules"]),
+    )
+    names = Names(keys=set(shown["names"]), tags={"ä"})
+    seq, time, cache = shown["seq"], shown["time"], shown["cache"]
+    keys, tags = message.applied(sender, seq, time, cause, cache, names)
+    said = orjson.loads(keys)
+    assert list(said) == list(shown)
+    assert said | {"names": sorted(said["names"])} == shown
+    assert parse(tags) == Message("applied", sender, seq + 1, time, cache, "tags", ("ä",), cause)
 
 
 def test_only_a_persons_message_says_who_and_why() -> None:
