@@ -103,7 +103,7 @@ class Kafka:
         """What its group has committed."""
         partitions = self.admin.list_topics(topic, timeout=TIMEOUT).topics[topic].partitions
         asked = [TopicPartition(topic, number) for number in partitions]
-        found = consumer.committed(asked, TIMEOUT)
+        found = until_sync(lambda: _committed(consumer, asked), TIMEOUT, f"positions in {topic}")
         return {part.partition: part.offset for part in found if part.offset >= 0}
 
     def ends(self, topic: str) -> dict[int, int]:
@@ -150,6 +150,16 @@ class Kafka:
     def _led(self, name: str) -> int:
         found = self.admin.list_topics(name, timeout=TIMEOUT).topics[name].partitions
         return sum(part.leader >= 0 for part in found.values())
+
+
+def _committed(consumer: Consumer, asked: list[TopicPartition]) -> list[TopicPartition] | None:
+    """None while the group's coordinator is elsewhere, or still loads what it has."""
+    try:
+        return consumer.committed(asked, TIMEOUT)
+    except KafkaException as error:
+        if error.args[0].retriable() or error.args[0].code() == KafkaError.NOT_COORDINATOR:
+            return None
+        raise
 
 
 def _end(consumer: Consumer, partition: TopicPartition) -> int:

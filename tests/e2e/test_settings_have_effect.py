@@ -19,6 +19,7 @@ from tests.conftest import StartRedis
 from tests.e2e.conftest import RunDaemon
 from tests.e2e.process import DaemonProcess
 from tests.integration.piping import count_keys, looking, order
+from tests.pages import apart
 
 if TYPE_CHECKING:
     import redis
@@ -27,7 +28,9 @@ PASSWORD = "p@ss/w:rd#?&%41 "
 
 
 def test_every_setting_occurs_in_a_test_that_runs_the_daemon() -> None:
-    texts = "\n".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
+    files = [path.read_text() for path in Path(__file__).parent.glob("test_*.py")]
+    security = apart(str(Path(__file__).with_name("test_kafka_security.py")))
+    texts = "\n".join([*files, *(setting for block in security for setting in block.exports())])
     names = [setting.name.removeprefix("INVALIDATOR_") for setting in defaults()]
     names = [name.replace("CACHES__NAME", "CACHES__USERS") for name in names]
     options = {name: "--" + name.lower().replace("_", "-") for name in names}
