@@ -20,6 +20,7 @@ PLACEHOLDERS: Final = (
     *(PLACEHOLDER, _ENCODED, [PLACEHOLDER], {PLACEHOLDER: PLACEHOLDER}),
     f'{{"{PLACEHOLDER}":"{PLACEHOLDER}"}}',  # hstore as JSON in a text
 )
+_TEXTS: Final = frozenset(text for text in PLACEHOLDERS if isinstance(text, str))
 VERBS: Final = {"c": "created", "u": "updated", "d": "deleted", "r": "read", "t": "truncated"}
 NAMED_ONLY: Final = frozenset(["r", "t"])
 
@@ -58,7 +59,7 @@ Rows = tuple[str, Row, Row | None, dict[str, Any]]
 
 def whole(event: dict[str, Any], raw: bytes) -> Rows | None:
     """Most change events, told quickly; None, or any error, where `read` must look closer."""
-    if "type" in event or _MARKS[0] in raw or _MARKS[1] in raw:
+    if "type" in event:
         return None
     wrapped = "schema" in event
     body = event["payload"] if wrapped else event
@@ -72,10 +73,12 @@ def whole(event: dict[str, Any], raw: bytes) -> Rows | None:
             type(new) is dict
             and type(old) is dict
             and (list(new) == list(old) or new.keys() <= old.keys())
+            and not (_is_large(new, raw) or _is_large(old, raw))
         ):
             return table + ".updated", new, old, body
     elif op == "c":
-        if type(new := body["after"]) is dict and body.get("before") is None:
+        new = body["after"]
+        if type(new) is dict and body.get("before") is None and not _is_large(new, raw):
             return table + ".created", new, None, body
     elif (
         op == "d"
@@ -83,9 +86,18 @@ def whole(event: dict[str, Any], raw: bytes) -> Rows | None:
         and body.get("after") is None
         and new
         and None not in new.values()
+        and not _is_large(new, raw)
     ):
         return table + ".deleted", new, None, body
     return None
+
+
+def _is_large(row: Row, raw: bytes) -> bool:
+    """Whether a column of the row may be large, and did not come along."""
+    try:
+        return not _TEXTS.isdisjoint(row.values())
+    except TypeError:  # lists, objects
+        return _MARKS[0] in raw or _MARKS[1] in raw
 
 
 def read(event: dict[str, Any], part: Slice, index: int) -> Reading | None:
