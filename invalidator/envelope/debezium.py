@@ -68,17 +68,16 @@ def whole(event: dict[str, Any], raw: bytes) -> Rows | None:
         return None
     if op == "u":
         new, old = body["after"], body["before"]
-        # Both rows have the same columns, nearly always in the same order, which is quicker to see.
         if (
             type(new) is dict
             and type(old) is dict
-            and (list(new) == list(old) or new.keys() <= old.keys())
-            and not (_is_large(new, raw) or _is_large(old, raw))
+            and new.keys() <= old.keys()
+            and not _are_large(raw, new, old)
         ):
             return table + ".updated", new, old, body
     elif op == "c":
         new = body["after"]
-        if type(new) is dict and body.get("before") is None and not _is_large(new, raw):
+        if type(new) is dict and body.get("before") is None and not _are_large(raw, new):
             return table + ".created", new, None, body
     elif (
         op == "d"
@@ -86,16 +85,16 @@ def whole(event: dict[str, Any], raw: bytes) -> Rows | None:
         and body.get("after") is None
         and new
         and None not in new.values()
-        and not _is_large(new, raw)
+        and not _are_large(raw, new)
     ):
         return table + ".deleted", new, None, body
     return None
 
 
-def _is_large(row: Row, raw: bytes) -> bool:
-    """Whether a column of the row may be large, and did not come along."""
+def _are_large(raw: bytes, row: Row, other: Row = {}) -> bool:  # noqa: B006 - never changed
+    """Whether a column of these rows may be large, and did not come along."""
     try:
-        return not _TEXTS.isdisjoint(row.values())
+        return not (_TEXTS.isdisjoint(row.values()) and _TEXTS.isdisjoint(other.values()))
     except TypeError:  # lists, objects
         return _MARKS[0] in raw or _MARKS[1] in raw
 
