@@ -5,9 +5,9 @@ import hmac
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Protocol
 
-from aiohttp import web
 from pydantic import SecretStr
 
+from invalidator.http import web
 from invalidator.inforce import Reloaded
 from invalidator.sources.person import Busy, Sent
 

@@ -9,8 +9,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
-from aiohttp import web
-from aiohttp.typedefs import Middleware
+from invalidator.http import Middleware, web
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

@@ -7,13 +7,13 @@ from importlib.resources import files
 from typing import Any, Final
 
 import orjson
-from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from invalidator.admin.control import Calls, Control, said
 from invalidator.admin.guard import add_headers, guarding
 from invalidator.admin.status import House, rules_in_force, status
 from invalidator.errors import ConfigError
+from invalidator.http import web
 from invalidator.model import Record
 from invalidator.settings import Settings
 

@@ -87,7 +87,7 @@ class Tokens(AbstractTokenProvider):  # type: ignore[misc]  # it ships no types
             log.warning("token-refused", reason=self.refusal)
 
     async def _ask(self) -> tuple[int, bytes]:
-        import aiohttp  # reads all authorities of the system: not for a verb that wants no token
+        from invalidator.http import aiohttp  # takes a while, and most brokers want no token
 
         sasl = self._sasl
         form = {"grant_type": "client_credentials"} | ({"scope": sasl.scope} if sasl.scope else {})

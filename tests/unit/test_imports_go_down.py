@@ -15,7 +15,7 @@ HOUSE = Path(invalidator.__file__).parent
 LAYERS = (
     ("__init__", "errors", "layout", "terminal", "units", "urls"),
     ("model", "metrics", "health", "valve"),
-    ("connect", "embedded", "faults", "envelope", "rules", "retry", "settings", "logs"),
+    ("connect", "embedded", "faults", "http", "envelope", "rules", "retry", "settings", "logs"),
     ("sources", "store", "deadletter", "backplane", "inflight", "later", "settle"),
     ("ages", "mix", "hits", "tracing"),
     (

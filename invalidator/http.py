@@ -1,0 +1,33 @@
+"""aiohttp, without what its client reads when it is imported.
+
+It makes two contexts for TLS there, each with all authorities that the system trusts: 0.2 s, more
+than a tenth of the daemon's start. The admin port has no use for them, and our only client, which
+asks for tokens, brings a context of its own.
+"""
+
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def _no_authorities() -> Iterator[None]:
+    """A context that is made meanwhile trusts nobody."""
+    load = ssl.SSLContext.load_default_certs
+    trusting = ("load_default_certs", "set_default_verify_paths")
+    for name in trusting:
+        setattr(ssl.SSLContext, name, lambda *_: None)
+    try:
+        yield
+    finally:
+        for name in trusting:
+            delattr(ssl.SSLContext, name)
+        ssl.SSLContext.load_default_certs = load  # type: ignore[method-assign]
+
+
+with _no_authorities():
+    import aiohttp
+    from aiohttp import web
+    from aiohttp.typedefs import Middleware
+
+__all__ = ["Middleware", "aiohttp", "web"]
