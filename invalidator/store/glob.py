@@ -90,7 +90,11 @@ def literal_prefix(pattern: bytes) -> bytes:
 def common_prefix(patterns: Iterable[bytes]) -> bytes:
     """What every key that any of the patterns matches begins with."""
     prefixes = {literal_prefix(pattern) for pattern in patterns}
-    first, last = min(prefixes, default=b""), max(prefixes, default=b"")
+    return shared(min(prefixes, default=b""), max(prefixes, default=b""))
+
+
+def shared(first: bytes, last: bytes) -> bytes:
+    """What two texts begin with, and all that stand between them in their order."""
     differs = (at for at, byte in enumerate(first) if last[at : at + 1] != bytes([byte]))
     return first[: next(differs, len(first))]
 

@@ -1,21 +1,26 @@
-"""Many patterns at once, for the price of a few hash lookups per key.
+"""Many patterns at once, for little more per key than one.
 
-Keys are looked up by their beginning. A prefix followed by `*` alone needs no more. Others are
-looked up by their literal end as well, and only what lies between is left to a regular
-expression, on the few keys that fit.
+One expression for the literal beginnings of all patterns picks the few keys that may fit; these are
+looked up by their beginning. A prefix followed by `*` alone needs no more. Others are looked up by
+their literal end as well, and only what lies between is left to an expression of its own.
 """
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
+from itertools import groupby
 from typing import TypeVar
 
-from invalidator.store.glob import Token, common_prefix, expression, split
+from invalidator.store.glob import Token, common_prefix, expression, shared, split
 
 T = TypeVar("T")
+Pick = Callable[[list[bytes]], list[bytes]]
 Tails = list[tuple[int, dict[bytes, re.Pattern[bytes]]]]  # literal ends, by their length
+
+FEW = 8  # prefixes that are tried one after the other
+MOST = 1_000  # prefixes that an expression is made of: that takes its time
+DEEPEST = 32  # bytes of these, behind what all share: so deep may an expression nest
 
 
 class Matcher:
@@ -32,13 +37,13 @@ class Matcher:
                 open_ended.add(begin)
             else:
                 between[begin][end].add(expression(middle))
-        self._heads = _heads(_outermost(open_ended | between.keys()))
+        self._begun = _beginning({*open_ended, *between}, len(self.prefix))
         self._open = _by_length(dict.fromkeys(_outermost(open_ended)))
         self._between = _by_length({begin: _compile(ends) for begin, ends in between.items()})
 
     def matching(self, keys: list[bytes]) -> set[bytes]:
         found: set[bytes] = set()
-        keys = self._heads.search(keys) if self._heads else []
+        keys = self._begun(keys)
         for length, begins in self._open if keys else ():
             found.update([key for key in keys if key[:length] in begins])
         for length, tails in self._between if keys else ():
@@ -74,41 +79,32 @@ def _fits(key: bytes, start: int, tails: Tails) -> bool:
     return False
 
 
-@dataclass(frozen=True, slots=True)
-class Heads:
-    """Which keys begin with any of many prefixes: a binary search over the prefixes' lengths.
+def _beginning(prefixes: set[bytes], same: int) -> Pick:
+    """Picks the keys that begin with any of these, or may: long and many ones are cut.
 
-    No prefix begins with another one. So a key that begins like a longer one has no shorter one.
+    All of them begin with the `same` bytes, so many.
     """
-
-    length: int  # in the middle of all lengths
-    exact: frozenset[bytes]  # prefixes of that length
-    known: frozenset[bytes]  # these, and the beginnings of longer ones
-    shorter: "Heads | None"
-    longer: "Heads | None"
-
-    def search(self, keys: list[bytes]) -> list[bytes]:
-        length = self.length
-        begun = [key for key in keys if key[:length] in self.known]
-        found = [key for key in begun if key[:length] in self.exact] if begun else []
-        if self.longer and len(found) < len(begun):
-            found += self.longer.search([key for key in begun if key[:length] not in self.exact])
-        if self.shorter and len(begun) < len(keys):
-            if len(begun) * 8 > len(keys):  # else it costs less to look at these once more
-                keys = [key for key in keys if key[:length] not in self.known]
-            found += self.shorter.search(keys)
-        return found
+    words = {prefix[: same + DEEPEST] for prefix in prefixes}
+    longest = max(map(len, words), default=0)
+    while len(words) > MOST:
+        longest = same + (longest - same) * 3 // 4
+        words = {word[:longest] for word in words}
+    if len(words) <= FEW:
+        few = tuple(words)
+        return lambda keys: [key for key in keys if key.startswith(few)]
+    begins = re.compile(_tree(sorted(words)), re.DOTALL).match
+    return lambda keys: list(filter(begins, keys))
 
 
-def _heads(prefixes: set[bytes]) -> Heads | None:
-    if not prefixes:
-        return None
-    lengths = sorted({len(prefix) for prefix in prefixes})
-    middle = lengths[len(lengths) // 2]
-    longer = {prefix for prefix in prefixes if len(prefix) > middle}
-    exact = frozenset(prefix for prefix in prefixes if len(prefix) == middle)
-    known = exact | {prefix[:middle] for prefix in longer}
-    return Heads(middle, exact, known, _heads(prefixes - exact - longer), _heads(longer))
+def _tree(words: Sequence[bytes]) -> bytes:
+    """An expression for any of these: what they share is looked at once."""
+    same = shared(words[0], words[-1])  # they are in order
+    if same == words[0]:
+        return re.escape(same)  # the others only go on
+    at = len(same)
+    branches = groupby(words, key=lambda word: word[at])
+    rest = b"|".join(_tree([word[at:] for word in branch]) for _, branch in branches)
+    return re.escape(same) + b"(?:" + rest + b")"
 
 
 def _by_length(prefixes: Mapping[bytes, T]) -> list[tuple[int, dict[bytes, T]]]:
