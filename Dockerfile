@@ -1,13 +1,15 @@
 ARG PYTHON=python:3.12.11-slim-bookworm
 
 FROM ${PYTHON} AS build
+# otel: with what traces need
+ARG REQUIREMENTS=runtime
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 RUN python -m venv /opt/invalidator
 ENV PATH=/opt/invalidator/bin:$PATH
 WORKDIR /src
 # Dependencies first: they change less often than the code.
-COPY requirements/runtime.txt requirements/build.txt requirements/
-RUN pip install --require-hashes --only-binary :all: -r requirements/runtime.txt
+COPY requirements/${REQUIREMENTS}.txt requirements/build.txt requirements/
+RUN pip install --require-hashes --only-binary :all: -r requirements/${REQUIREMENTS}.txt
 # setuptools makes the wheel, in an environment that stays behind
 RUN python -m venv /opt/build \
  && /opt/build/bin/pip install --require-hashes --only-binary :all: -r requirements/build.txt

@@ -37,5 +37,6 @@ compile dev.txt pyproject.toml requirements/dev.in --extra embedded --extra otel
 unset UPGRADE
 compile runtime.txt pyproject.toml -c requirements/dev.txt
 compile embedded.txt pyproject.toml --extra embedded -c requirements/dev.txt
+compile otel.txt pyproject.toml --extra otel -c requirements/dev.txt
 compile build.txt pyproject.toml --only-build-deps --build-deps-for wheel -c requirements/dev.txt
 compile bench.txt requirements/bench.in -c requirements/dev.txt

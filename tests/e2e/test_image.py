@@ -41,9 +41,13 @@ def base(docker: Engine, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def image(docker: Engine, base: str) -> str:
+    return built(docker, base)
+
+
+def built(docker: Engine, base: str, **more: str) -> str:
     name = f"invalidator-test:{uuid.uuid4().hex[:8]}"
-    words = ["build", "--network", "host", "--build-arg", f"PYTHON={base}", "-t", name, str(TOP)]
-    docker.docker(*words, timeout=WITHIN)
+    given = [f"--build-arg={key}={value}" for key, value in {"PYTHON": base, **more}.items()]
+    docker.docker("build", "--network", "host", *given, "-t", name, str(TOP), timeout=WITHIN)
     return name
 
 
@@ -63,6 +67,12 @@ def test_a_verb_can_be_run_without_writing_anything(docker: Engine, image: str) 
     assert "No module named 'pip'" in missing.stderr
     refused = docker.attempt(*words, "-c", "open('/opt/invalidator/x', 'w')")
     assert "Read-only file system" in refused.stderr
+
+
+def test_one_that_traces_can_be_built(docker: Engine, base: str) -> None:
+    image = built(docker, base, REQUIREMENTS="otel")
+    words = ["run", "--rm", "--network", "none", "--entrypoint", "python", image]
+    docker.docker(*words, "-c", "from invalidator.tracing import traces; traces()")
 
 
 def test_it_gets_healthy_does_its_work_and_ends_in_order(

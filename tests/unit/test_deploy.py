@@ -43,6 +43,7 @@ def test_the_image_knows_only_real_settings() -> None:
     [
         ("runtime.txt", PROJECT["project"]["dependencies"]),
         ("embedded.txt", PROJECT["project"]["optional-dependencies"]["embedded"]),
+        ("otel.txt", PROJECT["project"]["optional-dependencies"]["otel"]),
         ("build.txt", PROJECT["build-system"]["requires"]),
         *(
             ("bench.txt" if name == "bench" else "dev.txt", group)
@@ -59,7 +60,7 @@ def test_the_lock_holds_what_the_project_wants(file: str, wanted: list[str]) -> 
         assert requirement.specifier.contains(version), found
 
 
-@pytest.mark.parametrize("file", ["runtime.txt", "embedded.txt", "build.txt", "bench.txt"])
+@pytest.mark.parametrize("file", [path.name for path in (TOP / "requirements").glob("*.txt")])
 def test_all_lock_files_agree(file: str) -> None:
     everything = locked("dev.txt")
     shared = {name: version for name, version in locked(file).items() if name in everything}
