@@ -19,7 +19,6 @@ from invalidator.rules.schema import Rule
 Decode = Callable[[bytes], Any]
 
 MOST: Final = 48  # fields of one object: they are searched one after the other
-ROWS: Final = ("data", "before", "after")
 AROUND: Final = ("id", "time", "subject", "source")  # what `event.` reads of the event itself
 
 
@@ -37,9 +36,8 @@ def narrowed(rules: Iterable[Rule], envelope: Envelope) -> Narrow:
     if fields is None or len(fields) > MOST:
         return Narrow(decode_json, decode_json)
     inner = "data" if envelope.data == AUTO else envelope.data
-    return Narrow(
-        _decoder(_plain(fields, envelope.first or "type", inner)), _decoder(_change(fields))
-    )
+    plain = msgspec.json.Decoder(_plain(fields, envelope.first or "type", inner))
+    return Narrow(plain.decode, msgspec.json.Decoder(_change(fields)).decode)
 
 
 def _fields(rules: Iterable[Rule]) -> Sequence[str] | None:
@@ -69,27 +67,22 @@ def _looks(rule: Rule) -> Iterator[tuple[str, str | None]]:
 
 def _plain(fields: Sequence[str], first: str, inner: str) -> object:
     """An event with its type in one field, and its data in another or all around."""
-    data = _either(_object(fields))
-    return _object(dict.fromkeys([*fields, "specversion"], Any) | {first: Any, inner: data})
+    here = dict.fromkeys(fields, Any)
+    return _object({**here, "specversion": Any, first: Any, inner: _either(_object(here))})
 
 
 def _change(fields: Sequence[str]) -> object:
     """A change event, in its schema or without: what tells it from others, and its rows."""
-    row, source = _either(_object(fields)), _either(_object(["table"]))
-    body = dict.fromkeys([*fields, "type", "op"], Any)
-    body |= {"before": row, "after": row, "source": source}
+    here = dict.fromkeys(fields, Any)
+    row, source = _either(_object(here)), _either(_object({"table": Any}))
+    body = {**here, "type": Any, "op": Any, "before": row, "after": row, "source": source}
     return _object({**body, "schema": msgspec.Raw, "payload": _either(_object(body))})
 
 
-def _object(fields: Iterable[str]) -> Any:
-    types = fields if isinstance(fields, dict) else dict.fromkeys(fields, Any)
-    return TypedDict("Narrow", types, total=False)  # type: ignore[operator]
+def _object(fields: dict[str, Any]) -> Any:
+    return TypedDict("Narrow", fields, total=False)  # type: ignore[operator]
 
 
 def _either(narrow: Any) -> Any:
     """An object; or whatever else may stand there, as it is."""
     return narrow | list | str | int | float | bool | None
-
-
-def _decoder(kind: object) -> Decode:
-    return msgspec.json.Decoder(kind).decode

@@ -102,7 +102,7 @@ def python_image(engine: Engine, wanted: str, folder: Path) -> str:
 def _import_stand_in(engine: Engine, folder: Path) -> None:
     root = folder / "root"
     command = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", "bookworm", str(root)]
-    subprocess.run([*command, _mirror()], check=True, capture_output=True, timeout=1800)
+    subprocess.run([*command, *_mirror()], check=True, capture_output=True, timeout=1800)
     (root / "usr" / "bin" / "python").symlink_to("python3")
     for path in FROM_HERE:
         if Path(path).exists():
@@ -115,11 +115,12 @@ def _import_stand_in(engine: Engine, folder: Path) -> None:
     shutil.rmtree(root)
 
 
-def _mirror() -> str:
-    """Where this machine gets Debian's packages from."""
+def _mirror() -> list[str]:
+    """Where this machine gets Debian's packages from, if it says so; else the usual place."""
     for path in [Path("/etc/apt/sources.list"), *Path("/etc/apt/sources.list.d").glob("*")]:
-        for line in path.read_text().splitlines() if path.is_file() else ():
-            words = line.split()
-            if words[:1] in (["URIs:"], ["deb"]):
-                return next(word for word in words if "://" in word)
-    return "https://deb.debian.org/debian"
+        for part in path.read_text().split("\n\n") if path.is_file() else ():
+            for source in [part] if "URIs:" in part else part.splitlines():
+                words = source.split()
+                if not source.startswith("#") and {"bookworm", "main"} <= {*words}:
+                    return [word for word in words if "://" in word][:1]
+    return []
