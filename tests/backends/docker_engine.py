@@ -117,10 +117,11 @@ def _import_stand_in(engine: Engine, folder: Path) -> None:
 
 def _mirror() -> list[str]:
     """Where this machine gets Debian's packages from, if it says so; else the usual place."""
-    for path in [Path("/etc/apt/sources.list"), *Path("/etc/apt/sources.list.d").glob("*")]:
-        for part in path.read_text().split("\n\n") if path.is_file() else ():
-            for source in [part] if "URIs:" in part else part.splitlines():
-                words = source.split()
-                if not source.startswith("#") and {"bookworm", "main"} <= {*words}:
-                    return [word for word in words if "://" in word][:1]
+    more = Path("/etc/apt/sources.list.d")
+    for path in [Path("/etc/apt/sources.list"), *more.glob("*.list"), *more.glob("*.sources")]:
+        text = path.read_text() if path.is_file() else ""
+        said = "\n".join(line for line in text.splitlines() if not line.startswith("#"))
+        for part in said.split("\n\n" if path.suffix == ".sources" else "\n"):
+            if {"bookworm", "main"} <= {*part.split()}:
+                return [word for word in part.split() if "://" in word][:1]
     return []
