@@ -141,6 +141,11 @@ class Plan:
     # By rule and a stable word: "condition-failed", "on-reject".
     notes: dict[tuple[str, str], Note] = field(default_factory=dict)
 
+    @property
+    def names(self) -> int:
+        """How many there are, second passes apart."""
+        return sum(names.count() for names in self.caches.values())
+
 
 @dataclass(frozen=True, slots=True)
 class Cause:

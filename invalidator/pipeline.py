@@ -71,6 +71,11 @@ class Limits:
 
     events: int  # per batch
     event_bytes: int  # a larger event is rejected
+    names: int = 100_000  # per batch, about: they take more memory than their events
+
+    def fitting(self, events: int, names: int) -> int:
+        """How many events the next batch may have, where so many had so many names."""
+        return max(1, min(self.events, events * self.names // max(names, 1)))
 
 
 class Pipeline:
@@ -104,6 +109,7 @@ class Pipeline:
         self._dead = dead
         self._in_flight = in_flight
         self._limits = limits
+        self._most = limits.events  # of the next batch
         self._hits = hits
         self._holding = holding
         self._valve = valve
@@ -206,7 +212,7 @@ class Pipeline:
         room = await self._room()
         self._reading.beat()
         try:
-            return await self._source.read(min(room, self._limits.events))
+            return await self._source.read(min(room, self._most))
         except Unavailable as error:
             self._part.away(str(error))
             await self._open()
@@ -229,6 +235,7 @@ class Pipeline:
         self._reporter.read(batch)
         rules = self._rules()
         plan = rules.plan(batch, max_event_bytes=self._limits.event_bytes)
+        self._most = self._limits.fitting(batch.events, plan.names)
         await self._hand_on(Work(batch, rules, plan, self._clock()))
 
     async def _hand_on(self, work: Work | None) -> None:

@@ -374,6 +374,32 @@ async def test_a_stop_settles_what_was_read(
     assert redis_now.dbsize() == 0
 
 
+class Asked(MemorySource):
+    """Remembers how many events it was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.limits: list[int] = []
+
+    async def read(self, limit: int) -> Batch | None:
+        self.limits.append(limit)
+        return await super().read(limit)
+
+
+async def test_batches_are_smaller_where_events_name_much(redis_url: str, tmp_path: Path) -> None:
+    text = "rules: [{name: r, on: order.updated, invalidate: {keys: 'item:{items[]}'}}]"
+    rules, source = rules_from(text, tmp_path), Asked()
+    limits = Limits(10, 10_000, names=100)
+    async with piping(rules, redis_url, source=source, limits=limits):
+        for n in range(20):
+            source.publish(event(items=[f"{n}-{at}" for at in range(50)]))
+        await until(lambda: source.settled == 20)
+        assert list(dict.fromkeys(source.limits)) == [10, 2]
+        source.publish(*(event(items=["one"]) for _ in range(20)))
+        await until(lambda: source.settled == 40)
+        await until(lambda: source.limits[-1] == 10)
+
+
 async def test_a_key_that_two_rules_name_is_deleted_once(
     redis_url: str, redis_now: "redis.Redis", tmp_path: Path
 ) -> None:
