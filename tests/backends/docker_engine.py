@@ -85,6 +85,8 @@ def _own(folder: Path) -> Iterator[Engine | str]:
     finally:
         process.terminate()
         process.wait(60)
+        for left in (folder / "exec" / "netns").glob("*"):  # nobody could remove the folder
+            subprocess.run(["umount", str(left)], check=False)
         shutil.rmtree(folder / "data", ignore_errors=True)
 
 
