@@ -556,11 +556,11 @@ async def test_only_consumers_that_are_gone_and_have_nothing_pending_are_removed
         await source.open()
         await source.read(1)
         await vanish(source)
-    monkeypatch.setattr(stream_group, "GONE_AFTER", 0.3)
     source = make(redis_url, "one", claim_after=1.0)
     await source.open()
     await source.read(1)
     assert consumers(redis_now) == {"busy", "idle", "one"}
+    monkeypatch.setattr(stream_group, "GONE_AFTER", 0.3)
     await until(lambda: "idle" not in consumers(redis_now), what="it is removed")
     assert consumers(redis_now) == {"busy", "one"}
     assert pending(redis_now) == 1
