@@ -64,7 +64,8 @@ class Walk:
             self._pulse.beat()
             began, braked = self._clock(), node.braked()
             cursor, keys = await _page(node.server, cursor, matcher.prefix, count)
-            progress.seen += count if matcher.prefix else len(keys)
+            looked_at = count if matcher.prefix else len(keys)
+            progress.seen = min(progress.seen + looked_at, progress.total)
             found = matcher.matching(keys)
             if found:
                 await self._delete(node, found, progress)
