@@ -7,7 +7,8 @@
 unexport PYTHONDONTWRITEBYTECODE
 
 BIN := .venv/bin
-PIP := $(BIN)/pip --disable-pip-version-check install --quiet
+INSTALL := pip --disable-pip-version-check install --quiet
+PIP := $(BIN)/$(INSTALL)
 LOCKED := $(PIP) --require-hashes
 # setuptools comes from the lock as well, not from an isolated build environment
 PACKAGE := $(PIP) --no-deps --no-build-isolation --editable .
@@ -48,7 +49,7 @@ lock:  ## write requirements/*.txt anew (UPGRADE=1: with the newest versions)
 bench: .venv/.bench .cache/installed/.made  ## compare the daemon's speed with what one would use instead (ARGS="--help")
 	@scripts/packages.sh tests
 	@rm -rf build
-	@.cache/installed/bin/pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation --force-reinstall .
+	@.cache/installed/bin/$(INSTALL) --no-deps --no-build-isolation --force-reinstall .
 	BENCH_DAEMON=.cache/installed/bin/invalidator $(BIN)/python -m benchmarks $(ARGS)
 
 clean:  ## remove what make made
@@ -73,7 +74,7 @@ clean:  ## remove what make made
 .cache/installed/.made: requirements/runtime.txt requirements/build.txt
 	@rm -rf .cache/installed
 	@"$$(scripts/python.sh)" -m venv .cache/installed
-	@.cache/installed/bin/pip --disable-pip-version-check install --quiet --require-hashes $(addprefix -r ,$^)
+	@.cache/installed/bin/$(INSTALL) --require-hashes $(addprefix -r ,$^)
 	@touch $@
 
 .venv/.dev: .venv/.made requirements/dev.txt pyproject.toml

@@ -8,21 +8,20 @@ asks for tokens, brings a context of its own.
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 
 @contextmanager
 def _no_authorities() -> Iterator[None]:
     """A context that is made meanwhile trusts nobody."""
-    load = ssl.SSLContext.load_default_certs
-    trusting = ("load_default_certs", "set_default_verify_paths")
-    for name in trusting:
-        setattr(ssl.SSLContext, name, lambda *_: None)
+    context: Any = ssl.SSLContext
+    load = context.load_default_certs
+    context.load_default_certs = context.set_default_verify_paths = lambda *_: None
     try:
         yield
     finally:
-        for name in trusting:
-            delattr(ssl.SSLContext, name)
-        ssl.SSLContext.load_default_certs = load  # type: ignore[method-assign]
+        context.load_default_certs = load
+        del context.set_default_verify_paths  # that of the class above counts again
 
 
 with _no_authorities():

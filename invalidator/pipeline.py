@@ -279,7 +279,7 @@ class Pipeline:
             work.rules,
             outcome,
             plan.unmatched,
-            sum(names.count() for names in plan.caches.values()),
+            plan.names,
             applied_at - work.planned_at,
             waits,
         )

@@ -7,12 +7,11 @@ from redis.asyncio import Redis
 from invalidator.connect.cluster import Cluster
 from invalidator.connect.sentinel import at_service
 from invalidator.connect.server import at_host, at_socket, options_of
-from invalidator.connect.talk import PORTION, Command, Reply, connected, pack, talk
+from invalidator.connect.talk import Command, Reply, connected, pack, talk
 from invalidator.faults import diagnose, reaching
 from invalidator.urls import parse_redis_url
 
 __all__ = [
-    "PORTION",
     "Client",
     "Cluster",
     "Command",

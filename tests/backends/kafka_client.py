@@ -1,8 +1,9 @@
 """Kafka as tests speak it: synchronous, and by another client than the daemon's."""
 
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from typing import TypeVar
 
 from confluent_kafka import (
     Consumer,
@@ -17,8 +18,14 @@ from confluent_kafka.cimpl import NewPartitions, NewTopic
 
 from tests.backends.waiting import until_sync
 
+T = TypeVar("T")
+
 TIMEOUT = 15.0
-LEADERLESS = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE}
+UNSETTLED = {
+    *(KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE),
+    *(KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_NOT_AVAILABLE),
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+}
 QUIET = {"log_level": 0}  # brokers that tests kill are no news
 
 
@@ -103,7 +110,7 @@ class Kafka:
         """What its group has committed."""
         partitions = self.admin.list_topics(topic, timeout=TIMEOUT).topics[topic].partitions
         asked = [TopicPartition(topic, number) for number in partitions]
-        found = until_sync(lambda: _committed(consumer, asked), TIMEOUT, f"positions in {topic}")
+        found = _answer(lambda: consumer.committed(asked, TIMEOUT), f"positions in {topic}")
         return {part.partition: part.offset for part in found if part.offset >= 0}
 
     def ends(self, topic: str) -> dict[int, int]:
@@ -152,25 +159,22 @@ class Kafka:
         return sum(part.leader >= 0 for part in found.values())
 
 
-def _committed(consumer: Consumer, asked: list[TopicPartition]) -> list[TopicPartition] | None:
-    """None while the group's coordinator is elsewhere, or still loads what it has."""
-    try:
-        return consumer.committed(asked, TIMEOUT)
-    except KafkaException as error:
-        if error.args[0].retriable() or error.args[0].code() == KafkaError.NOT_COORDINATOR:
-            return None
-        raise
-
-
 def _end(consumer: Consumer, partition: TopicPartition) -> int:
-    """A partition that was just made has a leader that may not know it yet."""
+    found = _answer(
+        lambda: consumer.get_watermark_offsets(partition, TIMEOUT), f"{partition} has a leader"
+    )
+    return found[1]
 
-    def ask() -> tuple[int] | None:
+
+def _answer(question: Callable[[], T], what: str) -> T:
+    """Asked again while those who know are being chosen, or learn that they are."""
+
+    def ask() -> tuple[T] | None:
         try:
-            return (consumer.get_watermark_offsets(partition, TIMEOUT)[1],)
+            return (question(),)
         except KafkaException as error:
-            if error.args[0].code() not in LEADERLESS:
+            if error.args[0].code() not in UNSETTLED:
                 raise
             return None
 
-    return until_sync(ask, TIMEOUT, f"{partition} has a leader")[0]
+    return until_sync(ask, TIMEOUT, what)[0]
