@@ -57,9 +57,12 @@ def is_change(event: dict[str, Any]) -> bool:
 Rows = tuple[str, Row, Row | None, dict[str, Any]]
 
 
-def whole(event: dict[str, Any], raw: bytes) -> Rows | None:
-    """Most change events, told quickly; None, or any error, where `read` must look closer."""
-    if "type" in event:
+def whole(event: dict[str, Any], raw: bytes, kind: str) -> Rows | None:
+    """Most change events, told quickly; None, or any error, where `read` must look closer.
+
+    `kind` is the field in which a plain event would say its type.
+    """
+    if kind in event:
         return None
     wrapped = "schema" in event
     body = event["payload"] if wrapped else event

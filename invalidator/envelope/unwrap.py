@@ -51,11 +51,17 @@ def unwrap(
             return cloudevents.binary(event, attributes)
     if not isinstance(event, dict):
         raise Rejected(f"the event is no object: {_shown(event)}", error="not-object")
-    if form == "debezium" or (form == AUTO and debezium.is_change(event)):
+    if form == "debezium" or (form == AUTO and _is_change(event, envelope.first)):
         return debezium.read(event, part, index)
     if form == "cloudevents" or (form == AUTO and "specversion" in event):
         return cloudevents.structured(event)
     return _plain(event, envelope, part)
+
+
+def _is_change(event: dict[str, Any], first: str | None) -> bool:
+    """What says its type where `type:` looks first is none, whatever else it looks like."""
+    kind = event.get(first) if first else None
+    return not (kind and isinstance(kind, str)) and debezium.is_change(event)
 
 
 def _own(event: Any) -> Reading | None:

@@ -1,14 +1,13 @@
-"""The hot path, from raw records to names, for the rules that apply to one origin.
+"""From raw records to names, for the rules that apply to one origin.
 
-It knows one function per event type and adds to sets. Whatever it raises sends that one event
-down the careful path, which runs each rule by itself and says what is wrong.
+One function per event type adds to sets. Whatever it raises sends that one event down the careful
+path, which runs each rule by itself and says what is wrong.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import islice
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from invalidator.envelope import AUTO, Envelope, Reading, decode, headed, unwrap, whole
+from invalidator.envelope import Envelope, Reading, decode, headed, unwrap
 from invalidator.errors import Rejected
 from invalidator.model import Rejection, Slice
 from invalidator.rules.careful import Ruling, Single, fault_of
@@ -16,12 +15,12 @@ from invalidator.rules.compile import UNMATCHED, Apply, Unit, applying, changing
 from invalidator.rules.draft import Draft, Lane, Sink, pour
 from invalidator.rules.matching import Hit, Tree, is_own
 from invalidator.rules.narrow import narrowed
+from invalidator.rules.quick import Form, Quick
 from invalidator.rules.schema import Cache, Rule
 
 MEMO: Final = 4096  # event types remembered: hostile ones must not grow memory
 MEMO_LENGTH: Final = 256  # characters of a type that is remembered
 EAGER: Final = 5000  # rules compiled ahead, each counted for every type that it is part of
-STREAK: Final = 100  # events that are read the longer way behind one that needed it
 
 
 class _Table(dict[str, Apply]):
@@ -59,7 +58,6 @@ class Engine:
         self._caches = caches
         self._lanes = {lane: at for at, lane in enumerate(lanes)}
         self._envelope = envelope
-        self._narrow = narrowed((rules[at] for at in chosen), envelope)
         self._tree = Tree()
         self._singles: dict[Hit, Single] = {}
         self._changes: dict[str, list[Single]] = {}  # by the type of a change event
@@ -73,6 +71,8 @@ class Engine:
         self.table = _Table(self._apply, self._ready(literals))
         self._updates = _Table(self._update, {})  # for both rows of a change event
         self._both: dict[tuple[Hit, ...], Apply] = {}
+        self.narrow = narrowed((rules[at] for at in chosen), envelope)
+        self.quick = Quick(self.narrow, envelope, self.table, self._updates, self._event)
 
     def _ready(self, kinds: Sequence[str]) -> dict[str, Apply]:
         """Functions for types that rules name outright, compiled before the first event comes."""
@@ -85,79 +85,27 @@ class Engine:
         return made
 
     def plan(self, part: Slice, limit: int, draft: Draft) -> None:
-        first = self._envelope.first
-        binary = headed(part, self._envelope)
-        if binary:
+        if headed(part, self._envelope):
             for index in range(len(part.values)):
-                self._event(part, index, limit, draft, binary=binary)
-        elif first is None:
-            self._longer(enumerate(part.values), part, limit, draft)
+                self._event(part, index, limit, draft, binary=True)
         else:
-            self._plain(first, part, limit, draft)
-
-    def _plain(self, first: str, part: Slice, limit: int, draft: Draft) -> None:
-        """THE hot path: plain events, whose type stands in one field."""
-        loads, table, sinks = self._narrow.plain, self.table, draft.sinks
-        strict = self._envelope.data != AUTO
-        inner = self._envelope.data if strict else "data"
-        left = enumerate(part.values)
-        for index, raw in left:
-            try:
-                if len(raw) > limit:  # type: ignore[arg-type]  # a tombstone raises, as it should
-                    raise ValueError
-                if not raw.isascii():  # type: ignore[union-attr]
-                    raw.decode()  # type: ignore[union-attr]  # what is passed over is text, too
-                event = loads(raw)  # type: ignore[arg-type]
-                kind = event[first]
-                data = event.get(inner)
-                if type(data) is not dict:
-                    if strict or "specversion" in event:
-                        raise ValueError
-                    data = event
-                table[kind](data, event, kind, part, index, sinks)
-            except Exception:  # noqa: BLE001 - whatever it is, the careful path says it exactly
-                if self._event(part, index, limit, draft):
-                    self._longer(islice(left, STREAK), part, limit, draft)
-
-    def _longer(
-        self, left: Iterable[tuple[int, bytes | None]], part: Slice, limit: int, draft: Draft
-    ) -> None:
-        """No plain events: change events with all their rows quickly, others by the envelope."""
-        changes = self._envelope.format in (AUTO, "debezium")
-        loads, table = self._narrow.change, self.table
-        updates, sinks = self._updates, draft.sinks
-        for index, raw in left:
-            try:
-                if changes and raw is not None and len(raw) <= limit:
-                    if not raw.isascii():
-                        raw.decode()
-                    rows = whole(loads(raw), raw)
-                    if rows is not None:
-                        kind, new, old, body = rows
-                        if old is None:
-                            table[kind](new, body, kind, part, index, sinks)
-                        else:
-                            updates[kind](new, old, body, kind, part, index, sinks)
-                        continue
-            except Exception:  # noqa: BLE001, S110 - said exactly by the envelope
-                pass
-            self._event(part, index, limit, draft)
+            self.quick.plan(part, limit, draft)
 
     def _event(
         self, part: Slice, index: int, limit: int, draft: Draft, *, binary: bool = False
-    ) -> bool:
+    ) -> Form | None:
         """One event by the envelope: by its type's functions if that succeeds, else carefully.
 
-        True: it was sound but for its form, so its neighbours are probably no plain events either.
+        Gives its form, as its neighbours probably have the same; None where it was not sound.
         """
         try:
             reading = self.read(part, index, limit, binary=binary)
         except Rejected as error:
             rejection = Rejection(part.record(index), None, (fault_of(error),))
             draft.plan.rejections.append(rejection)
-            return False
+            return None
         if reading is None:
-            return False
+            return None
         kind = reading.kind
         try:
             if reading.images:
@@ -166,8 +114,10 @@ class Engine:
                 self.table[kind](reading.data, reading.event, kind, part, index, draft.sinks)
         except Exception:  # noqa: BLE001 - said exactly there
             self._carefully(reading, part, index, draft)
-            return False
-        return True
+            return None
+        if reading.images:
+            return "change"
+        return "around" if reading.data is reading.event else "apart"
 
     def _change(self, reading: Reading, part: Slice, index: int, sinks: list[Sink]) -> None:
         """A change event: each rule renders its names for both rows."""

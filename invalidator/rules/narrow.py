@@ -27,16 +27,31 @@ class Narrow(Struct, frozen=True):
 
     plain: Decode
     change: Decode
+    apart: Decode | None = None  # as `plain`, of `kind` and `data` alone; None: rules look around
 
 
 def narrowed(rules: Iterable[Rule], envelope: Envelope) -> Narrow:
     """Decoders of what these rules can look at."""
+    rules = tuple(rules)
     fields = _fields(rules)
     if fields is None or len(fields) > MOST:
         return Narrow(decode_json, decode_json)
+    first = envelope.first or "type"
     inner = "data" if envelope.data == AUTO else envelope.data
-    plain = msgspec.json.Decoder(_plain(fields, envelope.first or "type", inner))
-    return Narrow(plain.decode, msgspec.json.Decoder(_change(fields)).decode)
+    return Narrow(
+        msgspec.json.Decoder(_plain(fields, first, inner)).decode,
+        msgspec.json.Decoder(_change(fields, first)).decode,
+        None if _looks_around(rules) else _apart(fields, first, inner),
+    )
+
+
+def _looks_around(rules: Iterable[Rule]) -> bool:
+    """Whether anything beside the type and the data is read."""
+    return any(
+        root in ("before", "after") or (root == "event" and step not in ("type", "key"))
+        for rule in rules
+        for root, step in _looks(rule)
+    )
 
 
 def _fields(rules: Iterable[Rule]) -> Sequence[str] | None:
@@ -70,11 +85,25 @@ def _plain(fields: Sequence[str], first: str, inner: str) -> object:
     return _object({**here, "specversion": Any, first: Any, inner: _either(_object(here))})
 
 
-def _change(fields: Sequence[str]) -> object:
+def _apart(fields: Sequence[str], first: str, inner: str) -> Decode | None:
+    """An event of two fields, which need no dict around them."""
+    if first == inner:
+        return None
+    data = _object(dict.fromkeys(fields, Any))
+    apart = msgspec.defstruct(
+        "Apart",
+        [("kind", str), ("data", data)],
+        rename={"kind": first, "data": inner},
+        gc=False,
+    )
+    return msgspec.json.Decoder(apart).decode
+
+
+def _change(fields: Sequence[str], first: str) -> object:
     """A change event, in its schema or without: what tells it from others, and its rows."""
     here = dict.fromkeys(fields, Any)
     row, source = _either(_object(here)), _either(_object({"table": Any}))
-    body = {**here, "type": Any, "op": Any, "before": row, "after": row, "source": source}
+    body = {**here, first: Any, "op": Any, "before": row, "after": row, "source": source}
     return _object({**body, "schema": msgspec.Raw, "payload": _either(_object(body))})
 
 

@@ -10,9 +10,9 @@ from msgspec.structs import replace
 
 from invalidator.envelope.debezium import PLACEHOLDER
 from invalidator.model import Plan, Slice
-from invalidator.rules import RuleSet, engine
+from invalidator.rules import RuleSet, quick
 from invalidator.rules.draft import Draft
-from invalidator.rules.engine import Engine
+from invalidator.rules.quick import Form
 from tests.property.test_rules import made
 from tests.unit.rules.conftest import plan
 
@@ -62,11 +62,11 @@ def outcome(made: Plan) -> Plan:
 
 @given(st.lists(EVENTS, min_size=1, max_size=4))
 def test_the_quick_way_plans_what_the_exact_one_does(events: list[dict[str, Any]]) -> None:
-    quick = outcome(planned(RULES, events))
+    quickly = outcome(planned(RULES, events))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "whole", lambda *_: None)
+        patch.setattr(quick, "whole", lambda *_: None)
         exact = outcome(planned(RULES, events))
-    assert quick == exact
+    assert quickly == exact
 
 
 def planned(rules: RuleSet, events: list[dict[str, Any]]) -> Plan:
@@ -77,13 +77,14 @@ def planned(rules: RuleSet, events: list[dict[str, Any]]) -> Plan:
 def test_whole_rows_take_the_quick_way(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else all of this would prove nothing."""
     exactly: list[int] = []
-    usual = Engine._event
+    ways = RULES.engine("o").quick
+    usual = ways.longer
 
-    def counted(self: Engine, part: Slice, index: int, limit: int, draft: Draft) -> bool:
+    def counted(part: Slice, index: int, limit: int, draft: Draft) -> Form | None:
         exactly.append(index)
-        return usual(self, part, index, limit, draft)
+        return usual(part, index, limit, draft)
 
-    monkeypatch.setattr(Engine, "_event", counted)
+    monkeypatch.setattr(ways, "longer", counted)
     row = {"x": "v", "y": "w", "z": ["1"]}
     source = {"table": "t"}
     events: list[dict[str, Any]] = [

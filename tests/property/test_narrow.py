@@ -6,14 +6,15 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 from msgspec.structs import replace
 
 from invalidator.envelope import decode_json
 from invalidator.model import Plan, Slice
 from invalidator.rules import RuleSet, engine
 from invalidator.rules.draft import Draft
-from invalidator.rules.engine import Engine
 from invalidator.rules.narrow import MOST, Narrow
+from invalidator.rules.quick import Form
 from tests.property.test_change_events import outcome
 from tests.property.test_rules import VALUES, made
 from tests.unit.rules.conftest import plan
@@ -108,6 +109,11 @@ def test_the_plan_is_that_of_whole_events(name: str, events: list[bytes]) -> Non
     assert planned(narrow, events) == planned(all_of_it, events)
 
 
+@pytest.mark.parametrize("name", ["around", "rows"])
+def test_what_stands_around_the_data_is_there_for_rules_that_read_it(name: str) -> None:
+    assert RULES[name][0].engine("orders").narrow.apart is None
+
+
 ROW = {"x": "v", "y": "w", "w": 1, "items": [{"n": 1}]}
 TOLD_BY = [  # what decides about an event beside what names are made of
     b'{"type": "t.updated", "kind": "t.updated", "note": "\xff", "x": 1, "items": []}',
@@ -118,6 +124,8 @@ TOLD_BY = [  # what decides about an event beside what names are made of
     {"type": "t.updated", "before": {"x": "o"}, "after": ROW, "data": ROW},
     {"kind": "t.updated", "payload": ROW, "data": {"x": "other"}},
     {"type": "t.created", "op": "c", "source": {"table": "t"}, "after": ROW},
+    {"kind": "t.created", "op": "c", "source": {"table": "t"}, "after": ROW},
+    {"type": "t.created", "data": ROW, "op": "c", "source": {"table": "t"}, "after": {"x": "o"}},
     {"type": "invalidator.gap", "data": {}, "op": "c", "source": {"table": "t"}, "after": ROW},
     {"id": "i", "op": "u", "source": {"table": "t"}, "before": ROW, "after": {**ROW, "x": "n"}},
     {"op": "u", "source": {"table": "t"}, "before": ROW, "after": {**ROW, "new": "n"}},
@@ -156,8 +164,11 @@ def planned(rules: RuleSet, events: list[bytes]) -> list[Plan]:
 def test_what_rules_do_not_read_is_not_decoded() -> None:
     """Else all of this would prove nothing."""
     event = {"type": "t.updated", "note": "n", "data": {"x": "v", "note": "n", "y": {"z": 1}}}
-    decoded = made(TEXTS["fields"]).engine("orders")._narrow.plain(json.dumps(event).encode())
-    assert decoded == {"type": "t.updated", "data": {"x": "v", "y": {"z": 1}}}
+    narrow, raw = made(TEXTS["fields"]).engine("orders").narrow, json.dumps(event).encode()
+    data = {"x": "v", "y": {"z": 1}}
+    assert narrow.plain(raw) == {"type": "t.updated", "data": data}
+    assert narrow.apart
+    assert structs.asdict(narrow.apart(raw)) == {"kind": "t.updated", "data": data}
     row = {"x": "v", "note": "n"}
     change = {
         "op": "u",
@@ -166,7 +177,7 @@ def test_what_rules_do_not_read_is_not_decoded() -> None:
         "source": {"table": "t", "db": "d"},
         "more": 1,
     }
-    decoded = made(TEXTS["rows"]).engine("orders")._narrow.change(json.dumps(change).encode())
+    decoded = made(TEXTS["rows"]).engine("orders").narrow.change(json.dumps(change).encode())
     assert decoded == {
         "op": "u",
         "before": {"x": "v"},
@@ -191,24 +202,41 @@ def test_what_rules_do_not_read_is_not_decoded() -> None:
     ],
 )
 def test_rules_that_read_anything_or_very_much_get_whole_events(text: str) -> None:
-    found = made(text).engine("orders")._narrow
+    found = made(text).engine("orders").narrow
     assert found == Narrow(decode_json, decode_json)
 
 
-def test_the_careful_path_is_not_needed_for_any_of_this(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Flat, with data, with text beyond ASCII, with escapes: all are quick."""
-    carefully: list[bytes | None] = []
+APART = b'{"type": "t.created", "data": {"x": "\xc3\xa9", "items": [{"n": 1}]}}'
+ESCAPED = b'{"\\u0074ype": "t.created", "data": {"\\u0078": 1, "items": []}}'
+FLAT = b'{"type": "t.created", "x": 1, "items": []}'
+TEXT = b'{"type": "t.created", "data": "text", "x": 1, "items": []}'
+CHANGE = b'{"op": "c", "source": {"table": "t"}, "after": {"x": 1, "items": []}}'
 
-    def counted(self: Engine, part: Slice, index: int, limit: int, draft: Draft, **_: Any) -> bool:
-        carefully.append(part.values[index])
-        return True
 
-    monkeypatch.setattr(Engine, "_event", counted)
-    events = [
-        b'{"type": "t.created", "x": 1, "items": []}',
-        b'{"type": "t.created", "data": {"x": "\xc3\xa9", "items": [{"n": 1}]}}',
-        b'{"\\u0074ype": "t.created", "data": {"\\u0078": 1, "items": []}}',
-        b'{"type": "t.created", "data": "text", "x": 1, "items": []}',
-    ]
-    assert plan(RULES["fields"][0], *events).caches["default"].keys
-    assert carefully == []
+@pytest.mark.parametrize(
+    ("events", "longer"),
+    [
+        ([APART, ESCAPED, APART], []),
+        ([FLAT, TEXT, APART, FLAT], [0]),
+        ([CHANGE, CHANGE], [0]),
+        ([APART, CHANGE, CHANGE, FLAT, APART], [1, 3]),
+        ([APART, b"no JSON", APART], [1]),
+        ([APART, None, APART], [1]),
+    ],
+)
+def test_only_the_first_event_of_another_form_takes_the_longer_way(
+    events: list[bytes | None], longer: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else all of this would prove nothing."""
+    taken: list[int] = []
+    rules = RULES["fields"][0]
+    quick = rules.engine("orders").quick
+    usual = quick.longer
+
+    def counted(part: Slice, index: int, limit: int, draft: Draft) -> Form | None:
+        taken.append(index)
+        return usual(part, index, limit, draft)
+
+    monkeypatch.setattr(quick, "longer", counted)
+    assert plan(rules, *events).caches["default"].keys
+    assert taken == longer
