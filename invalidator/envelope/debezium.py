@@ -60,9 +60,9 @@ Rows = tuple[str, Row, Row | None, dict[str, Any]]
 def whole(event: dict[str, Any], raw: bytes, kind: str) -> Rows | None:
     """Most change events, told quickly; None, or any error, where `read` must look closer.
 
-    `kind` is the field in which a plain event would say its type.
+    `kind` is the field in which a plain event would say its type; one of ours says it in `type`.
     """
-    if kind in event:
+    if kind in event or "type" in event:
         return None
     wrapped = "schema" in event
     body = event["payload"] if wrapped else event

@@ -37,6 +37,16 @@ class Envelope(Struct, frozen=True):
             self.types[0] if _FIELD.fullmatch(self.types[0]) and "." not in self.types[0] else None
         )
 
+    @property
+    def inner(self) -> str:
+        """The field that holds the data of most events."""
+        return "data" if self.data == AUTO or self.format == "cloudevents" else self.data
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether plain events and CloudEvents have their type and data in different fields."""
+        return self.format == AUTO and (self.first, self.inner) != ("type", "data")
+
 
 class Reading(NamedTuple):
     """One event, unwrapped. A tuple: change events make one each."""

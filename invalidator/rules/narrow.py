@@ -12,7 +12,7 @@ from typing import Any, Final, TypedDict
 import msgspec
 from msgspec import Struct
 
-from invalidator.envelope import AUTO, Envelope, decode_json
+from invalidator.envelope import Envelope, decode_json
 from invalidator.rules.condition import reads
 from invalidator.rules.schema import Rule
 
@@ -37,11 +37,10 @@ def narrowed(rules: Iterable[Rule], envelope: Envelope) -> Narrow:
     if fields is None or len(fields) > MOST:
         return Narrow(decode_json, decode_json)
     first = envelope.first or "type"
-    inner = "data" if envelope.data == AUTO else envelope.data
     return Narrow(
-        msgspec.json.Decoder(_plain(fields, first, inner)).decode,
+        msgspec.json.Decoder(_plain(fields, first, envelope.inner)).decode,
         msgspec.json.Decoder(_change(fields, first)).decode,
-        None if _looks_around(rules) else _apart(fields, first, inner),
+        None if _looks_around(rules) else _apart(fields, first, envelope),
     )
 
 
@@ -85,17 +84,15 @@ def _plain(fields: Sequence[str], first: str, inner: str) -> object:
     return _object({**here, "specversion": Any, first: Any, inner: _either(_object(here))})
 
 
-def _apart(fields: Sequence[str], first: str, inner: str) -> Decode | None:
+def _apart(fields: Sequence[str], first: str, envelope: Envelope) -> Decode | None:
     """An event of two fields, which need no dict around them."""
-    if first == inner:
+    names = {"kind": first, "data": envelope.inner, "specversion": "specversion"}
+    if len(set(names.values())) < len(names):
         return None
-    data = _object(dict.fromkeys(fields, Any))
-    apart = msgspec.defstruct(
-        "Apart",
-        [("kind", str), ("data", data)],
-        rename={"kind": first, "data": inner},
-        gc=False,
-    )
+    parts: list[Any] = [("kind", str), ("data", _object(dict.fromkeys(fields, Any)))]
+    if envelope.is_mixed:
+        parts.append(("specversion", msgspec.UnsetType, msgspec.UNSET))  # must not be there
+    apart = msgspec.defstruct("Apart", parts, rename=names, gc=False)
     return msgspec.json.Decoder(apart).decode
 
 
@@ -103,7 +100,8 @@ def _change(fields: Sequence[str], first: str) -> object:
     """A change event, in its schema or without: what tells it from others, and its rows."""
     here = dict.fromkeys(fields, Any)
     row, source = _either(_object(here)), _either(_object({"table": Any}))
-    body = {**here, first: Any, "op": Any, "before": row, "after": row, "source": source}
+    told = {first: Any, "type": Any, "op": Any}
+    body = {**here, **told, "before": row, "after": row, "source": source}
     return _object({**body, "schema": msgspec.Raw, "payload": _either(_object(body))})
 
 

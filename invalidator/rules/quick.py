@@ -36,7 +36,8 @@ class Quick:
         self._narrow = narrow
         self._first = envelope.first
         self._strict = envelope.data != AUTO
-        self._inner = envelope.data if self._strict else "data"
+        self._inner = envelope.inner
+        self._mixed = envelope.is_mixed
         self._table = table
         self._updates = updates
         self.longer = longer
@@ -79,7 +80,7 @@ class Quick:
     ) -> Form | None:
         """The type in one field; the data in another, or what stands around."""
         loads = self._narrow.plain if sound else _checked(self._narrow.plain, limit)
-        first, inner, strict = self._first, self._inner, self._strict
+        first, inner, strict, mixed = self._first, self._inner, self._strict, self._mixed
         table, sinks = self._table, draft.sinks
         for index, raw in left:
             try:
@@ -90,6 +91,8 @@ class Quick:
                     if strict or "specversion" in event:
                         raise ValueError
                     data = event
+                elif mixed and "specversion" in event:
+                    raise ValueError
                 table[kind](data, event, kind, part, index, sinks)
             except Exception:  # noqa: BLE001
                 if self.longer(part, index, limit, draft) == "change":

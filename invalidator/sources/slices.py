@@ -12,7 +12,7 @@ from invalidator.sources.fetched import Fetched, Polled
 from invalidator.sources.rawbatch import Unreadable
 
 NAME = "kafka"
-HEADERS = attrgetter("headers")
+HEADERS, VALUE = attrgetter("headers"), attrgetter("value")
 
 
 class Ends(Struct, frozen=True):
@@ -80,7 +80,7 @@ def slice_of(tp: TopicPartition, records: list[Fetched]) -> Slice:
 
     named = any(map(HEADERS, records))  # most topics have none: no list is made for these
     headers = [_filled(r.headers) for r in records] if named else ()
-    return Slice(tp.topic, [r.value for r in records], record, headers)
+    return Slice(tp.topic, list(map(VALUE, records)), record, headers)
 
 
 def _filled(headers: Iterable[tuple[str, bytes | None]]) -> list[tuple[str, bytes]]:
