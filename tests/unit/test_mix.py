@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from invalidator.metrics import Bounded
-from invalidator.mix import SAMPLE, Mix, type_label
+from invalidator.mix import PER_SECOND, SAMPLE, Mix, type_label
 from invalidator.model import Batch, Fault, Record, Slice
 from invalidator.rules import RuleSet
 from tests.integration.piping import event, rules_from
@@ -75,6 +75,20 @@ def test_a_large_batch_is_estimated_from_a_sample(rules: RuleSet) -> None:
     values = [event("order.sent", id=n) for n in range(SAMPLE * 100)]
     Mix(random.Random(1)).count(batch_of(values), rules)
     assert counted("rule_events", rule="mix-one") - before == SAMPLE * 100
+
+
+def test_of_many_small_batches_fewer_events_are_looked_at(rules: RuleSet) -> None:
+    now = [0.0]
+    mix = Mix(random.Random(1), lambda: now[0])
+    few = batch_of([event("order.sent", id=n) for n in range(SAMPLE)])
+    before = counted("rule_events", rule="mix-one")
+    looked = [sum(mix.count(few, rules).values()) for _ in range(100)]
+    assert looked[0] == SAMPLE
+    assert looked[-1] == 1
+    assert sum(looked) < PER_SECOND + len(looked)
+    assert counted("rule_events", rule="mix-one") - before == SAMPLE * 100
+    now[0] += 60
+    assert sum(mix.count(few, rules).values()) == SAMPLE
 
 
 def test_what_may_not_be_decoded_is_not_looked_at(rules: RuleSet) -> None:
