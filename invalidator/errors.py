@@ -1,6 +1,6 @@
 """Every failure has one base, and its class says what may be done about it."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
 class InvalidatorError(Exception):
@@ -25,8 +25,7 @@ class Unavailable(InvalidatorError):  # noqa: N818 - the domain's word
         self.code = code  # a short stable word, such as "timeout"
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(Struct, frozen=True):
     """One mistake in a file that a person wrote, with all they need to mend it."""
 
     file: str

@@ -7,9 +7,9 @@ and sometimes leaves it in the text, and a script on Redis 6 wraps it in a sente
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from enum import Enum
 
+from msgspec import Struct
 from redis import exceptions as redis_errors
 
 from invalidator.errors import Unavailable
@@ -22,8 +22,7 @@ class Meaning(Enum):
     UNKNOWN = "unknown"  # try the key alone a few times, then reject it
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     meaning: Meaning
     code: str  # a short stable word for lists and metrics: "wrongtype", "timeout"
     message: str  # for a person; without the command, which redis-py would put there

@@ -2,17 +2,16 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import structlog
+from msgspec import Struct, field
 
 log = structlog.get_logger("invalidator")
 
 REMIND_EVERY = 30.0  # seconds between two lines about the same wait
 
 
-@dataclass(slots=True)
-class Part:
+class Part(Struct):
     """A server or source that readiness depends on.
 
     Several may use it, and it may refuse the work of one only: it is ready for all or not at all.
@@ -56,8 +55,7 @@ class Part:
         self.since = self.clock()
 
 
-@dataclass(slots=True)
-class Pulse:
+class Pulse(Struct):
     """A loop's sign of life. Idle loops beat too; one that is stuck does not."""
 
     name: str
@@ -72,8 +70,7 @@ class Pulse:
         self.last = self.clock()
 
 
-@dataclass(slots=True)
-class Health:
+class Health(Struct):
     """All parts and pulses of one daemon."""
 
     clock: Callable[[], float] = time.monotonic

@@ -8,10 +8,10 @@ and rules are, and the hot path goes on without bookkeeping.
 import random
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
+from msgspec import Struct
 
 from invalidator import metrics
 from invalidator.errors import Unavailable
@@ -52,8 +52,7 @@ class Homes(Protocol):
     def home(self, cache: str, caches: Mapping[str, Cache]) -> Home: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Aim:
+class Aim(Struct, frozen=True):
     """One template of one rule, as its author wrote it."""
 
     rule: str
@@ -61,8 +60,7 @@ class Aim:
     template: str
 
 
-@dataclass(slots=True)
-class Tally:
+class Tally(Struct):
     looked: int = 0
     existed: int = 0
     told: bool = False  # that it never hit

@@ -7,10 +7,11 @@ memory, unsettled, and is planned again when the topic is let go: by the rules i
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import structlog
+from msgspec import Struct
+from msgspec.structs import replace
 
 from invalidator import metrics
 from invalidator.ages import oldest
@@ -42,16 +43,14 @@ class Pausable(Source, Protocol):
         """What was set aside is worked on again. False: it is no longer ours."""
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(Struct, frozen=True):
     batch: Batch
     origins: frozenset[str]
     published: float  # when its oldest event was
     over: bool  # beyond the bound on what is held: it counts as work in flight
 
 
-@dataclass(slots=True)
-class Share:
+class Share(Struct):
     """What became of one origin's events in a batch."""
 
     events: int = 0

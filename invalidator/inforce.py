@@ -3,9 +3,9 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import structlog
+from msgspec import Struct
 
 from invalidator import metrics
 from invalidator.errors import Problem, RulesError
@@ -17,8 +17,7 @@ from invalidator.settings.caches import strangers
 log = structlog.get_logger("invalidator")
 
 
-@dataclass(frozen=True, slots=True)
-class Reloaded:
+class Reloaded(Struct, frozen=True):
     """What a look at the rules on disk came to."""
 
     rules: str  # the hash of those in force

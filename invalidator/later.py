@@ -7,11 +7,11 @@ again. The names wait in memory and count towards the bytes in flight; reading p
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 import structlog
+from msgspec import Struct
 
 from invalidator import metrics
 from invalidator.inflight import InFlight
@@ -29,8 +29,7 @@ Passes = Mapping[float, Mapping[str, Names]]  # by their delay, then by their ca
 Apply = Callable[[Mapping[str, Names], RuleSet], Awaitable[Outcome]]
 
 
-@dataclass(frozen=True, slots=True)
-class Waited:
+class Waited(Struct, frozen=True):
     """What became of what a batch waited for."""
 
     failures: list[Failure]

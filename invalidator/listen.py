@@ -3,7 +3,8 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from invalidator import layout
 from invalidator.backplane.follower import Follower, Gap
@@ -19,8 +20,7 @@ BUFFER = 10_000  # messages; what comes on top is dropped, which shows as a gap
 AT_ONCE = 100  # messages, before it is looked at who fell silent
 
 
-@dataclass(frozen=True, slots=True)
-class Lost:
+class Lost(Struct, frozen=True):
     """A Redis cannot be heard. What is announced meanwhile shows as gaps later."""
 
     server: str

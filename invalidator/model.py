@@ -5,16 +5,16 @@ event (`Record`, `Event`) is made only when somebody has to look at that event.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
+
+from msgspec import Struct, field
 
 DEFAULT_CACHE = "default"
 OWN_EVENTS = "invalidator."  # types of events that we tell ourselves; no wildcard matches them
 GAP = "invalidator.gap"  # a source may have missed events for good
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Struct, frozen=True):
     """One raw record, whole. Made for rejections and explanations only."""
 
     source: str  # "kafka", "pubsub", "memory"
@@ -26,8 +26,7 @@ class Record:
     time_ms: int | None = None  # when it was published, Unix milliseconds
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(Struct, frozen=True):
     """One reason why an event, or one rule for it, was rejected."""
 
     error: str  # a short stable word: "not-json", "missing-field", "noperm"
@@ -36,8 +35,7 @@ class Fault:
     what: str = ""  # the template, condition or operation
 
 
-@dataclass(frozen=True, slots=True)
-class Slice:
+class Slice(Struct, frozen=True):
     """Records of one partition, channel or stream, in their order."""
 
     origin: str
@@ -59,8 +57,7 @@ class Slice:
             return sum(len(value) for value in self.values if value is not None)
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(Struct, frozen=True):
     """What one read of a source gave, and the positions that end it."""
 
     source: str
@@ -84,8 +81,7 @@ class Batch:
                     yield part.record(index)
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(Struct, frozen=True):
     """One decoded event, as rules see it. Made for rejections and explanations only."""
 
     type: str
@@ -98,8 +94,7 @@ Kind = Literal["keys", "patterns", "tags", "versions"]
 KINDS: tuple[Kind, ...] = ("keys", "patterns", "tags", "versions")
 
 
-@dataclass(slots=True)
-class Names:
+class Names(Struct):
     """What one cache has to forget: deduplicated names, complete with the cache's prefix."""
 
     keys: set[str] = field(default_factory=set)
@@ -111,8 +106,7 @@ class Names:
         return len(self.keys) + len(self.patterns) + len(self.tags) + len(self.versions)
 
 
-@dataclass(frozen=True, slots=True)
-class Rejection:
+class Rejection(Struct, frozen=True):
     """One event for the dead letters, with every reason."""
 
     record: Record
@@ -120,16 +114,14 @@ class Rejection:
     faults: tuple[Fault, ...]
 
 
-@dataclass(slots=True)
-class Note:
+class Note(Struct):
     """Something about a rule that an operator should see, though no event is lost by it."""
 
     count: int
     message: str  # of the first
 
 
-@dataclass(slots=True)
-class Plan:
+class Plan(Struct):
     """What a batch asks of the caches."""
 
     caches: dict[str, Names] = field(default_factory=dict)
@@ -147,8 +139,7 @@ class Plan:
         return sum(names.count() for names in self.caches.values())
 
 
-@dataclass(frozen=True, slots=True)
-class Cause:
+class Cause(Struct, frozen=True):
     """On whose account names are forgotten: it is announced with them."""
 
     source: str  # "kafka", "pubsub"; "purge" for a person
@@ -157,8 +148,7 @@ class Cause:
     why: str = ""  # what they say
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(Struct, frozen=True):
     """A name that the store can never apply."""
 
     cache: str
@@ -175,8 +165,7 @@ class Ticket(Protocol):
         """Until it is over; what could not be done."""
 
 
-@dataclass(slots=True)
-class Outcome:
+class Outcome(Struct):
     """What applying names came to."""
 
     existed: int = 0  # keys that were really there

@@ -8,8 +8,9 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from typing import Final, Protocol
+
+from msgspec import Struct
 
 from invalidator.deadletter import letters_of
 from invalidator.errors import first_of
@@ -38,8 +39,7 @@ class Finite(Source, Protocol):
         """How many events it has, about; None while that is not known."""
 
 
-@dataclass(slots=True)
-class Progress:
+class Progress(Struct):
     """How far it is."""
 
     total: int | None = None

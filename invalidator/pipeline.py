@@ -17,9 +17,10 @@ nothing is acknowledged, nothing is a dead letter, and all goes on by itself whe
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
+
+from msgspec import Struct
 
 from invalidator.errors import Unavailable
 from invalidator.health import Health
@@ -39,8 +40,7 @@ from invalidator.valve import Valve
 BURIED_TOGETHER = 100  # each carries its whole event
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(Struct, frozen=True):
     """A batch with the rules it was read under, and what they ask for."""
 
     batch: Batch
@@ -65,8 +65,7 @@ class Letters(Protocol):
         """Raises Unavailable; then they may be put again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """How much one pipeline takes in at a time."""
 
     events: int  # per batch

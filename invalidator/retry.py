@@ -3,8 +3,9 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import TypeVar
+
+from msgspec import Struct
 
 from invalidator import metrics
 from invalidator.errors import Unavailable
@@ -33,8 +34,7 @@ async def beating(
             await keep_alive()
 
 
-@dataclass(frozen=True, slots=True)
-class Backoff:
+class Backoff(Struct, frozen=True):
     """Exponential, with jitter, so that many daemons do not come back in step."""
 
     first: float = 0.05  # seconds
@@ -46,13 +46,16 @@ class Backoff:
         return ceiling * (0.5 + chance / 2)
 
 
+USUAL = Backoff()
+
+
 async def until_available(
     attempt: Callable[[], Awaitable[T]],
     part: Part,
     *,
     who: str = "",
     pulse: Pulse | None = None,
-    backoff: Backoff = Backoff(),
+    backoff: Backoff = USUAL,
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     chance: Callable[[], float] = random.random,
 ) -> T:

@@ -7,8 +7,9 @@ a look at newer events shows that the rules do work.
 
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec import Struct, field
 
 ENOUGH: Final = 100  # events that rules name: fewer prove nothing
 FIRST_LOOK: Final = 60.0  # seconds until newer events are looked at
@@ -16,8 +17,7 @@ LAST_LOOK: Final = 3600.0  # seconds between two looks, at most
 ORIGINS: Final = 1024  # remembered: channels may have any names
 
 
-@dataclass(slots=True)
-class Window:
+class Window(Struct):
     """The last batches, as few as hold enough events."""
 
     batches: list[tuple[int, int]] = field(default_factory=list)
@@ -42,8 +42,7 @@ class Window:
         return self.enough and 2 * self.failed > self.events
 
 
-@dataclass(slots=True)
-class Flowing:
+class Flowing(Struct):
     """A topic that is not held."""
 
     rules: str  # the hash of those that its events are planned with
@@ -51,8 +50,7 @@ class Flowing:
     pardoned: bool = False  # somebody said to go on with these rules, whatever they reject
 
 
-@dataclass(slots=True)
-class Braked:
+class Braked(Struct):
     """A topic that is held."""
 
     rules: str

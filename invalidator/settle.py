@@ -7,7 +7,8 @@ settled in the order in which they were read.
 
 import asyncio
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from invalidator.later import Waited
 from invalidator.model import Batch, Failure, Fault, Outcome, Record, Rejection
@@ -16,8 +17,7 @@ from invalidator.rules import RuleSet
 MOST_WAITING = 10_000  # applied batches; then applying waits, too
 
 
-@dataclass(frozen=True, slots=True)
-class Applied:
+class Applied(Struct, frozen=True):
     """A batch on its way to its acknowledgement."""
 
     batch: Batch  # without its records

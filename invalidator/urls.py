@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
+
+from msgspec import Struct, field
 
 Kind = Literal["server", "socket", "sentinel", "cluster"]
 Host = tuple[str, int]
@@ -43,8 +44,7 @@ _SECRET_OPTION = re.compile(
 _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:/?#@,\s]+))(?::([0-9]+))?")
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(Struct, frozen=True):
     """Where a Redis is, and how one gets in."""
 
     kind: Kind
@@ -54,8 +54,12 @@ class Address:
     service: str = ""  # what sentinels call the primary
     db: int = 0
     username: str = ""
-    password: str = field(default="", repr=False)
-    options: Mapping[str, str] = field(default_factory=dict, repr=False)
+    password: str = ""
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """Without the password, and without options, which may hold another."""
+        return f"Address({self.kind!r}, {self.hosts or self.path!r}, {self.username!r})"
 
 
 def redact(url: str) -> str:

@@ -3,9 +3,9 @@
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import structlog
+from msgspec import Struct
 
 from invalidator import metrics
 from invalidator.health import Health
@@ -13,8 +13,7 @@ from invalidator.health import Health
 log = structlog.get_logger("invalidator")
 
 
-@dataclass(frozen=True, slots=True)
-class Closed:
+class Closed(Struct, frozen=True):
     """Since when, and what the person said."""
 
     since: float  # Unix time

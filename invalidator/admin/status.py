@@ -2,10 +2,10 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from msgspec import Struct, field
 from prometheus_client import REGISTRY
 
 from invalidator import __version__, metrics
@@ -25,8 +25,7 @@ MOST_RULES: Final = 500  # with figures of their own
 Plain = dict[str, Any]
 
 
-@dataclass(slots=True)
-class House:
+class House(Struct):
     """All that the admin port may look at."""
 
     in_force: InForce

@@ -1,15 +1,15 @@
 """What a server says about itself."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from invalidator.store.server import Server
 
 ASKED = [("INFO", "memory"), ("INFO", "stats"), ("DBSIZE",)]
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(Struct, frozen=True):
     """Of all servers of a cluster together; but for the keys, of all their databases."""
 
     keys: int

@@ -7,8 +7,10 @@ So memory is bounded, however many keys there are.
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
 from functools import lru_cache
+
+from msgspec import Struct, field
+from msgspec.structs import fields
 
 MOST = 20_000  # words that are kept apart, over all places
 WIDTH = 64  # different words in one place, at first
@@ -21,8 +23,7 @@ _WORD = re.compile(rb"[:/|.]?(?:v\d{1,2}|[^\d@]*)")
 _HEX = re.compile(rb"[:/|.]?[0-9a-fA-F-]{8,}")
 
 
-@dataclass(slots=True)
-class Tally:
+class Tally(Struct):
     """What was seen of one family; samples are the first keys."""
 
     keys: int = 0
@@ -51,8 +52,7 @@ class Tally:
 _SUMS = [each.name for each in fields(Tally) if each.name not in ("largest", "samples")]
 
 
-@dataclass(slots=True)
-class _Node:
+class _Node(Struct):
     """A place in names, and the words that were seen after it."""
 
     tally: Tally | None = None

@@ -1,7 +1,8 @@
 """What an audit found, for people and machines: each with a count, a sample and what to do."""
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from invalidator.audit.facts import Facts
 from invalidator.audit.families import Tally
@@ -10,8 +11,7 @@ from invalidator.audit.walk import BIG, Audited
 from invalidator.audit.wanted import Wanted
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     kind: str  # one of ADVICE
     what: str  # the family; or what is set wrongly
     count: int  # keys
@@ -19,8 +19,7 @@ class Finding:
     advice: str
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(Struct, frozen=True):
     """Of one server, or one cluster."""
 
     server: str

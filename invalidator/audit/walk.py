@@ -3,7 +3,8 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from invalidator.audit.facts import Facts, facts
 from invalidator.audit.families import Families
@@ -19,8 +20,7 @@ MEMBERS = 1000  # of a tag that are looked at, about
 SLACK = 1000  # milliseconds by which a member may outlive its tag: they are asked one after another
 
 
-@dataclass(slots=True)
-class Audited:
+class Audited(Struct):
     """What was found on one server, or on all of one cluster."""
 
     name: str
@@ -59,8 +59,7 @@ async def audited(
     return audit
 
 
-@dataclass(frozen=True, slots=True)
-class _Walk:
+class _Walk(Struct, frozen=True):
     """Over one server. Members of its tags may lie elsewhere in the cluster."""
 
     server: Server

@@ -1,7 +1,8 @@
 """What the rules and the settings say about the keys of one server."""
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from invalidator import layout
 from invalidator.rules.ruleset import RuleSet
@@ -13,8 +14,7 @@ from invalidator.store.matcher import Matcher
 from invalidator.store.tags import Layout
 
 
-@dataclass(frozen=True, slots=True)
-class TagKeys:
+class TagKeys(Struct, frozen=True):
     """The sets of one layout: how they are called, and which of them a rule invalidates."""
 
     layout: Layout
@@ -22,8 +22,7 @@ class TagKeys:
     reached: Matcher
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(Struct, frozen=True):
     named: Matcher  # keys that a rule's key or pattern could name
     spared: Matcher  # no cache entries: our own, tags, versions, streams, `protect:`
     tags: tuple[TagKeys, ...]

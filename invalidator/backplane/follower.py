@@ -1,8 +1,9 @@
 """Reads what was announced, and notices what it missed."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, Literal
+
+from msgspec import Struct
 
 from invalidator.backplane.message import Message, Sender
 
@@ -10,8 +11,7 @@ SILENT_AFTER: Final = 3.0  # seconds without a heartbeat; they come each second
 FORGOTTEN_AFTER: Final = 600.0  # seconds; instances come and go
 
 
-@dataclass(frozen=True, slots=True)
-class Gap:
+class Gap(Struct, frozen=True):
     """Something was applied that we were not told of. What was kept of the cache is in doubt.
 
     `new`: a sender we did not know; what it applied before is unknown. `missed`: at least so many
@@ -33,8 +33,7 @@ class Gap:
                 return f"{who} is not heard any more; its last messages may be missing"
 
 
-@dataclass(slots=True)
-class _Known:
+class _Known(Struct):
     seq: int
     heard_at: float
     doubtful: bool = False  # our connection was lost since we heard it

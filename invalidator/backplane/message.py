@@ -1,10 +1,10 @@
 """The messages on the channel of what was applied; docs/backplane.md is their contract."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import orjson
+from msgspec import Struct
 
 from invalidator.model import KINDS, Cause, Kind, Names
 
@@ -15,16 +15,14 @@ Sign = Literal["heartbeat", "bye"]
 Type = Sign | Literal["applied"]
 
 
-@dataclass(frozen=True, slots=True)
-class Sender:
+class Sender(Struct, frozen=True):
     """Who counts. A number is used once in an epoch of an instance."""
 
     instance: str  # a process
     epoch: int  # when it began to count, Unix milliseconds
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(Struct, frozen=True):
     """One message, as a listener reads it."""
 
     type: Type

@@ -142,10 +142,11 @@ async def _audited(
 
 def _print_json(reports: "Sequence[Report]") -> None:
     import json
-    from dataclasses import asdict
+
+    from msgspec import to_builtins
 
     def plain(entry: "Report") -> dict[str, Any]:
-        made = asdict(entry)
+        made: dict[str, Any] = to_builtins(entry)
         made["facts"]["hit_rate"] = entry.facts.hit_rate
         return made
 

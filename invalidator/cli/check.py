@@ -75,9 +75,11 @@ def _text(checked: "Checked") -> None:
 
 
 def _json(checked: "Checked") -> None:
-    from dataclasses import asdict
+    from msgspec import to_builtins
 
-    findings = [{"severity": entry.severity, **asdict(entry.problem)} for entry in checked.findings]
+    findings = [
+        {"severity": entry.severity, **to_builtins(entry.problem)} for entry in checked.findings
+    ]
     found = {
         "ok": checked.good,
         "hash": checked.ruleset.hash if checked.ruleset else None,

@@ -140,23 +140,23 @@ def _lines(verdict: "Verdict", live: Live) -> list[str]:
 
 
 def _plain(told: "Explanation", live: Live) -> dict[str, Any]:
-    from dataclasses import asdict
+    from msgspec import to_builtins
 
     return {
         **told.plain(),
-        "live": [{**asdict(name), "found": said} for name, said in live.items()],
+        "live": [{**to_builtins(name), "found": said} for name, said in live.items()],
     }
 
 
 def _key(ruleset: "RuleSet", key: str, *, as_json: bool) -> int:
-    from dataclasses import asdict
+    from msgspec import to_builtins
 
     from invalidator.rules.reach import protections, reaching, tagging
 
     found, tags = reaching(ruleset, key), tagging(ruleset)
     spared = list(protections(ruleset, key))
     if as_json:
-        plain = {"reach": [*map(asdict, found)], "tags": [*map(asdict, tags)], "spared": spared}
+        plain = to_builtins({"reach": found, "tags": tags, "spared": spared})
         print(json.dumps(plain, indent=2))
         return 0
     for entry in found:

@@ -2,13 +2,13 @@
 
 import argparse
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 _PATHS = {"PATH", "RULES"}  # metavars of what is a file or directory
 
 
-@dataclass(frozen=True, slots=True)
-class Word:
+class Word(Struct, frozen=True):
     """An option, or an argument without one."""
 
     flags: tuple[str, ...]  # none: it is an argument
@@ -19,8 +19,7 @@ class Word:
     repeats: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Verb:
+class Verb(Struct, frozen=True):
     name: str  # empty: the program itself
     help: str
     words: tuple[Word, ...]

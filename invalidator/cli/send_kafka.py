@@ -4,12 +4,12 @@ import asyncio
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import orjson
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
+from msgspec import Struct
 
 from invalidator.cli.send import Event
 from invalidator.cli.verbs import UsageError
@@ -25,8 +25,7 @@ WITHIN = 20.0  # seconds, for all of it
 ANSWER_WITHIN = 6.0  # for one of the brokers' answers
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Struct, frozen=True):
     topic: str
     event: Event
     key: str | None

@@ -48,9 +48,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _as_json(described: "list[Described]") -> str:
-    from dataclasses import asdict
+    from msgspec import to_builtins
 
-    return json.dumps([asdict(setting) for setting in described], indent=2)
+    return json.dumps(to_builtins(described), indent=2)
 
 
 def _as_text(setting: "Described") -> str:

@@ -175,9 +175,9 @@ def _shown(name: str) -> str:
 
 
 def _message(message: "Message", names: tuple[str, ...]) -> dict[str, Any]:
-    from dataclasses import asdict
+    from msgspec import to_builtins
 
-    cause = asdict(message.cause) if message.cause else {}
+    cause = to_builtins(message.cause) if message.cause else {}
     return {
         **_plain(message.sender),
         "seq": message.seq,
@@ -190,8 +190,8 @@ def _message(message: "Message", names: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _plain(found: "Any") -> dict[str, Any]:
-    from dataclasses import asdict
+    from msgspec import to_builtins
 
-    plain = asdict(found)
+    plain = to_builtins(found)
     sender = plain.pop("sender", None)
     return {**({"gap": plain.pop("cause")} if "cause" in plain else {}), **plain, **(sender or {})}

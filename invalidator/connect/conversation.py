@@ -5,8 +5,8 @@ No I/O: `calls` says what to send in the next round, `hear` takes the replies.
 
 import random
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from msgspec import Struct
 from redis.exceptions import AskError, MovedError, TryAgainError
 
 from invalidator.connect.routing import To, slot_of
@@ -16,8 +16,7 @@ from invalidator.connect.talk import Command, Reply, pack
 ASKING = pack(("ASKING",))
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True):
     """What one node is to be sent, in one write on one connection."""
 
     address: str

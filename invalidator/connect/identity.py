@@ -3,8 +3,8 @@
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
+from msgspec import Struct
 from redis.asyncio import Redis
 
 from invalidator.connect.talk import Command, Reply, holding, pack
@@ -16,8 +16,7 @@ _NONE = "0" * 40  # what Redis writes in the place of an id that is not there
 Ask = Callable[[Iterable[Command]], Awaitable[list[Reply]]]
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(Struct, frozen=True):
     """All but `before` change with a failover, and with a restart."""
 
     process: str  # run_id: new with each start

@@ -3,9 +3,9 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from msgspec import Struct
 from redis.asyncio import Connection, ConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as Disconnected
@@ -19,8 +19,7 @@ from invalidator.urls import Address, Host
 ASK_AGAIN_AFTER = 5.0  # seconds; a primary that was cut off from the sentinels still answers us
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """Where one sentinel believes the primary to be."""
 
     epoch: int  # grows with each failover: the highest knows best

@@ -1,11 +1,12 @@
 """One Redis server at a known address: deadlines, credentials, TLS."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from ssl import SSLError
 from typing import Any
 
+import redis
+from msgspec import Struct
 from redis.asyncio import (
     Connection,
     ConnectionPool,
@@ -17,16 +18,17 @@ from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.credentials import CredentialProvider
+from redis.driver_info import DriverInfo
 from redis.exceptions import AuthenticationError
 from redis.maint_notifications import MaintNotificationsConfig
 
 from invalidator.urls import Address
 
 CLIENT_NAME = "invalidator"
+DRIVER = DriverInfo(lib_version=redis.__version__)  # else each connection looks it up on the disk
 
 
-@dataclass(frozen=True, slots=True)
-class Login(CredentialProvider):
+class Login(Struct, CredentialProvider, frozen=True):
     """User and password. A file is read for each connection, so that it may change."""
 
     username: str
@@ -80,6 +82,7 @@ def options_of(address: Address, timeout: float, tls: Mapping[str, str]) -> dict
         "db": address.db,
         "credential_provider": login(address.username, address.password, given, "password_file"),
         "client_name": given.get("client_name", CLIENT_NAME),
+        "driver_info": DRIVER,
         "protocol": 2,
         "socket_timeout": timeout,
         "socket_connect_timeout": timeout,

@@ -2,8 +2,8 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from msgspec import Struct
 from redis.exceptions import ClusterError
 
 from invalidator.connect.routing import SLOTS
@@ -12,8 +12,7 @@ from invalidator.connect.talk import Reply
 Owners = tuple[tuple[int, int, str], ...]  # first slot, last slot, address of the primary
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
+class Said(Struct, frozen=True):
     """What one node says of the cluster."""
 
     owners: Owners

@@ -1,14 +1,15 @@
 """Which dead letters are meant."""
 
 from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass, fields
+
+from msgspec import Struct
+from msgspec.structs import fields
 
 from invalidator.deadletter.entry import Letter
 from invalidator.deadletter.shelf import Shelf
 
 
-@dataclass(frozen=True, slots=True)
-class Filter:
+class Filter(Struct, frozen=True):
     """Each that is given must fit; empty: whatever it is."""
 
     type: str = ""
@@ -31,8 +32,7 @@ _VALUES: dict[str, Callable[[Letter], set[str | None]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(Struct, frozen=True):
     """Entries by their ids; or all that fit and were written since then."""
 
     ids: Sequence[str] = ()

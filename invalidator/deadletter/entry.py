@@ -5,10 +5,11 @@ docs/redis-contract.md explains the fields. What a replay found later stands bes
 
 from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import orjson
+from msgspec import Struct
+from msgspec.structs import replace
 
 from invalidator import __version__
 from invalidator.deadletter.redact import NOTHING, Redactor
@@ -20,8 +21,7 @@ ID_HEADERS = ("ce_id", "ce-id", "cloudEvents:id")  # where CloudEvents put it ou
 Fields = Mapping[bytes, bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class Letter:
+class Letter(Struct, frozen=True):
     """An entry, as it is read."""
 
     id: str  # of the entry

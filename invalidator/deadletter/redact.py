@@ -6,9 +6,11 @@ or any item of a list, `**` any number of them. `key` and `headers.NAME` are of 
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from invalidator.model import Fault, Rejection
 
@@ -20,8 +22,7 @@ QUOTED: Final = 12  # characters of a value that give it away
 Headers = tuple[tuple[str, bytes], ...]
 
 
-@dataclass(slots=True)
-class _Found:
+class _Found(Struct):
     """What was masked in one event."""
 
     paths: dict[str, None] = field(default_factory=dict)  # as the settings write them

@@ -6,10 +6,10 @@ counts what it removed itself.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 import structlog
+from msgspec import Struct
 
 from invalidator import layout, metrics
 from invalidator.connect import Client, Command, Reply, converse
@@ -26,8 +26,7 @@ ADVICE: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
+class Bounds(Struct, frozen=True):
     """0 is no bound."""
 
     length: int = 0  # entries
@@ -37,8 +36,7 @@ class Bounds:
 UNBOUNDED: Final = Bounds()
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(Struct, frozen=True):
     """The stream, when it was looked at."""
 
     length: int

@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple
+
+from msgspec import Struct
 
 Format = Literal["auto", "plain", "cloudevents", "debezium"]
 FORMATS: Final[tuple[Format, ...]] = ("auto", "plain", "cloudevents", "debezium")
@@ -18,8 +19,7 @@ _FIELD: Final = re.compile(r"[A-Za-z_$@][\w$-]*(?:\.[A-Za-z_$@][\w$-]*)*")
 _NOTHING: Final[Mapping[str, tuple[str, str]]] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(Struct, frozen=True):
     """How the events of a source are to be read."""
 
     format: Format = "auto"

@@ -1,8 +1,9 @@
 """From checked nodes to frozen data: templates, types and conditions are parsed on the way."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TypeVar
+
+from msgspec import Struct
 
 from invalidator import layout
 from invalidator.envelope import AUTO, Envelope
@@ -31,8 +32,7 @@ T = TypeVar("T")
 Fields = dict[str, Entry]
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
+class Parts(Struct, frozen=True):
     """What one file holds."""
 
     rules: tuple[Rule, ...] = ()

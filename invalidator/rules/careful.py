@@ -1,8 +1,9 @@
 """One rule for one event, by itself: slower, and exact about what is wrong."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from invalidator.envelope import EVERY, Reading
 from invalidator.errors import Rejected
@@ -15,8 +16,7 @@ from invalidator.rules.schema import Effect, Rule
 ROWS: Final = ("data", "before", "after")  # roots that hold columns of a change event
 
 
-@dataclass(frozen=True, slots=True)
-class Ruling:
+class Ruling(Struct, frozen=True):
     """What a rule does for an event whose type it matches."""
 
     applies: bool

@@ -1,10 +1,11 @@
 """`check`: every mistake of the rules, and what their author may have meant otherwise."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path as FilePath
 from typing import Final, Literal
+
+from msgspec import Struct
 
 from invalidator.errors import Problem, RulesError
 from invalidator.rules import condition, globs
@@ -19,14 +20,12 @@ from invalidator.rules.words import closest
 Severity = Literal["error", "warning", "note"]
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     severity: Severity
     problem: Problem
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
+class Checked(Struct, frozen=True):
     findings: tuple[Finding, ...]
     ruleset: RuleSet | None  # None: the rules cannot be used
 

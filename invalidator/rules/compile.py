@@ -1,8 +1,9 @@
 """Rules as Python functions: one that holds all rules of a type, and the same rules singly."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from invalidator.errors import Rejected
 from invalidator.rules.condition import ConditionError, Fragment, reads, to_python
@@ -18,8 +19,7 @@ NOTE: Final = -2  # the sink that takes notes about rules
 UNMATCHED: Final = -1  # the sink that counts events that no rule names
 
 
-@dataclass(frozen=True, slots=True)
-class Unit:
+class Unit(Struct, frozen=True):
     """One rule by one of its patterns, with all that its code needs."""
 
     rule: Rule
@@ -167,8 +167,7 @@ def _fragment(condition: Condition, unit: Unit) -> Fragment:
     return to_python(condition.tree, {**ROOTS, "match": f"{{{match}}}", **around})
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(Struct, frozen=True):
     """What a rule does where its condition fails: by default too much rather than too little."""
 
     rule: Rule

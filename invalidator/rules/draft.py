@@ -1,8 +1,9 @@
 """A plan in the making: the sets that names go to."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from invalidator.model import Kind, Names, Note, Plan
 
@@ -10,8 +11,7 @@ Sink = Callable[[Any], object]
 Lane = tuple[str, Kind, float | None]  # a cache, a kind, and for names applied again: when
 
 
-@dataclass(slots=True)
-class Draft:
+class Draft(Struct):
     """A plan in the making, with the sinks that fill it."""
 
     plan: Plan

@@ -1,13 +1,13 @@
 """What rules say about one record, for people."""
 
-from dataclasses import asdict, dataclass
 from typing import Any
+
+from msgspec import Struct, to_builtins
 
 from invalidator.model import Event, Fault, Kind, Record
 
 
-@dataclass(frozen=True, slots=True)
-class Yield:
+class Yield(Struct, frozen=True):
     """One name that a rule gives for an event."""
 
     cache: str
@@ -16,8 +16,7 @@ class Yield:
     template: str
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """What one rule said about one event."""
 
     rule: str
@@ -28,8 +27,7 @@ class Verdict:
     note: str = ""  # what an operator should know though no event is lost by it
 
 
-@dataclass(frozen=True, slots=True)
-class Explanation:
+class Explanation(Struct, frozen=True):
     """What the rules say about one record."""
 
     record: Record
@@ -45,6 +43,6 @@ class Explanation:
         """For JSON."""
         return {
             "type": self.event.type if self.event else None,
-            "fault": asdict(self.fault) if self.fault else None,
-            "rules": [asdict(verdict) for verdict in self.verdicts],
+            "fault": to_builtins(self.fault),
+            "rules": to_builtins(self.verdicts),
         }

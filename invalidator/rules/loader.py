@@ -2,9 +2,10 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct
 
 from invalidator.envelope import Envelope
 from invalidator.errors import Problem, RulesError
@@ -20,8 +21,7 @@ MAX_FILES: Final = 1000
 WHERE: Final = "the command line or INVALIDATOR_RULES names a file of rules, or a directory of them"
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(Struct, frozen=True):
     """One file as it was read."""
 
     name: str  # as messages give it

@@ -1,8 +1,9 @@
 """Which rules an event's type matches: a walk down a tree of segments, never over the rules."""
 
 import re
-from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec import Struct, field
 
 from invalidator.model import OWN_EVENTS
 
@@ -11,8 +12,7 @@ _CAPTURE: Final = re.compile(r"\{([A-Za-z_]\w*)\}")
 MAX_PATTERN: Final = 256
 
 
-@dataclass(frozen=True, slots=True)
-class Pattern:
+class Pattern(Struct, frozen=True):
     """One entry of `on:`. `*` is one segment, `**` any number, `{name}` one that is kept."""
 
     text: str
@@ -86,8 +86,7 @@ def _captures(parts: list[str]) -> tuple[tuple[str, int], ...]:
 Hit = tuple[int, int]  # a rule and which of its patterns matched
 
 
-@dataclass(slots=True)
-class _Branch:
+class _Branch(Struct):
     literal: dict[str, "_Branch"] = field(default_factory=dict)
     one: dict[str, "_Branch"] = field(default_factory=dict)  # `*`, by the separator before it
     deep: "_Branch | None" = None

@@ -7,10 +7,10 @@ to gain anything, events are decoded whole. The careful path always sees the who
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, TypedDict
 
 import msgspec
+from msgspec import Struct
 
 from invalidator.envelope import AUTO, Envelope, decode_json
 from invalidator.rules.condition import reads
@@ -22,8 +22,7 @@ MOST: Final = 48  # fields of one object: they are searched one after the other
 AROUND: Final = ("id", "time", "subject", "source")  # what `event.` reads of the event itself
 
 
-@dataclass(frozen=True, slots=True)
-class Narrow:
+class Narrow(Struct, frozen=True):
     """How the events of one engine are decoded."""
 
     plain: Decode

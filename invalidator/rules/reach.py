@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from invalidator.model import Kind
 from invalidator.rules import globs
@@ -12,8 +13,7 @@ from invalidator.rules.sense import protected
 from invalidator.rules.template import Template
 
 
-@dataclass(frozen=True, slots=True)
-class Reach:
+class Reach(Struct, frozen=True):
     rule: str
     kind: Kind
     template: str

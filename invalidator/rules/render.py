@@ -1,8 +1,10 @@
 """The code that renders names: fast ways inline, `Field` where they do not fit."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any, Final
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from invalidator import layout
 from invalidator.model import Kind
@@ -14,8 +16,7 @@ from invalidator.rules.walks import chain, lenient, lists_of, written
 _MISSING: Final = "except (KeyError, TypeError, IndexError):"
 
 
-@dataclass(frozen=True, slots=True)
-class Rendered:
+class Rendered(Struct, frozen=True):
     """The variable that holds one template's names."""
 
     variable: str
@@ -23,8 +24,7 @@ class Rendered:
     droppable: bool  # one name, or None
 
 
-@dataclass(frozen=True, slots=True)
-class _Setting:
+class _Setting(Struct, frozen=True):
     """Where in the code a template is being written."""
 
     template: Template

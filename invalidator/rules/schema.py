@@ -1,8 +1,9 @@
 """A rules file as frozen data."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final, Literal
+
+from msgspec import Struct, field
 
 from invalidator import layout
 from invalidator.model import DEFAULT_CACHE, KINDS, Kind
@@ -18,8 +19,7 @@ Members = Literal["full", "relative"]
 MEMBERS: Final[tuple[Members, ...]] = ("full", "relative")
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """Where something stands in the files."""
 
     file: str
@@ -27,8 +27,7 @@ class Place:
     column: int
 
 
-@dataclass(frozen=True, slots=True)
-class Effect:
+class Effect(Struct, frozen=True):
     """One name that a rule makes a cache forget."""
 
     kind: Kind
@@ -36,15 +35,13 @@ class Effect:
     place: Place
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
+class Condition(Struct, frozen=True):
     text: str
     tree: Tree
     place: Place
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Struct, frozen=True):
     name: str
     on: tuple[Pattern, ...]
     effects: tuple[Effect, ...]
@@ -63,8 +60,7 @@ class Rule:
     owner: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(Struct, frozen=True):
     """One way in which a cache keeps its tags."""
 
     kind: TagLayout
@@ -81,8 +77,7 @@ DEFAULT_KEYS: Final[dict[TagLayout, str]] = {
 DEFAULT_LAYOUTS: Final = (Layout("set", layout.TAG_SET),)
 
 
-@dataclass(frozen=True, slots=True)
-class Cache:
+class Cache(Struct, frozen=True):
     """Where the names of one cache live."""
 
     name: str = DEFAULT_CACHE
@@ -94,8 +89,7 @@ class Cache:
     tagged: bool = False  # its author says how it keeps tags
 
 
-@dataclass(frozen=True, slots=True)
-class Test:
+class Test(Struct, frozen=True):
     """An event, and exactly what it must invalidate."""
 
     __test__ = False  # not one of pytest's

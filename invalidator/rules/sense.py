@@ -2,8 +2,9 @@
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from invalidator import layout
 from invalidator.envelope import Envelope
@@ -88,8 +89,7 @@ def _envelopes(parts: Sequence[Parts]) -> Iterator[Problem]:
             seen.add(name)
 
 
-@dataclass(frozen=True, slots=True)
-class _Kept:
+class _Kept(Struct, frozen=True):
     """One template under which a cache keeps tags or counters."""
 
     what: str  # for people

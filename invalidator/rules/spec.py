@@ -2,8 +2,10 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from invalidator.rules.words import closest, nearest
 from invalidator.rules.yaml12 import BROKEN, Entry, Node, Report
@@ -38,8 +40,7 @@ def _expected(node: Node, report: Report, name: str, what: str) -> None:
     report.add(node, f"{name}: expected {what}, found {node.kind()}{hint}")
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
+class Text(Struct, frozen=True):
     empty: bool = False  # may it be ""?
     most: int = 0  # characters; 0: as many as there are
     lines: bool = False  # may it have line breaks and tabs?
@@ -71,8 +72,7 @@ class Text:
         return made
 
 
-@dataclass(frozen=True, slots=True)
-class Flag:
+class Flag(Struct, frozen=True):
     def check(self, node: Node, report: Report, name: str) -> Node | None:
         if isinstance(node.value, bool):
             return node
@@ -83,8 +83,7 @@ class Flag:
         return {"type": "boolean"}
 
 
-@dataclass(frozen=True, slots=True)
-class Number:
+class Number(Struct, frozen=True):
     least: int
     most: int
 
@@ -102,8 +101,7 @@ class Number:
         return {"type": "integer", "minimum": self.least, "maximum": self.most}
 
 
-@dataclass(frozen=True, slots=True)
-class Duration:
+class Duration(Struct, frozen=True):
     most: float  # seconds
 
     def check(self, node: Node, report: Report, name: str) -> Node | None:
@@ -121,8 +119,7 @@ class Duration:
         return {"type": "string", "pattern": _DURATION}
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(Struct, frozen=True):
     words: tuple[str, ...]
 
     def check(self, node: Node, report: Report, name: str) -> Node | None:
@@ -136,8 +133,7 @@ class Choice:
         return {"enum": list(self.words)}
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(Struct, frozen=True):
     """A list; `single`: one value alone stands for a list of one."""
 
     item: Spec
@@ -162,16 +158,14 @@ class Listed:
         return {"anyOf": [self.item.schema(), listed]} if self.single else listed
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(Struct, frozen=True):
     spec: Spec
     doc: str
     required: bool = False
     default: Any = None  # what holds where it is left out, for people
 
 
-@dataclass(frozen=True, slots=True)
-class Object:
+class Object(Struct, frozen=True):
     """An object with declared fields, and possibly others of one kind."""
 
     what: str  # as a person calls it
@@ -229,8 +223,7 @@ def _described(known: Field) -> dict[str, Any]:
     return made if known.default is None else {**made, "default": known.default}
 
 
-@dataclass(frozen=True, slots=True)
-class Either:
+class Either(Struct, frozen=True):
     """A word, or an object."""
 
     word: Choice
@@ -244,8 +237,7 @@ class Either:
         return {"anyOf": [self.word.schema(), self.other.schema()]}
 
 
-@dataclass(frozen=True, slots=True)
-class Anything:
+class Anything(Struct, frozen=True):
     """Whatever JSON can hold."""
 
     def check(self, node: Node, report: Report, name: str) -> Node | None:

@@ -1,8 +1,9 @@
 """Templates: the text of a name, with slots for the values of an event."""
 
 import re
-from dataclasses import dataclass
 from typing import Final, Literal
+
+from msgspec import Struct
 
 from invalidator.rules.words import nearest
 
@@ -12,8 +13,7 @@ EVENT: Final = ("type", "id", "source", "time", "key", "subject", "extensions")
 Step = str | int | None  # a field, an index, or None: each element of a list
 
 
-@dataclass(frozen=True, slots=True)
-class Path:
+class Path(Struct, frozen=True):
     """Where a value stands in an event."""
 
     root: str  # one of ROOTS
@@ -29,14 +29,12 @@ class Path:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Filter:
+class Filter(Struct, frozen=True):
     name: str
     argument: int | str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
+class Slot(Struct, frozen=True):
     """One `{…}`: a path or a quoted text, and what is done to its value."""
 
     source: "Path | Template"
@@ -46,8 +44,7 @@ class Slot:
     text: str  # as written
 
 
-@dataclass(frozen=True, slots=True)
-class Template:
+class Template(Struct, frozen=True):
     text: str  # as written
     parts: tuple[str | Slot, ...]
 

@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from invalidator.errors import Problem, RulesError
 from invalidator.model import KINDS, Record
@@ -11,8 +12,7 @@ from invalidator.rules.ruleset import RuleSet
 from invalidator.rules.schema import Test
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(Struct, frozen=True):
     """What came of one test."""
 
     test: Test
@@ -24,8 +24,7 @@ class Result:
         return not self.differences
 
 
-@dataclass(frozen=True, slots=True)
-class Results:
+class Results(Struct, frozen=True):
     results: tuple[Result, ...]
     uncovered: tuple[str, ...]  # enabled rules that no test makes apply
 

@@ -4,11 +4,11 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
 
 import orjson
+from msgspec import Struct
 
 from invalidator.envelope import extensions
 from invalidator.errors import Rejected
@@ -26,8 +26,7 @@ _SEPARATOR: Final = re.compile(r"[.:]")
 segments = _SEPARATOR.split  # of an event's type
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(Struct, frozen=True):
     """One slot of a template, as generated code reaches for it."""
 
     template: str

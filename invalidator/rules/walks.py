@@ -1,6 +1,6 @@
 """What code for a template is written from: the lists it goes through, its lenient form."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from invalidator.rules import values
 from invalidator.rules.template import Path, Slot, Template

@@ -6,10 +6,10 @@ and depth are bounded. Nodes are built from libyaml's events, so nothing recurse
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 import yaml
+from msgspec import Struct, field
 
 from invalidator.errors import Problem
 from invalidator.rules.places import locate, split
@@ -35,8 +35,7 @@ _FLOAT = re.compile(
 BROKEN: Final = object()  # the value of a node that cannot be read, where that is reported
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(Struct, frozen=True):
     """One value of a file and where it stands: scalar, list of nodes, or dict of entries."""
 
     value: Any  # None, bool, int, float, str, list[Node], dict[str, Entry]
@@ -57,8 +56,7 @@ class Node:
         return kind_of(self.value)
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     key: Node
     value: Node
 
@@ -70,8 +68,7 @@ def kind_of(value: object) -> str:
     return _KINDS.get(type(value), "a number")
 
 
-@dataclass(slots=True)
-class Report:
+class Report(Struct):
     """Collects every mistake of one file."""
 
     file: str

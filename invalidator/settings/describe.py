@@ -1,15 +1,13 @@
 """What each setting is, and where its value came from: for `invalidator settings` and the docs."""
 
-from dataclasses import dataclass
-
+from msgspec import Struct
 from pydantic_core import PydanticUndefined
 
 from invalidator.settings.fields import Leaf, given, leaves
 from invalidator.settings.model import Settings
 
 
-@dataclass(frozen=True, slots=True)
-class Described:
+class Described(Struct, frozen=True):
     """One setting, fit to be shown: passwords are masked."""
 
     name: str  # as it is written in the environment

@@ -1,10 +1,11 @@
 """The settings as a flat list of environment names."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Final, get_args, get_origin
 
+from msgspec import Struct
+from msgspec.structs import replace
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
@@ -14,8 +15,7 @@ from invalidator.settings.values import Written
 NAME: Final = "NAME"  # stands in a path for what the user calls it, which is in lower case
 
 
-@dataclass(frozen=True, slots=True)
-class Leaf:
+class Leaf(Struct, frozen=True):
     """One setting; or, where its path ends in NAME, one for each name that a user gives."""
 
     path: tuple[str, ...]  # ("kafka", "topics")

@@ -4,11 +4,11 @@ The values themselves reach `Settings` through pydantic-settings; what it would 
 silence (a missing env file, a line it cannot read, an unreadable secret) is found here.
 """
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dotenv.parser import Binding, parse_stream
+from msgspec import Struct, field
 from pydantic_settings import (
     DotEnvSettingsSource,
     EnvSettingsSource,
@@ -22,8 +22,7 @@ from invalidator.settings.model import PREFIX, Settings
 ENV_FILE, SECRETS_DIR = f"{PREFIX}ENV_FILE", f"{PREFIX}SECRETS_DIR"
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
+class Layer(Struct, frozen=True):
     """What one source holds."""
 
     label: str  # for a person: "environment", "env file prod.env"

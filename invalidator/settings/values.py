@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from msgspec import Struct
 from pydantic import GetCoreSchemaHandler, SecretStr
 from pydantic_core import CoreSchema, core_schema
 
@@ -13,8 +13,7 @@ from invalidator.units import parse_duration, parse_size, show_duration, show_si
 from invalidator.urls import check_redis_url, redact
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(Struct, frozen=True):
     """How a value is written as text, in both directions."""
 
     parse: Callable[[str], Any]  # raises ValueError, whose text says what was expected

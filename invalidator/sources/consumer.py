@@ -6,7 +6,6 @@ Whatever has to know the inside of the library stands here, and nowhere else.
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -22,6 +21,7 @@ from aiokafka.errors import (
     for_code,
 )
 from aiokafka.protocol.fetch import FetchRequest
+from msgspec import Struct
 
 from invalidator.errors import InvalidatorError
 from invalidator.sources.describe import describe
@@ -49,8 +49,7 @@ class Refused(InvalidatorError):  # noqa: N818 - not an error, but an answer
         return "the group has rebalanced without us"
 
 
-@dataclass(frozen=True, slots=True)
-class Timing:
+class Timing(Struct, frozen=True):
     """Seconds that a member of a group allows itself and others."""
 
     # these three grow in this order: a long session makes the others longer

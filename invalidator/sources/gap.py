@@ -7,13 +7,13 @@ what `take` gives into the `own` slices of its next batch.
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
 import orjson
 import structlog
+from msgspec import Struct
 
 from invalidator import metrics
 from invalidator.model import GAP, Record, Slice
@@ -23,8 +23,7 @@ log = structlog.get_logger("invalidator")
 START = "start"  # the one gap that is nothing unusual
 
 
-@dataclass(slots=True)
-class Gap:
+class Gap(Struct):
     """One gap, while it can still grow."""
 
     source: str

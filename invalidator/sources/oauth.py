@@ -9,13 +9,13 @@ import ssl
 import time
 from base64 import b64encode
 from collections.abc import Callable
-from dataclasses import dataclass
 from urllib.parse import quote_plus
 
 import orjson
 import structlog
 from aiokafka.abc import AbstractTokenProvider
 from aiokafka.errors import KafkaConnectionError
+from msgspec import Struct
 
 from invalidator.http import NoAnswer, post_form
 from invalidator.settings.security import Sasl
@@ -29,8 +29,7 @@ USUAL_LIFE = 300.0  # seconds, where the server does not say
 SAID = 200  # characters of an answer that are shown
 
 
-@dataclass(frozen=True, slots=True)
-class _Token:
+class _Token(Struct, frozen=True):
     text: str
     renew_at: float
     ends_at: float

@@ -1,21 +1,19 @@
 """What a person wants to have read once more."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from invalidator.errors import InvalidatorError
 from invalidator.sources.stream_entries import Id
 
 
-@dataclass(frozen=True, slots=True)
-class Times:
+class Times(Struct, frozen=True):
     """All that was published between two times, in Unix milliseconds."""
 
     since: int
     until: int | None = None  # None: what there is when it begins
 
 
-@dataclass(frozen=True, slots=True)
-class Offsets:
+class Offsets(Struct, frozen=True):
     """Records of one partition of a Kafka topic."""
 
     topic: str
@@ -24,8 +22,7 @@ class Offsets:
     until: int | None = None  # the first that is not wanted; None: what there is
 
 
-@dataclass(frozen=True, slots=True)
-class Ids:
+class Ids(Struct, frozen=True):
     """Entries of a stream."""
 
     first: Id
@@ -36,8 +33,7 @@ class NotThere(InvalidatorError):  # noqa: N818 - not a failure of ours
     """What is asked for is not kept, or never was."""
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Struct, frozen=True):
     """Where one partition or stream is read, for a person."""
 
     name: str

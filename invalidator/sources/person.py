@@ -7,8 +7,9 @@ applied, the caller has no answer, and has to send it again.
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec import Struct, field
 
 from invalidator.model import Batch, Fault, Record, Rejection, Slice
 from invalidator.rules import Explanation
@@ -22,8 +23,7 @@ class Busy(Exception):  # noqa: N818 - not an error, but news
     """Others wait already."""
 
 
-@dataclass(slots=True)
-class Sent:
+class Sent(Struct):
     """An event on its way."""
 
     record: Record

@@ -14,7 +14,6 @@ import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import TypeVar
 
 import orjson
@@ -22,6 +21,7 @@ from aiokafka import AIOKafkaConsumer, OffsetAndMetadata, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, for_code
 from aiokafka.protocol.commit import OffsetFetchRequest
+from msgspec import Struct, field
 
 from invalidator.errors import Unavailable
 from invalidator.sources.describe import describe
@@ -39,8 +39,7 @@ SERVER_WITHIN = 4.0  # seconds for a bootstrap server, before the next one is tr
 ASK_AGAIN = 0.2  # seconds, while a coordinator is being found or loads its groups
 
 
-@dataclass(frozen=True, slots=True)
-class Birth:
+class Birth(Struct, frozen=True):
     """When the group read for the first time, and what it found."""
 
     time_ms: int
@@ -66,8 +65,7 @@ class Birth:
         return bool(tp.partition < self.partitions.get(tp.topic, 0))
 
 
-@dataclass(frozen=True, slots=True)
-class Past:
+class Past(Struct, frozen=True):
     """What the last commit tells of a partition's past; nothing, where something else committed."""
 
     era: str = ""
@@ -82,8 +80,7 @@ class Past:
             return cls()
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """Where to read on."""
 
     birth: Birth

@@ -7,9 +7,9 @@ the end of this one than what stands in it.
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from aiokafka.record.memory_records import MemoryRecords
+from msgspec import Struct
 
 from invalidator.sources.describe import describe
 
@@ -21,8 +21,7 @@ _HEADER = 61  # bytes, in the present format
 _NEW_FORMAT = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Unreadable:
+class Unreadable(Struct, frozen=True):
     """A batch that nobody can read."""
 
     first: int  # of those that had not been read yet
@@ -32,8 +31,7 @@ class Unreadable:
     raw: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class _Framed:
+class _Framed(Struct, frozen=True):
     """A batch as far as it is known without its content."""
 
     base: int

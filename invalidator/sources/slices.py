@@ -1,10 +1,10 @@
 """What was polled from Kafka, as the pipeline takes it."""
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from operator import attrgetter
 
 from aiokafka import TopicPartition
+from msgspec import Struct
 
 from invalidator.model import Batch, Fault, Record, Slice
 from invalidator.sources.epoch import Epoch
@@ -15,8 +15,7 @@ NAME = "kafka"
 HEADERS = attrgetter("headers")
 
 
-@dataclass(frozen=True, slots=True)
-class Ends:
+class Ends(Struct, frozen=True):
     """Where a Kafka batch ends."""
 
     epoch: Epoch  # the assignment it was read under

@@ -1,11 +1,11 @@
 """Where reading begins."""
 
-from dataclasses import dataclass
 from typing import Literal
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class Start:
+
+class Start(Struct, frozen=True):
     """Where a group without a position begins."""
 
     at: Literal["latest", "earliest", "ago"]

@@ -9,11 +9,11 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import count
 from typing import Final
 
 import structlog
+from msgspec import Struct
 from redis.exceptions import RedisError
 
 from invalidator.connect import Client, Command
@@ -37,8 +37,7 @@ log = structlog.get_logger("invalidator")
 LOOK_EVERY: Final = 15.0  # seconds between two looks at the group, where CLAIM_AFTER allows
 
 
-@dataclass(frozen=True, slots=True)
-class Given:
+class Given(Struct, frozen=True):
     """Where a batch ends: what its settling acknowledges."""
 
     number: int

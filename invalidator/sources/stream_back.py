@@ -6,10 +6,11 @@ stands with the caches is kept beside it, for who comes after us.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Final
 
 import orjson
+from msgspec import Struct
+from msgspec.structs import replace
 
 from invalidator.layout import PLACE
 from invalidator.sources.stream_entries import Id, Page, parse_id, show_id
@@ -20,8 +21,7 @@ from invalidator.sources.trail import BEGINNING, Back, Memory, Point, Stand, Tra
 KEPT: Final = 30 * 86_400  # seconds that the note outlives its last change
 
 
-@dataclass(frozen=True, slots=True)
-class Reached:
+class Reached(Struct, frozen=True):
     """How far a batch went in what is read again."""
 
     position: Id

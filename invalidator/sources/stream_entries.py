@@ -5,10 +5,10 @@ fields are the event: `XADD orders * type order.updated orderId o1`.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 import orjson
+from msgspec import Struct, field
 
 from invalidator.model import Fault, Record, Slice
 
@@ -23,8 +23,7 @@ NOTHING: Final = (0, 0)
 _LAST: Final = (1 << 64) - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(Struct, frozen=True):
     """Some entries of one stream."""
 
     entries: list[Entry]

@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec import Struct, field
 
 from invalidator.connect import Command
 from invalidator.errors import Unavailable
@@ -18,8 +19,7 @@ BATCH_BYTES: Final = 16 << 20
 UNKNOWN_SIZE: Final = 400_000.0  # bytes of an entry, before the first one came
 
 
-@dataclass(slots=True)
-class Found:
+class Found(Struct):
     """What one read found."""
 
     pages: dict[str, list[Page]] = field(default_factory=dict)  # by stream

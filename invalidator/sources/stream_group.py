@@ -6,10 +6,10 @@ are trimmed away whether somebody read them or not, and consumers stay for ever.
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
+from msgspec import Struct
 
 from invalidator.connect import Command
 from invalidator.errors import Unavailable
@@ -35,8 +35,7 @@ return 0
 """
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(Struct, frozen=True):
     """A stream and our group on it, as Redis tells it."""
 
     last: Id  # the last entry's id, also where that was removed

@@ -8,11 +8,11 @@ event may be applied long after it was published, so the events' own times would
 import math
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Generic, Protocol, TypeVar
 
 import structlog
+from msgspec import Struct
 
 from invalidator import metrics
 from invalidator.errors import Unavailable
@@ -103,8 +103,7 @@ class Trail(Generic[P]):
         return earlier[-1] if earlier else self._points[0]
 
 
-@dataclass(slots=True)
-class Stand(Generic[P]):
+class Stand(Struct, Generic[P]):
     """Where one partition or stream stands with the caches."""
 
     era: str  # in which all that was settled is known to be applied
@@ -143,8 +142,7 @@ class Stand(Generic[P]):
         return True
 
 
-@dataclass(frozen=True, slots=True)
-class Back(Generic[P]):
+class Back(Struct, Generic[P], frozen=True):
     """What is read again."""
 
     position: P

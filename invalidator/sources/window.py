@@ -6,16 +6,16 @@ Pub/sub keeps nothing, so this is all there is to read again.
 import math
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+from msgspec import Struct
 
 M = TypeVar("M")
 MOST_MESSAGES = 20_000
 MOST_BYTES = 16 << 20
 
 
-@dataclass(slots=True)
-class Given(Generic[M]):
+class Given(Struct, Generic[M]):
     """One batch of messages."""
 
     messages: Sequence[M]

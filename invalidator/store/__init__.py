@@ -6,7 +6,8 @@ Each cache lives on one Redis, and all of them on the same unless the settings s
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from invalidator.errors import Unavailable
 from invalidator.model import Cause, Names, Outcome
@@ -19,8 +20,7 @@ from invalidator.store.host import Host
 Caches = Mapping[str, Cache]
 
 
-@dataclass(slots=True)
-class Share:
+class Share(Struct):
     """What of a batch is to be done on one Redis, and what it came to so far."""
 
     host: Host

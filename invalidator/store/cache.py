@@ -1,7 +1,8 @@
 """One cache of the rules: its keys, tags, versions and patterns, in the layout they say."""
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from invalidator import metrics
 from invalidator.faults import Verdict
@@ -18,8 +19,7 @@ from invalidator.store.tickets import Ticket as Sweep
 from invalidator.store.topology import tags_on, versions_on
 
 
-@dataclass(frozen=True, slots=True)
-class Ticket:
+class Ticket(Struct, frozen=True):
     """A sweep, and for which cache it was asked."""
 
     cache: str

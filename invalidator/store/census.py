@@ -1,7 +1,8 @@
 """How much there is of what a person wants to purge. Reads only."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from invalidator.connect import Command
 from invalidator.faults import Meaning, diagnose
@@ -14,8 +15,7 @@ from invalidator.store.tags import Layout
 TOGETHER = 1000  # commands in one write
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
+class Counted(Struct, frozen=True):
     """One name; of patterns all together, since one sweep counts them."""
 
     kind: Kind

@@ -2,11 +2,11 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
 import structlog
+from msgspec import Struct
 
 from invalidator import metrics
 from invalidator.backplane import Announcer, When
@@ -170,8 +170,7 @@ class Host:
         return await nodes_on(self._server, self._keys, self._brake)
 
 
-@dataclass(frozen=True, slots=True)
-class Announced:
+class Announced(Struct, frozen=True):
     """A sweep that is announced when it is over: before, what it deletes could be read again."""
 
     ticket: Ticket

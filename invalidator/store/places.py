@@ -5,7 +5,8 @@ a walk that was on its way to them. Both show only in the server's own words.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from invalidator import layout
 from invalidator.errors import Unavailable
@@ -15,8 +16,7 @@ RUN = ("INFO", "server")
 NODES = ("CLUSTER", "NODES")
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """One primary, and the keys it has."""
 
     run: bytes  # its process
@@ -24,8 +24,7 @@ class Place:
     open: frozenset[bytes] = frozenset()  # slots on their way from or to it
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(Struct, frozen=True):
     """One node of a cluster, as another one sees it."""
 
     id: bytes

@@ -1,8 +1,9 @@
 """Replicas that must have a write before it counts: what a failover then forgets is less."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from invalidator.connect import Client, Command, Reply, converse
 from invalidator.errors import Unavailable
@@ -12,8 +13,7 @@ WRITES: Final = frozenset({"UNLINK", "EVALSHA"})
 SHARE: Final = 0.8  # of the time that an answer may take
 
 
-@dataclass(frozen=True, slots=True)
-class Replicas:
+class Replicas(Struct, frozen=True):
     """How many, and for how long they are waited for."""
 
     count: int = 0

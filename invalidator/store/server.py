@@ -4,9 +4,10 @@ import asyncio
 import hashlib
 import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
 from importlib.resources import files
 from typing import Generic, TypeVar
+
+from msgspec import Struct
 
 from invalidator.connect import Client, Command, Reply
 from invalidator.errors import Unavailable
@@ -20,8 +21,7 @@ TRIES = 3  # for an error that nobody knows, before its name is given up
 BETWEEN_TRIES = 0.1  # seconds
 
 
-@dataclass(frozen=True, slots=True)
-class Script:
+class Script(Struct, frozen=True):
     """A Lua script of this package."""
 
     name: str
@@ -41,8 +41,7 @@ class Script:
 _SCRIPTS: dict[object, Script] = {}  # by their sha
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True):
     """One run of a script."""
 
     keys: Sequence[bytes]
@@ -132,8 +131,7 @@ def _lost(reply: Reply) -> bool:
     return isinstance(reply, Exception) and diagnose(reply).meaning is Meaning.NOSCRIPT
 
 
-@dataclass(slots=True)
-class Answers(Generic[Name]):
+class Answers(Struct, Generic[Name]):
     """What became of each name."""
 
     replies: dict[Name, Reply]

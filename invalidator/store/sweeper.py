@@ -8,7 +8,8 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from invalidator import metrics
 from invalidator.faults import Verdict

@@ -13,8 +13,9 @@ again, the slower one would drop members that belong to the next claim.
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from invalidator import layout
 from invalidator.connect import Command, Reply
@@ -27,8 +28,7 @@ CLAIM = Script.load("claim")
 PER_CALL = 100  # tags a script looks at; most are absent
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(Struct, frozen=True):
     """How a cache keeps its tags."""
 
     kind: Literal["set", "sorted-set", "stamp"] = "set"
@@ -39,8 +39,7 @@ class Layout:
         return self.key.replace("{tag}", tag)
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
+class Claimed(Struct, frozen=True):
     work: dict[Work, str]  # what has to be finished, for which tag
     failed: dict[str, Verdict]
 

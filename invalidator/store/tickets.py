@@ -2,15 +2,15 @@
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from invalidator.faults import Verdict
 from invalidator.model import Failure
 from invalidator.store.matcher import Matcher
 
 
-@dataclass(frozen=True, slots=True)
-class Pace:
+class Pace(Struct, frozen=True):
     """How much of a server a sweep may take."""
 
     share: float = 0.25  # of the time, of the server's and of ours
@@ -28,8 +28,7 @@ class Pace:
         return min(count * 2, self.count) if busy < self.slow / 4 else count
 
 
-@dataclass(slots=True)
-class Progress:
+class Progress(Struct):
     """What a sweep has done so far. It goes on counting when it has to begin anew."""
 
     patterns: int = 0

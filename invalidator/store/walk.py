@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from invalidator.connect import Command
 from invalidator.health import Pulse
@@ -17,8 +18,7 @@ SAMPLE = 100  # keys that could not be deleted, kept for a person to see
 SHORTEST_REST = 0.01  # seconds; shorter sleeps take longer than they are asked to
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(Struct, frozen=True):
     """A server to sweep; of a cluster, one primary."""
 
     server: Server

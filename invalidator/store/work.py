@@ -1,8 +1,9 @@
 """Tag sets that were taken away, and how they are consumed."""
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from itertools import chain
+
+from msgspec import Struct, field
 
 from invalidator.connect import Command
 from invalidator.faults import Verdict
@@ -16,8 +17,7 @@ PER_COMMAND = 1000  # members read by one command: a millisecond of the server's
 Unlink = Callable[[Sequence[bytes]], Awaitable[tuple[int, dict[bytes, Verdict]]]]
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(Struct, frozen=True):
     """A tag's set that was taken away and is not yet consumed."""
 
     pointer: bytes
@@ -35,8 +35,7 @@ class Work:
         return reply if self.kind == b"set" else reply[::2]  # every other one is a score
 
 
-@dataclass(frozen=True, slots=True)
-class Cursor:
+class Cursor(Struct, frozen=True):
     """A place in a set. Another process of the server keeps its members in another order."""
 
     run: bytes | None
@@ -46,8 +45,7 @@ class Cursor:
 START = Cursor(None, b"0")
 
 
-@dataclass(slots=True)
-class Consumed:
+class Consumed(Struct):
     """What became of tags."""
 
     existed: int = 0  # members that were really there

@@ -1,12 +1,12 @@
 """Events are decoded no further than rules look: the plan is that of events decoded whole."""
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from invalidator.envelope import decode_json
 from invalidator.model import Plan, Slice

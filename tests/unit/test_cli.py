@@ -17,7 +17,7 @@ from invalidator.errors import Problem, RulesError, Unavailable
 
 HEAVY = (
     *("pydantic", "redis", "aiokafka", "structlog", "h11"),
-    *("asyncio", "yaml", "orjson", "msgspec"),
+    *("asyncio", "yaml", "orjson"),
 )
 ROOT = Path(invalidator.__file__).parent.parent
 

@@ -3,8 +3,10 @@
 import argparse
 from collections import Counter
 from contextlib import aclosing
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
+from msgspec.structs import asdict
 
 from invalidator.cli.dead import telling
 from invalidator.deadletter.choose import Choice
@@ -18,8 +20,7 @@ if TYPE_CHECKING:
 MOST = 20  # values of each that are shown
 
 
-@dataclass(slots=True)
-class Stats:
+class Stats(Struct):
     """Of all dead letters."""
 
     entries: int = 0
@@ -48,7 +49,7 @@ class Stats:
         self.sources[f"{record.source} {record.origin}".strip()] += 1
 
     def plain(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.__slots__}
+        return asdict(self)
 
 
 async def run(args: argparse.Namespace, settings: "Settings") -> int:

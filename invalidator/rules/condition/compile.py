@@ -9,9 +9,10 @@ no guard, since nothing but an equal string equals it. The rest goes through run
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
+
+from msgspec import Struct
 
 from invalidator.rules.condition import runtime
 from invalidator.rules.condition.exact import decide
@@ -45,8 +46,7 @@ ARITHMETIC = {"+": "add", "-": "subtract", "*": "multiply", "/": "divide", "%": 
 METHODS = {"startsWith": "startswith", "endsWith": "endswith"}
 
 
-@dataclass(frozen=True, slots=True)
-class Fragment:
+class Fragment(Struct, frozen=True):
     """A condition as Python source, to be placed into a larger function.
 
     `expression` gives exactly True or False, or raises some Exception. `exact` is evaluated

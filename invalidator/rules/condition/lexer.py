@@ -1,8 +1,9 @@
 """A condition's text, cut into tokens."""
 
 import re
-from dataclasses import dataclass
 from typing import Literal as OneOf
+
+from msgspec import Struct
 
 from invalidator.rules.condition.errors import ConditionSyntaxError
 
@@ -34,8 +35,7 @@ _INSTEAD = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(Struct, frozen=True):
     kind: OneOf["name", "int", "float", "string", "symbol", "end"]
     text: str  # as written
     column: int  # from 1

@@ -1,6 +1,6 @@
 """The syntax of matches(): a subset of RE2's."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 MAX_PATTERN = 500  # characters
 MAX_GROUPS = 20  # one inside the other
@@ -19,8 +19,7 @@ class PatternError(ValueError):
     """This pattern cannot be used."""
 
 
-@dataclass(frozen=True, slots=True)
-class CharacterSet:
+class CharacterSet(Struct, frozen=True):
     ranges: Ranges
     negated: bool = False
 
@@ -29,23 +28,19 @@ class CharacterSet:
         return inside is not self.negated
 
 
-@dataclass(frozen=True, slots=True)
-class Anchor:
+class Anchor(Struct, frozen=True):
     end: bool  # of the text; else its beginning
 
 
-@dataclass(frozen=True, slots=True)
-class Sequence:
+class Sequence(Struct, frozen=True):
     parts: tuple["Part", ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Alternatives:
+class Alternatives(Struct, frozen=True):
     parts: tuple["Part", ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Repeat:
+class Repeat(Struct, frozen=True):
     part: "Part"
     least: int
     most: int | None  # None: any number

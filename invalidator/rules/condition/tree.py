@@ -1,8 +1,9 @@
 """A condition, read: what the parser makes and everything else walks."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Literal as OneOf
+
+from msgspec import Struct
 
 from invalidator.rules.condition.regex import Pattern
 
@@ -12,100 +13,84 @@ EVENT_FIELDS = ("type", "id", "source", "time", "key", "subject", "extensions")
 Kind = OneOf["bool", "number", "string", "null", "list", "any"]
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
-    column: int = field(compare=False, repr=False)  # from 1, where it begins in the text
+class Node(Struct, frozen=True):
+    column: int  # from 1, where it begins in the text
 
 
-@dataclass(frozen=True, slots=True)
-class Literal(Node):
+class Literal(Node, frozen=True):
     value: str | int | float | bool | None
 
 
-@dataclass(frozen=True, slots=True)
-class ListOf(Node):
+class ListOf(Node, frozen=True):
     items: tuple[Node, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Root(Node):
+class Root(Node, frozen=True):
     """Where an event's values come from: one of ROOTS, the fields of `event` as "event.type"."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Variable(Node):
+class Variable(Node, frozen=True):
     """What a macro such as exists() calls each element."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Select(Node):
+class Select(Node, frozen=True):
     of: Node
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Index(Node):
+class Index(Node, frozen=True):
     of: Node
     key: Node
 
 
-@dataclass(frozen=True, slots=True)
-class Has(Node):
+class Has(Node, frozen=True):
     of: Node
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Changed(Node):
+class Changed(Node, frozen=True):
     path: tuple[str, ...]  # the same path in `before` and in `after`
 
 
-@dataclass(frozen=True, slots=True)
-class Unary(Node):
+class Unary(Node, frozen=True):
     operator: OneOf["!", "-"]
     operand: Node
 
 
-@dataclass(frozen=True, slots=True)
-class Binary(Node):
+class Binary(Node, frozen=True):
     operator: str  # arithmetic, a comparison or "in"
     left: Node
     right: Node
 
 
-@dataclass(frozen=True, slots=True)
-class Logic(Node):
+class Logic(Node, frozen=True):
     """A whole chain of && or of ||, flat, so that a long one is not deep."""
 
     operator: OneOf["&&", "||"]
     operands: tuple[Node, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Choice(Node):
+class Choice(Node, frozen=True):
     test: Node
     then: Node
     other: Node
 
 
-@dataclass(frozen=True, slots=True)
-class Call(Node):
+class Call(Node, frozen=True):
     name: OneOf["size", "startsWith", "endsWith", "contains"]
     arguments: tuple[Node, ...]  # a method's receiver comes first
 
 
-@dataclass(frozen=True, slots=True)
-class Matches(Node):
+class Matches(Node, frozen=True):
     of: Node
     pattern: Pattern
 
 
-@dataclass(frozen=True, slots=True)
-class Macro(Node):
+class Macro(Node, frozen=True):
     name: OneOf["exists", "all", "exists_one", "filter"]
     of: Node
     variable: str
@@ -193,8 +178,7 @@ def label(node: Node) -> str:
     return ""
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
+class Read(Struct, frozen=True):
     """One value that a condition looks at."""
 
     root: str  # one of ROOTS

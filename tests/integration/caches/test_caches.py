@@ -1,12 +1,12 @@
 """What people write, kept on a real Redis and invalidated by rules as they would write them."""
 
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
+from msgspec.structs import replace
 
 from invalidator.model import Batch
 from invalidator.rules import RuleSet

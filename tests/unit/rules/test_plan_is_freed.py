@@ -14,10 +14,8 @@ rules:
 """
 
 
-class Watched(Names):
+class Watched(Names, weakref=True):
     """Names that can be watched."""
-
-    __slots__ = ("__weakref__",)
 
 
 def test_a_plan_is_freed_without_the_collector(tmp_path: Path) -> None:
