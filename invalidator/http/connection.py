@@ -15,11 +15,8 @@ from invalidator.http.message import Request, Response, packed, request_of, said
 
 LONGEST_REASON: Final = 200  # characters that say what was wrong with a request
 VERSIONS: Final = (b"1.0", b"1.1")
-UNREAD: Final = (
-    h11.IDLE,
-    h11.SEND_BODY,
-    h11.ERROR,
-)  # of a peer whose request was not read to its end
+# Of a peer whose request was not read to its end.
+UNREAD: Final = (h11.IDLE, h11.SEND_BODY, h11.ERROR)
 CONTINUE: Final = h11.InformationalResponse(status_code=100, headers=[], reason="Continue")
 
 
