@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 import h11
 from msgspec.structs import replace
 
-from invalidator.http.limits import HEAD, PIECE, Limits
+from invalidator.http.limits import CHUNK, CRUMBS, HEAD, PIECE, Limits
 from invalidator.http.message import Request, Response, packed, request_of, said
 
 LONGEST_REASON: Final = 200  # characters that say what was wrong with a request
@@ -128,11 +128,14 @@ class Connection:
     async def _read_body(self, request: Request) -> Request | Response:
         if self._http.they_are_waiting_for_100_continue:
             self._writer.write(self._http.send(CONTINUE))
-        body = bytearray()
+        body, chunks = bytearray(), 0
         while isinstance(event := await self._event(), h11.Data):
             body += event.data
+            chunks += event.chunk_start
             if len(body) > self._limits.body:
                 return self._too_large()
+            if chunks > CRUMBS + len(body) // CHUNK:
+                return said(400, f"expected chunks of {CHUNK} bytes or more")
         return replace(request, body=bytes(body))
 
     async def _event(self) -> Any:

@@ -6,6 +6,8 @@ from msgspec import Struct
 
 PIECE: Final = 16 << 10  # bytes that are read at once, and kept ahead
 HEAD: Final = 16 << 10  # bytes that a head may have before its end is seen
+CHUNK: Final = 256  # bytes that a chunk has on average, where there are many: each takes its time
+CRUMBS: Final = 1000  # chunks that may be smaller
 BODIES: Final = 16  # that are read at the same time
 BACKLOG: Final = 128  # connections that the system keeps for us
 

@@ -272,6 +272,12 @@ async def test_who_says_no_more_still_hears(site: Site) -> None:
             400,
             "illegal chunk header",
         ),
+        (
+            b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+            + b"1\r\nx\r\n" * 2000,
+            400,
+            "chunks of 256 bytes",
+        ),
         (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 40_000, 431, "too long"),
         (b"GET /" + b"x" * 40_000, 431, "too long"),
     ],
@@ -279,7 +285,7 @@ async def test_who_says_no_more_still_hears(site: Site) -> None:
 async def test_nonsense_is_told_what_it_is_and_ended(
     site: Site, raw: bytes, status: int, why: str
 ) -> None:
-    await site.start()
+    await site.start(Limits())
     peer = await site.peer()
     answer = await peer.ask(raw)
     assert (answer[0], answer[1]["x-frame"]) == (status, "none")
