@@ -3,11 +3,9 @@
 import asyncio
 import gc
 import signal
-import traceback
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
-from pathlib import Path
 from typing import Protocol
 
 import structlog
@@ -15,7 +13,7 @@ import structlog
 from invalidator import __version__, gauges, metrics
 from invalidator.admin import Admin, House
 from invalidator.deadletter import letters_of
-from invalidator.errors import ConfigError, InvalidatorError, RulesError, first_of
+from invalidator.errors import ConfigError, InvalidatorError, RulesError, first_of, place_of
 from invalidator.health import Health
 from invalidator.hits import Hits
 from invalidator.holding import Holding, Pausable
@@ -44,7 +42,6 @@ log = structlog.get_logger("invalidator")
 
 WATCH_EVERY = 2.0  # seconds between two questions to a Redis that has nothing to do
 FORCED_WITHIN = 3.0  # seconds that a forced exit leaves for closing connections
-HOUSE = Path(__file__).parent
 LEFT = (
     "not all that was read: second passes (repeat_after) are due after INVALIDATOR_DRAIN_TIMEOUT; "
     "their events, and those behind them, are read again by the next start"
@@ -306,9 +303,7 @@ def _crash(error: BaseException) -> Exception:
     error = first_of(error)
     if isinstance(error, InvalidatorError):
         return error
-    frames = traceback.extract_tb(error.__traceback__)
-    ours = [frame for frame in frames if Path(frame.filename).is_relative_to(HOUSE)] or frames
-    crashed = Crashed(type(error).__name__, f"{ours[-1].filename}:{ours[-1].lineno}")
+    crashed = Crashed(type(error).__name__, place_of(error))
     log.critical("crashed", reason=str(crashed))
     crashed.__cause__ = error
     return crashed

@@ -52,6 +52,17 @@ class RulesError(InvalidatorError):
         self.problems = problems
 
 
+def place_of(error: BaseException) -> str:
+    """Where it was raised: in our own code, if that is on its way."""
+    from pathlib import Path
+    from traceback import extract_tb
+
+    frames = extract_tb(error.__traceback__)
+    house = Path(__file__).parent
+    ours = [frame for frame in frames if Path(frame.filename).is_relative_to(house)] or frames
+    return f"{ours[-1].filename}:{ours[-1].lineno}"
+
+
 def first_of(error: BaseException) -> BaseException:
     """What a task group failed by first."""
     while isinstance(error, BaseExceptionGroup):

@@ -145,7 +145,7 @@ class _Libraries(logging.Handler):
 
 
 def _server_is_away(record: logging.LogRecord, error: BaseException) -> bool:
-    """Rather than a mistake of ours, which asyncio and aiohttp report in the same way."""
+    """Rather than a mistake of ours, which asyncio reports in the same way."""
     return record.name.split(".")[0] in _CLIENTS or isinstance(error, OSError)
 
 

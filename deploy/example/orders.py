@@ -10,16 +10,21 @@ It does not delete what it cached: that is the daemon's work.
 import asyncio
 import json
 import os
+import signal
 import sqlite3
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import unquote
 
 import redis.asyncio as redis
-from aiohttp import web
 from aiokafka import AIOKafkaProducer
 
 LIFETIME = 3600  # seconds: what an event misses is gone after an hour
+JSON, TEXT = {"Content-Type": "application/json"}, {"Content-Type": "text/plain"}
+
+Answer = tuple[int, bytes, Mapping[str, str]]  # status, body, headers
 
 
 class Database:
@@ -40,48 +45,42 @@ class Database:
                 "INSERT OR REPLACE INTO orders VALUES (?, ?)", (order_id, json.dumps(row))
             )
 
-    def close(self) -> None:
-        self._rows.close()
-
 
 class Orders:
-    def __init__(self, redis_url: str, brokers: str, topic: str) -> None:
-        self._redis_url = redis_url
-        self._brokers = brokers
+    def __init__(self, cache: redis.Redis, producer: AIOKafkaProducer, topic: str) -> None:
+        self._database = Database()
+        self._cache = cache
+        self._producer = producer
         self._topic = topic
 
-    async def running(self, _: web.Application) -> AsyncIterator[None]:
-        self._database = Database()
-        self._cache = redis.Redis.from_url(self._redis_url)
-        self._producer = AIOKafkaProducer(bootstrap_servers=self._brokers, acks="all")
-        await self._producer.start()
-        yield
-        await self._producer.stop()
-        await self._cache.aclose()
-        self._database.close()
+    async def answer(self, method: str, path: str, body: bytes) -> Answer:
+        order_id = unquote(path.removeprefix("/orders/"))
+        if path == "/healthz":
+            return 200, b"ok\n", TEXT
+        if method == "PUT":
+            return await self._put(order_id, body)
+        return await self._get(order_id)
 
-    async def get(self, request: web.Request) -> web.Response:
-        order_id = request.match_info["id"]
+    async def _get(self, order_id: str) -> Answer:
         key = f"order:single:{order_id}"
         if cached := await self._cache.get(key):
-            return _answer(cached, "hit")
+            return 200, cached, {**JSON, "X-Cache": "hit"}
         order = await self._database.read(order_id)
         if order is None:
-            raise web.HTTPNotFound(text=f"no order {order_id}\n")
+            return 404, f"no order {order_id}\n".encode(), TEXT
         body = json.dumps(order).encode()
         await self._cache.set(key, body, ex=LIFETIME)
-        return _answer(body, "miss")
+        return 200, body, {**JSON, "X-Cache": "miss"}
 
-    async def put(self, request: web.Request) -> web.Response:
-        order_id = request.match_info["id"]
+    async def _put(self, order_id: str, body: bytes) -> Answer:
         try:
-            said = await request.json()
+            said = json.loads(body)
             order = {"orderId": order_id, "customerId": said["customerId"], "total": said["total"]}
         except (ValueError, TypeError, KeyError) as error:
-            raise web.HTTPBadRequest(text=f"expected customerId and total: {error}\n") from None
+            return 400, f"expected customerId and total: {error}\n".encode(), TEXT
         self._database.write(order_id, order)
         await self._publish("order.updated", order)
-        return web.json_response(order)
+        return 200, json.dumps(order).encode(), JSON
 
     async def _publish(self, kind: str, order: dict[str, Any]) -> None:
         """After the row is written: who reads in between must find the new one.
@@ -93,31 +92,43 @@ class Orders:
         await self._producer.send_and_wait(self._topic, json.dumps(event).encode(), key=key)
 
 
-def _answer(body: bytes, cache: str) -> web.Response:
-    return web.Response(body=body, content_type="application/json", headers={"X-Cache": cache})
+def server(orders: Orders, loop: asyncio.AbstractEventLoop, port: int) -> ThreadingHTTPServer:
+    """Python's own, in threads; the work is done in the loop."""
+
+    class Call(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            work = orders.answer(self.command, self.path, body)
+            status, body, headers = asyncio.run_coroutine_threadsafe(work, loop).result()
+            self.send_response(status)
+            for name, value in {**headers, "Content-Length": str(len(body))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_PUT = do_GET  # noqa: N815 - its name
+
+        def log_request(self, *_: object) -> None:
+            """No line for each call."""
+
+    return ThreadingHTTPServer(("", port), Call)
 
 
-async def healthy(_: web.Request) -> web.Response:
-    return web.Response(text="ok\n")
-
-
-def service(redis_url: str, brokers: str, topic: str) -> web.Application:
-    orders = Orders(redis_url, brokers, topic)
-    app = web.Application()
-    app.cleanup_ctx.append(orders.running)
-    app.router.add_get("/healthz", healthy)
-    app.router.add_get("/orders/{id}", orders.get)
-    app.router.add_put("/orders/{id}", orders.put)
-    return app
+async def main() -> None:
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    brokers = os.environ.get("KAFKA_BROKERS", "127.0.0.1:9092")
+    topic = os.environ.get("TOPIC", "domain-events")
+    cache = redis.Redis.from_url(os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0"))
+    async with cache, AIOKafkaProducer(bootstrap_servers=brokers, acks="all") as producer:
+        orders = Orders(cache, producer, topic)
+        with server(orders, loop, int(os.environ.get("HTTP_PORT", "8000"))) as http:
+            serving = asyncio.create_task(asyncio.to_thread(http.serve_forever))
+            await stop.wait()
+            await asyncio.to_thread(http.shutdown)
+            await serving
 
 
 if __name__ == "__main__":
-    web.run_app(
-        service(
-            os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0"),
-            os.environ.get("KAFKA_BROKERS", "127.0.0.1:9092"),
-            os.environ.get("TOPIC", "domain-events"),
-        ),
-        port=int(os.environ.get("HTTP_PORT", "8000")),
-        print=None,
-    )
+    asyncio.run(main())

@@ -2,19 +2,16 @@
 
 import asyncio
 import hmac
-from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Protocol
 
 from pydantic import SecretStr
 
-from invalidator.http import web
+from invalidator.http import Handler, Request, Response, as_json, said
 from invalidator.inforce import Reloaded
 from invalidator.sources.person import Busy, Sent
 
 ANSWER_WITHIN: Final = 60.0  # seconds that a call waits for its event to be applied
 LONGEST_REASON: Final = 200  # characters
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Control(Protocol):
@@ -34,58 +31,53 @@ class Control(Protocol):
 
 
 class Calls:
-    """The handlers, each behind the token."""
+    """The handlers. All are behind the token."""
 
     def __init__(self, control: Control, token: SecretStr) -> None:
         self._control = control
         self._token = token.get_secret_value().encode()
+        self._guarded = frozenset(self.routes())
 
-    def routes(self) -> list[web.RouteDef]:
-        return [
-            web.post("/reload", self._guarded(self._reload)),
-            web.post("/pause", self._guarded(self._pause)),
-            web.post("/resume", self._guarded(self._resume)),
-            web.post("/events", self._guarded(self._events)),
-        ]
+    def routes(self) -> dict[tuple[str, str], Handler]:
+        return {
+            ("POST", "/reload"): self._reload,
+            ("POST", "/pause"): self._pause,
+            ("POST", "/resume"): self._resume,
+            ("POST", "/events"): self._events,
+        }
 
-    def _guarded(self, handler: Handler) -> Handler:
-        async def guarded(request: web.Request) -> web.StreamResponse:
-            if refused := self._refusal(request.headers.get("Authorization", "")):
-                return refused
-            return await handler(request)
-
-        return guarded
-
-    def _refusal(self, given: str) -> web.Response | None:
+    def refusal(self, request: Request) -> Response | None:
+        """Of a call of ours by somebody who may not make it."""
+        if (request.method, request.path) not in self._guarded:
+            return None
         if not self._token:
             return said(403, "this call is off: it needs INVALIDATOR_ADMIN__TOKEN to be set")
-        scheme, _, token = given.partition(" ")
+        scheme, _, token = request.header("Authorization").partition(" ")
         right = hmac.compare_digest(token.strip().encode(errors="replace"), self._token)
         if right and scheme.lower() == "bearer":
             return None
         wanted = "expected `Authorization: Bearer` with the token of INVALIDATOR_ADMIN__TOKEN"
         return said(401, wanted, headers={"WWW-Authenticate": 'Bearer realm="invalidator"'})
 
-    async def _reload(self, _: web.Request) -> web.Response:
+    async def _reload(self, _: Request) -> Response:
         done = await self._control.reload()
-        return web.json_response(
+        return as_json(
             {"rules": done.rules, "problems": list(done.problems)},
             status=422 if done.problems else 200,
         )
 
-    async def _pause(self, request: web.Request) -> web.Response:
+    async def _pause(self, request: Request) -> Response:
         self._control.pause(request.query.get("why", "")[:LONGEST_REASON])
-        return web.json_response({"status": "paused"})
+        return as_json({"status": "paused"})
 
-    async def _resume(self, _: web.Request) -> web.Response:
+    async def _resume(self, _: Request) -> Response:
         self._control.resume()
-        return web.json_response({"status": "resumed"})
+        return as_json({"status": "resumed"})
 
-    async def _events(self, request: web.Request) -> web.Response:
+    async def _events(self, request: Request) -> Response:
         """Answers when it is applied."""
-        raw = await request.read()
         try:
-            sent = self._control.send(raw, request.query.get("source", ""))
+            sent = self._control.send(request.body, request.query.get("source", ""))
         except Busy as busy:
             return said(503, str(busy))
         try:
@@ -93,9 +85,9 @@ class Calls:
                 await sent.settled.wait()
         except TimeoutError:
             waited = f"not applied within {ANSWER_WITHIN:g} s, and tried on; /readyz says why"
-            return web.json_response({"outcome": "waiting", "error": waited}, status=202)
+            return as_json({"outcome": "waiting", "error": waited}, status=202)
         answer = outcome(sent)
-        return web.json_response(answer, status=422 if answer["outcome"] == "rejected" else 200)
+        return as_json(answer, status=422 if answer["outcome"] == "rejected" else 200)
 
 
 def outcome(sent: Sent) -> dict[str, Any]:
@@ -117,7 +109,3 @@ def outcome(sent: Sent) -> dict[str, Any]:
             for fault in sent.faults
         ],
     }
-
-
-def said(status: int, error: str, *, headers: Mapping[str, str] | None = None) -> web.Response:
-    return web.json_response({"error": error}, status=status, headers=headers)

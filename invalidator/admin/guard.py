@@ -5,15 +5,14 @@ rebinding): the name then stands in `Host`, and is none of ours.
 """
 
 import ipaddress
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
-from invalidator.http import Middleware, web
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+from invalidator.http import Request, Response, said
 
 FREE: Final = frozenset({"/livez", "/readyz", "/metrics"})  # tell nothing of rules and keys
+# Whatever is answered: browsers are to run and embed nothing that is not ours.
 HEADERS: Final[Mapping[str, str]] = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; "
@@ -26,33 +25,22 @@ HEADERS: Final[Mapping[str, str]] = {
 }
 
 
-def guarding(names: Collection[str]) -> Middleware:
+def guarding(names: Collection[str]) -> Callable[[Request], Response | None]:
     """Refuses what comes by a strange name, or from the page of another."""
     ours = frozenset(name.lower() for name in names)
-
-    @web.middleware
-    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-        return _refusal(request, ours) or await handler(request)
-
-    return guard
+    return lambda request: _refusal(request, ours)
 
 
-async def add_headers(_: web.Request, response: web.StreamResponse) -> None:
-    """Whatever is answered: browsers are to run and embed nothing that is not ours."""
-    response.headers.update(HEADERS)
-
-
-def _refusal(request: web.Request, ours: Collection[str]) -> web.Response | None:
+def _refusal(request: Request, ours: Collection[str]) -> Response | None:
     if request.path in FREE:
         return None
-    name = host_of(request.headers.get("Host", ""))
+    name = host_of(request.header("Host"))
     if not (is_ours(name) or name in ours):
-        said = f"{name or 'no name'} is none of this daemon's: add it to INVALIDATOR_ADMIN__HOSTS"
-        return web.json_response({"error": said}, status=403)
-    elsewhere = request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin")
+        why = f"{name or 'no name'} is none of this daemon's: add it to INVALIDATOR_ADMIN__HOSTS"
+        return said(403, why)
+    elsewhere = request.header("Sec-Fetch-Site") not in ("", "none", "same-origin")
     if elsewhere and (request.method, request.path) != ("GET", "/"):  # a link is no harm
-        said = "the page of another site asks here: that is not allowed"
-        return web.json_response({"error": said}, status=403)
+        return said(403, "the page of another site asks here: that is not allowed")
     return None
 
 

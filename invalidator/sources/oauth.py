@@ -17,6 +17,7 @@ from aiokafka.abc import AbstractTokenProvider
 from aiokafka.errors import KafkaConnectionError
 from msgspec import Struct
 
+from invalidator.http import NoAnswer, post_form
 from invalidator.settings.security import Sasl
 
 log = structlog.get_logger("invalidator")
@@ -69,8 +70,7 @@ class Tokens(AbstractTokenProvider):  # type: ignore[misc]  # it ships no types
 
     async def _renew(self) -> None:
         try:
-            async with asyncio.timeout(ANSWER_WITHIN):
-                status, body = await self._ask()
+            status, body = await self._ask()
             self._token = _parse(status, body, self._clock())
         except Exception as error:  # noqa: BLE001 - the library would die of it
             self._ask_at = self._clock() + ASK_AGAIN
@@ -86,21 +86,11 @@ class Tokens(AbstractTokenProvider):  # type: ignore[misc]  # it ships no types
             log.warning("token-refused", reason=self.refusal)
 
     async def _ask(self) -> tuple[int, bytes]:
-        from invalidator.http import aiohttp  # takes a while, and most brokers want no token
-
         sasl = self._sasl
         form = {"grant_type": "client_credentials"} | ({"scope": sasl.scope} if sasl.scope else {})
-        connector = aiohttp.TCPConnector(ssl=self._trusted(), force_close=True)
-        async with (
-            aiohttp.ClientSession(connector=connector) as session,
-            session.post(
-                sasl.token_url,
-                data=form,
-                headers={"Accept": "application/json", "Authorization": _login(sasl)},
-                allow_redirects=False,
-            ) as answer,
-        ):
-            return answer.status, await answer.read()
+        headers = {"Accept": "application/json", "Authorization": _login(sasl)}
+        trusted = self._trusted()
+        return await post_form(sasl.token_url, form, headers, trusted, within=ANSWER_WITHIN)
 
 
 def _login(sasl: Sasl) -> str:
@@ -128,7 +118,6 @@ def _parse(status: int, body: bytes, now: float) -> _Token:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, TimeoutError):
-        return "no answer in time"
     said = " ".join(str(error).split())
-    return said if isinstance(error, ValueError) and said else f"{type(error).__name__}: {said}"
+    for_people = isinstance(error, NoAnswer | ValueError) and said
+    return said if for_people else f"{type(error).__name__}: {said}"

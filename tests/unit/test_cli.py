@@ -16,7 +16,7 @@ from invalidator.cli import main
 from invalidator.errors import Problem, RulesError, Unavailable
 
 HEAVY = (
-    *("pydantic", "redis", "aiokafka", "structlog", "aiohttp"),
+    *("pydantic", "redis", "aiokafka", "structlog", "h11"),
     *("asyncio", "yaml", "orjson"),
 )
 ROOT = Path(invalidator.__file__).parent.parent

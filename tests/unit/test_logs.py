@@ -151,12 +151,12 @@ def test_the_console_has_colours_on_a_terminal(
 
 def test_what_libraries_log_comes_out_in_the_same_form(logged: Logged) -> None:
     out = logged()
-    logging.getLogger("aiohttp.server").warning("slow: %s", "GET")
+    logging.getLogger("aiokafka.conn").warning("slow: %s", "GET")
     (line,) = out.lines()
     assert (line["level"], line["event"], line["logger"]) == (
         "warning",
         "slow: GET",
-        "aiohttp.server",
+        "aiokafka.conn",
     )
 
 

@@ -175,6 +175,7 @@ def test_tombstones_are_acknowledged(rules: Any) -> None:
         (b"\0\0\0\0\x05\x0cabcdef", "avro"),
         (b"\0\0\0\0\x05\0\x0a\x03abc\x10\x05", "protobuf"),
         (b"\x0a\x03abc\x10\x05", "protobuf"),
+        (b"\x08\x01" * 2000 + b"\xff", "protobuf"),
         (b'{"type": ', "not-json"),
         (b"hello", "not-json"),
         (b"", "not-json"),
