@@ -1,8 +1,9 @@
-"""From an event's publication to its key gone, at a tenth of the full rate, beside a bare consumer.
+"""From an event's publication to its key gone, at a tenth of the full rate, beside other consumers.
 
 python -m benchmarks.latency [--quick]
 
-Some of the events name a key that is really there; Redis itself says when such a key goes.
+Some of the events name a key that is really there; Redis itself says when such a key goes. A bare
+consumer runs beside the daemon, and one in Go where there is Go: what they take, the machine does.
 """
 
 import time
@@ -17,7 +18,7 @@ import redis
 from confluent_kafka import Producer
 
 from benchmarks import workload
-from benchmarks.contenders import BARE, CONTENDERS, Contender, Task
+from benchmarks.contenders import BARE, CONTENDERS, OURS, Contender, Task
 from benchmarks.options import sizes
 from benchmarks.process import launched, started
 from benchmarks.servers import Servers, servers
@@ -28,18 +29,21 @@ PROBE_EVERY = 2  # bursts
 TELLS = "notify-keyspace-events"
 GONE = "__keyevent@0__:del"  # also of what was unlinked
 WITHIN = 10.0
+CONNECTS = 100  # events before it begins
 PLAIN = workload.VARIANTS["plain"]
+DAEMON, GO = CONTENDERS["h"], CONTENDERS["g"]
 
 
 def main(words: Sequence[str] | None = None) -> None:
     usual = {"rate": (20_000, 1_000), "seconds": (10.0, 0.5), "rounds": (3, 1)}
-    asked = sizes(__doc__, words, warm_up=(1, 0), **usual)
+    asked = sizes(__doc__, words, warm_up=(2, 0), **usual)  # the broker's compiler takes so long
+    contenders = [BARE, DAEMON] if GO.missing() else [BARE, DAEMON, GO]
     found: dict[str, list[list[float]]] = {}
     with TemporaryDirectory() as folder, servers() as on:
         for number in range(1 - asked.warm_up, asked.rounds + 1):
-            for contender in (BARE, CONTENDERS["h"]):
+            for contender in contenders:
                 times = measure(on, contender, asked.rate, asked.seconds, Path(folder))
-                if number:  # what came before warms the broker up
+                if number > 0:  # what came before warms the broker up
                     found.setdefault(contender.name, []).append(times)
     show(found)
 
@@ -88,6 +92,7 @@ class Probes:
         self._before = self._redis.config_get(TELLS)[TELLS] or ""
         self._redis.config_set(TELLS, "Eg")
         self._gone.subscribe(GONE)
+        self._connect()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -95,6 +100,11 @@ class Probes:
         self._gone.close()
         self._redis.config_set(TELLS, self._before)
         self._redis.close()
+
+    def _connect(self) -> None:
+        """Producers do so once in their life; so do the consumer's first deletes."""
+        self.publish(workload.events(PLAIN, CONNECTS))
+        self._producer.flush(WITHIN)
 
     def publish(self, events: Iterable[bytes]) -> None:
         for event in events:
@@ -129,7 +139,7 @@ def show(found: Mapping[str, Sequence[Sequence[float]]]) -> None:
             f"| {name} | {sum(map(len, rounds))} | {median(p50):.1f} | {median(p99):.1f} "
             f"| {min(p99):.1f}, {max(p99):.1f} | {max(map(max, rounds)):.1f} |"
         )
-    bare, ours = found.values()
+    bare, ours = found[BARE.name], found[OURS]
     ratios = [share(b, 0.99) / share(a, 0.99) for a, b in zip(bare, ours, strict=True)]
     print(
         f"\np99, invalidator to a bare consumer: {median(ratios):.2f} "
