@@ -44,3 +44,10 @@ def test_a_gauge_that_is_asked_tells_what_is_known_now() -> None:
         assert REGISTRY.get_sample_value("test_asked", {"who": "me"}) is None
     finally:
         REGISTRY.unregister(asked)
+
+
+def test_the_figures_of_the_status_are_metrics() -> None:
+    from invalidator.admin.status import FIGURES, PREFIX
+
+    known = {sample.name for metric in ours() for sample in metric.samples if not sample.labels}
+    assert {f"{PREFIX}{name}" for name in FIGURES} <= known
