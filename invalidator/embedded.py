@@ -21,8 +21,11 @@ PR_SET_PDEATHSIG = 1  # from linux/prctl.h
 
 
 @contextlib.contextmanager
-def redis_server() -> Iterator[str]:
-    """Start a redis-server on a free loopback port; its URL. It keeps nothing on disk."""
+def redis_server(check: Callable[[], None]) -> Iterator[str]:
+    """Start a redis-server on a free loopback port; its URL. It keeps nothing on disk.
+
+    `check` is asked now and then until it answers, and may raise.
+    """
     binary = find_binary()
     port = _free_port()
     with tempfile.TemporaryFile() as log:  # it has no name: a kill leaves no file behind
@@ -36,7 +39,7 @@ def redis_server() -> Iterator[str]:
             preexec_fn=_die_with_parent(),
         )  # fmt: skip
         try:
-            _await_answer(process, port, log)
+            _await_answer(process, port, log, check)
             yield f"redis://127.0.0.1:{port}/0"
         finally:
             process.kill()
@@ -73,9 +76,12 @@ def _free_port() -> int:
         return port
 
 
-def _await_answer(process: subprocess.Popen[bytes], port: int, log: IO[bytes]) -> None:
+def _await_answer(
+    process: subprocess.Popen[bytes], port: int, log: IO[bytes], check: Callable[[], None]
+) -> None:
     deadline = time.monotonic() + STARTS_WITHIN
     while time.monotonic() < deadline:
+        check()
         if process.poll() is not None:
             log.seek(0)
             said = log.read().decode(errors="replace")[-1000:]

@@ -55,14 +55,27 @@ def run(args: argparse.Namespace) -> int:
         gc.disable()  # nothing that is loaded now ever goes; once it runs, the daemon turns it on
         stack.callback(gc.enable)
         # Until the daemon listens itself. As process 1 of a container it would not even hear it.
-        before = signal.signal(signal.SIGTERM, _end_before_the_start)
+        early = Early()
+        before = signal.signal(signal.SIGTERM, early)
         stack.callback(signal.signal, signal.SIGTERM, before)
-        settings = _embedded(args, stack) if args.embedded else _settings(args)
-        return _serve(settings, embedded=args.embedded)
+        settings = _embedded(args, stack, early) if args.embedded else _settings(args)
+        return _serve(settings, early, embedded=args.embedded)
 
 
-def _end_before_the_start(*_: object) -> None:
-    raise SystemExit(0)  # nothing was read yet
+class Early:
+    """A SIGTERM during the start ends it: nothing was read yet."""
+
+    def __init__(self) -> None:
+        self._came = False
+
+    def __call__(self, *_: object) -> None:
+        self._came = True
+        self.check()
+
+    def check(self) -> None:
+        """Python drops what is raised within a weak reference's callback, and imports have some."""
+        if self._came:
+            raise SystemExit(0)
 
 
 def _settings(args: argparse.Namespace, **more: str) -> "Settings":
@@ -76,13 +89,13 @@ def _settings(args: argparse.Namespace, **more: str) -> "Settings":
     return settings
 
 
-def _embedded(args: argparse.Namespace, stack: ExitStack) -> "Settings":
+def _embedded(args: argparse.Namespace, stack: ExitStack, early: Early) -> "Settings":
     """The Redis of its own; and what a person who tries it wants, where they set nothing."""
     from invalidator.embedded import redis_server
     from invalidator.settings import describe
 
     _settings(args)  # a mistake is said before a server is started
-    url = stack.enter_context(redis_server())
+    url = stack.enter_context(redis_server(early.check))
     settings = _settings(args, redis_url=url)
     untouched = {entry.name for entry in describe(settings) if entry.origin == "default"}
     wanted = {
@@ -106,7 +119,7 @@ def _expect_rules(settings: "Settings") -> None:
         )
 
 
-def _serve(settings: "Settings", *, embedded: bool) -> int:
+def _serve(settings: "Settings", early: Early, *, embedded: bool) -> int:
     import asyncio
 
     from invalidator import logs
@@ -117,6 +130,7 @@ def _serve(settings: "Settings", *, embedded: bool) -> int:
 
     async def serve() -> int:
         daemon = Daemon(settings, Watcher(settings.rules, last_good=settings.rules_last_good))
+        early.check()
         if not embedded:
             return await daemon.run()
         return await daemon.run(lambda admin: _welcome(settings, daemon.in_force.rules, admin))

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 
 import invalidator
 from invalidator.cli import main
+from invalidator.cli.run import Early
 from invalidator.errors import Problem, RulesError, Unavailable
 
 HEAVY = (
@@ -221,3 +223,24 @@ def test_the_document_of_the_settings_is_current(
     assert (ROOT / "docs" / "settings.md").read_text() == written, (
         "write it again: invalidator settings --markdown > docs/settings.md"
     )
+
+
+# --- run ---
+
+
+def test_a_signal_during_the_start_is_remembered_where_python_drops_what_it_raises(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Gone:
+        pass
+
+    dropped: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda told: dropped.append(told.exc_type))
+    early, gone = Early(), Gone()
+    early.check()
+    watched = weakref.ref(gone, early)
+    del gone
+    assert watched() is None
+    assert dropped == [SystemExit]
+    with pytest.raises(SystemExit):
+        early.check()
