@@ -4,7 +4,7 @@ The plain case of the hot path is inlined in the rules' loop; whatever it cannot
 """
 
 from invalidator.envelope.cloudevents import extensions
-from invalidator.envelope.debezium import whole
+from invalidator.envelope.debezium import may_be_large, whole
 from invalidator.envelope.parse import decode_json
 from invalidator.envelope.reading import AUTO, EVERY, FORMATS, Envelope, Format, Reading
 from invalidator.envelope.unwrap import decode, headed, unwrap
@@ -20,6 +20,7 @@ __all__ = [
     "decode_json",
     "extensions",
     "headed",
+    "may_be_large",
     "unwrap",
     "whole",
 ]

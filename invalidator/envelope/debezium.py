@@ -57,10 +57,11 @@ def is_change(event: dict[str, Any]) -> bool:
 Rows = tuple[str, Row, Row | None, dict[str, Any]]
 
 
-def whole(event: dict[str, Any], raw: bytes, kind: str) -> Rows | None:
+def whole(event: dict[str, Any], kind: str, raw: bytes | None) -> Rows | None:
     """Most change events, told quickly; None, or any error, where `read` must look closer.
 
     `kind` is the field in which a plain event would say its type; one of ours says it in `type`.
+    Without `raw`, no large column can be missing.
     """
     if kind in event or "type" in event:
         return None
@@ -75,12 +76,12 @@ def whole(event: dict[str, Any], raw: bytes, kind: str) -> Rows | None:
             type(new) is dict
             and type(old) is dict
             and new.keys() <= old.keys()
-            and not _are_large(raw, new, old)
+            and not (raw and _are_large(raw, new, old))
         ):
             return table + ".updated", new, old, body
     elif op == "c":
         new = body["after"]
-        if type(new) is dict and body.get("before") is None and not _are_large(raw, new):
+        if type(new) is dict and body.get("before") is None and not (raw and _are_large(raw, new)):
             return table + ".created", new, None, body
     elif (
         op == "d"
@@ -88,10 +89,15 @@ def whole(event: dict[str, Any], raw: bytes, kind: str) -> Rows | None:
         and body.get("after") is None
         and new
         and None not in new.values()
-        and not _are_large(raw, new)
+        and not (raw and _are_large(raw, new))
     ):
         return table + ".deleted", new, None, body
     return None
+
+
+def may_be_large(events: bytes) -> bool:
+    """Whether a column of any of these events may be large, and did not come along."""
+    return _MARKS[0] in events or _MARKS[1] in events
 
 
 def _are_large(raw: bytes, row: Row, other: Row = {}) -> bool:  # noqa: B006 - never changed
@@ -99,7 +105,7 @@ def _are_large(raw: bytes, row: Row, other: Row = {}) -> bool:  # noqa: B006 - n
     try:
         return not (_TEXTS.isdisjoint(row.values()) and _TEXTS.isdisjoint(other.values()))
     except TypeError:  # lists, objects
-        return _MARKS[0] in raw or _MARKS[1] in raw
+        return may_be_large(raw)
 
 
 def read(event: dict[str, Any], part: Slice, index: int) -> Reading | None:

@@ -7,7 +7,7 @@ exactly what is wrong, or of which form the next events probably are.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, Literal
 
-from invalidator.envelope import AUTO, Envelope, whole
+from invalidator.envelope import AUTO, Envelope, may_be_large, whole
 from invalidator.model import Slice
 from invalidator.rules.compile import Apply
 from invalidator.rules.draft import Draft
@@ -16,9 +16,9 @@ from invalidator.rules.narrow import Decode, Narrow
 Form = Literal["apart", "around", "change"]  # data in a field of its own, or all around; rows
 Longer = Callable[[Slice, int, int, Draft], Form | None]  # one event, by its index and the limit
 Events = Iterator[tuple[int, bytes | None]]  # by their index in the slice
-Way = Callable[[Events, Slice, int, Draft, bool], Form | None]
+Way = Callable[[Events, Slice, int, Draft, bytes | None], Form | None]
 
-TOGETHER: Final = 100  # events that are looked over at once
+TOGETHER: Final = 100  # events that are looked over at once; they stay in the processor's cache
 LARGE: Final = 64 * 1024  # bytes of an event that is looked over by itself
 
 
@@ -51,18 +51,19 @@ class Quick:
             self._ways = dict.fromkeys(self._ways, only)
 
     def plan(self, part: Slice, limit: int, draft: Draft) -> None:
-        left = enumerate(part.values)
-        sound = are_sound(part.values, limit)
-        form: Form | None = "apart"
-        while form:
-            form = self._ways[form](left, part, limit, draft, sound)
+        form: Form = "apart"
+        for at in range(0, len(part.values), TOGETHER):
+            some = part.values[at : at + TOGETHER]
+            left, looked = enumerate(some, at), looked_over(some, limit)
+            while another := self._ways[form](left, part, limit, draft, looked):
+                form = another
 
     def _apart(
-        self, left: Events, part: Slice, limit: int, draft: Draft, sound: bool
+        self, left: Events, part: Slice, limit: int, draft: Draft, looked: bytes | None
     ) -> Form | None:
         """Type and data in two fields, and no rule looks at any other."""
         assert self._narrow.apart
-        loads = self._narrow.apart if sound else _checked(self._narrow.apart, limit)
+        loads = self._narrow.apart if looked else _checked(self._narrow.apart, limit)
         table, sinks = self._table, draft.sinks
         for index, raw in left:
             try:
@@ -76,10 +77,10 @@ class Quick:
         return None
 
     def _around(
-        self, left: Events, part: Slice, limit: int, draft: Draft, sound: bool
+        self, left: Events, part: Slice, limit: int, draft: Draft, looked: bytes | None
     ) -> Form | None:
         """The type in one field; the data in another, or what stands around."""
-        loads = self._narrow.plain if sound else _checked(self._narrow.plain, limit)
+        loads = self._narrow.plain if looked else _checked(self._narrow.plain, limit)
         first, inner, strict, mixed = self._first, self._inner, self._strict, self._mixed
         table, sinks = self._table, draft.sinks
         for index, raw in left:
@@ -100,15 +101,15 @@ class Quick:
         return None
 
     def _change(
-        self, left: Events, part: Slice, limit: int, draft: Draft, sound: bool
+        self, left: Events, part: Slice, limit: int, draft: Draft, looked: bytes | None
     ) -> Form | None:
         """Change events with all their rows."""
-        loads = self._narrow.change if sound else _checked(self._narrow.change, limit)
+        loads = self._narrow.change if looked else _checked(self._narrow.change, limit)
         table, updates, sinks = self._table, self._updates, draft.sinks
-        first = self._first or "type"
+        first, large = self._first or "type", looked is None or may_be_large(looked)
         for index, raw in left:
             try:
-                rows = whole(loads(raw), raw, first)  # type: ignore[arg-type]
+                rows = whole(loads(raw), first, raw if large else None)  # type: ignore[arg-type]
                 if rows is None:
                     raise ValueError
                 kind, new, old, body = rows
@@ -122,31 +123,32 @@ class Quick:
                     return form
         return None
 
-    def _slow(self, left: Events, part: Slice, limit: int, draft: Draft, sound: bool) -> None:
+    def _slow(
+        self, left: Events, part: Slice, limit: int, draft: Draft, looked: bytes | None
+    ) -> None:
         """Types that are written together from several fields, data deep inside."""
         for index, _ in left:
             self.longer(part, index, limit, draft)
 
 
-def are_sound(values: Sequence[bytes | None], limit: int) -> bool:
-    """Whether none is too large, a tombstone, or no text, also where decoding passes it over.
+def looked_over(values: Sequence[bytes | None], limit: int) -> bytes | None:
+    """All of it; None where one may be too large, a tombstone, or no text.
 
-    Told for many at a time: one by one takes longer. False may be wrong, True never is.
+    Also where decoding passes it over. One by one it takes longer to tell.
     """
     try:
-        if max(map(len, values), default=0) > min(limit, LARGE):  # type: ignore[arg-type]
-            return False
-        for at in range(0, len(values), TOGETHER):
-            some = b"\n".join(values[at : at + TOGETHER])  # type: ignore[arg-type]
-            if not some.isascii():
-                some.decode()
+        if max(map(len, values)) > min(limit, LARGE):  # type: ignore[arg-type]
+            return None
+        some = b"\n".join(values)  # type: ignore[arg-type]
+        if not some.isascii():
+            some.decode()
     except (TypeError, UnicodeDecodeError):
-        return False
-    return True
+        return None
+    return some
 
 
 def _checked(loads: Decode, limit: int) -> Decode:
-    """The same where any of that may be wrong."""
+    """The same for events of which any of that may be wrong."""
 
     def decode(raw: bytes) -> object:
         if len(raw) > limit:
