@@ -8,6 +8,7 @@ from typing import TypeVar
 from msgspec import Struct
 
 from invalidator import metrics
+from invalidator.cancelled import cancellations_kept
 from invalidator.errors import Unavailable
 from invalidator.health import Part, Pulse
 
@@ -69,7 +70,8 @@ async def until_available(
         if pulse:
             pulse.beat()
         try:
-            result = await attempt()
+            with cancellations_kept():
+                result = await attempt()
         except Unavailable as error:
             tries += 1
             metrics.RETRIES.labels(part.name, error.code or "away").inc()

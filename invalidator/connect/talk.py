@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
@@ -14,6 +14,8 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as Disconnected
 from redis.exceptions import ReadOnlyError, ResponseError
 from redis.exceptions import TimeoutError as TooSlow
+
+from invalidator.cancelled import cancellations_kept
 
 Command = tuple[str | bytes | int, ...]
 PORTION = 1 << 20  # bytes; sending that much must not take longer than an answer may
@@ -43,7 +45,7 @@ async def holding(
 ) -> AsyncIterator[Callable[[Iterable[bytes]], Awaitable[list[Reply]]]]:
     """`talk` on one connection, again and again: where the same process has to answer."""
     pool = server.connection_pool
-    with _cancellations_kept():
+    with cancellations_kept():
         connection = await connected(pool)
         try:
             yield partial(_exchange, connection)
@@ -62,7 +64,7 @@ async def _exchange(connection: AbstractConnection, packed: Iterable[bytes]) -> 
     for piece in _pieces(packed):
         if len(unanswered) == PIECES:
             replies += await _replies(connection, unanswered.popleft())
-        with _cancellations_kept():
+        with cancellations_kept():
             await connection.send_packed_command(piece)
         unanswered.append(len(piece))
     replies += await _replies(connection, sum(unanswered))
@@ -88,22 +90,6 @@ def _whereto(pool: ConnectionPool) -> str:
     if "host" in options:
         return f"{options['host']}:{options['port']}"
     return str(options.get("path", "the primary"))
-
-
-@contextmanager
-def _cancellations_kept() -> Iterator[None]:
-    """The running task learns that it was asked to end meanwhile.
-
-    The client library sends under `asyncio.wait_for`, which on Python 3.11 forgets a cancellation
-    that comes when the sending is just done, or has just failed because the link is broken.
-    """
-    task = asyncio.current_task()
-    before = task.cancelling() if task else 0
-    try:
-        yield
-    finally:
-        if task and task.cancelling() > before:
-            raise asyncio.CancelledError
 
 
 def _pieces(packed: Iterable[bytes]) -> Iterator[list[bytes]]:

@@ -13,7 +13,7 @@ HOUSE = Path(invalidator.__file__).parent
 
 # From the ground up. A module imports from lower layers; from its own, while no circle results.
 LAYERS = (
-    ("__init__", "errors", "layout", "terminal", "units", "urls"),
+    ("__init__", "cancelled", "errors", "layout", "terminal", "units", "urls"),
     ("model", "metrics", "health", "valve"),
     ("connect", "embedded", "faults", "http", "envelope", "rules", "retry", "settings", "logs"),
     ("sources", "store", "deadletter", "backplane", "inflight", "later", "settle"),
