@@ -22,6 +22,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from invalidator.cancelled import ended
 from invalidator.errors import Unavailable
 from invalidator.health import Health
 from invalidator.hits import Hits
@@ -203,9 +204,7 @@ class Pipeline:
             if opening.done():
                 opening.result()
         finally:
-            for task in (opening, stopping):
-                task.cancel()
-            await asyncio.wait({opening, stopping})
+            await ended([opening, stopping])
 
     async def _read(self) -> Batch | None:
         room = await self._room()

@@ -8,7 +8,6 @@ from typing import TypeVar
 from msgspec import Struct
 
 from invalidator import metrics
-from invalidator.cancelled import cancellations_kept
 from invalidator.errors import Unavailable
 from invalidator.health import Part, Pulse
 
@@ -70,8 +69,7 @@ async def until_available(
         if pulse:
             pulse.beat()
         try:
-            with cancellations_kept():
-                result = await attempt()
+            result = await attempt()
         except Unavailable as error:
             tries += 1
             metrics.RETRIES.labels(part.name, error.code or "away").inc()

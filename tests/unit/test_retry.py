@@ -129,25 +129,3 @@ async def test_each_try_to_reach_a_server_is_a_sign_of_life() -> None:
     began = clock.now
     await until_available(fails(AWAY, AWAY), part, pulse=pulse, sleep=clock.sleep)
     assert pulse.last == clock.now > began
-
-
-@pytest.mark.parametrize("then", ["it fails", "it succeeds"])
-async def test_a_cancellation_that_an_attempt_swallows_ends_the_wait(
-    then: str,
-) -> None:
-    trying = asyncio.Event()
-
-    async def deaf() -> str:
-        trying.set()
-        try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            if then == "it fails":
-                raise AWAY from None
-        return "done"
-
-    waiting = asyncio.create_task(until_available(deaf, Part("redis")))
-    await trying.wait()
-    waiting.cancel()
-    await asyncio.wait({waiting})
-    assert waiting.cancelled()
