@@ -71,8 +71,8 @@ class Engine:
         self.table = _Table(self._apply, self._ready(literals))
         self._updates = _Table(self._update, {})  # for both rows of a change event
         self._both: dict[tuple[Hit, ...], Apply] = {}
-        self.narrow = narrowed((rules[at] for at in chosen), envelope)
-        self.quick = Quick(self.narrow, envelope, self.table, self._updates, self._event)
+        narrow = narrowed((rules[at] for at in chosen), envelope)
+        self.quick = Quick(narrow, envelope, self.table, self._updates, self._event)
 
     def _ready(self, kinds: Sequence[str]) -> dict[str, Apply]:
         """Functions for types that rules name outright, compiled before the first event comes."""

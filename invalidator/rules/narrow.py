@@ -17,6 +17,8 @@ from invalidator.rules.condition import reads
 from invalidator.rules.schema import Rule
 
 Decode = Callable[[bytes], Any]
+# A root and a first step; None for a step that is decided by the event, or for none at all.
+Look = tuple[str, str | None]
 
 MOST: Final = 48  # fields of one object: they are searched one after the other
 AROUND: Final = ("id", "time", "subject", "source")  # what `event.` reads of the event itself
@@ -32,44 +34,39 @@ class Narrow(Struct, frozen=True):
 
 def narrowed(rules: Iterable[Rule], envelope: Envelope) -> Narrow:
     """Decoders of what these rules can look at."""
-    rules = tuple(rules)
-    fields = _fields(rules)
+    looks = [look for rule in rules for look in _looks(rule)]
+    fields = _fields(looks)
     if fields is None or len(fields) > MOST:
         return Narrow(decode_json, decode_json)
     first = envelope.first or "type"
     return Narrow(
         msgspec.json.Decoder(_plain(fields, first, envelope.inner)).decode,
         msgspec.json.Decoder(_change(fields, first)).decode,
-        None if _looks_around(rules) else _apart(fields, first, envelope),
+        _apart(fields, first, envelope) if all(root == "data" for root, _ in looks) else None,
     )
 
 
-def _looks_around(rules: Iterable[Rule]) -> bool:
-    """Whether anything beside the type and the data is read."""
-    return any(
-        root in ("before", "after") or (root == "event" and step not in ("type", "key"))
-        for rule in rules
-        for root, step in _looks(rule)
-    )
-
-
-def _fields(rules: Iterable[Rule]) -> Sequence[str] | None:
-    """The first steps of everything that these rules read; None: they may read anything."""
+def _fields(looks: Iterable[Look]) -> Sequence[str] | None:
+    """The first steps of everything that is read; None: it may be anything."""
     found: dict[str, None] = {}
-    for rule in rules:
-        for root, step in _looks(rule):
-            if root in ("match", "headers") or (root == "event" and step in ("type", "key")):
-                continue  # not in the record's value
-            if step is None or (root == "event" and step not in AROUND):
-                return None
-            found[step] = None
-            if root in ("before", "after"):
-                found[root] = None
+    for root, step in looks:
+        if step is None or (root == "event" and step not in AROUND):
+            return None
+        found[step] = None
+        if root in ("before", "after"):
+            found[root] = None
     return [*found]
 
 
-def _looks(rule: Rule) -> Iterator[tuple[str, str | None]]:
-    """Roots and first steps; None for a step that is decided by the event, or for none at all."""
+def _looks(rule: Rule) -> Iterator[Look]:
+    """What a rule reads of a record's value, beside the type."""
+    for root, step in _reads(rule):
+        elsewhere = root in ("match", "headers") or (root == "event" and step in ("type", "key"))
+        if not elsewhere:
+            yield root, step
+
+
+def _reads(rule: Rule) -> Iterator[Look]:
     for effect in rule.effects:
         for path in effect.template.paths():
             first = path.steps[0] if path.steps else None

@@ -33,7 +33,7 @@ class Quick:
         updates: Mapping[str, Apply],
         longer: Longer,
     ) -> None:
-        self._narrow = narrow
+        self.narrow = narrow
         self._first = envelope.first
         self._strict = envelope.data != AUTO
         self._inner = envelope.inner
@@ -62,8 +62,8 @@ class Quick:
         self, left: Events, part: Slice, limit: int, draft: Draft, looked: bytes | None
     ) -> Form | None:
         """Type and data in two fields, and no rule looks at any other."""
-        assert self._narrow.apart
-        loads = self._narrow.apart if looked else _checked(self._narrow.apart, limit)
+        assert self.narrow.apart
+        loads = self.narrow.apart if looked else _checked(self.narrow.apart, limit)
         table, sinks = self._table, draft.sinks
         for index, raw in left:
             try:
@@ -80,7 +80,7 @@ class Quick:
         self, left: Events, part: Slice, limit: int, draft: Draft, looked: bytes | None
     ) -> Form | None:
         """The type in one field; the data in another, or what stands around."""
-        loads = self._narrow.plain if looked else _checked(self._narrow.plain, limit)
+        loads = self.narrow.plain if looked else _checked(self.narrow.plain, limit)
         first, inner, strict, mixed = self._first, self._inner, self._strict, self._mixed
         table, sinks = self._table, draft.sinks
         for index, raw in left:
@@ -104,7 +104,7 @@ class Quick:
         self, left: Events, part: Slice, limit: int, draft: Draft, looked: bytes | None
     ) -> Form | None:
         """Change events with all their rows."""
-        loads = self._narrow.change if looked else _checked(self._narrow.change, limit)
+        loads = self.narrow.change if looked else _checked(self.narrow.change, limit)
         table, updates, sinks = self._table, self._updates, draft.sinks
         first, large = self._first or "type", looked is None or may_be_large(looked)
         for index, raw in left:

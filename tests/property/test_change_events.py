@@ -9,12 +9,10 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from invalidator.envelope.debezium import PLACEHOLDER
-from invalidator.model import Plan, Slice
+from invalidator.model import Plan
 from invalidator.rules import RuleSet, quick
-from invalidator.rules.draft import Draft
-from invalidator.rules.quick import Form
 from tests.property.test_rules import made
-from tests.unit.rules.conftest import plan
+from tests.unit.rules.conftest import longer_way, plan
 
 AROUND = "e:{event.source}:{event.id?}:{x}"
 RULES = made(
@@ -74,17 +72,8 @@ def planned(rules: RuleSet, events: list[dict[str, Any]]) -> Plan:
     return plan(rules, first, *events, key=b'{"x": "v"}')
 
 
-def test_whole_rows_take_the_quick_way(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whole_rows_take_the_quick_way() -> None:
     """Else all of this would prove nothing."""
-    exactly: list[int] = []
-    ways = RULES.engine("o").quick
-    usual = ways.longer
-
-    def counted(part: Slice, index: int, limit: int, draft: Draft) -> Form | None:
-        exactly.append(index)
-        return usual(part, index, limit, draft)
-
-    monkeypatch.setattr(ways, "longer", counted)
     row = {"x": "v", "y": "w", "z": ["1"]}
     source = {"table": "t"}
     events: list[dict[str, Any]] = [
@@ -92,5 +81,6 @@ def test_whole_rows_take_the_quick_way(monkeypatch: pytest.MonkeyPatch) -> None:
         {"op": "u", "source": source, "before": row, "after": {**row, "x": "n"}},
         {"op": "d", "source": source, "before": row, "after": None},
     ]
-    assert not planned(RULES, events).rejections
+    with longer_way(RULES) as exactly:
+        assert not planned(RULES, events).rejections
     assert exactly == [0]

@@ -10,14 +10,12 @@ from msgspec import structs
 from msgspec.structs import replace
 
 from invalidator.envelope import decode_json
-from invalidator.model import Plan, Slice
+from invalidator.model import Plan
 from invalidator.rules import RuleSet
-from invalidator.rules.draft import Draft
 from invalidator.rules.narrow import MOST, Narrow
-from invalidator.rules.quick import Form
 from tests.property.test_change_events import outcome
 from tests.property.test_rules import VALUES, made
-from tests.unit.rules.conftest import plan
+from tests.unit.rules.conftest import longer_way, plan
 
 TEXTS = {
     "fields": """
@@ -110,7 +108,7 @@ def test_the_plan_is_that_of_whole_events(name: str, events: list[bytes]) -> Non
 
 @pytest.mark.parametrize("name", ["around", "rows"])
 def test_what_stands_around_the_data_is_there_for_rules_that_read_it(name: str) -> None:
-    assert RULES[name][0].engine("orders").narrow.apart is None
+    assert RULES[name][0].engine("orders").quick.narrow.apart is None
 
 
 ROW = {"x": "v", "y": "w", "w": 1, "items": [{"n": 1}]}
@@ -163,7 +161,7 @@ def planned(rules: RuleSet, events: list[bytes]) -> list[Plan]:
 def test_what_rules_do_not_read_is_not_decoded() -> None:
     """Else all of this would prove nothing."""
     event = {"type": "t.updated", "note": "n", "data": {"x": "v", "note": "n", "y": {"z": 1}}}
-    narrow, raw = made(TEXTS["fields"]).engine("orders").narrow, json.dumps(event).encode()
+    narrow, raw = made(TEXTS["fields"]).engine("orders").quick.narrow, json.dumps(event).encode()
     data = {"x": "v", "y": {"z": 1}}
     assert narrow.plain(raw) == {"type": "t.updated", "data": data}
     assert narrow.apart
@@ -176,7 +174,7 @@ def test_what_rules_do_not_read_is_not_decoded() -> None:
         "source": {"table": "t", "db": "d"},
         "more": 1,
     }
-    decoded = made(TEXTS["rows"]).engine("orders").narrow.change(json.dumps(change).encode())
+    decoded = made(TEXTS["rows"]).engine("orders").quick.narrow.change(json.dumps(change).encode())
     assert decoded == {
         "op": "u",
         "before": {"x": "v"},
@@ -201,7 +199,7 @@ def test_what_rules_do_not_read_is_not_decoded() -> None:
     ],
 )
 def test_rules_that_read_anything_or_very_much_get_whole_events(text: str) -> None:
-    found = made(text).engine("orders").narrow
+    found = made(text).engine("orders").quick.narrow
     assert found == Narrow(decode_json, decode_json)
 
 
@@ -224,18 +222,10 @@ CHANGE = b'{"op": "c", "source": {"table": "t"}, "after": {"x": 1, "items": []}}
     ],
 )
 def test_only_the_first_event_of_another_form_takes_the_longer_way(
-    events: list[bytes | None], longer: list[int], monkeypatch: pytest.MonkeyPatch
+    events: list[bytes | None], longer: list[int]
 ) -> None:
     """Else all of this would prove nothing."""
-    taken: list[int] = []
     rules = RULES["fields"][0]
-    quick = rules.engine("orders").quick
-    usual = quick.longer
-
-    def counted(part: Slice, index: int, limit: int, draft: Draft) -> Form | None:
-        taken.append(index)
-        return usual(part, index, limit, draft)
-
-    monkeypatch.setattr(quick, "longer", counted)
-    assert plan(rules, *events).caches["default"].keys
+    with longer_way(rules) as taken:
+        assert plan(rules, *events).caches["default"].keys
     assert taken == longer

@@ -1,7 +1,8 @@
 """Rules from text, and batches from plain Python values."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import pytest
 
 from invalidator.model import Batch, Names, Plan, Record, Slice
 from invalidator.rules import RuleSet, load
+from invalidator.rules.draft import Draft
+from invalidator.rules.quick import Form
 
 LIMIT = 100_000
 Headers = Sequence[tuple[str, bytes]]
@@ -30,6 +33,21 @@ def batch(
 
 def plan(ruleset: RuleSet, *events: Any, **around: Any) -> Plan:
     return ruleset.plan(batch(*events, **around), max_event_bytes=LIMIT)
+
+
+@contextmanager
+def longer_way(ruleset: RuleSet, origin: str = "orders") -> Iterator[list[int]]:
+    """The events that take it meanwhile, by their indexes."""
+    quick, taken = ruleset.engine(origin).quick, list[int]()
+    usual = quick.longer
+
+    def longer(part: Slice, index: int, limit: int, draft: Draft) -> Form | None:
+        taken.append(index)
+        return usual(part, index, limit, draft)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(quick, "longer", longer)
+        yield taken
 
 
 def names(made: Plan, cache: str = "default") -> Names:
