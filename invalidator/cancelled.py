@@ -5,11 +5,11 @@ cancellation that comes when that is just done, or has just failed.
 """
 
 import asyncio
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
-AGAIN = 0.5  # seconds until a task is asked once more
+PATIENCE: Final = 1.0  # seconds
 
 
 @contextmanager
@@ -24,10 +24,10 @@ def cancellations_kept() -> Iterator[None]:
             raise asyncio.CancelledError
 
 
-async def ended(tasks: "Collection[asyncio.Task[Any]]") -> None:
-    """Ask them to end, until they have. What came of them is left to see."""
+async def end(*tasks: "asyncio.Task[Any]") -> None:
+    """Cancel them, until they have ended. What came of them is left to see."""
     left = set(tasks)
     while left:
         for task in left:
             task.cancel()
-        _, left = await asyncio.wait(left, timeout=AGAIN)
+        _, left = await asyncio.wait(left, timeout=PATIENCE)

@@ -12,7 +12,7 @@ import structlog
 
 from invalidator import __version__, gauges, metrics
 from invalidator.admin import Admin, House
-from invalidator.cancelled import ended
+from invalidator.cancelled import end
 from invalidator.deadletter import letters_of
 from invalidator.errors import ConfigError, InvalidatorError, RulesError, first_of, place_of
 from invalidator.health import Health
@@ -177,7 +177,7 @@ class Daemon:
             async with asyncio.TaskGroup() as pipelines:
                 for pipeline in self._pipelines:
                     pipelines.create_task(pipeline.run())
-            await ended(helpers)
+            await end(*helpers)
 
     async def _keep_asking(self, server: Asked, part: str) -> None:
         """Keep the truth about one that has nothing to do. A dry run only looks."""

@@ -22,7 +22,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from invalidator.cancelled import ended
+from invalidator.cancelled import end
 from invalidator.errors import Unavailable
 from invalidator.health import Health
 from invalidator.hits import Hits
@@ -204,7 +204,7 @@ class Pipeline:
             if opening.done():
                 opening.result()
         finally:
-            await ended([opening, stopping])
+            await end(opening, stopping)
 
     async def _read(self) -> Batch | None:
         room = await self._room()

@@ -158,6 +158,7 @@ class _Purge:
     async def _apply(self, store: "Store") -> int:
         import asyncio
 
+        from invalidator.cancelled import end
         from invalidator.model import Cause
 
         cause = Cause("purge", "", _who(), self._args.why.strip())
@@ -168,8 +169,7 @@ class _Purge:
             for sweep in outcome.sweeps:
                 failures += await sweep.wait()
         finally:
-            serving.cancel()
-            await asyncio.wait([serving])
+            await end(serving)
         deleted = outcome.existed + self._swept
         self._log(cause, deleted, failures)
         for failure in failures:

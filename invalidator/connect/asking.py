@@ -6,6 +6,8 @@ from typing import TypeVar
 
 from redis.asyncio import Redis
 
+from invalidator.cancelled import end
+
 GRACE = 0.1  # seconds after the first answer; a frozen server costs no more than this
 T = TypeVar("T")
 
@@ -25,9 +27,7 @@ async def ask_all(
     try:
         answers = await _first(set(asking), timeout)
     finally:
-        for task in asking:
-            task.cancel()
-        await asyncio.wait(asking)
+        await end(*asking)
     return answers, "" if answers else _why_not(asking)
 
 

@@ -8,6 +8,7 @@ from typing import Final
 
 import structlog
 
+from invalidator.cancelled import end
 from invalidator.errors import place_of
 from invalidator.http.connection import Connection
 from invalidator.http.limits import BACKLOG, BODIES, PIECE, Limits
@@ -58,9 +59,7 @@ class Server:
             connection.finish()
         if tasks:
             await asyncio.wait(tasks, timeout=within)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(*tasks)
 
     def refusal(self, request: Request) -> Response | None:
         if refused := self._guard(request):

@@ -14,13 +14,13 @@ from typing import NamedTuple
 
 from redis.exceptions import RedisError
 
+from invalidator.cancelled import end
 from invalidator.connect import Client
 from invalidator.errors import Unavailable
 from invalidator.faults import diagnose, reaching
 from invalidator.health import Part
 from invalidator.model import Batch, Record, Slice
 from invalidator.sources import EndsTogether, Lag
-from invalidator.sources.ending import end
 from invalidator.sources.gap import START, Gap, Gaps
 from invalidator.sources.pubsub_link import MESSAGES, Link, Push, listening, word
 from invalidator.sources.trail import TIMELESS, WENT_BACK, Eras, Memory

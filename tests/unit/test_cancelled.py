@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from invalidator import cancelled
-from invalidator.cancelled import cancellations_kept, ended
+from invalidator.cancelled import cancellations_kept, end
 
 
 @pytest.mark.parametrize("then", ["it fails", "it succeeds"])
@@ -44,7 +44,7 @@ async def test_one_that_came_before_is_no_matter() -> None:
 
 
 async def test_who_does_not_hear_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cancelled, "AGAIN", 0.01)
+    monkeypatch.setattr(cancelled, "PATIENCE", 0.01)
     heard = 0
 
     async def deaf() -> None:
@@ -57,6 +57,6 @@ async def test_who_does_not_hear_is_asked_again(monkeypatch: pytest.MonkeyPatch)
 
     tasks = [asyncio.create_task(deaf()), asyncio.create_task(asyncio.Event().wait())]
     await asyncio.sleep(0)
-    await ended(tasks)
+    await end(*tasks)
     assert heard == 3
     assert all(task.done() for task in tasks)
