@@ -7,6 +7,7 @@ from contextlib import ExitStack
 import pytest
 import redis
 import structlog
+from hypothesis import settings
 
 from tests.backends.choose import (
     NO_OWN_KAFKA,
@@ -23,6 +24,9 @@ from tests.backends.redis_cluster import RedisCluster
 from tests.backends.redis_sentinel import Watched
 from tests.backends.redis_server import RedisServer
 from tests.backends.shared import shared
+
+settings.register_profile("any_machine", deadline=None)  # a busy one proves nothing
+settings.load_profile("any_machine")
 
 StartRedis = Callable[..., RedisServer]
 StartKafka = Callable[..., KafkaBroker]

@@ -242,7 +242,7 @@ def macros_in(text: str) -> bool:
 
 
 @given(examples())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_a_condition_answers_as_cel_does(example: tuple[str, dict[str, Any]]) -> None:
     text, data = example
     expected = theirs(text, data)
@@ -253,7 +253,7 @@ def test_a_condition_answers_as_cel_does(example: tuple[str, dict[str, Any]]) ->
 
 
 @given(examples())
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 def test_compiled_and_walked_conditions_agree(example: tuple[str, dict[str, Any]]) -> None:
     text, data = example
     assert ours(text, data) is walked(text, data), (text, data)
@@ -281,7 +281,7 @@ REGEXES = st.recursive(
 
 
 @given(REGEXES, st.lists(st.text("ab1.\n", max_size=8), min_size=3, max_size=3))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_pattern_matches_what_the_oracle_s_automaton_matches(
     pattern: str, texts: list[str]
 ) -> None:

@@ -29,7 +29,6 @@ def found_by_redis(server: redis.Redis, names: set[bytes], globs: list[bytes]) -
 # one server for all examples: each of them empties it first
 @settings(
     max_examples=200,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(names=some_keys, globs=some_patterns)
@@ -44,7 +43,7 @@ def test_a_glob_matches_exactly_what_redis_matches(
         assert found == expected, glob
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(names=some_keys, globs=some_patterns)
 def test_many_patterns_at_once_match_what_each_matches(
     names: set[bytes], globs: list[bytes]

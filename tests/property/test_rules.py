@@ -179,7 +179,7 @@ HEADERS = st.lists(
 )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(
     st.sampled_from(sorted(ENVELOPES)),
     st.lists(WRAPPED, min_size=1, max_size=3),
@@ -236,7 +236,7 @@ FILES = st.one_of(
 )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(FILES)
 def test_the_checker_never_crashes(content: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -285,7 +285,7 @@ WIDE_EVENTS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(st.lists(st.tuples(KINDS, TEMPLATES), min_size=1, max_size=3), st.lists(WIDE_EVENTS))
 def test_whatever_a_template_says_its_code_knows_why_it_fails(
     templates: list[tuple[str, str]], events: list[Any]

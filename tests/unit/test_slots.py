@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from redis.crc import key_slot
 
@@ -8,7 +8,6 @@ from invalidator.store.slots import by_slot, hash_tag, in_order, pointer_beside
 keys = st.lists(st.sampled_from([b"{", b"}", b"a", b"tag:", b"\xff", b"\n"])).map(b"".join)
 
 
-@settings(deadline=None)  # a busy machine proves nothing
 @given(key=keys)
 def test_a_pointer_shares_the_slot_of_its_tag(key: bytes) -> None:
     pointer = pointer_beside(key)
@@ -17,7 +16,6 @@ def test_a_pointer_shares_the_slot_of_its_tag(key: bytes) -> None:
     assert pointer.startswith(b"invalidator:work:")
 
 
-@settings(deadline=None)  # a busy machine proves nothing
 @given(one=keys, other=keys)
 def test_no_two_tags_share_a_pointer(one: bytes, other: bytes) -> None:
     assert (pointer_beside(one) == pointer_beside(other)) is (one == other)
@@ -38,7 +36,6 @@ def test_the_hash_tag_is_what_redis_takes_for_it(key: bytes, tag: bytes) -> None
     assert hash_tag(key) == tag
 
 
-@settings(deadline=None)  # a busy machine proves nothing
 @given(names=st.lists(keys, unique=True), most=st.integers(1, 3))
 def test_keys_are_divided_by_slot_and_none_is_lost(names: list[bytes], most: int) -> None:
     chunks = by_slot(names, most)
