@@ -1,7 +1,9 @@
 """JSON to Python's values. Integers keep all their digits: a name is made of them."""
 
 import json
-from typing import Any, Final
+import math
+import sys
+from typing import Any, Final, NoReturn
 
 import msgspec
 
@@ -13,8 +15,31 @@ def parse(raw: bytes | str) -> Any:
     try:
         return decode_json(raw)
     except msgspec.ValidationError:  # a number beyond all floats is JSON; rules seldom read it
-        return json.loads(raw)
+        return _with_huge_numbers(raw)
     except msgspec.DecodeError as error:
         raise ValueError(str(error).removeprefix("JSON is malformed: ")) from None
     except RecursionError:
         raise ValueError("nested too deep") from None
+
+
+def _with_huge_numbers(raw: bytes | str) -> Any:
+    """As strict as the usual way: Python's own also takes NaN, and halves of surrogate pairs."""
+    text = raw if isinstance(raw, str) else raw.decode()
+    try:
+        found = json.loads(text, parse_int=_integer, parse_constant=_refuse)
+        json.dumps(found, ensure_ascii=False).encode()
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    except UnicodeEncodeError:
+        raise ValueError("half of a surrogate pair") from None
+    return found
+
+
+def _integer(digits: str) -> int | float:
+    """Infinite where Python refuses to read it, as floats are."""
+    most = sys.get_int_max_str_digits()
+    return int(digits) if not most or len(digits) < most else math.inf
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON")

@@ -299,3 +299,34 @@ def test_a_change_event_of_no_known_kind_is_rejected_and_no_crash(
     made = plan(ruleset, change(op, None, {"id": 1}), {"type": "a", "id": 1})
     assert len(made.rejections) == (2 if form == "debezium" else 1)
     assert {word for _, word in faults(made)} <= {"missing-field", "not-debezium"}
+
+
+HALF = b'{"type": "a", "huge": 1e400, "id": "\\ud800"}'
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        HALF,
+        HALF.replace(b"\\ud800", b"\xed\xa0\x80"),
+        HALF.replace(b'"a"', b'"\\udfff"'),
+        HALF.replace(b'"id"', b'"\\ud800": 1, "id"'),
+        HALF.replace(b'"\\ud800"', b"NaN"),
+        HALF.replace(b'"\\ud800"', b"-Infinity"),
+        HALF.replace(b'"\\ud800"', b"[" * 5000 + b"]" * 5000),
+    ],
+    ids=range(7),
+)
+def test_an_event_with_a_huge_number_must_be_json_too(rules: Any, raw: bytes) -> None:
+    """A name with half of a surrogate pair could not be sent to any Redis."""
+    assert faults(plan(rules(ANY), raw)) == [(None, "not-json")]
+
+
+def test_numbers_that_python_will_not_read_stand_beside_what_rules_read(rules: Any) -> None:
+    huge = b"9" * 5000
+    good = b'{"type": "a", "id": 1, "n": [-%s, 1e400, 7]}' % huge
+    bad = b'{"type": "a", "id": %s}' % huge
+    change = {"op": "c", "source": {"table": "t"}, "after": {"id": 2}}
+    made = plan(rules(ANY), change, good, bad)
+    assert names(made).keys == {"t.created:2", "a:1"}
+    assert faults(made) == [("r", "not-scalar")]
