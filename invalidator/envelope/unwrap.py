@@ -43,7 +43,7 @@ def unwrap(
     `binary`: look into its headers too.
     """
     form = envelope.format
-    if own := _own(event):
+    if own := _own(event, envelope.first):
         return own
     if binary:
         attributes = cloudevents.attributes(headers_at(part, index))
@@ -60,15 +60,21 @@ def unwrap(
 
 def _is_change(event: dict[str, Any], first: str | None) -> bool:
     """What says its type where `type:` looks first is none, whatever else it looks like."""
+    return not _says_type(event, first) and debezium.is_change(event)
+
+
+def _says_type(event: dict[str, Any], first: str | None) -> bool:
     kind = event.get(first) if first else None
-    return not (kind and isinstance(kind, str)) and debezium.is_change(event)
+    return isinstance(kind, str) and kind != ""
 
 
-def _own(event: Any) -> Reading | None:
+def _own(event: Any, first: str | None) -> Reading | None:
     """An event of ours is plain, however those of its source are wrapped."""
     kind = event.get("type") if isinstance(event, dict) else None
     if not isinstance(kind, str) or not kind.startswith(OWN_EVENTS):
         return None
+    if first != "type" and _says_type(event, first):
+        return None  # of somebody else, who calls something else its type
     data = event.get("data")
     return Reading(kind, data, event) if isinstance(data, dict) else None
 

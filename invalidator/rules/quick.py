@@ -35,7 +35,7 @@ class Quick:
     ) -> None:
         self.narrow = narrow
         self._first = envelope.first
-        self._strict = envelope.data != AUTO
+        self._strict = envelope.data != AUTO or envelope.format == "cloudevents"
         self._inner = envelope.inner
         self._mixed = envelope.is_mixed
         self._table = table

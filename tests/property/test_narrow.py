@@ -51,6 +51,11 @@ envelope: {type: kind, data: payload}
 rules:
   - {name: one, on: "t.*", invalidate: {keys: ["k:{x}", "p:{payload?}"]}}
 """,
+    "cloud": """
+envelope: {format: cloudevents}
+rules:
+  - {name: one, on: "t.*", invalidate: {keys: ["k:{x?}", "i:{event.id?}"]}}
+""",
 }
 
 
@@ -124,6 +129,8 @@ TOLD_BY = [  # what decides about an event beside what names are made of
     {"kind": "t.created", "op": "c", "source": {"table": "t"}, "after": ROW},
     {"type": "t.created", "data": ROW, "op": "c", "source": {"table": "t"}, "after": {"x": "o"}},
     {"type": "invalidator.gap", "data": {}, "op": "c", "source": {"table": "t"}, "after": ROW},
+    {"kind": "t.updated", "type": "invalidator.gap", "data": {}, "payload": ROW},
+    {"type": "t.updated", "data_base64": "eyJ4IjogNX0=", "x": 6},
     {"id": "i", "op": "u", "source": {"table": "t"}, "before": ROW, "after": {**ROW, "x": "n"}},
     {"op": "u", "source": {"table": "t"}, "before": ROW, "after": {**ROW, "new": "n"}},
     {"op": "u", "source": {"table": "t"}, "before": {}, "after": ROW},

@@ -330,3 +330,20 @@ def test_numbers_that_python_will_not_read_stand_beside_what_rules_read(rules: A
     made = plan(rules(ANY), change, good, bad)
     assert names(made).keys == {"t.created:2", "a:1"}
     assert faults(made) == [("r", "not-scalar")]
+
+
+def test_cloudevents_without_a_version_are_read_alike_wherever_they_stand(rules: Any) -> None:
+    ruleset = rules("envelope: {format: cloudevents}\n" + ANY.replace("{id}", "{id}:{event.id?}"))
+    event = {"type": "a", "id": "e", "data_base64": base64.b64encode(b'{"id": 7}').decode()}
+    whole = {"type": "a", "id": "e", "data": {"id": 6}}
+    assert names(plan(ruleset, event)).keys == names(plan(ruleset, b"no", event)).keys == {"a:7:e"}
+    assert names(plan(ruleset, whole, event)).keys == {"a:6:e", "a:7:e"}
+    assert faults(plan(ruleset, {"type": "a", "id": "e"})) == [("r", "missing-field")]
+
+
+def test_what_says_its_type_elsewhere_is_no_event_of_ours(rules: Any) -> None:
+    ruleset = rules("envelope: {type: kind, data: row}\n" + ANY)
+    event = {"kind": "a", "type": "invalidator.gap", "data": {}, "row": {"id": 1}}
+    change = {"op": "c", "source": {"table": "t"}, "after": {"id": 2}}
+    assert names(plan(ruleset, event)).keys == {"a:1"}
+    assert names(plan(ruleset, change, event)).keys == {"a:1", "t.created:2"}
