@@ -13,10 +13,11 @@ from invalidator.model import Rejection, Slice
 from invalidator.rules.careful import Ruling, Single, fault_of
 from invalidator.rules.compile import UNMATCHED, Apply, Unit, applying, changing
 from invalidator.rules.draft import Draft, Lane, Sink, pour
-from invalidator.rules.matching import Hit, Tree, is_own
+from invalidator.rules.matching import MAX_SEGMENTS, Hit, Tree, depth, is_own
 from invalidator.rules.narrow import narrowed
 from invalidator.rules.quick import Form, Quick
 from invalidator.rules.schema import Cache, Rule
+from invalidator.rules.words import shown
 
 MEMO: Final = 4096  # event types remembered: hostile ones must not grow memory
 MEMO_LENGTH: Final = 256  # characters of a type that is remembered
@@ -32,7 +33,7 @@ class _Table(dict[str, Apply]):
         self._fixed = fixed
 
     def __missing__(self, kind: str) -> Apply:
-        if not kind:
+        if not kind or depth(kind) > MAX_SEGMENTS:
             raise KeyError(kind)
         function = self._resolve(kind)
         if len(kind) <= MEMO_LENGTH:
@@ -170,6 +171,9 @@ class Engine:
         except Exception as error:  # a hole in our own checks: this event's fault, no crash
             said = f"the event could not be read: {type(error).__name__}: {error}"
             raise Rejected(said, error="not-read") from error
+        if reading and (segments := depth(reading.kind)) > MAX_SEGMENTS:
+            said = f"the type has {segments} segments, more than {MAX_SEGMENTS}"
+            raise Rejected(f"{said}: {shown(reading.kind)}", error="too-long")
         if reading and reading.guessed and not self.hits(reading):
             looked = ", ".join(self._envelope.types)
             said = f"the event has no type: looked for {looked}"

@@ -10,6 +10,7 @@ from invalidator.model import OWN_EVENTS
 _TOKENS: Final = re.compile(r"(?:^|[.:])[^.:]*")
 _CAPTURE: Final = re.compile(r"\{([A-Za-z_]\w*)\}")
 MAX_PATTERN: Final = 256
+MAX_SEGMENTS: Final = 512  # of an event's type: behind a `**` each is looked at
 
 
 class Pattern(Struct, frozen=True):
@@ -35,6 +36,11 @@ class PatternError(ValueError):
 def tokens(kind: str) -> list[str]:
     """`order:item.added` as `order`, `:item`, `.added`."""
     return _TOKENS.findall(kind)
+
+
+def depth(kind: str) -> int:
+    """How many segments a type has."""
+    return kind.count(".") + kind.count(":") + 1
 
 
 def is_own(kind: str) -> bool:
@@ -122,14 +128,17 @@ class Tree:
             return self._named(parts)
         found: dict[int, int] = {}
         seen: set[tuple[int, int]] = set()
+        after: dict[int, int] = {}  # by branch behind a `**`: it is tried from there on already
         todo: list[tuple[_Branch, int, bool]] = [(self._root, 0, False)]
         while todo:
             branch, at, written = todo.pop()
             if (id(branch), at) in seen:
                 continue
             seen.add((id(branch), at))
-            if branch.deep:
-                todo.extend((branch.deep, later, False) for later in range(at, len(parts) + 1))
+            if deep := branch.deep:
+                until = after.get(id(deep), len(parts) + 1)
+                todo.extend((deep, later, False) for later in range(at, until))
+                after[id(deep)] = min(at, until)
             if at == len(parts):
                 if written or not named:
                     for rule, pattern in branch.ends:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from invalidator.rules.matching import PatternError, Tree, parse
+from invalidator.rules.matching import MAX_SEGMENTS, PatternError, Tree, parse
 from tests.unit.rules.conftest import batch, faults, names, plan
 
 
@@ -38,6 +38,24 @@ def test_many_deep_wildcards_do_not_explode() -> None:
     tree.add(parse(".".join(["**", "a"] * 12)), (0, 0))
     assert tree.hits(".".join(["a"] * 200))
     assert not tree.hits(".".join(["a"] * 200) + ".b")
+
+
+def test_each_place_of_a_type_is_tried_once_behind_a_deep_wildcard() -> None:
+    """As many segments as an event holds must not take their square: 50 million steps here."""
+    tree = Tree()
+    tree.add(parse("**.b.**.c"), (0, 0))
+    assert not tree.hits(".".join(["b"] * 10_000))
+    assert tree.hits(".".join(["b"] * 10_000) + ".c")
+
+
+def test_an_endless_type_is_rejected(rules: Any) -> None:
+    ruleset = rules("rules: [{name: r, on: '**.b.**', invalidate: {keys: 'k:{id}'}}]")
+    longest = "a.b" + ":c" * (MAX_SEGMENTS - 2)
+    table = {"op": "c", "source": {"table": longest}, "after": {"id": 3}}
+    events = [{"type": longest + more, "data": {"id": len(more)}} for more in ("", ".")]
+    made = plan(ruleset, *events, table, table)
+    assert names(made).keys == {"k:0"}
+    assert faults(made) == [(None, "too-long")] * 3
 
 
 def test_captures_of_a_type_are_names(rules: Any) -> None:
