@@ -22,7 +22,7 @@ class Ruling(Struct, frozen=True):
     applies: bool
     names: tuple[Yield, ...] = ()
     fault: Fault | None = None
-    noted: tuple[str, str] | None = None  # a stable word, and what there is to say
+    noted: tuple[tuple[str, str], ...] = ()  # stable words, each with what there is to say
 
 
 class Single:
@@ -44,16 +44,16 @@ class Single:
         noted: list[tuple[str, str]] = []
         try:
             if not self._applies(reading, part, index, noted):
-                return Ruling(False, noted=noted[0] if noted else None)
+                return Ruling(False, noted=tuple(noted))
             names = self._names(reading, part, index)
         except MemoryError:
             raise
         except Rejected as error:
-            return self._rejected(fault_of(error, self.unit.rule.name))
+            return self._rejected(fault_of(error, self.unit.rule.name), noted)
         except Exception as error:  # noqa: BLE001 - a hole in our own checks: this event's fault
             said = f"the rule failed: {type(error).__name__}: {error}"
-            return self._rejected(Fault("rule-failed", said, self.unit.rule.name))
-        return Ruling(True, names, noted=noted[0] if noted else None)
+            return self._rejected(Fault("rule-failed", said, self.unit.rule.name), noted)
+        return Ruling(True, names, noted=tuple(noted))
 
     def _applies(
         self, reading: Reading, part: Slice, index: int, noted: list[tuple[str, str]]
@@ -74,7 +74,7 @@ class Single:
                 return False
             failed = ConditionError(lacking[1])  # a value that is not known is no reason to miss
         failure = Failed(self.unit.rule)
-        answer = failure(failed, lambda note: noted.append(note[1:]))
+        answer = failure(failed, lambda note, _: noted.append(note[1:]), index)
         if answer is None:
             raise failure.rejected(failed)
         return answer
@@ -115,15 +115,15 @@ class Single:
         )
         return None if any(lacks) else made
 
-    def _rejected(self, fault: Fault) -> Ruling:
+    def _rejected(self, fault: Fault, noted: Sequence[tuple[str, str]]) -> Ruling:
         rule = self.unit.rule
         if not rule.on_reject:
-            return Ruling(True, fault=fault)
+            return Ruling(True, fault=fault, noted=tuple(noted))
         names = tuple(
             Yield(rule.cache, effect.kind, _fixed(self.unit, effect), effect.template.text)
             for effect in rule.on_reject
         )
-        return Ruling(True, names, noted=("on-reject", f"{fault.error}: {fault.what}"))
+        return Ruling(True, names, noted=(*noted, ("on-reject", f"{fault.error}: {fault.what}")))
 
 
 def fault_of(error: Rejected, rule: str | None = None) -> Fault:

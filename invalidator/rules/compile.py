@@ -155,7 +155,7 @@ def _condition(code: Code, unit: Unit) -> int:
     code.add(1, "try:")
     code.add(2, *fragment.assign(answer))
     code.add(1, "except ConditionError as error:")
-    code.add(2, f"{answer} = {failed}(error, sinks[{NOTE}])", f"if {answer} is None: raise")
+    code.add(2, f"{answer} = {failed}(error, sinks[{NOTE}], index)", f"if {answer} is None: raise")
     code.add(1, f"if {answer}:")
     return 2
 
@@ -173,12 +173,12 @@ class Failed(Struct, frozen=True):
     rule: Rule
 
     def __call__(
-        self, error: ConditionError, note: Callable[[tuple[str, str, str]], object]
+        self, error: ConditionError, note: Callable[[tuple[str, str, str], int], object], index: int
     ) -> bool | None:
         """Whether the rule applies; None: neither, the event is rejected."""
         if self.rule.on_error == "reject":
             return None
-        note((self.rule.name, "condition-failed", f"{self.text}: {error.message}"))
+        note((self.rule.name, "condition-failed", f"{self.text}: {error.message}"), index)
         return self.rule.on_error == "apply"
 
     @property

@@ -7,7 +7,7 @@ from msgspec import Struct, field
 
 from invalidator.model import Kind, Names, Note, Plan
 
-Sink = Callable[[Any], object]
+Sink = Callable[..., object]
 Lane = tuple[str, Kind, float | None]  # a cache, a kind, and for names applied again: when
 
 
@@ -17,6 +17,7 @@ class Draft(Struct):
     plan: Plan
     sinks: list[Sink] = field(default_factory=list)
     unmatched: list[int] = field(default_factory=list)
+    noted: dict[tuple[str, str], int] = field(default_factory=dict)  # of this slice's last event
 
     @classmethod
     def of(cls, lanes: Sequence[Lane]) -> "Draft":
@@ -30,8 +31,9 @@ class Draft(Struct):
         caches = plan.caches if delay is None else plan.repeats.setdefault(delay, {})
         return caches.setdefault(cache, Names())
 
-    def count_unmatched(self, origin: str) -> None:
-        """After each slice: whose they were."""
+    def end_slice(self, origin: str) -> None:
+        """After each slice: how many of it no rule names."""
+        self.noted.clear()
         plan = self.plan
         if more := len(self.unmatched) - plan.unmatched:
             plan.unmatched += more
@@ -46,10 +48,13 @@ class Draft(Struct):
         self.sinks.clear()  # methods of the draft among them: a cycle would keep the plan alive
         return plan
 
-    def note(self, about: tuple[str, str, str]) -> None:
+    def note(self, about: tuple[str, str, str], index: int) -> None:
+        """Once for an event, which each way that it takes notes again."""
         rule, word, message = about
-        known = self.plan.notes.setdefault((rule, word), Note(0, message))
-        known.count += 1
+        if self.noted.get((rule, word)) != index:
+            self.noted[rule, word] = index
+            known = self.plan.notes.setdefault((rule, word), Note(0, message))
+            known.count += 1
 
 
 def _named(caches: dict[str, Names]) -> dict[str, Names]:

@@ -147,8 +147,8 @@ class Engine:
             ruling = self.ruling(hit, reading, part, index)
             if ruling.fault:
                 faults.append(ruling.fault)
-            if ruling.noted:
-                draft.note((rule.name, *ruling.noted))
+            for noted in ruling.noted:
+                draft.note((rule.name, *noted), index)
             for name in ruling.names:
                 getattr(draft.names(name.cache), name.kind).add(name.name)
                 if rule.repeat_after:

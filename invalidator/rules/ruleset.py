@@ -48,7 +48,7 @@ class RuleSet:
         for part in (*batch.slices, *batch.own):
             if part.refused is None:
                 self.engine(part.origin).plan(part, max_event_bytes, draft)
-                draft.count_unmatched(part.origin)
+                draft.end_slice(part.origin)
             else:
                 draft.plan.rejections += _refused(part, part.refused)
         return draft.finished()
@@ -144,7 +144,7 @@ class RuleSet:
             return Verdict(rule.name, matched=False, why=said)
         ruling = engine.ruling((at, pattern), reading, part, 0)
         said = f"on {rule.on[pattern].text}"
-        note = ": ".join(ruling.noted) if ruling.noted else ""
+        note = "; ".join(": ".join(noted) for noted in ruling.noted)
         if not ruling.applies and rule.when:
             said = why.unfulfilled(rule.when, reading)
         return Verdict(rule.name, ruling.applies, said, ruling.names, ruling.fault, note)

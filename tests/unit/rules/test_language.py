@@ -3,9 +3,10 @@
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from invalidator.rules.matching import MAX_SEGMENTS, PatternError, Tree, parse
-from tests.unit.rules.conftest import batch, faults, names, plan
+from tests.unit.rules.conftest import LIMIT, batch, faults, names, plan
 
 
 @pytest.mark.parametrize(
@@ -92,6 +93,21 @@ def test_a_condition_decides(rules: Any, on_error: str) -> None:
     made = plan(ruleset, {"type": "t", "id": 1, "status": "paid"})
     assert names(made).keys == {"o:1", "p:1"}
     assert not made.notes
+
+
+def test_a_failed_condition_is_noted_once_for_each_event(rules: Any) -> None:
+    """Also of events that another rule rejects: those are planned in more than one way."""
+    ruleset = rules(CONDITION % "apply" + "  - {name: bad, on: t, invalidate: {keys: '{bad}'}}")
+    event = {"type": "t", "id": 1}
+    made = plan(ruleset, event, {**event, "bad": 1}, event)
+    [note] = made.notes.values()
+    assert (note.count, len(made.rejections)) == (3, 2)
+    [part] = batch(event).slices
+    change = {"op": "c", "source": {"table": "t"}, "after": {"x": 1}}
+    made = plan(rules((CONDITION % "apply").replace("on: t", "on: t.created")), change, change)
+    assert made.notes["r", "condition-failed"].count == len(made.rejections) == 2
+    twice = replace(batch(event), slices=[part, part])
+    assert ruleset.plan(twice, max_event_bytes=LIMIT).notes["r", "condition-failed"].count == 2
 
 
 @pytest.mark.parametrize(
