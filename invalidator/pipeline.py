@@ -72,10 +72,15 @@ class Limits(Struct, frozen=True):
     events: int  # per batch
     event_bytes: int  # a larger event is rejected
     names: int = 100_000  # per batch, about: they take more memory than their events
+    seconds: float = 0.5  # of planning, about: nothing else runs meanwhile
 
-    def fitting(self, events: int, names: int) -> int:
-        """How many events the next batch may have, where so many had so many names."""
-        return max(1, min(self.events, events * self.names // max(names, 1)))
+    def fitting(self, events: int, names: int, seconds: float) -> int:
+        """How many events the next batch may have, where so many had so many names and took so
+        long. Events that a source tells itself say nothing about it."""
+        if not events:
+            return self.events
+        quick = self.events if seconds <= 0 else int(events * self.seconds / seconds)
+        return max(1, min(self.events, events * self.names // max(names, 1), quick))
 
 
 class Pipeline:
@@ -231,10 +236,11 @@ class Pipeline:
             return
         self._in_flight.add(batch)
         self._reporter.read(batch)
-        rules = self._rules()
+        rules, began = self._rules(), self._clock()
         plan = rules.plan(batch, max_event_bytes=self._limits.event_bytes)
-        self._most = self._limits.fitting(batch.events, plan.names)
-        await self._hand_on(Work(batch, rules, plan, self._clock()))
+        ended = self._clock()
+        self._most = self._limits.fitting(batch.events, plan.names, ended - began)
+        await self._hand_on(Work(batch, rules, plan, ended))
 
     async def _hand_on(self, work: Work | None) -> None:
         await beating(self._reading, partial(self._planned.put, work), self._source.keep_alive)
