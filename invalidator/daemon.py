@@ -31,7 +31,7 @@ from invalidator.settings import Settings
 from invalidator.settings.caches import strangers
 from invalidator.sources import Source
 from invalidator.sources.build import sources_of
-from invalidator.sources.person import Sent
+from invalidator.sources.person import Busy, Sent
 from invalidator.sources.trail import TIMELESS
 from invalidator.store.build import gate, store_of
 from invalidator.store.dry import DryLetters, DryStore
@@ -202,6 +202,9 @@ class Daemon:
         return await self.in_force.reload()
 
     def pause(self, why: str) -> None:
+        """Not while all ends: what pub/sub has in memory would be lost with it."""
+        if self._stop.is_set():
+            raise Busy("the daemon is about to end: it lets nothing new in, and applies the rest")
         log.warning("paused", why=why)
         self._valve.close(why)
 

@@ -21,7 +21,7 @@ class Control(Protocol):
         """Look at the rules now."""
 
     def pause(self, why: str) -> None:
-        """Let no event in. What was read goes its way."""
+        """Let no event in. What was read goes its way. Raises Busy."""
 
     def resume(self) -> None:
         """Let events in again; whatever held them."""
@@ -67,7 +67,10 @@ class Calls:
         )
 
     async def _pause(self, request: Request) -> Response:
-        self._control.pause(request.query.get("why", "")[:LONGEST_REASON])
+        try:
+            self._control.pause(request.query.get("why", "")[:LONGEST_REASON])
+        except Busy as busy:
+            return said(503, str(busy))
         return as_json({"status": "paused"})
 
     async def _resume(self, _: Request) -> Response:
