@@ -3,18 +3,22 @@
 import argparse
 import gc
 import json
+import os
 import shlex
 import signal
 import sys
+import threading
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from invalidator.cli.verbs import Verbs
 
 if TYPE_CHECKING:
     from invalidator.rules import RuleSet
     from invalidator.settings import Settings
+
+THREADS_WITHIN: Final = 2.0  # seconds that a thread in a call of the system holds up the end
 
 _EPILOG = """\
 examples:
@@ -131,11 +135,23 @@ def _serve(settings: "Settings", early: Early, *, embedded: bool) -> int:
     async def serve() -> int:
         daemon = Daemon(settings, Watcher(settings.rules, last_good=settings.rules_last_good))
         early.check()
-        if not embedded:
-            return await daemon.run()
-        return await daemon.run(lambda admin: _welcome(settings, daemon.in_force.rules, admin))
+        if embedded:
+            return await daemon.run(lambda admin: _welcome(settings, daemon.in_force.rules, admin))
+        code = await daemon.run()
+        stack.callback(_leaving(code).cancel)
+        return code
 
-    return asyncio.run(serve())
+    with ExitStack() as stack:
+        return asyncio.run(serve())
+
+
+def _leaving(code: int) -> threading.Timer:
+    """All is closed, but Python waits for threads, and nobody can end one that looks a name up, or
+    reads from a file system that is away."""
+    leaving = threading.Timer(THREADS_WITHIN, os._exit, [code])
+    leaving.daemon = True
+    leaving.start()
+    return leaving
 
 
 def _welcome(settings: "Settings", rules: "RuleSet", admin: str) -> None:

@@ -6,6 +6,7 @@ import shlex
 import signal
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,32 @@ def test_a_second_signal_ends_at_once_with_3(
     assert daemon.wait(10) == 3
     assert daemon.events("forced")
     server.thaw()
+
+
+SLOW_NAMES = """
+import socket, sys, time
+socket.getaddrinfo = lambda *_, **__: time.sleep(60)
+from invalidator.cli import main
+sys.exit(main(["run"]))
+"""
+
+
+def test_a_name_server_that_is_silent_does_not_hold_up_the_end(rules_file: Path) -> None:
+    settings = {
+        "RULES": str(rules_file),
+        "REDIS_URL": "redis://cache.example:6379/0",
+        "PUBSUB__CHANNELS": "orders",
+        "REDIS_TIMEOUT": "200ms",
+    }
+    # the admin port has an address, and asks nobody for it
+    daemon = DaemonProcess(settings, command=[sys.executable, "-c", SLOW_NAMES])
+    try:
+        until_sync(lambda: daemon.events("waiting"))
+        daemon.signal(signal.SIGTERM)
+        assert daemon.wait(10) == 0
+        assert daemon.events("stopped")
+    finally:
+        daemon.close()
 
 
 def _with_work_it_cannot_settle(
