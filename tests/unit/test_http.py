@@ -355,6 +355,20 @@ async def test_who_does_not_read_is_let_go(site: Site) -> None:
     await until(lambda: not server._connections)
 
 
+async def test_answers_that_nobody_takes_fill_no_memory(site: Site) -> None:
+    server = await site.start(Limits(connections=8, unsent=20 << 20))
+    deaf = [await site.peer() for _ in range(5)]
+    for peer in deaf:
+        peer.reader._transport.pause_reading()  # type: ignore[attr-defined]
+        peer.send(BIG)
+        await until(lambda: any(each.unsent for each in server._connections))
+    assert (await site.ask(GET))[0] == 200
+    status, _, body = await site.ask(BIG)
+    assert (status, len(body)) == (200, 16 << 20)
+    await until(lambda: sum(each.unsent for each in server._connections) <= 20 << 20)
+    await until(lambda: len(server._connections) <= 3)
+
+
 async def test_among_many_the_one_who_waited_longest_goes(site: Site) -> None:
     await site.start()
     worked, *others = [await site.peer() for _ in range(PATIENT.connections)]
