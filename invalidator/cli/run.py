@@ -60,8 +60,9 @@ def run(args: argparse.Namespace) -> int:
         stack.callback(gc.enable)
         # Until the daemon listens itself. As process 1 of a container it would not even hear it.
         early = Early()
-        before = signal.signal(signal.SIGTERM, early)
-        stack.callback(signal.signal, signal.SIGTERM, before)
+        # "Read the rules again" says nothing to one that has not read them, and would end it.
+        for number, heard in ((signal.SIGTERM, early), (signal.SIGHUP, signal.SIG_IGN)):
+            stack.callback(signal.signal, number, signal.signal(number, heard))
         settings = _embedded(args, stack, early) if args.embedded else _settings(args)
         return _serve(settings, early, embedded=args.embedded)
 

@@ -240,6 +240,20 @@ def test_a_signal_during_the_start_ends_it_and_what_it_started(
     assert "Traceback" not in daemon.log()
 
 
+def test_rules_may_change_during_the_start(
+    run_daemon: RunDaemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, fake = tmp_path / "began", tmp_path / "redis-server"
+    fake.write_text(f"#!/bin/sh\n>{began}; sleep 60\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    daemon = run_daemon("--embedded")
+    until_sync(began.exists)
+    daemon.signal(signal.SIGHUP)
+    daemon.signal(signal.SIGTERM)
+    assert daemon.wait(5) == 0
+
+
 def _runs(pid: int) -> bool:
     """A zombie does not: whoever inherited it has only not asked for it yet."""
     try:
