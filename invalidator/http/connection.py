@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 import h11
 from msgspec.structs import replace
 
-from invalidator.http.limits import CHUNK, CRUMBS, HEAD, PIECE, PORTION, Limits
+from invalidator.http.limits import CHUNK, CRUMBS, HEAD, PIECE, PORTION, SMALL, Limits
 from invalidator.http.message import Request, Response, packed, request_of, said
 
 LONGEST_REASON: Final = 200  # characters that say what was wrong with a request
@@ -24,7 +24,7 @@ class Site(Protocol):
     """What the connections of a server share."""
 
     limits: Limits
-    bodies: asyncio.Semaphore  # taken while one is read: they need memory
+    bodies: asyncio.Semaphore  # taken while a large one is read: they need memory
 
     def refusal(self, request: Request) -> Response | None:
         """Why it is not answered, as far as that can be told without its body."""
@@ -127,6 +127,8 @@ class Connection:
             return request
         if length(request) > self._limits.body:
             return self._too_large()
+        if 0 < length(request) <= SMALL:
+            return await self._read_body(request)
         async with self._site.bodies:
             return await self._read_body(request)
 

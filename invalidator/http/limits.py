@@ -9,7 +9,8 @@ PORTION: Final = 256 << 10  # bytes that are sent at once
 HEAD: Final = 16 << 10  # bytes that a head may have before its end is seen
 CHUNK: Final = 256  # bytes that a chunk has on average, where there are many: each takes its time
 CRUMBS: Final = 1000  # chunks that may be smaller
-BODIES: Final = 16  # that are read at the same time
+SMALL: Final = 16 << 10  # bytes of a body that needs no turn, so that nobody slow can keep it out
+BODIES: Final = 16  # larger ones that are read at the same time
 BACKLOG: Final = 128  # connections that the system keeps for us
 
 
