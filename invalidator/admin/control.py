@@ -11,6 +11,7 @@ from invalidator.inforce import Reloaded
 from invalidator.sources.person import Busy, Sent
 
 ANSWER_WITHIN: Final = 60.0  # seconds that a call waits for its event to be applied
+RELOAD_WITHIN: Final = 20.0  # seconds that a call waits for rules that a file system keeps back
 LONGEST_REASON: Final = 200  # characters
 
 
@@ -60,7 +61,11 @@ class Calls:
         return said(401, wanted, headers={"WWW-Authenticate": 'Bearer realm="invalidator"'})
 
     async def _reload(self, _: Request) -> Response:
-        done = await self._control.reload()
+        try:
+            async with asyncio.timeout(RELOAD_WITHIN):
+                done = await self._control.reload()
+        except TimeoutError:
+            return said(503, f"the rules could not be read within {RELOAD_WITHIN:g} s")
         return as_json(
             {"rules": done.rules, "problems": list(done.problems)},
             status=422 if done.problems else 200,
