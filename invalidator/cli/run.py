@@ -136,10 +136,15 @@ def _serve(settings: "Settings", early: Early, *, embedded: bool) -> int:
     async def serve() -> int:
         daemon = Daemon(settings, Watcher(settings.rules, last_good=settings.rules_last_good))
         early.check()
-        if embedded:
-            return await daemon.run(lambda admin: _welcome(settings, daemon.in_force.rules, admin))
-        code = await daemon.run()
-        stack.callback(_leaving(code).cancel)
+
+        def started(admin: str) -> None:
+            early.check()  # from now on the daemon listens itself
+            if embedded:
+                _welcome(settings, daemon.in_force.rules, admin)
+
+        code = await daemon.run(started)
+        if not embedded:
+            stack.callback(_leaving(code).cancel)
         return code
 
     with ExitStack() as stack:
