@@ -25,13 +25,13 @@ from invalidator.model import Record
 from invalidator.pipeline import Caches, Letters, Limits, Pipeline
 from invalidator.retry import until_available
 from invalidator.rewind import Known, Watch
-from invalidator.rules import Explanation
+from invalidator.rules import Explanation, RuleSet
 from invalidator.rules.watch import Watcher, watch
 from invalidator.settings import Settings
 from invalidator.settings.caches import strangers
 from invalidator.sources import Source
 from invalidator.sources.build import sources_of
-from invalidator.sources.person import Sent
+from invalidator.sources.person import Busy, Sent
 from invalidator.sources.trail import TIMELESS
 from invalidator.store.build import gate, store_of
 from invalidator.store.dry import DryLetters, DryStore
@@ -171,13 +171,22 @@ class Daemon:
                 beside.create_task(self._keep_asking(self._store, gate(self._store))),
                 beside.create_task(self._keep_asking(self._dead, "dead letters")),
                 beside.create_task(
-                    watch(self._watcher, rules.accept, rules.refuse, wake=rules.look)
+                    watch(self._watcher, self._accept, rules.refuse, wake=rules.look)
                 ),
             ]
             async with asyncio.TaskGroup() as pipelines:
                 for pipeline in self._pipelines:
                     pipelines.create_task(pipeline.run())
             await end(*helpers)
+
+    def _accept(self, rules: RuleSet) -> None:
+        self.in_force.accept(rules)
+        self._tell_unkept()
+
+    def _tell_unkept(self) -> None:
+        """Else it is noticed when the copy is needed."""
+        if reason := self._watcher.unkept:
+            log.warning("last-good-rules-not-kept", reason=reason)
 
     async def _keep_asking(self, server: Asked, part: str) -> None:
         """Keep the truth about one that has nothing to do. A dry run only looks."""
@@ -202,6 +211,9 @@ class Daemon:
         return await self.in_force.reload()
 
     def pause(self, why: str) -> None:
+        """Not while all ends: what pub/sub has in memory would be lost with it."""
+        if self._stop.is_set():
+            raise Busy("the daemon is about to end: it lets nothing new in, and applies the rest")
         log.warning("paused", why=why)
         self._valve.close(why)
 
@@ -296,6 +308,7 @@ class Daemon:
             **({"dry_run": True} if self._settings.dry_run else {}),
         )
         self.in_force.tell()
+        self._tell_unkept()
 
 
 def _crash(error: BaseException) -> Exception:

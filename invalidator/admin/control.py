@@ -11,6 +11,7 @@ from invalidator.inforce import Reloaded
 from invalidator.sources.person import Busy, Sent
 
 ANSWER_WITHIN: Final = 60.0  # seconds that a call waits for its event to be applied
+RELOAD_WITHIN: Final = 20.0  # seconds that a call waits for rules that a file system keeps back
 LONGEST_REASON: Final = 200  # characters
 
 
@@ -21,7 +22,7 @@ class Control(Protocol):
         """Look at the rules now."""
 
     def pause(self, why: str) -> None:
-        """Let no event in. What was read goes its way."""
+        """Let no event in. What was read goes its way. Raises Busy."""
 
     def resume(self) -> None:
         """Let events in again; whatever held them."""
@@ -60,14 +61,21 @@ class Calls:
         return said(401, wanted, headers={"WWW-Authenticate": 'Bearer realm="invalidator"'})
 
     async def _reload(self, _: Request) -> Response:
-        done = await self._control.reload()
+        try:
+            async with asyncio.timeout(RELOAD_WITHIN):
+                done = await self._control.reload()
+        except TimeoutError:
+            return said(503, f"the rules could not be read within {RELOAD_WITHIN:g} s")
         return as_json(
             {"rules": done.rules, "problems": list(done.problems)},
             status=422 if done.problems else 200,
         )
 
     async def _pause(self, request: Request) -> Response:
-        self._control.pause(request.query.get("why", "")[:LONGEST_REASON])
+        try:
+            self._control.pause(request.query.get("why", "")[:LONGEST_REASON])
+        except Busy as busy:
+            return said(503, str(busy))
         return as_json({"status": "paused"})
 
     async def _resume(self, _: Request) -> Response:

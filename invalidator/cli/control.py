@@ -9,6 +9,8 @@ from urllib.parse import urlencode
 from invalidator.cli.verbs import Verbs
 
 if TYPE_CHECKING:
+    from urllib.request import OpenerDirector
+
     from invalidator.settings import Settings
 
 WITHIN: Final = 30.0  # seconds
@@ -110,6 +112,7 @@ def _ask(
     """The daemon's answer; a refusal, or nobody there, is an error that says what to do."""
     import urllib.error
     import urllib.request
+    from http.client import HTTPException
 
     from invalidator.errors import InvalidatorError
     from invalidator.settings import load
@@ -121,14 +124,13 @@ def _ask(
     if not url.startswith(("http://", "https://")):
         raise InvalidatorError(f"expected --url http://host:port, found {url}")
     target = f"{url}{path}?{urlencode(query)}" if query else url + path
-    request = urllib.request.Request(target, method=method, headers=headers)  # noqa: S310
-    directly = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with directly.open(request, timeout=WITHIN) as answer:
-            return _read(answer.read(), url)
+        request = urllib.request.Request(target, method=method, headers=headers)  # noqa: S310
+        with _directly().open(request, timeout=WITHIN) as answer:
+            return _read(answer.read(), url, path)
     except urllib.error.HTTPError as error:
         with error:
-            said = _read(error.read(), url)
+            said = _read(error.read(), url, path)
         if "error" not in said:
             return said  # the rules were refused
         raise InvalidatorError(f"{url}{path}: {said['error']}") from error
@@ -138,16 +140,30 @@ def _ask(
             f"{url}: nobody answers ({reason}). Does the daemon run, and is this its admin port? "
             "--url names another"
         ) from error
+    except (HTTPException, ValueError) as error:  # no HTTP, or no URL
+        raise InvalidatorError(f"{url}: {type(error).__name__}: {str(error).strip()}") from error
 
 
-def _read(body: bytes, url: str) -> dict[str, Any]:
+def _directly() -> "OpenerDirector":
+    """By no proxy, and not to where others point: the token is for the daemon alone."""
+    from urllib.request import HTTPRedirectHandler, ProxyHandler, build_opener
+
+    class Straight(HTTPRedirectHandler):
+        def redirect_request(self, *_: object) -> None:
+            """A call that became another one was not made."""
+
+    return build_opener(ProxyHandler({}), Straight)
+
+
+def _read(body: bytes, url: str, path: str) -> dict[str, Any]:
     from invalidator.errors import InvalidatorError
 
+    told = "problems" if path == "/reload" else "status"
     try:
         found = json.loads(body)
     except ValueError:
         found = None
-    if not isinstance(found, dict):
+    if not isinstance(found, dict) or not found.keys() & {told, "error"}:
         raise InvalidatorError(f"{url}: answers, but not as the admin port of invalidator does")
     return found
 

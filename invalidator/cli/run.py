@@ -3,18 +3,22 @@
 import argparse
 import gc
 import json
+import os
 import shlex
 import signal
 import sys
+import threading
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from invalidator.cli.verbs import Verbs
 
 if TYPE_CHECKING:
     from invalidator.rules import RuleSet
     from invalidator.settings import Settings
+
+THREADS_WITHIN: Final = 2.0  # seconds that a thread in a call of the system holds up the end
 
 _EPILOG = """\
 examples:
@@ -56,8 +60,9 @@ def run(args: argparse.Namespace) -> int:
         stack.callback(gc.enable)
         # Until the daemon listens itself. As process 1 of a container it would not even hear it.
         early = Early()
-        before = signal.signal(signal.SIGTERM, early)
-        stack.callback(signal.signal, signal.SIGTERM, before)
+        # "Read the rules again" says nothing to one that has not read them, and would end it.
+        for number, heard in ((signal.SIGTERM, early), (signal.SIGHUP, signal.SIG_IGN)):
+            stack.callback(signal.signal, number, signal.signal(number, heard))
         settings = _embedded(args, stack, early) if args.embedded else _settings(args)
         return _serve(settings, early, embedded=args.embedded)
 
@@ -131,11 +136,28 @@ def _serve(settings: "Settings", early: Early, *, embedded: bool) -> int:
     async def serve() -> int:
         daemon = Daemon(settings, Watcher(settings.rules, last_good=settings.rules_last_good))
         early.check()
-        if not embedded:
-            return await daemon.run()
-        return await daemon.run(lambda admin: _welcome(settings, daemon.in_force.rules, admin))
 
-    return asyncio.run(serve())
+        def started(admin: str) -> None:
+            early.check()  # from now on the daemon listens itself
+            if embedded:
+                _welcome(settings, daemon.in_force.rules, admin)
+
+        code = await daemon.run(started)
+        if not embedded:
+            stack.callback(_leaving(code).cancel)
+        return code
+
+    with ExitStack() as stack:
+        return asyncio.run(serve())
+
+
+def _leaving(code: int) -> threading.Timer:
+    """All is closed, but Python waits for threads, and nobody can end one that looks a name up, or
+    reads from a file system that is away."""
+    leaving = threading.Timer(THREADS_WITHIN, os._exit, [code])
+    leaving.daemon = True
+    leaving.start()
+    return leaving
 
 
 def _welcome(settings: "Settings", rules: "RuleSet", admin: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 import h11
 from msgspec.structs import replace
 
-from invalidator.http.limits import CHUNK, CRUMBS, HEAD, PIECE, Limits
+from invalidator.http.limits import CHUNK, CRUMBS, HEAD, PIECE, PORTION, SMALL, Limits
 from invalidator.http.message import Request, Response, packed, request_of, said
 
 LONGEST_REASON: Final = 200  # characters that say what was wrong with a request
@@ -24,7 +24,7 @@ class Site(Protocol):
     """What the connections of a server share."""
 
     limits: Limits
-    bodies: asyncio.Semaphore  # taken while one is read: they need memory
+    bodies: asyncio.Semaphore  # taken while a large one is read: they need memory
 
     def refusal(self, request: Request) -> Response | None:
         """Why it is not answered, as far as that can be told without its body."""
@@ -34,6 +34,9 @@ class Site(Protocol):
 
     def headers(self, response: Response) -> dict[str, str]:
         """With which it is sent."""
+
+    def sending(self, connection: "Connection") -> None:
+        """It has begun to send an answer, which lies in memory until the peer has taken it."""
 
 
 class Connection:
@@ -48,6 +51,7 @@ class Connection:
         self._writer = writer
         self._http = h11.Connection(h11.SERVER, HEAD)
         self._method = ""
+        self.unsent = 0  # bytes of an answer that the peer has not taken
         self._last = False  # no request after this one
         self._reads = True  # or it works and answers
         self.since = time.monotonic()  # when we began to wait for the peer; while we work, never
@@ -66,7 +70,7 @@ class Connection:
 
     def abort(self) -> None:
         """At once; what the peer has not taken is dropped."""
-        self.since = math.inf
+        self.since, self.unsent = math.inf, 0
         self._writer.transport.abort()
 
     def finish(self) -> None:
@@ -80,17 +84,18 @@ class Connection:
         self._reads, self.since = True, time.monotonic()
         if not await self._begun():
             return False
-        asked = await self._arrived()
-        self._reads, self.since = False, math.inf
-        answer = asked if isinstance(asked, Response) else await self._site.answer(asked)
-        self.since = time.monotonic()
-        await self._send(answer)
+        await self._send(self._whole(await self._answer()))
         if self._last:
             return False
         if self._http.our_state is not h11.DONE:
             await self._linger()
             return False
         return True
+
+    async def _answer(self) -> Response:
+        asked = await self._arrived()
+        self._reads, self.since = False, math.inf
+        return asked if isinstance(asked, Response) else await self._site.answer(asked)
 
     async def _begun(self) -> bool:
         """Whether another request comes in time, or came together with the last."""
@@ -122,6 +127,8 @@ class Connection:
             return request
         if length(request) > self._limits.body:
             return self._too_large()
+        if 0 < length(request) <= SMALL:
+            return await self._read_body(request)
         async with self._site.bodies:
             return await self._read_body(request)
 
@@ -146,7 +153,7 @@ class Connection:
     def _too_large(self) -> Response:
         return said(413, self._limits.too_large)
 
-    async def _send(self, answer: Response) -> None:
+    def _whole(self, answer: Response) -> bytes:
         headers = {**self._site.headers(answer), "Content-Length": str(len(answer.body))}
         if self._last or self._http.their_state in UNREAD:
             headers["Connection"] = "close"
@@ -156,9 +163,21 @@ class Connection:
             reason=HTTPStatus(answer.status).phrase,
         )
         body = b"" if self._method == "HEAD" else answer.body
-        self._writer.write(packed(self._http, head, body))
-        async with asyncio.timeout(self._limits.reading):
-            await self._writer.drain()
+        return packed(self._http, head, body)
+
+    async def _send(self, message: bytes) -> None:
+        """Piece by piece: the system's allocator would keep the room of what is buffered whole."""
+        self.since, self.unsent = time.monotonic(), len(message)
+        self._site.sending(self)
+        try:
+            async with asyncio.timeout(self._limits.reading):
+                for at in range(0, len(message), PORTION):
+                    self._writer.write(message[at : at + PORTION])
+                    await self._writer.drain()
+                    self.unsent -= PORTION
+        finally:
+            self.unsent = 0
+            del message  # the failure of a peer that left would hold it until garbage is collected
 
     async def _linger(self) -> None:
         """Whoever still sends would lose our answer if the connection just ended."""

@@ -86,6 +86,17 @@ class Server:
     def headers(self, response: Response) -> dict[str, str]:
         return {"Date": time.strftime(DATE, time.gmtime()), **self._headers, **response.headers}
 
+    def sending(self, connection: Connection) -> None:
+        """Whoever has left an answer to others lying longest goes, while there is too much."""
+        others = [each for each in self._connections if each.unsent and each is not connection]
+        others.sort(key=lambda each: each.since)
+        left = connection.unsent + sum(each.unsent for each in others)
+        for each in others:
+            if left <= self.limits.unsent:
+                return
+            left -= each.unsent
+            each.abort()
+
     def _handler(self, request: Request) -> Handler | None:
         method = "GET" if request.method == "HEAD" else request.method
         return self._routes.get((method, request.path))

@@ -85,10 +85,14 @@ def _write(sources: list[Source], path: Path) -> None:
     """A copy that is whole at any moment."""
     kept = [{"name": entry.name, "text": entry.text.decode()} for entry in sources]
     with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, suffix=".tmp") as file:
-        json.dump(kept, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(file.name, path)
+        try:
+            json.dump(kept, file)
+            file.flush()
+            os.fsync(file.fileno())
+            os.replace(file.name, path)
+        except BaseException:
+            os.unlink(file.name)
+            raise
 
 
 async def watch(

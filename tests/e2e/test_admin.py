@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -12,9 +13,10 @@ import pytest
 
 import invalidator
 from tests.backends import until_sync
+from tests.conftest import StartRedis
 from tests.e2e.conftest import RULES, RunDaemon
 from tests.e2e.process import DaemonProcess, run_program
-from tests.integration.piping import AllowKeys, dead_letters, event, order
+from tests.integration.piping import AllowKeys, dead_letters, event, looking, order
 
 if TYPE_CHECKING:
     import redis
@@ -114,6 +116,36 @@ def test_a_daemon_that_is_paused_ends_in_order(
     allow_keys("events")
     assert call(daemon, "/pause")[0] == 200
     assert daemon.stop() == 0
+
+
+def test_a_daemon_that_ends_cannot_be_paused_and_loses_nothing_by_it(
+    run_daemon: RunDaemon, start_redis: StartRedis
+) -> None:
+    cache, bus = start_redis(), start_redis()
+    daemon = run_daemon(
+        REDIS_URL=cache.url,
+        SOURCE_REDIS_URL=bus.url,
+        PUBSUB__CHANNELS="orders",
+        BATCH__MAX_EVENTS="1",
+        ADMIN__TOKEN=TOKEN,
+    ).await_ready()
+    numbers = range(1, 9)
+    with looking(cache.url) as now, looking(bus.url) as there:
+        now.mset({f"order:single:o{number}": "stale" for number in numbers})
+        cache.freeze()
+        for number in numbers:
+            there.publish("orders", order(number))
+        # one is being applied, one is planned, one waits to be: all have arrived
+        until_sync(
+            lambda: call(daemon, "/status", None)[1]["sources"][0]["lag"] == len(numbers) - 3
+        )
+        daemon.signal(signal.SIGTERM)
+        until_sync(lambda: daemon.events("stopping"))
+        status, answer = call(daemon, "/pause")
+        cache.thaw()
+        assert (status, answer["error"].partition(":")[0]) == (503, "the daemon is about to end")
+        assert daemon.wait() == 0
+        assert list(now.scan_iter("order:*")) == []
 
 
 def test_an_event_that_is_sent_is_applied_before_the_answer(

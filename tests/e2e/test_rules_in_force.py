@@ -122,6 +122,21 @@ def test_broken_rules_at_start_give_way_to_the_last_good_ones(
     assert daemon.stop() == 0
 
 
+def test_a_copy_of_the_rules_that_cannot_be_kept_is_said(
+    run_daemon: RunDaemon, tmp_path: Path, redis_url: str
+) -> None:
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    daemon = run_daemon(
+        REDIS_URL=redis_url, PUBSUB__CHANNELS="orders", RULES_LAST_GOOD=str(kept)
+    ).await_ready()
+    (said,) = daemon.events("last-good-rules-not-kept")
+    assert said["reason"] == f"{kept}: Is a directory"
+    daemon.signal(signal.SIGHUP)
+    until_sync(lambda: len(daemon.events("last-good-rules-not-kept")) == 2)
+    assert daemon.stop() == 0
+
+
 def test_a_dry_run_tells_what_it_would_do_and_does_nothing(
     run_daemon: RunDaemon, kafka: Kafka, redis_url: str, redis_now: "redis.Redis"
 ) -> None:

@@ -6,6 +6,7 @@ import shlex
 import signal
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,61 @@ def test_a_second_signal_ends_at_once_with_3(
     assert daemon.wait(10) == 3
     assert daemon.events("forced")
     server.thaw()
+
+
+SLOW_NAMES = """
+import socket, sys, time
+socket.getaddrinfo = lambda *_, **__: time.sleep(60)
+from invalidator.cli import main
+sys.exit(main(["run"]))
+"""
+
+
+DROPPED = """
+import os, signal, sys, weakref
+from invalidator.admin import Admin
+start = Admin.start
+async def late(admin):
+    class Thing: pass
+    thing = Thing()
+    ref = weakref.ref(thing, lambda _: (os.kill(os.getpid(), signal.SIGTERM), str(1)))
+    del thing  # what is raised within the callback is dropped
+    return await start(admin)
+Admin.start = late
+from invalidator.cli import main
+sys.exit(main(["run"]))
+"""
+
+
+def test_a_signal_that_python_drops_while_the_admin_port_opens_is_remembered(
+    rules_file: Path,
+) -> None:
+    settings = {"RULES": str(rules_file), "PUBSUB__CHANNELS": "orders"}
+    settings["REDIS_URL"] = f"redis://127.0.0.1:{free_port()}/0"
+    daemon = DaemonProcess(settings, command=[sys.executable, "-c", DROPPED])
+    try:
+        assert daemon.wait(10) == 0
+        assert "Exception ignored" in daemon.log()
+    finally:
+        daemon.close()
+
+
+def test_a_name_server_that_is_silent_does_not_hold_up_the_end(rules_file: Path) -> None:
+    settings = {
+        "RULES": str(rules_file),
+        "REDIS_URL": "redis://cache.example:6379/0",
+        "PUBSUB__CHANNELS": "orders",
+        "REDIS_TIMEOUT": "200ms",
+    }
+    # the admin port has an address, and asks nobody for it
+    daemon = DaemonProcess(settings, command=[sys.executable, "-c", SLOW_NAMES])
+    try:
+        until_sync(lambda: daemon.events("waiting"))
+        daemon.signal(signal.SIGTERM)
+        assert daemon.wait(10) == 0
+        assert daemon.events("stopped")
+    finally:
+        daemon.close()
 
 
 def _with_work_it_cannot_settle(
@@ -211,6 +267,20 @@ def test_a_signal_during_the_start_ends_it_and_what_it_started(
     assert daemon.wait(5) == 0
     until_sync(lambda: not _runs(int(pid_file.read_text())))
     assert "Traceback" not in daemon.log()
+
+
+def test_rules_may_change_during_the_start(
+    run_daemon: RunDaemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, fake = tmp_path / "began", tmp_path / "redis-server"
+    fake.write_text(f"#!/bin/sh\n>{began}; sleep 60\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    daemon = run_daemon("--embedded")
+    until_sync(began.exists)
+    daemon.signal(signal.SIGHUP)
+    daemon.signal(signal.SIGTERM)
+    assert daemon.wait(5) == 0
 
 
 def _runs(pid: int) -> bool:

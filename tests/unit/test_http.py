@@ -14,7 +14,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from invalidator.http import Limits, Request, Response, Server, as_json, said
-from invalidator.http.limits import BODIES
+from invalidator.http.limits import BODIES, SMALL
 from tests.backends import until
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -355,6 +355,20 @@ async def test_who_does_not_read_is_let_go(site: Site) -> None:
     await until(lambda: not server._connections)
 
 
+async def test_answers_that_nobody_takes_fill_no_memory(site: Site) -> None:
+    server = await site.start(Limits(connections=8, unsent=20 << 20))
+    deaf = [await site.peer() for _ in range(5)]
+    for peer in deaf:
+        peer.reader._transport.pause_reading()  # type: ignore[attr-defined]
+        peer.send(BIG)
+        await until(lambda: any(each.unsent for each in server._connections))
+    assert (await site.ask(GET))[0] == 200
+    status, _, body = await site.ask(BIG)
+    assert (status, len(body)) == (200, 16 << 20)
+    await until(lambda: sum(each.unsent for each in server._connections) <= 20 << 20)
+    await until(lambda: len(server._connections) <= 3)
+
+
 async def test_among_many_the_one_who_waited_longest_goes(site: Site) -> None:
     await site.start()
     worked, *others = [await site.peer() for _ in range(PATIENT.connections)]
@@ -382,19 +396,22 @@ async def test_a_probe_comes_through_a_crowd(site: Site) -> None:
     await until(lambda: len(server._connections) <= PATIENT.connections)
 
 
-async def test_only_so_many_bodies_are_read_at_once_and_who_has_none_need_not_wait(
+async def test_only_so_many_large_bodies_are_read_at_once_and_who_has_none_need_not_wait(
     site: Site,
 ) -> None:
     await site.start(Limits())
+    large = bytes(SMALL + 1)
+    head = post("/", large, "Expect: 100-continue")[: -len(large)]
     peers = [await site.peer() for _ in range(BODIES + 1)]
     for peer in peers[:-1]:
-        assert (await peer.ask(post("/", b"abc", "Expect: 100-continue")[:-3]))[0] == 100
-    peers[-1].send(post("/", b"abc", "Expect: 100-continue")[:-3])
+        assert (await peer.ask(head))[0] == 100
+    peers[-1].send(head)
     assert (await site.ask(GET))[0] == 200
+    assert (await site.ask(post("/", large[:SMALL])))[0] == 200
     assert not peers[-1].reader._buffer  # type: ignore[attr-defined]
-    assert (await peers[0].ask(b"abc"))[0] == 200
+    assert (await peers[0].ask(large))[0] == 200
     assert (await peers[-1].answer())[0] == 100
-    assert (await peers[-1].ask(b"abc"))[0] == 200
+    assert (await peers[-1].ask(large))[0] == 200
 
 
 async def test_where_all_are_worked_for_nobody_else_is_let_in(site: Site) -> None:

@@ -114,6 +114,16 @@ def test_the_last_good_rules_are_a_way_to_start(tmp_path: Path) -> None:
         Watcher(path, last_good=kept).start()
 
 
+def test_a_copy_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
+    path, kept = tmp_path / "rules.yaml", tmp_path / "kept"
+    path.write_text(GOOD % "one")
+    kept.mkdir()  # nothing can take its place
+    watcher = Watcher(path, last_good=kept)
+    assert names(watcher.start()[0]) == ["one"]
+    assert watcher.unkept == f"{kept}: Is a directory"
+    assert {found.name for found in tmp_path.iterdir()} == {"rules.yaml", "kept"}
+
+
 async def test_watching_hands_over_what_is_good_and_names_what_is_not(tmp_path: Path) -> None:
     path = tmp_path / "rules.yaml"
     path.write_text(GOOD % "one")

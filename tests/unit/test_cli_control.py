@@ -1,0 +1,74 @@
+"""Asking a daemon: what answers may be somebody else."""
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from invalidator.cli import main
+
+
+class Other(HTTPServer):
+    """No daemon. What it is asked, it keeps; what it answers, the test says."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.asked: list[str] = []
+        self.status, self.headers, self.body = 200, {"X-Nothing": "1"}, b""
+        self.url = f"http://127.0.0.1:{self.server_port}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Other
+
+    def do_POST(self) -> None:
+        self.server.asked.append(self.path)
+        self.send_response(self.server.status)
+        for name, value in self.server.headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(self.server.body)))
+        self.end_headers()
+        self.wfile.write(self.server.body)
+
+    def do_GET(self) -> None:
+        self.do_POST()
+
+    def log_message(self, *_: object) -> None:
+        """Nobody reads it."""
+
+
+@pytest.fixture
+def other() -> Iterator[Other]:
+    with Other() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def test_a_call_follows_nobody_elsewhere(
+    other: Other, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INVALIDATOR_ADMIN__TOKEN", "a-token-of-the-tests")
+    other.status, other.headers = 302, {"Location": f"{other.url}/elsewhere"}
+    assert main(["pause", "--url", other.url]) == 1
+    assert other.asked == ["/pause"]
+    assert "not as the admin port" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["status", "pause", "resume", "reload"])
+@pytest.mark.parametrize(("status", "body"), [(200, b"{}"), (404, b'{"a": 1}'), (200, b"[]")])
+def test_an_answer_of_somebody_else_is_no_success(
+    other: Other, capsys: pytest.CaptureFixture[str], verb: str, status: int, body: bytes
+) -> None:
+    other.status, other.body = status, body
+    assert main([verb, "--url", other.url]) == 1
+    assert "not as the admin port" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:x", "http://[::1", "http://a b"])
+def test_what_is_no_url_is_said(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", "--url", url]) == 1
+    assert "unexpected" not in capsys.readouterr().err
