@@ -23,6 +23,7 @@ from invalidator.store.host import Host
 from tests.backends.redis_server import RedisServer
 
 EVENTS = 20_000  # a batch
+LARGEST = 1 << 20
 
 
 async def work(
@@ -31,7 +32,7 @@ async def work(
     """Events a second."""
     began, events = time.perf_counter(), 0
     while (now := time.perf_counter()) - began < seconds:
-        planned = rules.plan(batch, max_event_bytes=1 << 20)
+        planned = rules.plan(batch, max_event_bytes=LARGEST)
         if hits:
             await hits.look(batch, rules)
         await store.applying(planned.caches, rules.caches, Cause("memory", rules.hash))()
@@ -55,9 +56,9 @@ async def compare(count: int, rounds: int, seconds: float, looks: int) -> None:
         without, with_ = [], []
         for _ in range(rounds):
             without.append(await work(store, rules, batch, None, seconds))
-            with_.append(await work(store, rules, batch, Hits(store), seconds))
+            with_.append(await work(store, rules, batch, Hits(store, LARGEST), seconds))
         looked = (looked_up() - before) / (rounds * seconds)
-        eager = Hits(store, share=1e9)
+        eager = Hits(store, LARGEST, share=1e9)
         costs = []
         for _ in range(looks):
             began = time.perf_counter()

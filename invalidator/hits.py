@@ -72,6 +72,7 @@ class Hits:
     def __init__(
         self,
         homes: Homes,
+        max_event_bytes: int,
         *,
         share: float = SHARE,
         enough: int = ENOUGH,
@@ -79,6 +80,7 @@ class Hits:
         chance: random.Random | None = None,
     ) -> None:
         self._homes = homes
+        self._largest = max_event_bytes  # others are rejected without a look
         self._share = share
         self._enough = enough
         self._clock = clock
@@ -118,7 +120,7 @@ class Hits:
         found = {
             (Aim(rule, name.kind, name.template), name): None
             for record in some(batch, EVENTS, self._chance)
-            for rule, name in rules.names(record)
+            for rule, name in rules.names(record, max_event_bytes=self._largest)
         }
         names = list(found)
         return names if len(names) <= NAMES else self._chance.sample(names, NAMES)

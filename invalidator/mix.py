@@ -46,8 +46,12 @@ class Mix:
     """Of one source's batches."""
 
     def __init__(
-        self, chance: random.Random | None = None, clock: Callable[[], float] = time.monotonic
+        self,
+        max_event_bytes: int,
+        chance: random.Random | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._largest = max_event_bytes  # others are rejected without a look
         self._chance = chance or random.Random()  # noqa: S311 - no secret
         self._clock = clock
         self._allowed = float(PER_SECOND)  # records that may be looked at, as of then
@@ -60,7 +64,7 @@ class Mix:
         if not total:
             return {}
         if most := self._share(total):
-            self._last = _look(some(batch, most, self._chance), rules)
+            self._last = self._look(some(batch, most, self._chance), rules)
         weight = total / self._last.size
         for rule, count in self._last.events.items():
             metrics.RULE_EVENTS.labels(_RULES.of(rule)).inc(count * weight)
@@ -77,22 +81,21 @@ class Mix:
         self._allowed -= share
         return share
 
-
-def _look(records: Iterable[Record], rules: RuleSet) -> Sample:
-    size = 0
-    types: Counter[str] = Counter()
-    events: Counter[str] = Counter()
-    names: Counter[tuple[str, str]] = Counter()
-    for record in records:
-        size += 1
-        met = list(rules.met(record))
-        if met and not any(ruling.fault for _, _, ruling in met):
-            types[type_label(rules, met[0][0])] += 1
-        for _, rule, ruling in met:
-            if ruling.applies and not ruling.fault:
-                events[rule] += 1
-                names.update((rule, name.kind) for name in ruling.names)
-    return Sample(size, types, events, names)
+    def _look(self, records: Iterable[Record], rules: RuleSet) -> Sample:
+        size = 0
+        types: Counter[str] = Counter()
+        events: Counter[str] = Counter()
+        names: Counter[tuple[str, str]] = Counter()
+        for record in records:
+            size += 1
+            met = list(rules.met(record, max_event_bytes=self._largest))
+            if met and not any(ruling.fault for _, _, ruling in met):
+                types[type_label(rules, met[0][0])] += 1
+            for _, rule, ruling in met:
+                if ruling.applies and not ruling.fault:
+                    events[rule] += 1
+                    names.update((rule, name.kind) for name in ruling.names)
+        return Sample(size, types, events, names)
 
 
 def some(batch: Batch, most: int, chance: random.Random) -> Iterator[Record]:

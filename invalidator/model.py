@@ -10,8 +10,8 @@ from typing import Any, Literal, Protocol
 from msgspec import Struct, field
 
 DEFAULT_CACHE = "default"
-OWN_EVENTS = "invalidator."  # types of events that we tell ourselves; no wildcard matches them
 GAP = "invalidator.gap"  # a source may have missed events for good
+OWN_EVENTS = frozenset({GAP})  # types that we tell ourselves; no wildcard matches them
 
 
 class Record(Struct, frozen=True):

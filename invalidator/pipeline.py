@@ -125,7 +125,13 @@ class Pipeline:
         self._reading = health.pulse(f"{source.name} intake")
         self._working = health.pulse(f"{source.name} outflow", applies=True)
         self._settling = health.pulse(f"{source.name} settlement")
-        self._reporter = Reporter(source.name, narrate=narrate, clock=clock, spans=spans)
+        self._reporter = Reporter(
+            source.name,
+            max_event_bytes=limits.event_bytes,
+            narrate=narrate,
+            clock=clock,
+            spans=spans,
+        )
         self._line = Line()
         self._later = Later(source.name, self._again, in_flight, clock, forgets=source.forgets)
         self.unsettled = 0  # batches that a drain left, as a second pass was due too late
@@ -293,7 +299,8 @@ class Pipeline:
         if not failures:
             return work.plan.rejections
         found = {rejection.record: rejection for rejection in work.plan.rejections}
-        late = work.rules.blame(work.batch, failures)
+        largest = self._limits.event_bytes
+        late = work.rules.blame(work.batch, failures, max_event_bytes=largest)
         for rejection in late:
             early = found.get(rejection.record)
             faults = early.faults + rejection.faults if early else rejection.faults

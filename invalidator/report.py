@@ -24,6 +24,7 @@ class Reporter:
         self,
         source: str,
         *,
+        max_event_bytes: int,
         narrate: bool,
         clock: Callable[[], float],
         spans: Spans | None = None,
@@ -33,7 +34,7 @@ class Reporter:
         self._source = source
         self._narrate = narrate
         self._repeats = Repeats(clock)
-        self._mix = Mix()
+        self._mix = Mix(max_event_bytes)
         self._types: deque[Types] = deque()  # of each batch that is applied and not settled
         self.ages = Ages(source)
 

@@ -2,12 +2,15 @@
 
 import json
 import math
+import re
 import sys
+from contextlib import suppress
 from typing import Any, Final, NoReturn
 
 import msgspec
 
 decode_json: Final = msgspec.json.Decoder().decode
+_HALF: Final = re.compile(r"\\u[dD][89a-fA-F]")  # perhaps without its other half
 
 
 def parse(raw: bytes | str) -> Any:
@@ -15,24 +18,33 @@ def parse(raw: bytes | str) -> Any:
     try:
         return decode_json(raw)
     except msgspec.ValidationError:  # a number beyond all floats is JSON; rules seldom read it
-        return _with_huge_numbers(raw)
+        return _leniently(_text(raw))
     except msgspec.DecodeError as error:
+        with suppress(ValueError):  # said by the usual way
+            if _HALF.search(text := _text(raw)):
+                return _leniently(text)
         raise ValueError(str(error).removeprefix("JSON is malformed: ")) from None
     except RecursionError:
         raise ValueError("nested too deep") from None
 
 
-def _with_huge_numbers(raw: bytes | str) -> Any:
-    """As strict as the usual way: Python's own also takes NaN, and halves of surrogate pairs."""
-    text = raw if isinstance(raw, str) else raw.decode()
+def _leniently(text: str) -> Any:
+    """Also with numbers beyond all floats, and texts that were cut in the middle of a character.
+
+    JavaScript cuts so. It writes what is left to Redis as U+FFFD, and so do Go and .NET.
+    """
     try:
         found = json.loads(text, parse_int=_integer, parse_constant=_refuse)
-        json.dumps(found, ensure_ascii=False).encode()
+        if not _HALF.search(text):
+            return found
+        units = json.dumps(found, ensure_ascii=False).encode("utf-16-le", "surrogatepass")
+        return json.loads(units.decode("utf-16-le", "replace"))
     except RecursionError:
         raise ValueError("nested too deep") from None
-    except UnicodeEncodeError:
-        raise ValueError("half of a surrogate pair") from None
-    return found
+
+
+def _text(raw: bytes | str) -> str:
+    return raw if isinstance(raw, str) else raw.decode()
 
 
 def _integer(digits: str) -> int | float:

@@ -71,7 +71,7 @@ def _says_type(event: dict[str, Any], first: str | None) -> bool:
 def _own(event: Any, first: str | None) -> Reading | None:
     """An event of ours is plain, however those of its source are wrapped."""
     kind = event.get("type") if isinstance(event, dict) else None
-    if not isinstance(kind, str) or not kind.startswith(OWN_EVENTS):
+    if not isinstance(kind, str) or kind not in OWN_EVENTS:
         return None
     if first != "type" and _says_type(event, first):
         return None  # of somebody else, who calls something else its type

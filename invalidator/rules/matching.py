@@ -45,7 +45,7 @@ def depth(kind: str) -> int:
 
 def is_own(kind: str) -> bool:
     """Whether this is a type of our own events, which match only rules that name them."""
-    return kind.startswith(OWN_EVENTS)
+    return kind in OWN_EVENTS
 
 
 def _bare(token: str) -> str:

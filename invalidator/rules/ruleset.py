@@ -53,10 +53,12 @@ class RuleSet:
                 draft.plan.rejections += _refused(part, part.refused)
         return draft.finished()
 
-    def explain(self, record: Record, *, only_matching: bool = False) -> Explanation:
+    def explain(
+        self, record: Record, *, only_matching: bool = False, max_event_bytes: int | None = None
+    ) -> Explanation:
         """What each rule says about one record, or only those whose types match."""
         try:
-            part, engine, reading = self._read(record)
+            part, engine, reading = self._read(record, max_event_bytes)
         except Rejected as error:
             return Explanation(record, None, (), fault_of(error))
         if reading is None:
@@ -66,16 +68,16 @@ class RuleSet:
         verdicts = tuple(self._verdict(at, hits.get(at), reading, part, engine) for at in asked)
         return Explanation(record, _event(reading, record), verdicts)
 
-    def names(self, record: Record) -> Iterator[tuple[str, Yield]]:
+    def names(self, record: Record, *, max_event_bytes: int) -> Iterator[tuple[str, Yield]]:
         """The names of one record, each with its rule: quick, and silent about all else."""
-        for _, rule, ruling in self.met(record):
+        for _, rule, ruling in self.met(record, max_event_bytes=max_event_bytes):
             for name in ruling.names:
                 yield rule, name
 
-    def met(self, record: Record) -> Iterator[tuple[str, str, Ruling]]:
+    def met(self, record: Record, *, max_event_bytes: int) -> Iterator[tuple[str, str, Ruling]]:
         """For each rule that matches one record's type: that type, its name, and what it does."""
         try:
-            part, engine, reading = self._read(record)
+            part, engine, reading = self._read(record, max_event_bytes)
         except Rejected:
             return
         if reading:
@@ -90,12 +92,14 @@ class RuleSet:
         hits = self._tree.hits(kind)
         return self.rules[hits[0][0]].on[hits[0][1]].text if hits else None
 
-    def blame(self, batch: Batch, failures: Sequence[Failure]) -> list[Rejection]:
+    def blame(
+        self, batch: Batch, failures: Sequence[Failure], *, max_event_bytes: int
+    ) -> list[Rejection]:
         """The events of a batch that gave names which the store can never apply."""
         wanted = {(entry.cache, entry.kind, entry.name): entry for entry in failures}
         found: list[Rejection] = []
         for record in batch.records():
-            explanation = self.explain(record, only_matching=True)
+            explanation = self.explain(record, only_matching=True, max_event_bytes=max_event_bytes)
             faults = tuple(
                 Fault(failure.error, failure.message, verdict.rule, name.template)
                 for verdict in explanation.verdicts
@@ -114,11 +118,12 @@ class RuleSet:
             found = self._origins[origin] = self._engine(origin)
         return found
 
-    def _read(self, record: Record) -> tuple[Slice, Engine, Reading | None]:
+    def _read(self, record: Record, most: int | None) -> tuple[Slice, Engine, Reading | None]:
+        """With at most so many bytes; None: a person asks about it, however large it is."""
         part = Slice(record.origin, [record.raw], lambda _: record)
         engine = self.engine(record.origin)
-        binary = engine.binary(part)
-        return part, engine, engine.read(part, 0, len(record.raw or b""), binary=binary)
+        limit = len(record.raw or b"") if most is None else most
+        return part, engine, engine.read(part, 0, limit, binary=engine.binary(part))
 
     def _engine(self, origin: str) -> Engine:
         """Shared by all origins that the same rules and envelope are meant for."""

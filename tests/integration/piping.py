@@ -77,7 +77,7 @@ async def piping(
     health: Health | None = None,
     store: Store | None = None,
     gate: str = "redis",
-    hits: Callable[[Store], Hits] = lambda store: Hits(store),
+    hits: Callable[[Store], Hits] = lambda store: Hits(store, LIMITS.event_bytes),
     brake: RulesBrake | None = None,
     most_held: int = 1 << 24,
 ) -> AsyncIterator[Bench]:

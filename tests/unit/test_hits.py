@@ -15,6 +15,7 @@ from invalidator.model import Batch, Record, Slice
 from invalidator.rules import Cache, RuleSet
 from tests.integration.piping import event, rules_from
 
+LARGEST = 100_000
 RULES = """
 caches:
   default: {tags: [{layout: set}, {layout: stamp}]}
@@ -92,7 +93,7 @@ def cupboard() -> Cupboard:
 
 @pytest.fixture
 def hits(cupboard: Cupboard) -> Hits:
-    return Hits(cupboard, enough=100, clock=cupboard.clock, chance=random.Random(1))
+    return Hits(cupboard, LARGEST, enough=100, clock=cupboard.clock, chance=random.Random(1))
 
 
 async def look(hits: Hits, cupboard: Cupboard, rules: RuleSet, *batches: Batch) -> None:
@@ -176,7 +177,7 @@ async def test_one_sweep_is_watched_at_a_time_and_a_few_patterns_in_it(
 
 
 async def test_a_look_takes_a_fixed_share_of_the_time(cupboard: Cupboard, rules: RuleSet) -> None:
-    hits = Hits(cupboard, share=0.01, clock=cupboard.clock, chance=random.Random(1))
+    hits = Hits(cupboard, LARGEST, share=0.01, clock=cupboard.clock, chance=random.Random(1))
     cupboard.now, cupboard.seconds = 100.0, 0.5
     for tenth in range(2000):
         cupboard.now = max(cupboard.now, 100 + tenth / 10)
@@ -187,7 +188,8 @@ async def test_a_look_takes_a_fixed_share_of_the_time(cupboard: Cupboard, rules:
 async def test_a_large_batch_costs_no_more_than_its_share_of_events_and_names(
     hits: Hits, cupboard: Cupboard, rules: RuleSet, tmp_path: Path
 ) -> None:
-    await look(hits, cupboard, rules, changed(5000))
+    too_large = event("changed", id=-1, pad="x" * LARGEST)  # rejected without a look
+    await look(hits, cupboard, rules, batch(too_large), changed(5000))
     looked_up = {key for key in cupboard.asked[0] if key.startswith("order:")}
     assert len(looked_up) == EVENTS
     assert {int(key.removeprefix("order:")) < 2500 for key in looked_up} == {True, False}

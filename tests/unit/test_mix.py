@@ -11,7 +11,7 @@ from invalidator.metrics import Bounded
 from invalidator.mix import PER_SECOND, SAMPLE, Mix, type_label
 from invalidator.model import Batch, Fault, Record, Slice
 from invalidator.rules import RuleSet
-from tests.integration.piping import event, rules_from
+from tests.integration.piping import LIMITS, event, rules_from
 
 RULES = """
 rules:
@@ -43,6 +43,7 @@ def test_in_a_small_batch_nothing_is_guessed(rules: RuleSet) -> None:
         for rule, kind in (("mix-one", "keys"), ("mix-two", "tags"), ("mix-wild", "patterns"))
     }
     values = [
+        event("order.paid", id=1, big=True, pad="x" * LIMITS.event_bytes),  # rejected unseen
         event("order.paid", id=1, big=True),
         event("order.paid", id=2, big=False),
         event("order.sent", id=3),
@@ -51,7 +52,7 @@ def test_in_a_small_batch_nothing_is_guessed(rules: RuleSet) -> None:
         event("nobody.knows", id=5),
         b"no json",
     ]
-    types = Mix().count(batch_of(values), rules)
+    types = Mix(LIMITS.event_bytes).count(batch_of(values), rules)
     assert types == {"order.paid": 2, "order.{what}": 1, "user.**": 1}
     after = {
         "mix-one": (
@@ -73,13 +74,13 @@ def test_in_a_small_batch_nothing_is_guessed(rules: RuleSet) -> None:
 def test_a_large_batch_is_estimated_from_a_sample(rules: RuleSet) -> None:
     before = counted("rule_events", rule="mix-one")
     values = [event("order.sent", id=n) for n in range(SAMPLE * 100)]
-    Mix(random.Random(1)).count(batch_of(values), rules)
+    Mix(LIMITS.event_bytes, random.Random(1)).count(batch_of(values), rules)
     assert counted("rule_events", rule="mix-one") - before == SAMPLE * 100
 
 
 def test_of_many_small_batches_fewer_events_are_looked_at(rules: RuleSet) -> None:
     now = [0.0]
-    mix = Mix(random.Random(1), lambda: now[0])
+    mix = Mix(LIMITS.event_bytes, random.Random(1), lambda: now[0])
     few = batch_of([event("order.sent", id=n) for n in range(SAMPLE)])
     before = counted("rule_events", rule="mix-one")
     looked = [sum(mix.count(few, rules).values()) for _ in range(100)]
@@ -94,7 +95,9 @@ def test_of_many_small_batches_fewer_events_are_looked_at(rules: RuleSet) -> Non
 
 def test_what_may_not_be_decoded_is_not_looked_at(rules: RuleSet) -> None:
     refused = Fault("poison", "it ended who planned it")
-    assert Mix().count(batch_of([event("order.paid", id=1)], refused), rules) == {}
+    assert (
+        Mix(LIMITS.event_bytes).count(batch_of([event("order.paid", id=1)], refused), rules) == {}
+    )
 
 
 def test_a_type_is_a_label_only_as_rules_write_it(rules: RuleSet) -> None:

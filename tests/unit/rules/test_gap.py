@@ -96,6 +96,12 @@ def test_only_a_rule_that_names_it_outright_hears_of_a_gap(rules: Rules) -> None
     assert names(made).keys == set()
 
 
+def test_a_table_of_our_name_is_like_any_other(rules: Rules) -> None:
+    change = {"op": "c", "source": {"table": "invalidator"}, "after": {"id": 1}}
+    ruleset = rules("rules:\n  - {name: r, on: '*.created', invalidate: {keys: 'k:{id}'}}")
+    assert names(plan(ruleset, change, {**change, "after": {"id": 2}})).keys == {"k:1", "k:2"}
+
+
 def test_a_gap_that_no_rule_names_is_no_unmatched_event(rules: Rules) -> None:
     told = gaps()
     told.tell("start", ["orders"])

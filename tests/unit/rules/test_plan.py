@@ -163,8 +163,9 @@ def test_explain_names_each_rule_and_each_template(rules: Any) -> None:
 def test_blame_finds_the_events_behind_a_failed_name(rules: Any) -> None:
     ruleset = rules(ORDERS)
     events = [{"type": "order.updated", "orderId": at, "customer": {"id": 1}} for at in (1, 2, 3)]
+    events.append({**events[1], "pad": "x" * LIMIT})  # too large: it gave no name
     failure = Failure("default", "keys", "order:single:2", "noperm", "no")
-    [rejection] = ruleset.blame(batch(*events), [failure])
+    [rejection] = ruleset.blame(batch(*events), [failure], max_event_bytes=LIMIT)
     assert rejection.record.position == "1"
     assert rejection.faults[0].rule == "order-changed"
 
