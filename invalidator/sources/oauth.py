@@ -5,6 +5,7 @@ wrong here is raised as a KafkaConnectionError, after which it tries again.
 """
 
 import asyncio
+import math
 import ssl
 import time
 from base64 import b64encode
@@ -114,6 +115,8 @@ def _parse(status: int, body: bytes, now: float) -> _Token:
     if not isinstance(text, str) or not text.isascii() or not text.isprintable() or not text:
         raise ValueError("its answer holds no access_token")
     life = float(answer.get("expires_in") or USUAL_LIFE)
+    if not 0 < life < math.inf:
+        raise ValueError(f"its answer says expires_in: {life:g}")
     return _Token(text, now + life * RENEW_AT, now + life)
 
 

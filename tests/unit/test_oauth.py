@@ -97,6 +97,8 @@ async def test_a_token_that_the_brokers_refused_is_not_used_again(
         (200, '{"access_token": "a b\\u0001"}', "its answer holds no access_token"),
         (400, '{"error": "invalid_scope"}', "it answered 400: invalid_scope"),
         (200, '{"access_token": "a", "expires_in": "soon"}', "could not convert"),
+        (200, '{"access_token": "a", "expires_in": -5}', "its answer says expires_in: -5"),
+        (200, '{"access_token": "a", "expires_in": "nan"}', "its answer says expires_in: nan"),
     ],
 )
 async def test_every_failure_is_one_that_the_library_survives(
