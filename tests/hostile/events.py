@@ -74,6 +74,7 @@ def samples() -> st.SearchStrategy[Sample]:
         st.binary(max_size=200).map(Sample),
         documents().map(lambda found: Sample(_dump(found))),
         st.builds(_event, st.sampled_from(TYPES), scalars() | documents()),
+        st.builds(_beside_a_huge_number, st.sampled_from(TYPES), scalars() | documents()),
         st.builds(_orders, scalars()),
         st.builds(_twice, st.text("ab", min_size=1), st.text("ab", min_size=1)),
         st.builds(_cut, scalars(), st.integers(1, 30)),
@@ -103,6 +104,12 @@ def _dump(found: object) -> bytes:
 
 def _event(kind: str, identity: object) -> Sample:
     return Sample(_dump({"type": kind, "data": {"id": identity}}))
+
+
+def _beside_a_huge_number(kind: str, identity: object) -> Sample:
+    """Which is read another way, and must be read as strictly."""
+    raw = _dump({"type": kind, "data": {"id": identity}, "identity": identity})
+    return Sample(raw[:-1] + b', "huge": 1e400}')
 
 
 def _orders(identity: object) -> Sample:
