@@ -57,9 +57,9 @@ async def test_certificates_on_both_sides(
     port = start_redis(config=config).config["tls-port"]
     url = f"rediss://127.0.0.1:{port}/0"
     options = client_options(certificates)
-    async with client(f"{url}?{urlencode(options)}", 2.0) as redis:
+    async with client(f"{url}?{urlencode(options)}", 10.0) as redis:
         await works(redis)
-    async with client(url, 2.0, options) as redis:  # as the settings give them
+    async with client(url, 10.0, options) as redis:  # as the settings give them
         await works(redis)
     assert "certificate verify failed" in await refused(url)
     # Only we would know the other: the server hangs up on who shows no certificate.
@@ -75,7 +75,7 @@ async def test_certificates_that_were_replaced_are_read_again(
     port = start_redis(config=config).config["tls-port"]
     ours = Path(shutil.copy(certificates.stranger.certificate, tmp_path / "client.crt"))
     options = client_options(certificates) | {"ssl_certfile": str(ours)}
-    async with client(f"rediss://127.0.0.1:{port}/0", 2.0, options) as redis:
+    async with client(f"rediss://127.0.0.1:{port}/0", 10.0, options) as redis:
         with pytest.raises(RedisError, match=r"client\.crt.*cannot be used"):  # not of this key
             await works(redis)
         shutil.copy(certificates.client.certificate, ours)
@@ -86,7 +86,7 @@ async def test_certificates_on_a_cluster(
     start_cluster: StartCluster, certificates: Certificates
 ) -> None:
     cluster = start_cluster(3, 0, certificates=certificates)
-    async with client(cluster.url, 2.0, client_options(certificates)) as redis:
+    async with client(cluster.url, 10.0, client_options(certificates)) as redis:
         await works(redis)
 
 
@@ -120,7 +120,7 @@ async def test_a_user_with_a_password_from_a_file_that_changes(
     file.write_text("wrong")
     assert "invalid username-password pair" in await refused(url)
     file.write_text("first\n")
-    async with client(url, 2.0) as redis:
+    async with client(url, 10.0) as redis:
         await works(redis)
         with library.Redis(port=server.port) as admin:
             admin.acl_setuser("daemon", enabled=True, passwords=["+second", "-first"])
@@ -133,7 +133,7 @@ async def test_a_user_with_a_password_from_a_file_that_changes(
 
 async def test_a_user_of_a_cluster(start_cluster: StartCluster) -> None:
     cluster = start_cluster(3, 0, config={"user": "daemon on >a/b@c ~* &* +@all"})
-    async with client(cluster.url_as("daemon:a%2Fb%40c"), 2.0) as redis:
+    async with client(cluster.url_as("daemon:a%2Fb%40c"), 10.0) as redis:
         await works(redis)
     said = await refused(cluster.url_as("daemon:hunter2"))
     assert "invalid username-password pair" in said
