@@ -1,6 +1,6 @@
 """`check`: every mistake of the rules, and what their author may have meant otherwise."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 from pathlib import Path as FilePath
 from typing import Final, Literal
@@ -16,6 +16,7 @@ from invalidator.rules.meant import meant_otherwise
 from invalidator.rules.ruleset import RuleSet
 from invalidator.rules.schema import Effect, Place, Rule
 from invalidator.rules.template import Path, Slot, Template
+from invalidator.rules.unread import unread
 
 Severity = Literal["error", "warning", "note"]
 
@@ -37,10 +38,10 @@ class Checked(Struct, frozen=True):
 MOST_TWINS: Final = 50  # rules with one and the same template that are compared
 
 
-def check(path: FilePath, *, drain: float | None = None) -> Checked:
+def check(path: FilePath, *, drain: float | None = None, origins: Sequence[str] = ()) -> Checked:
     """All that can be said of the rules without running them.
 
-    `drain` is how long a shutdown may take, where that is known.
+    Where that is known: `drain` is how long a shutdown may take, `origins` what is read.
     """
     try:
         ruleset = load(path)
@@ -55,6 +56,9 @@ def check(path: FilePath, *, drain: float | None = None) -> Checked:
     ]
     findings = [Finding("warning", problem) for problem in warnings]
     notes = [*_slots(ruleset), *(() if drain is None else _outlasting(ruleset, drain))]
+    notes += [
+        _problem(rule.place, said, rule.name) for rule, said in unread(ruleset.rules, origins)
+    ]
     findings += [Finding("note", problem) for problem in notes]
     findings.sort(key=lambda entry: (entry.problem.file, entry.problem.line, entry.problem.column))
     return Checked(tuple(findings), ruleset)

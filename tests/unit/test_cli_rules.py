@@ -59,6 +59,19 @@ def test_strict_fails_on_warnings(tmp_path: Path) -> None:
     assert main(["check", str(path), "--strict"]) == 1
 
 
+def test_check_tells_of_rules_for_what_the_settings_do_not_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "rules.yaml"
+    path.write_text("rules: [{name: r, on: t, source: ordrs, invalidate: {keys: k}}]")
+    assert main(["check", str(path)]) == 0
+    assert "note" not in capsys.readouterr().out
+    monkeypatch.setenv("INVALIDATOR_STREAMS__KEYS", "orders")
+    assert main(["check", str(path), "--strict"]) == 0
+    said = "note: it is for ordrs only, from where nothing is read here; did you mean orders?"
+    assert said in capsys.readouterr().out
+
+
 def test_test_runs_the_tests(good: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["test", good]) == 0
     assert "1 passed, 0 failed" in capsys.readouterr().out
