@@ -82,6 +82,20 @@ def test_test_runs_the_tests(good: str, capsys: pytest.CaptureFixture[str]) -> N
     assert "+ keys     o:1" in out
 
 
+def test_explain_says_that_an_event_has_no_type_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "rules.yaml"
+    every = "{name: every, on: '**', invalidate: {keys: k}}"
+    path.write_text(f"rules: [{every}, {{name: one, on: orders, invalidate: {{keys: o}}}}]")
+    assert main(["explain", '{"id": 5}', "--rules", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert "type not said: it is the name of the topic or channel then, which --source" in out
+    assert "- one: a type that is not said is not orders" in out
+    assert main(["explain", '{"id": 5}', "--rules", str(path), "--source", "orders"]) == 0
+    assert capsys.readouterr().out.startswith("type orders\n+ every")
+
+
 def test_explain_says_who_does_what(good: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", '{"type": "order.x", "id": 5}', "--rules", good]) == 0
     out = capsys.readouterr().out
