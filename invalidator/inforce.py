@@ -11,8 +11,10 @@ from invalidator import metrics
 from invalidator.errors import Problem, RulesError
 from invalidator.rules import Cache, RuleSet
 from invalidator.rules.delays import outlasting
+from invalidator.rules.unread import unread
 from invalidator.settings import Settings
 from invalidator.settings.caches import strangers
+from invalidator.settings.origins import origins
 
 log = structlog.get_logger("invalidator")
 
@@ -73,11 +75,13 @@ class InForce:
         self._answer(problems)
 
     def tell(self) -> None:
-        """Metrics say which they are, and the log what a shutdown will not wait for."""
+        """Metrics say which they are, and the log what they cannot do here."""
         metrics.RULES.info({"hash": self.rules.hash})
         metrics.LOADED.set(self.loaded)
         for rule, said in outlasting(self.rules.rules, self._settings.drain_timeout):
             log.warning("second-pass-outlasts-drain", rule=rule.name, meaning=said)
+        for rule, said in unread(self.rules.rules, origins(self._settings)):
+            log.info("rule-never-applies", rule=rule.name, meaning=said)
 
     def _answer(self, problems: Sequence[str]) -> None:
         self.refused = problems

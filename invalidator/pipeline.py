@@ -22,6 +22,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from invalidator import metrics
 from invalidator.cancelled import end
 from invalidator.errors import Unavailable
 from invalidator.health import Health
@@ -31,7 +32,7 @@ from invalidator.inflight import InFlight
 from invalidator.later import Later
 from invalidator.model import Batch, Cause, Failure, Names, Outcome, Plan, Rejection
 from invalidator.report import Reporter
-from invalidator.retry import beating, until_available
+from invalidator.retry import beating, rest, until_available
 from invalidator.rules import Cache, RuleSet
 from invalidator.settle import Applied, Line, left_alone
 from invalidator.sources import Lag, Source
@@ -115,6 +116,7 @@ class Pipeline:
         self._in_flight = in_flight
         self._limits = limits
         self._most = limits.events  # of the next batch
+        self._refusals = 0  # reads that failed since the last good one
         self._hits = hits
         self._holding = holding
         self._valve = valve
@@ -221,11 +223,25 @@ class Pipeline:
         room = await self._room()
         self._reading.beat()
         try:
-            return await self._source.read(min(room, self._most))
+            batch = await self._source.read(min(room, self._most))
         except Unavailable as error:
-            self._part.away(str(error))
-            await self._open()
+            await self._refused(error)
             return None
+        if self._refusals:
+            self._refusals = 0
+            self._part.ready("read")
+        return batch
+
+    async def _refused(self, error: Unavailable) -> None:
+        """Connect anew; what connects and refuses to be read again and again is left in peace."""
+        self._refusals += 1
+        metrics.RETRIES.labels(self._part.name, error.code or "away").inc()
+        if self._refusals == 1:
+            self._part.away(str(error))
+        else:  # it is ready once it was read, not once it is connected
+            self._part.away(str(error), "read")
+            await rest(self._refusals - 1, self._stopping)
+        await self._open()
 
     async def _room(self) -> int:
         await beating(self._reading, self._let_in, self._source.keep_alive)

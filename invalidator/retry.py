@@ -1,6 +1,7 @@
 """Waiting: for a server that is away, or for work, and giving signs of life meanwhile."""
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -47,6 +48,18 @@ class Backoff(Struct, frozen=True):
 
 
 USUAL = Backoff()
+
+
+async def rest(
+    attempt: int,
+    stopping: asyncio.Event,
+    *,
+    backoff: Backoff = USUAL,
+    chance: Callable[[], float] = random.random,
+) -> None:
+    """Wait before try `attempt`; a stop ends the wait."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(stopping.wait(), backoff.delay(attempt, chance()))
 
 
 async def until_available(

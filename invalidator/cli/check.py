@@ -3,7 +3,7 @@
 import argparse
 import json
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from invalidator.cli.rules_path import add_rules, rules_path
 from invalidator.cli.verbs import Verbs
@@ -43,21 +43,23 @@ def add(verbs: Verbs) -> None:
 def run(args: argparse.Namespace) -> int:
     from invalidator.rules.check import check
 
-    checked = check(rules_path(args.rules), drain=_drain())
+    checked = check(rules_path(args.rules), **_known())
     {"text": _text, "json": _json, "github": _github}[args.format](checked)
     warned = any(entry.severity == "warning" for entry in checked.findings)
     return int(not checked.good or (args.strict and warned))
 
 
-def _drain() -> float | None:
-    """How long a shutdown may take, as the settings here say."""
+def _known() -> dict[str, Any]:
+    """What the settings here say of how the rules will be used."""
     from invalidator.errors import ConfigError
     from invalidator.settings import load
+    from invalidator.settings.origins import origins
 
     try:
-        return load(None).drain_timeout
+        settings = load(None)
     except ConfigError:  # rules are in order without settings
-        return None
+        return {}
+    return {"drain": settings.drain_timeout, "origins": origins(settings)}
 
 
 def _text(checked: "Checked") -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
-from invalidator.cli.verbs import Verbs
+from invalidator.cli.verbs import UsageError, Verbs
 
 if TYPE_CHECKING:
     from urllib.request import OpenerDirector
@@ -22,7 +22,8 @@ examples:
   invalidator status --json | jq .by_rule
   invalidator status --url http://invalidator:8080
 
-exit codes: 0 it is ready, 1 it is not, or cannot be reached
+exit codes: 0 it is ready, 1 it is not, or cannot be reached, 2 the command line or the settings
+cannot be used
 """
 _PAUSE = """\
 examples:
@@ -122,7 +123,7 @@ def _ask(
     token = settings.admin.token.get_secret_value()
     headers = {"Authorization": f"Bearer {token}"} if token and method == "POST" else {}
     if not url.startswith(("http://", "https://")):
-        raise InvalidatorError(f"expected --url http://host:port, found {url}")
+        raise UsageError(f"expected --url http://host:port, found {url}")
     target = f"{url}{path}?{urlencode(query)}" if query else url + path
     try:
         request = urllib.request.Request(target, method=method, headers=headers)  # noqa: S310

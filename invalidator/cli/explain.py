@@ -118,7 +118,8 @@ def _text(told: "Explanation", live: Live) -> list[str]:
         return [f"the event cannot be read: {told.fault.message} ({told.fault.error})"]
     if told.event is None:
         return ["nothing to do: the record says only that something is gone"]
-    lines = [f"type {told.event.type}"]
+    unsaid = "not said: it is the name of the topic or channel then, which --source tells"
+    lines = [f"type {told.event.type or unsaid}"]
     for verdict in sorted(told.verdicts, key=lambda entry: not entry.matched):
         lines += _lines(verdict, live)
     count = len({(name.cache, name.kind, name.name) for name in told.names})

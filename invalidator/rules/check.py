@@ -8,14 +8,15 @@ from typing import Final, Literal
 from msgspec import Struct
 
 from invalidator.errors import Problem, RulesError
-from invalidator.rules import condition, globs
+from invalidator.rules import globs
 from invalidator.rules.delays import outlasting
 from invalidator.rules.loader import load
 from invalidator.rules.matching import Pattern, is_wild
+from invalidator.rules.meant import meant_otherwise
 from invalidator.rules.ruleset import RuleSet
 from invalidator.rules.schema import Effect, Place, Rule
-from invalidator.rules.template import EVENT, ROOTS, Path, Slot, Step, Template
-from invalidator.rules.words import closest
+from invalidator.rules.template import Path, Slot, Template
+from invalidator.rules.unread import unread
 
 Severity = Literal["error", "warning", "note"]
 
@@ -37,10 +38,10 @@ class Checked(Struct, frozen=True):
 MOST_TWINS: Final = 50  # rules with one and the same template that are compared
 
 
-def check(path: FilePath, *, drain: float | None = None) -> Checked:
+def check(path: FilePath, *, drain: float | None = None, origins: Sequence[str] = ()) -> Checked:
     """All that can be said of the rules without running them.
 
-    `drain` is how long a shutdown may take, where that is known.
+    Where that is known: `drain` is how long a shutdown may take, `origins` what is read.
     """
     try:
         ruleset = load(path)
@@ -50,11 +51,14 @@ def check(path: FilePath, *, drain: float | None = None) -> Checked:
         *_duplicates(ruleset),
         *_covered(ruleset),
         *_better_by_tag(ruleset),
-        *(found for rule in ruleset.rules for found in _misspelt_roots(rule)),
+        *meant_otherwise(ruleset),
         *(found for rule in ruleset.rules for found in _rows_not_there(rule)),
     ]
     findings = [Finding("warning", problem) for problem in warnings]
     notes = [*_slots(ruleset), *(() if drain is None else _outlasting(ruleset, drain))]
+    notes += [
+        _problem(rule.place, said, rule.name) for rule, said in unread(ruleset.rules, origins)
+    ]
     findings += [Finding("note", problem) for problem in notes]
     findings.sort(key=lambda entry: (entry.problem.file, entry.problem.line, entry.problem.column))
     return Checked(tuple(findings), ruleset)
@@ -175,32 +179,6 @@ def _tag_for(template: Template) -> str:
     return "".join(texts).rstrip("*").rstrip(":./-")
 
 
-def _misspelt_roots(rule: Rule) -> Iterator[Problem]:
-    """`{evnt.id}` is a field of the data; few mean that."""
-    read = [
-        (path.steps, effect.place, effect.template.text)
-        for effect in rule.effects
-        for path in effect.template.paths()
-        if path.root == "data"
-    ]
-    if when := rule.when:
-        found = condition.reads(when.tree)
-        read += [(entry.path, when.place, when.text) for entry in found if entry.root == "data"]
-    for steps, place, text in read:
-        if meant := _root_meant(rule, steps):
-            said = f"{steps[0]} is a field of the event's data here; did you mean {meant}?"
-            yield _problem(place, said, text)
-
-
-def _root_meant(rule: Rule, steps: Sequence[Step]) -> str:
-    if len(steps) < 2 or not isinstance(steps[0], str) or steps[0] in ROOTS:
-        return ""
-    root = closest(steps[0], ROOTS, cutoff=0.75)
-    captured = {name for pattern in rule.on for name, _ in pattern.captures}
-    below = {"event": EVENT, "match": captured}.get(root)
-    return root if below is None or steps[1] in below else ""
-
-
 def _rows_not_there(rule: Rule) -> Iterator[Problem]:
     """A created row has no old one, a deleted row no new one: there the rule is rejected."""
     ends = {pattern.tokens[-1].lstrip(".:") for pattern in rule.on}
@@ -229,6 +207,9 @@ def _slots(ruleset: RuleSet) -> Iterator[Problem]:
             tag = hash_tag(effect.template) if effect.kind == "keys" else ""
             if tag:
                 said = f"in a Redis Cluster the slot is that of {tag}"
+                if tag.isidentifier():
+                    said += f"; this is the text {{{tag}}}, and the field is {{{tag}}} in single "
+                    said += f"braces, or {{{{{{{tag}}}}}}} with a brace around its value"
                 yield _problem(effect.place, said, effect.template.text)
 
 

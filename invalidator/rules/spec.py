@@ -1,12 +1,13 @@
 """What a rules file may hold, declared once: checked here, and published as a JSON Schema."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from invalidator.rules import hints
 from invalidator.rules.words import closest, nearest
 from invalidator.rules.yaml12 import BROKEN, Entry, Node, Report
 from invalidator.units import parse_duration
@@ -32,12 +33,7 @@ def checked(spec: Spec, node: Node, report: Report, name: str) -> Node | None:
 
 
 def _expected(node: Node, report: Report, name: str, what: str) -> None:
-    hint = ""
-    if what == "text" and node.text:
-        hint = f': write "{node.text}"'
-    elif what == "text" and isinstance(node.value, dict | list):
-        hint = "; put quotes around a text that begins with { or ["
-    report.add(node, f"{name}: expected {what}, found {node.kind()}{hint}")
+    report.add(node, f"{name}: expected {what}, found {node.kind()}{hints.of_kind(what, node)}")
 
 
 class Text(Struct, frozen=True):
@@ -144,12 +140,21 @@ class Listed(Struct, frozen=True):
         if isinstance(node.value, list):
             if not node.value and not self.empty:
                 report.add(node, f"{name}: the list is empty", "[]")
+            self._whole(node.value, report, name)
             found = [checked(self.item, entry, report, name) for entry in node.value]
             return replace(node, value=[entry for entry in found if entry])
         if self.single:
+            self._whole([node], report, name)
             return self.item.check(node, report, name)
         _expected(node, report, name, "a list")
         return None
+
+    def _whole(self, found: Sequence[Node], report: Report, name: str) -> None:
+        """YAML joins an element that is indented too far to the text before it."""
+        for node in found:
+            if node.folded and " - " in node.text:
+                said = "this text goes on in the next line; begin the elements of a list in the "
+                report.add(node, f"{name}: {said}same column")
 
     def schema(self) -> dict[str, Any]:
         listed: dict[str, Any] = {"type": "array", "items": self.item.schema()}
@@ -199,11 +204,24 @@ class Object(Struct, frozen=True):
         """The field that a key is taken for, so that mistakes below a misspelt one show too."""
         if key in self.fields or self.others:
             return key
+        if self._below(key):
+            return ""
         near = closest(key, self.fields)
         return near if near and near not in written else ""
 
     def _unknown(self, key: str) -> str:
+        if below := self._below(key):
+            return f"{self.what} has no field {key}; it stands further right, under {below}:"
         return f"{self.what} has no field {key[:60]}{nearest(key, self.fields)}"
+
+    def _below(self, key: str) -> str:
+        """The field that is an object with a field of this name."""
+        objects = (
+            name
+            for name, known in self.fields.items()
+            if isinstance(known.spec, Object) and key in known.spec.fields
+        )
+        return next(objects, "")
 
     def schema(self) -> dict[str, Any]:
         made: dict[str, Any] = {"type": "object"}

@@ -19,7 +19,7 @@ def unmatched(rule: Rule, reading: Reading, origin: str, *, meant: bool) -> str:
     if not meant:
         return f"it is for {', '.join(rule.sources)}, not for {origin or 'events of no source'}"
     wanted = " or ".join(entry.text for entry in rule.on)
-    kind = visible(reading.kind, MAX_PATTERN)
+    kind = visible(reading.kind, MAX_PATTERN) or "a type that is not said"
     if reading.named or is_own(reading.kind):
         return f"{kind} matches only rules that name it, not {wanted}"
     return f"{kind} is not {wanted}"

@@ -10,8 +10,10 @@ from typing import Any, Final
 
 import yaml
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from invalidator.errors import Problem
+from invalidator.rules import hints
 from invalidator.rules.places import locate, split
 from invalidator.rules.words import visible
 
@@ -43,6 +45,7 @@ class Node(Struct, frozen=True):
     column: int  # from 1; of the text itself, behind an opening quote
     text: str = ""  # a scalar as written
     style: str = ""  # of a scalar: ' or " where it is quoted, | or > for a block
+    folded: bool = False  # a text without quotes over several lines
 
     def plain(self) -> Any:
         """The value without positions, as JSON would give it."""
@@ -125,22 +128,10 @@ def _syntax(error: yaml.YAMLError, report: Report) -> None:
         return
     if start and start.line != mark.line:
         said += f", {getattr(error, 'context', '')} that begins in line {start.line + 1}"
-    hint = next((hint for words, hint in _HINTS.items() if words in said), "")
     line = report.lines[mark.line] if mark.line < len(report.lines) else ""
-    report.at(mark.line + 1, mark.column + 1, f"not YAML: {said}{hint}", line.strip())
-
-
-# libyaml's own words, and what is mostly the matter.
-_QUOTE: Final = "; put quotes around a text that begins with {, [, *, &, !, %, @ or a quote"
-_HINTS: Final = {
-    "alphabetic or numeric character": _QUOTE,
-    "cannot start any token": f"; indent with spaces, not with tabs{_QUOTE}",
-    "mapping values are not allowed": "; put quotes around a text that has ': ' in it",
-    "expected key": f"; begin the fields of an object in the same column{_QUOTE}",
-    "expected '-' indicator": "; begin the elements of a list in the same column",
-    "expected ','": f"; separate elements by commas{_QUOTE}",
-    "end of stream": "; a quote or a bracket is never closed",
-}
+    report.at(
+        mark.line + 1, mark.column + 1, f"not YAML: {said}{hints.of_syntax(said)}", line.strip()
+    )
 
 
 class _Builder:
@@ -215,7 +206,8 @@ class _Builder:
             # Behind the opening quote, so that offsets into the text are columns of the file.
             shift = 1 if style in "'\"" else 0
             return _node(event, value, value, shift, style)
-        return _node(event, resolve(value), value)
+        folded = event.end_mark.line > event.start_mark.line and bool(value)
+        return replace(_node(event, resolve(value), value), folded=folded)
 
     def _refuse(self, event: Any) -> bool:
         """Whether a value has neither an anchor nor a tag."""

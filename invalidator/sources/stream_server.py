@@ -54,8 +54,9 @@ class Server:
             return await converse(self.client, commands)
 
     def refused(self, reply: Exception, about: str = "") -> Unavailable:
-        said = diagnose(reply).message
-        return Unavailable(self.name, f"{about}: {said}" if about else said)
+        found = diagnose(reply)
+        said = f"{about}: {found.message}" if about else found.message
+        return Unavailable(self.name, said, found.code)
 
 
 def is_no_key(reply: Reply) -> bool:

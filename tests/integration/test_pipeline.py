@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import orjson
 import pytest
+from structlog.testing import capture_logs
 
+from invalidator.errors import Unavailable
 from invalidator.inflight import InFlight
 from invalidator.model import Batch
 from invalidator.pipeline import Limits
@@ -429,3 +431,37 @@ async def test_a_dead_letter_names_every_rule_of_its_event_that_failed(
         ("order-audit", "noperm"),
     }
     assert orjson.loads(letter["raw"])["data"]["orderId"] == "o1"
+
+
+class Closed(MemorySource):
+    """Connects, and refuses to be read, as a Redis does that has become a replica."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refuses, self.reads = False, 0
+
+    async def read(self, limit: int) -> Batch | None:
+        self.reads += 1
+        if self.refuses:
+            raise Unavailable(self.name, "is a replica", "readonly")
+        return await super().read(limit)
+
+
+async def test_a_source_that_connects_and_cannot_be_read_is_asked_ever_less_often(
+    rules: RuleSet, redis_url: str, redis_now: "redis.Redis"
+) -> None:
+    source = Closed()
+    with capture_logs() as logs:
+        async with piping(rules, redis_url, source=source) as bench:
+            source.refuses = True
+            source.publish(order(1))
+            before = source.reads
+            began = asyncio.get_running_loop().time()
+            await until(lambda: source.reads > before + 5)
+            assert asyncio.get_running_loop().time() - began > 0.3
+            assert "replica" in bench.health.waiting()[source.name]
+            source.refuses = False
+            await until(lambda: source.settled == 1)
+            assert source.name not in bench.health.waiting()
+    said = [entry["event"] for entry in logs if entry.get("part") == source.name]
+    assert said in (["waiting", "back"], ["waiting", "back"] * 2), "it does not flap"

@@ -72,3 +72,10 @@ def test_an_answer_of_somebody_else_is_no_success(
 def test_what_is_no_url_is_said(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["status", "--url", url]) == 1
     assert "unexpected" not in capsys.readouterr().err
+
+
+def test_a_url_without_its_scheme_is_a_mistake_of_the_command_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["status", "--url", "invalidator:8080"]) == 2
+    assert "expected --url http://host:port" in capsys.readouterr().err

@@ -59,6 +59,19 @@ def test_strict_fails_on_warnings(tmp_path: Path) -> None:
     assert main(["check", str(path), "--strict"]) == 1
 
 
+def test_check_tells_of_rules_for_what_the_settings_do_not_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "rules.yaml"
+    path.write_text("rules: [{name: r, on: t, source: ordrs, invalidate: {keys: k}}]")
+    assert main(["check", str(path)]) == 0
+    assert "note" not in capsys.readouterr().out
+    monkeypatch.setenv("INVALIDATOR_STREAMS__KEYS", "orders")
+    assert main(["check", str(path), "--strict"]) == 0
+    said = "note: it is for ordrs only, from where nothing is read here; did you mean orders?"
+    assert said in capsys.readouterr().out
+
+
 def test_test_runs_the_tests(good: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["test", good]) == 0
     assert "1 passed, 0 failed" in capsys.readouterr().out
@@ -67,6 +80,20 @@ def test_test_runs_the_tests(good: str, capsys: pytest.CaptureFixture[str]) -> N
     out = capsys.readouterr().out
     assert "- keys     o:2" in out
     assert "+ keys     o:1" in out
+
+
+def test_explain_says_that_an_event_has_no_type_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "rules.yaml"
+    every = "{name: every, on: '**', invalidate: {keys: k}}"
+    path.write_text(f"rules: [{every}, {{name: one, on: orders, invalidate: {{keys: o}}}}]")
+    assert main(["explain", '{"id": 5}', "--rules", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert "type not said: it is the name of the topic or channel then, which --source" in out
+    assert "- one: a type that is not said is not orders" in out
+    assert main(["explain", '{"id": 5}', "--rules", str(path), "--source", "orders"]) == 0
+    assert capsys.readouterr().out.startswith("type orders\n+ every")
 
 
 def test_explain_says_who_does_what(good: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -105,6 +105,33 @@ def test_a_mistake_is_found(path: Path, text: str, line: int, column: int, messa
     assert (line, column) in [(at, where) for at, where, _ in found]
 
 
+@pytest.mark.parametrize(
+    ("invalidate", "line", "column", "message"),
+    [
+        ("{keys: k:{id}}", 4, 25, "put quotes around a text that has {"),
+        ("{keys: [k:{id}, b]}", 4, 26, "put quotes around a text that has {"),
+        ("\n      keys:\n        - {id}:x", 6, 15, "put quotes around a text that begins with {"),
+        ("\n      keys: a\n       tags: b", 6, 12, "begin the fields of an object in the same"),
+        ("\n      keys:\n        - a\n          - b", 6, 11, "this text goes on in the next line"),
+        ("\n      keys:\n        - order: b", 6, 11, "or has ': ' in it"),
+        ("\n      keys:[a]", 5, 7, "a space belongs behind the :"),
+        ('{keys: "a\\d"}', 4, 26, "in single quotes a \\ is a \\"),
+        ("\n    keys: [a]", 5, 5, "it stands further right, under invalidate:"),
+    ],
+)
+def test_what_yaml_makes_of_a_name_without_quotes_or_indentation(
+    invalidate: str, line: int, column: int, message: str, path: Path
+) -> None:
+    found = mistakes(path, f"rules:\n  - name: r\n    on: t\n    invalidate: {invalidate}\n")
+    assert (line, column) in [(at, where) for at, where, said in found if message in said], found
+
+
+def test_a_long_name_of_a_test_may_go_over_two_lines(path: Path) -> None:
+    event = "event: {type: t}\n    expect: {keys: k}"
+    path.write_text(f"rules: [{RULE}]\ntests:\n  - name: a name\n      of two lines\n    {event}\n")
+    assert load(path).tests[0].name == "a name of two lines"
+
+
 def test_depth_and_size_are_bounded(path: Path) -> None:
     assert "nested deeper" in mistakes(path, "a: " + "[" * 500)[0][2]
     assert "nested deeper" in mistakes(path, "a: " + "[" * (MAX_DEPTH + 1))[0][2]
