@@ -59,7 +59,8 @@ async def rest(
 ) -> None:
     """Wait before try `attempt`; a stop ends the wait."""
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(stopping.wait(), backoff.delay(attempt, chance()))
+        async with asyncio.timeout(backoff.delay(attempt, chance())):
+            await stopping.wait()
 
 
 async def until_available(
