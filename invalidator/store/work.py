@@ -97,7 +97,8 @@ class Consumer:
             work: Cursor(run, reply[0]) if cursors[work].run in (run, None) else START
             for work, reply in pages.items()
         }
-        ended = [work for work, at in following.items() if at.run and at.cursor == b"0"]
+        # Some servers that are not Redis tell no run_id: then it is empty, and always the same.
+        ended = [w for w, at in following.items() if at.run is not None and at.cursor == b"0"]
         await self._drop(ended)
         return {work: at for work, at in following.items() if work not in ended}
 

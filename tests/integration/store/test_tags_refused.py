@@ -1,5 +1,6 @@
 """Tags on servers that refuse a part of what takes them away."""
 
+import asyncio
 import contextlib
 
 import pytest
@@ -60,3 +61,13 @@ async def test_a_tag_that_a_replica_does_not_have_is_not_taken_for_absent(
             now.replicaof("127.0.0.1", other.port)
         with pytest.raises(Unavailable, match="read only replica"):
             await tags.consume(["a"])
+
+
+async def test_a_server_that_tells_no_run_id_is_read_to_the_end(
+    server: Server, redis_now: "redis.Redis", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(redis_now, "tag:a", *(f"k{number}" for number in range(3000)))
+    monkeypatch.setattr("invalidator.store.work.run_id", lambda info: b"")
+    async with asyncio.timeout(10):
+        assert (await tags_of(server).consume(["a"])).existed == 3000
+    assert left(redis_now) == set()
