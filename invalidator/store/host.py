@@ -126,6 +126,9 @@ class Host:
         consumed = await self._noting(cache.tags.recover(), "recovery")
         if consumed.existed:
             log.info("tags-recovered", existed=consumed.existed)
+        if consumed.failed:
+            reason = next(iter(consumed.failed.values())).message
+            log.warning("tags-not-recovered", tags=len(consumed.failed), reason=reason)
 
     async def run(self) -> None:
         """Serve patterns, and give signs of life, until cancelled."""

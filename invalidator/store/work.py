@@ -73,20 +73,25 @@ class Consumer:
         self._registry = registry
         self._per_call = per_call
 
-    async def finish(self, tags: dict[Work, str]) -> Consumed:
-        """Until all members of all are deleted. Each failure is put down to its tag."""
+    async def finish(self, tags: dict[Work, str], *, keep: bool = False) -> Consumed:
+        """Until all members of all are deleted. Each failure is put down to its tag.
+
+        `keep` leaves the work of a tag that failed to the event that comes again: it will say so.
+        """
         result = Consumed()
         todo = list(tags)
         for at in range(0, len(todo), SIDE_BY_SIDE):
             cursors = dict.fromkeys(todo[at : at + SIDE_BY_SIDE], START)
             while cursors:
-                cursors = await self._step(cursors, tags, result)
+                cursors, ended = await self._step(cursors, tags, result)
+                failed = result.failed if keep else {}
+                await self._drop([work for work in ended if tags[work] not in failed])
         return result
 
     async def _step(
         self, cursors: dict[Work, Cursor], tags: dict[Work, str], result: Consumed
-    ) -> dict[Work, Cursor]:
-        """Some members of each; returns where to go on with those that have more."""
+    ) -> tuple[dict[Work, Cursor], list[Work]]:
+        """Some members of each; returns where to go on with those that have more, and the rest."""
         count = min(PER_COMMAND, MEMBERS // len(cursors))
         commands = (work.read(at.cursor, count) for work, at in cursors.items())
         info, *replies = await self._server.insist([("INFO", "server"), *commands])
@@ -99,8 +104,7 @@ class Consumer:
         }
         # Some servers that are not Redis tell no run_id: then it is empty, and always the same.
         ended = [w for w, at in following.items() if at.run is not None and at.cursor == b"0"]
-        await self._drop(ended)
-        return {work: at for work, at in following.items() if work not in ended}
+        return {work: at for work, at in following.items() if work not in ended}, ended
 
     async def _delete(
         self, found: dict[Work, list[bytes]], tags: dict[Work, str], result: Consumed

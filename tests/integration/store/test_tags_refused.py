@@ -2,15 +2,19 @@
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 
 import pytest
 import redis
 
 from invalidator.connect import client
 from invalidator.errors import Unavailable
+from invalidator.faults import Verdict
+from invalidator.store.commands import Keys
 from invalidator.store.server import Server
+from invalidator.store.tags import Tags
 from tests.conftest import StartRedis
-from tests.integration.store.test_tags import left, put, tags_of
+from tests.integration.store.test_tags import SET, left, put, tags_of
 
 
 @pytest.mark.parametrize("command", ["hset", "persist", "sadd"])
@@ -71,3 +75,28 @@ async def test_a_server_that_tells_no_run_id_is_read_to_the_end(
     async with asyncio.timeout(10):
         assert (await tags_of(server).consume(["a"])).existed == 3000
     assert left(redis_now) == set()
+
+
+async def test_a_member_that_cannot_be_recovered_fails_the_event_that_comes_again(
+    start_redis: StartRedis,
+) -> None:
+    limited = start_redis()
+    with redis.Redis(port=limited.port) as now:
+        mine = ["tag:*", "invalidator:*", "mine:*"]
+        now.acl_setuser("limited", True, passwords=["+pw"], categories=["+@all"], keys=mine)
+        put(now, "tag:a", "mine:1", "other:2")
+        async with client(f"redis://limited:pw@{limited.address}/0", 2.0) as connected:
+
+            async def crash(keys: Sequence[bytes]) -> tuple[int, dict[bytes, Verdict]]:
+                raise Unavailable("cache", "is gone")
+
+            server = Server(connected, "cache")
+            with pytest.raises(Unavailable):
+                await Tags(server, [SET], crash).consume(["a"])
+            tags = tags_of(server)
+            await Keys(connected, "cache").unlink(["mine:0"])
+            assert len((await tags.recover()).failed) == 1
+            assert not now.exists("mine:1")
+            failed = (await tags.consume(["a"])).failed
+            assert {tag: verdict.code for tag, verdict in failed.items()} == {"a": "noperm"}
+            assert left(now) == {b"other:2"}
