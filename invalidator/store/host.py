@@ -148,6 +148,8 @@ class Host:
             await self._brake.take(len(names.versions))
         outcome = Outcome()
         await cache.apply(names, outcome)
+        if names.versions and self._brake.on:
+            self._brake.gone(len(names.versions))
         said = _without_patterns(names, outcome.failures)
         await self._announcer.announce(cause, cache.name, said)
         if outcome.sweeps:
