@@ -7,6 +7,7 @@ from msgspec import Struct, field
 
 from invalidator.connect import Command
 from invalidator.faults import Verdict
+from invalidator.health import getting_on
 from invalidator.store.server import Call, Script, Server, run_id
 
 FINISH = Script.load("finish")
@@ -83,6 +84,7 @@ class Consumer:
         for at in range(0, len(todo), SIDE_BY_SIDE):
             cursors = dict.fromkeys(todo[at : at + SIDE_BY_SIDE], START)
             while cursors:
+                getting_on()  # tens of millions of members take minutes
                 cursors, ended = await self._step(cursors, tags, result)
                 failed = result.failed if keep else {}
                 await self._drop([work for work in ended if tags[work] not in failed])
