@@ -74,6 +74,8 @@ _REFUSES_EVERYTHING = re.compile(
     r"|Script killed by user",
     re.IGNORECASE,
 )
+# All keys of a script of ours share a slot: it is on its way, and some of them are there already.
+_OPEN_SLOT = re.compile(r"attempted to access a non local key in a cluster node")
 _NO_SUCH_KEY_FOR_YOU = re.compile(r"permissions? to access|can't access at least one of the keys")
 _NO_SUCH_COMMAND_FOR_YOU = re.compile(r"permissions? to run|can't run this command")
 
@@ -116,6 +118,8 @@ def _diagnose_reply(status: str | None, message: str) -> Verdict:
         return Verdict(Meaning.PERMANENT, "noperm", message)
     if code == "NOPERM" or _NO_SUCH_COMMAND_FOR_YOU.search(message):
         return Verdict(Meaning.UNAVAILABLE, "noperm", message)
+    if _OPEN_SLOT.search(message):
+        return Verdict(Meaning.UNAVAILABLE, "tryagain", message)
     if _REFUSES_EVERYTHING.search(message):
         return Verdict(Meaning.UNAVAILABLE, "refused", message)
     return Verdict(Meaning.UNKNOWN, code.lower(), message)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextvars import ContextVar
 
 import structlog
 from msgspec import Struct, field
@@ -68,6 +69,15 @@ class Pulse(Struct):
 
     def beat(self) -> None:
         self.last = self.clock()
+
+
+WORKING: ContextVar[Pulse | None] = ContextVar("working", default=None)  # of the loop we work for
+
+
+def getting_on() -> None:
+    """A part of something long is done: whoever waits for the whole of it is not stuck."""
+    if pulse := WORKING.get():
+        pulse.beat()
 
 
 class Health(Struct):

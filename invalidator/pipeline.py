@@ -21,6 +21,7 @@ from functools import partial
 from typing import Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from invalidator import metrics
 from invalidator.cancelled import end
@@ -39,6 +40,7 @@ from invalidator.sources import Lag, Source
 from invalidator.tracing import Spans
 from invalidator.valve import Valve
 
+PACED = 10.0  # seconds that the names of a batch may take at the brake's pace, about
 BURIED_TOGETHER = 100  # each carries its whole event
 
 
@@ -74,6 +76,14 @@ class Limits(Struct, frozen=True):
     event_bytes: int  # a larger event is rejected
     names: int = 100_000  # per batch, about: they take more memory than their events
     seconds: float = 0.5  # of planning, about: nothing else runs meanwhile
+
+    def paced(self, per_second: int) -> "Limits":
+        """Where names may go so fast only (0: as they like). A batch begins anew after a failure:
+        one that took an hour might never come to its end."""
+        if not per_second:
+            return self
+        most = max(1, int(per_second * PACED))
+        return replace(self, events=min(self.events, most), names=min(self.names, most))
 
     def fitting(self, events: int, names: int, seconds: float) -> int:
         """How many events the next batch may have, where so many had so many names and took so

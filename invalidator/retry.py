@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from invalidator import metrics
 from invalidator.errors import Unavailable
-from invalidator.health import Part, Pulse
+from invalidator.health import WORKING, Part, Pulse
 
 T = TypeVar("T")
 BEAT_EVERY = 5.0  # seconds
@@ -76,9 +76,10 @@ async def until_available(
     """Try for as long as the server is away. Any other error is the caller's.
 
     Waiting for a server known to be away is a sign of life: each try beats. `who` tells those
-    apart who use the same part.
+    apart who use the same part. What takes long within a try beats by `getting_on`.
     """
     tries = 0
+    WORKING.set(pulse)
     while True:
         if pulse:
             pulse.beat()

@@ -21,7 +21,6 @@ log = structlog.get_logger("invalidator")
 HEARTBEAT: Final = 1.0  # seconds
 AGAIN: Final = 30.0  # seconds until a server that forbids us to publish is asked once more
 FORBIDDEN: Final = ("noperm", "refused")  # refused: the server does not even know the command
-INSTANCE: Final = secrets.token_hex(8)  # this process
 
 When = Literal["listened", "always", "never"]
 
@@ -40,7 +39,7 @@ class Announcer:
         server: str,
         *,
         when: When = "listened",
-        instance: str = INSTANCE,
+        instance: str = "",
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
@@ -49,7 +48,8 @@ class Announcer:
         self._when = when
         self._clock = clock
         self._sleep = sleep
-        self._sender = Sender(instance, self._now())
+        # One of its own: announcers of two databases of one server speak on the same channel.
+        self._sender = Sender(instance or secrets.token_hex(8), self._now())
         self._seq = 0
         self._listeners = 0
         self._forbidden = False

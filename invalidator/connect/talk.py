@@ -68,8 +68,9 @@ async def _exchange(connection: AbstractConnection, packed: Iterable[bytes]) -> 
             await connection.send_packed_command(piece)
         unanswered.append(len(piece))
     replies += await _replies(connection, sum(unanswered))
-    if replies and isinstance(replies[-1], ReadOnlyError):
-        # It became a replica: a new connection is led to the primary.
+    if ReadOnlyError in map(type, replies):
+        # It became a replica: a new connection is led to the primary. The last reply alone does
+        # not show it: it may be that of a WAIT, or of a script that had nothing to write.
         await connection.disconnect(nowait=True)
     return replies
 

@@ -65,7 +65,6 @@ class Brake:
             due = max(self._free_at, began)
             self._free_at = due + count / self._per_second
             await self._until(due)
-        self._count(count)
         return self._clock() - began
 
     def last_minute(self) -> int:
@@ -87,7 +86,8 @@ class Brake:
             self._said_at = self._clock()
             log.warning("braked", max_deletes_per_second=self._per_second, seconds=round(left, 2))
 
-    def _count(self, count: int) -> None:
+    def gone(self, count: int) -> None:
+        """So many went. What a server that is away did not take does not count."""
         now = self._clock()
         if self._seconds and now - self._seconds[-1][0] < 1:
             began, before = self._seconds.pop()
@@ -95,11 +95,11 @@ class Brake:
         else:
             self._seconds.append((now, count))
         self._last_minute += count
-        gone = self.last_minute()
-        if self._alarm and gone > self._alarm and now - self._alarmed_at >= MINUTE:
+        total = self.last_minute()
+        if self._alarm and total > self._alarm and now - self._alarmed_at >= MINUTE:
             self._alarmed_at = now
             metrics.ALARMS.inc()
-            log.error("many-deletes", in_a_minute=gone, alarm_deletes=self._alarm)
+            log.error("many-deletes", in_a_minute=total, alarm_deletes=self._alarm)
 
 
 class Unlinking(Protocol):
@@ -122,6 +122,7 @@ class BrakedKeys:
         for portion in self._brake.portions(keys):
             self.waited += await self._brake.take(len(portion))
             found, refused = await self._keys.unlink(portion)
+            self._brake.gone(len(portion))
             existed += found
             failed |= refused
         return existed, failed

@@ -126,6 +126,9 @@ class Host:
         consumed = await self._noting(cache.tags.recover(), "recovery")
         if consumed.existed:
             log.info("tags-recovered", existed=consumed.existed)
+        if consumed.failed:
+            reason = next(iter(consumed.failed.values())).message
+            log.warning("tags-not-recovered", tags=len(consumed.failed), reason=reason)
 
     async def run(self) -> None:
         """Serve patterns, and give signs of life, until cancelled."""
@@ -145,6 +148,8 @@ class Host:
             await self._brake.take(len(names.versions))
         outcome = Outcome()
         await cache.apply(names, outcome)
+        if names.versions and self._brake.on:
+            self._brake.gone(len(names.versions))
         said = _without_patterns(names, outcome.failures)
         await self._announcer.announce(cause, cache.name, said)
         if outcome.sweeps:

@@ -2,21 +2,22 @@
 
 One expression for the literal beginnings of all patterns picks the few keys that may fit; these are
 looked up by their beginning. A prefix followed by `*` alone needs no more. Others are looked up by
-their literal end as well, and only what lies between is left to an expression of its own.
+their literal end as well, and only what lies between is left to an expression of its own; of many
+such expressions those are tried whose literal text the key has.
 """
 
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
 from itertools import groupby
 from typing import TypeVar
 
-from invalidator.store.glob import Token, common_prefix, expression, shared, split
+from invalidator.store.glob import Token, common_prefix, shared, split
+from invalidator.store.inside import Fitting, Middle, any_of
 
 T = TypeVar("T")
 Pick = Callable[[list[bytes]], list[bytes]]
-Tails = list[tuple[int, dict[bytes, re.Pattern[bytes]]]]  # literal ends, by their length
+Tails = list[tuple[int, dict[bytes, Fitting]]]  # literal ends, by their length
 
 FEW = 8  # prefixes that are tried one after the other
 MOST = 1_000  # prefixes that an expression is made of: that takes its time
@@ -30,13 +31,13 @@ class Matcher:
         self.patterns = frozenset(patterns)
         self.prefix = common_prefix(self.patterns)  # of every key that any of them matches
         open_ended: set[bytes] = set()
-        between: dict[bytes, dict[bytes, set[bytes]]] = defaultdict(lambda: defaultdict(set))
+        between: dict[bytes, dict[bytes, set[Middle]]] = defaultdict(lambda: defaultdict(set))
         for pattern in self.patterns:
             begin, middle, end = _ends(pattern)
             if middle == [None] and not end:
                 open_ended.add(begin)
             else:
-                between[begin][end].add(expression(middle))
+                between[begin][end].add(tuple(middle))
         self._begun = _beginning({*open_ended, *between}, len(self.prefix))
         self._open = _by_length(dict.fromkeys(_outermost(open_ended)))
         self._between = _by_length({begin: _compile(ends) for begin, ends in between.items()})
@@ -60,14 +61,8 @@ def _ends(pattern: bytes) -> tuple[bytes, list[Token], bytes]:
     return begin, rest, bytes(reversed(end))
 
 
-def _compile(ends: dict[bytes, set[bytes]]) -> Tails:
-    compiled = {end: _compile_any(tuple(sorted(ends[end]))) for end in ends}
-    return _by_length(compiled)
-
-
-@lru_cache(maxsize=1024)  # patterns of one rule differ in their literals, seldom between them
-def _compile_any(expressions: tuple[bytes, ...]) -> re.Pattern[bytes]:
-    return re.compile(b"|".join(expressions), re.DOTALL)
+def _compile(ends: dict[bytes, set[Middle]]) -> Tails:
+    return _by_length({end: any_of(middles) for end, middles in ends.items()})
 
 
 def _fits(key: bytes, start: int, tails: Tails) -> bool:

@@ -41,6 +41,7 @@ class Sweeper:
         observe: Callable[[Progress], None] = lambda progress: None,
         observe_every: float = 5.0,
         clock: Callable[[], float] = time.monotonic,
+        cpu: Callable[[], float] = time.thread_time,
         sleep: Sleep = asyncio.sleep,
         chance: Callable[[], float] = random.random,
     ) -> None:
@@ -53,7 +54,7 @@ class Sweeper:
         self.part = part
         self._pulse = pulse or Pulse("sweeps")
         self._walk = Walk(
-            protect, pace, self._pulse, self._tell_sometimes, clock=clock, sleep=sleep
+            protect, pace, self._pulse, self._tell_sometimes, clock=clock, cpu=cpu, sleep=sleep
         )
         self._backoff = backoff
         self._observe = observe

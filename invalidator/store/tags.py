@@ -90,7 +90,7 @@ class Tags:
         return result
 
     async def recover(self) -> Consumed:
-        """Finish what was left by a crash. Raises Unavailable."""
+        """Finish what was left by a crash, but for what fails. Raises Unavailable."""
         result = Consumed()
         async for pointers in self._pointers():
             replies = await self._server.insist(("HGETALL", pointer) for pointer in pointers)
@@ -98,7 +98,7 @@ class Tags:
                 # Noted, but with nothing left to do: any name that does not exist ends it.
                 work = works(pointer, reply) or [Work(pointer, pointer + b":", b"set", b"")]
                 tag = pointer.decode(errors="replace")
-                result.add(await self._consumer.finish(dict.fromkeys(work, tag)))
+                result.add(await self._consumer.finish(dict.fromkeys(work, tag), keep=True))
         return result
 
     async def _claim(self, kept: Layout, tags: list[str]) -> Claimed:

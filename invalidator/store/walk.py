@@ -38,14 +38,17 @@ class Walk:
         tell: Callable[[Progress], None],
         *,
         clock: Callable[[], float],
+        cpu: Callable[[], float],
         sleep: Sleep,
     ) -> None:
-        """`pulse` beats and `tell` hears of the progress with every page."""
+        """`pulse` beats and `tell` hears of the progress with every page. `cpu` is what our thread
+        has worked, in seconds."""
         self.spared = spared
         self._pace = pace
         self._pulse = pulse
         self._tell = tell
         self._clock = clock
+        self._cpu = cpu
         self._sleep = sleep
 
     async def over(self, nodes: Sequence[Node], matcher: Matcher, progress: Progress) -> None:
@@ -62,20 +65,31 @@ class Walk:
         cursor, count, owed = b"0", self._pace.count, 0.0
         while True:
             self._pulse.beat()
-            began, braked = self._clock(), node.braked()
+            began, worked, braked = self._clock(), self._cpu(), node.braked()
             cursor, keys = await _page(node.server, cursor, matcher.prefix, count)
             looked_at = count if matcher.prefix else len(keys)
             progress.seen = min(progress.seen + looked_at, progress.total)
+            matching = self._cpu()
             found = matcher.matching(keys)
+            worked += self._cpu() - matching
             if found:
                 await self._delete(node, found, progress)
             if cursor == b"0":
                 return
             # The brake's pauses are no work of the server's, and must not be paused for once more.
-            busy = self._clock() - began - (node.braked() - braked)
+            busy = self._clock() - began - (node.braked() - braked) - self._elsewhere(worked)
+            busy = max(0.0, busy)
             count = self._pace.next_count(count, busy)
             self._tell(progress)
             owed = await self._rest(owed + self._pace.pause(busy, sum(map(len, keys))))
+
+    def _elsewhere(self, since: float) -> float:
+        """What our thread worked for others, while the reply may have been here for long.
+
+        A page itself costs it much less. Else a sweep would crawl while there is much to do.
+        """
+        worked = self._cpu() - since
+        return worked if worked > self._pace.slow else 0.0
 
     async def _rest(self, owed: float) -> float:
         """Sleep, unless it is too short to be kept to; returns what is still owed."""

@@ -7,6 +7,7 @@ from msgspec import Struct, field
 
 from invalidator.connect import Command
 from invalidator.faults import Verdict
+from invalidator.health import getting_on
 from invalidator.store.server import Call, Script, Server, run_id
 
 FINISH = Script.load("finish")
@@ -73,20 +74,26 @@ class Consumer:
         self._registry = registry
         self._per_call = per_call
 
-    async def finish(self, tags: dict[Work, str]) -> Consumed:
-        """Until all members of all are deleted. Each failure is put down to its tag."""
+    async def finish(self, tags: dict[Work, str], *, keep: bool = False) -> Consumed:
+        """Until all members of all are deleted. Each failure is put down to its tag.
+
+        `keep` leaves the work of a tag that failed to the event that comes again: it will say so.
+        """
         result = Consumed()
         todo = list(tags)
         for at in range(0, len(todo), SIDE_BY_SIDE):
             cursors = dict.fromkeys(todo[at : at + SIDE_BY_SIDE], START)
             while cursors:
-                cursors = await self._step(cursors, tags, result)
+                getting_on()  # tens of millions of members take minutes
+                cursors, ended = await self._step(cursors, tags, result)
+                failed = result.failed if keep else {}
+                await self._drop([work for work in ended if tags[work] not in failed])
         return result
 
     async def _step(
         self, cursors: dict[Work, Cursor], tags: dict[Work, str], result: Consumed
-    ) -> dict[Work, Cursor]:
-        """Some members of each; returns where to go on with those that have more."""
+    ) -> tuple[dict[Work, Cursor], list[Work]]:
+        """Some members of each; returns where to go on with those that have more, and the rest."""
         count = min(PER_COMMAND, MEMBERS // len(cursors))
         commands = (work.read(at.cursor, count) for work, at in cursors.items())
         info, *replies = await self._server.insist([("INFO", "server"), *commands])
@@ -97,9 +104,9 @@ class Consumer:
             work: Cursor(run, reply[0]) if cursors[work].run in (run, None) else START
             for work, reply in pages.items()
         }
-        ended = [work for work, at in following.items() if at.run and at.cursor == b"0"]
-        await self._drop(ended)
-        return {work: at for work, at in following.items() if work not in ended}
+        # Some servers that are not Redis tell no run_id: then it is empty, and always the same.
+        ended = [w for w, at in following.items() if at.run is not None and at.cursor == b"0"]
+        return {work: at for work, at in following.items() if work not in ended}, ended
 
     async def _delete(
         self, found: dict[Work, list[bytes]], tags: dict[Work, str], result: Consumed

@@ -328,3 +328,18 @@ def _killing(kill: Callable[[], None]) -> Any:
         raise ConnectionError("killed")
 
     return publish
+
+
+async def test_announcers_of_two_databases_of_a_server_count_each_for_itself(
+    redis_url: str,
+) -> None:
+    async with (
+        listening(redis_url) as heap,
+        announcing(redis_url, clock=lambda: 1.0) as first,
+        announcing(redis_url, clock=lambda: 1.0) as second,
+    ):
+        for announcer in (first, second):
+            await heard_by(announcer)
+            await announcer.announce(CAUSE, "default", keys("k"))
+        await until(lambda: len(heap.applied()) == 2)
+        assert len({message.sender for message in heap.applied()}) == 2

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
+
 from invalidator.connect import Command, client, converse
 from tests.conftest import StartRedis
 
@@ -62,5 +64,17 @@ async def test_a_server_that_became_a_replica_is_looked_for_again(start_redis: S
         assert before == await converse(redis, [("CLIENT", "ID")])
         await converse(redis, [("REPLICAOF", "127.0.0.1", other.port)])
         (refused,) = await converse(redis, [("SET", "a", "1")])
+        assert "read only replica" in str(refused)
+        assert before != await converse(redis, [("CLIENT", "ID")])
+
+
+@pytest.mark.parametrize("last", [("WAIT", 1, 1), ("EXISTS", "a")])
+async def test_a_replica_is_left_whatever_its_last_reply_is(
+    start_redis: StartRedis, last: Command
+) -> None:
+    server = start_redis(config={"replicaof": "127.0.0.1 1"})
+    async with client(server.url, 0.5) as redis:
+        before = await converse(redis, [("CLIENT", "ID")])
+        refused, _ = await converse(redis, [("UNLINK", "a"), last])
         assert "read only replica" in str(refused)
         assert before != await converse(redis, [("CLIENT", "ID")])

@@ -6,6 +6,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from invalidator import metrics
+from invalidator.errors import Unavailable
 from invalidator.faults import Verdict
 from invalidator.store.brake import Brake, BrakedKeys
 from invalidator.store.slots import Key
@@ -90,16 +91,16 @@ async def test_more_than_so_many_in_a_minute_raise_an_alarm_once_a_minute() -> N
     watched = brake(time, alarm=100)
     before = metrics.ALARMS._value.get()
     with capture_logs() as said:
-        await watched.take(100)
+        watched.gone(100)
         assert said == []
         for _ in range(50):
-            await watched.take(1)
+            watched.gone(1)
     assert [(line["event"], line["in_a_minute"]) for line in said] == [("many-deletes", 101)]
     time.now += 61
     assert watched.last_minute() == 0
-    await watched.take(100)
+    watched.gone(100)
     assert metrics.ALARMS._value.get() - before == 1
-    await watched.take(1)
+    watched.gone(1)
     assert metrics.ALARMS._value.get() - before == 2
 
 
@@ -107,9 +108,22 @@ async def test_the_minute_slides() -> None:
     time = Time()
     watched = brake(time, alarm=1)
     for _ in range(120):
-        await watched.take(1)
+        watched.gone(1)
         time.now += 1
     assert watched.last_minute() == 59
+
+
+async def test_what_a_server_that_is_away_did_not_take_raises_no_alarm() -> None:
+    watched = brake(Time(), alarm=100)
+
+    class Away:
+        async def unlink(self, keys: Sequence[Key]) -> tuple[int, dict[Key, Verdict]]:
+            raise Unavailable("cache", "is away")
+
+    for _ in range(10):
+        with pytest.raises(Unavailable):
+            await BrakedKeys(Away(), watched).unlink([f"k{n}" for n in range(50)])
+    assert watched.last_minute() == 0
 
 
 def test_without_limits_it_is_off() -> None:

@@ -16,6 +16,7 @@ UNAVAILABLE = [
     "NOAUTH Authentication required.",
     "WRONGPASS invalid username-password pair or user is disabled.",
     "MISCONF Redis is configured to save RDB snapshots, but it's unable to persist to disk.",
+    "ERR Script attempted to access a non local key in a cluster node script: " + 40 * "a",
     "MOVED 1234 127.0.0.1:7001",
     "ASK 1234 127.0.0.1:7001",
     "EXECABORT Transaction discarded because of previous errors.",

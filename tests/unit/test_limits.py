@@ -23,3 +23,10 @@ def test_events_of_many_names_or_much_time_come_in_smaller_batches(
     events: int, names: int, seconds: float, most: int
 ) -> None:
     assert LIMITS.fitting(events, names, seconds) == most
+
+
+def test_at_the_brakes_pace_a_batch_takes_seconds() -> None:
+    limits = Limits(20_000, 1000)
+    assert limits.paced(0) == limits
+    assert (limits.paced(100).events, limits.paced(100).names) == (1000, 1000)
+    assert (limits.paced(5000).events, limits.paced(5000).names) == (20_000, 50_000)

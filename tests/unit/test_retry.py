@@ -7,7 +7,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from invalidator.errors import Rejected, Unavailable
-from invalidator.health import REMIND_EVERY, Part, Pulse
+from invalidator.health import REMIND_EVERY, Part, Pulse, getting_on
 from invalidator.retry import Backoff, beating, until_available
 
 
@@ -129,3 +129,23 @@ async def test_each_try_to_reach_a_server_is_a_sign_of_life() -> None:
     began = clock.now
     await until_available(fails(AWAY, AWAY), part, pulse=pulse, sleep=clock.sleep)
     assert pulse.last == clock.now > began
+
+
+async def test_a_part_of_a_long_try_is_a_sign_of_life_of_those_who_wait_and_of_nobody_else() -> (
+    None
+):
+    clock = Clock()
+    mine, other = Pulse("outflow", clock), Pulse("settlement", clock)
+
+    async def long() -> None:
+        await clock.sleep(1000)
+        await asyncio.gather(asyncio.sleep(0), part_of_it())
+
+    async def part_of_it() -> None:
+        getting_on()
+
+    await until_available(long, Part("redis", clock), pulse=mine)
+    assert clock.now == mine.last > other.last
+    at = clock.now
+    await until_available(long, Part("redis", clock))
+    assert mine.last == at

@@ -3,11 +3,20 @@
 -- number argument as 9e+15.
 -- Replies, for each key, with its new value or with why it cannot be raised.
 local LIMIT = 9007199254740992 -- 2^53: from here on numbers are no longer exact
+local LONGEST = 400 -- digits: more than the largest number has
 
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 
 local function bump(key)
+  -- Asked first, as to read a large value would hold the server up for seconds.
+  local size = redis.pcall('STRLEN', key)
+  if type(size) == 'table' then
+    return size
+  end
+  if size > LONGEST then
+    return redis.error_reply('NOTANUMBER the version holds ' .. size .. ' bytes, which is no number')
+  end
   local old = redis.pcall('GET', key)
   if type(old) == 'table' then
     return old

@@ -14,13 +14,23 @@ local function claim(tag, pointer)
     local work = pointer .. ':' .. token
     -- First, as it frees memory: after one write, a full server allows a script the others.
     redis.call('RENAMENX', tag, work)
+    local noted = redis.pcall('HSET', pointer, work, want .. ':' .. prefix)
+    if type(noted) == 'table' and noted.err then
+      -- Nobody would ever find it again, and the next try would take the tag for absent.
+      redis.call('RENAMENX', work, tag)
+      return noted
+    end
     redis.call('PERSIST', work)
-    redis.call('HSET', pointer, work, want .. ':' .. prefix)
     if registry then
       redis.call('SADD', registry, pointer)
     end
   end
   return redis.call('HGETALL', pointer)
+end
+
+if registry then
+  -- It changes nothing, and a replica refuses it: a tag that is absent there may not be elsewhere.
+  redis.call('SREM', registry, '')
 end
 
 local replies = {}

@@ -7,9 +7,12 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 from redis.crc import key_slot
 
-from invalidator.connect import Client, client
+from invalidator.connect import Client, Cluster, client
+from invalidator.errors import Unavailable
 from invalidator.faults import Verdict
 from invalidator.health import Part
+from invalidator.store.clustertags import ClusterTags
+from invalidator.store.commands import Keys
 from invalidator.store.nodekeys import NodeKeys
 from invalidator.store.places import look, primaries
 from invalidator.store.protect import protected
@@ -117,6 +120,31 @@ async def test_tags_are_consumed_where_they_lie_and_members_wherever_they_are(
         existed += (await tags.consume(mine)).existed
         await tags.recover()
     assert existed == 600
+    assert cluster.keys() == 0
+
+
+async def test_a_tag_in_an_open_slot_with_work_beside_it_is_tried_again_later(
+    cluster: RedisCluster,
+) -> None:
+    source = cluster.owner("tag:{a}")
+    other, slot = (source + 1) % 3, key_slot(b"a")
+
+    async def crash(keys: Sequence[bytes]) -> tuple[int, dict[bytes, Verdict]]:
+        raise Unavailable("cache", "is gone")
+
+    async with client(cluster.url, 2.0) as connected:
+        whole = Server(connected, "cache")
+        assert isinstance(connected, Cluster)
+        cluster.admins[source].sadd("tag:{a}", "k1")
+        with pytest.raises(Unavailable):
+            await ClusterTags(whole, connected, [Layout()], crash).consume(["{a}"])
+        cluster.admins[source].sadd("tag:{a}", "k2")
+        cluster.open_slot(slot, source, other)
+        tags = ClusterTags(whole, connected, [Layout()], Keys(connected, "cache").unlink)
+        with pytest.raises(Unavailable):
+            await tags.consume(["{a}"])
+        cluster.close_slot(slot, source)
+        assert (await tags.consume(["{a}"])).failed == {}
     assert cluster.keys() == 0
 
 

@@ -94,6 +94,16 @@ async def test_what_is_no_number_is_refused_and_the_others_grow(
     assert redis_now.get("cache:version:badabc") == b"abc"
 
 
+async def test_a_large_value_under_the_name_of_a_version_does_not_hold_the_server_up(
+    versions: Versions, redis_now: "redis.Redis"
+) -> None:
+    redis_now.setrange("cache:version:orders", 8 * 2**20, b"1")
+    redis_now.config_resetstat()
+    failed = await versions.bump(["orders"])
+    assert {name: verdict.code for name, verdict in failed.items()} == {"orders": "notanumber"}
+    assert "cmdstat_get" not in redis_now.info("commandstats")
+
+
 async def test_thousands_go_in_one_batch(versions: Versions, redis_now: "redis.Redis") -> None:
     assert await versions.bump([f"v{number}" for number in range(5000)]) == {}
     assert redis_now.dbsize() == 5000
@@ -126,7 +136,7 @@ async def test_one_forbidden_name_does_not_hold_up_the_others(start_redis: Start
     running = start_redis()
     with redis.Redis(port=running.port) as admin:
         keys = ["~cache:version:ok*"]
-        commands = ["get", "set", "time", "evalsha", "script|load", "client|setname"]
+        commands = ["strlen", "get", "set", "time", "evalsha", "script|load", "client|setname"]
         admin.acl_setuser(
             "u",
             enabled=True,

@@ -1,0 +1,54 @@
+"""How fast a sweep goes where our own thread has other things to do."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+
+import pytest
+import redis
+
+from invalidator.connect import Command, Reply
+from invalidator.health import Part
+from invalidator.store.commands import Keys
+from invalidator.store.protect import protected
+from invalidator.store.server import Server
+from invalidator.store.sweeper import Sweeper
+from invalidator.store.walk import Node
+
+
+@pytest.mark.parametrize(("ours", "slowed"), [(1.0, False), (0.0, True)])
+async def test_a_reply_that_waits_for_our_thread_is_no_work_of_the_servers(
+    server: Server, redis_now: "redis.Redis", ours: float, slowed: bool
+) -> None:
+    redis_now.mset({f"k:{n}": "x" for n in range(10_000)})
+    now = 0.0
+    waited: list[float] = []
+
+    class Late(Server):
+        async def ask(self, commands: Iterable[Command]) -> list[Reply]:
+            nonlocal now
+            now += 0.06
+            return await super().ask(commands)
+
+    async def sleep(seconds: float) -> None:
+        nonlocal now
+        waited.append(seconds)
+        now += seconds
+        await asyncio.sleep(0)
+
+    async def nodes() -> Sequence[Node]:
+        return [Node(Late(server.client, "cache"), Keys(server.client, "cache").unlink)]
+
+    sweeper = Sweeper(
+        nodes,
+        protected((), ()),
+        Part("sweeper"),
+        clock=lambda: now,
+        cpu=lambda: now * ours,
+        sleep=sleep,
+    )
+    task = asyncio.create_task(sweeper.run())
+    async with asyncio.timeout(20):
+        await sweeper.request({b"x*", b"y*"}).wait()
+    task.cancel()
+    await asyncio.wait([task])
+    assert (sum(waited) > 1) is slowed
