@@ -79,7 +79,9 @@ class Epoch:
     ) -> dict[TopicPartition, OffsetAndMetadata]:
         """These positions, and what travels with them."""
         return {
-            tp: OffsetAndMetadata(offset, self.birth.dump(self.stands[tp]) if self.birth else "")
+            tp: OffsetAndMetadata(
+                offset, self.birth.dump(tp.topic, self.stands[tp]) if self.birth else ""
+            )
             for tp, offset in offsets.items()
         }
 

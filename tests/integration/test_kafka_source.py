@@ -255,7 +255,7 @@ async def test_a_partition_whose_first_owner_died_at_once_begins_where_the_group
     await other.start()
     survivor = TopicPartition(topic, 0)
     other.assign([survivor])
-    await other.commit({survivor: OffsetAndMetadata(0, Birth(born, {topic: 2}).dump())})
+    await other.commit({survivor: OffsetAndMetadata(0, Birth(born, {topic: 2}).dump(topic))})
     await other.stop()
     source = make(topic, group, "latest")
     await source.open()
