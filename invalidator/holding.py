@@ -85,6 +85,7 @@ class Holding:
         ]()  # batches of a topic that were let go, until they pass here
         self._paused: frozenset[str] = frozenset()  # at the source
         self._unreadable: dict[str, Window] = {}
+        self._left = False  # what is held will not be let go any more
         part.ready()
 
     # --- after a batch was applied ------------------------------------------------------------
@@ -134,7 +135,7 @@ class Holding:
         )
 
     def _hold(self, batch: Batch, origins: frozenset[str]) -> Held:
-        over = self.bytes + batch.size > self._most
+        over = not self._left and self.bytes + batch.size > self._most
         if over:
             self._in_flight.hold(batch.size)
         return Held(batch, origins, oldest(batch, time.time()), over)
@@ -160,6 +161,10 @@ class Holding:
 
     # --- before the next batch is read --------------------------------------------------------
 
+    def is_due(self, rules: RuleSet) -> bool:
+        """Whether something may be let go: it must not wait for the room that it takes itself."""
+        return bool(self._again) or self._brake.is_due(rules.hash, self._clock())
+
     def ready(self, rules: RuleSet) -> Iterator[Batch]:
         """What is let go now, to be planned again; called again and again."""
         if not (self._brake.braked or self._again or self._paused):
@@ -184,6 +189,14 @@ class Holding:
             self._let_go(origin, passes=True)
         self._steer()
         return origins
+
+    def leave(self) -> None:
+        """The end is near: what is held takes no room from those who drain."""
+        self._left = True
+        for held in self._all:
+            self._forget_size(held)
+        self._held = deque(replace(held, over=False) for held in self._held)
+        self._again = deque((replace(held, over=False), passes) for held, passes in self._again)
 
     def forgotten(self) -> Iterator[Batch]:
         """At the end: what the source would never give again has to be settled by us."""
