@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 import pytest
 import redis
+from msgspec.structs import replace
 
 from invalidator.connect import client
 from invalidator.errors import Unavailable
@@ -19,10 +20,11 @@ from invalidator.sources import stream_group
 from invalidator.sources.start import Start
 from invalidator.sources.stream import StreamSource
 from invalidator.sources.stream_dry import DryStreamSource
+from invalidator.sources.stream_fresh import BATCH_BYTES, PAGE_BYTES
 from invalidator.sources.stream_suspects import DEATHS
 from tests.backends import until
 from tests.backends.redis_server import RedisServer
-from tests.contract.harness import raws, read, records
+from tests.contract.harness import Told, raws, read, records
 
 Make = Callable[..., StreamSource]
 KEY = "orders"
@@ -650,3 +652,37 @@ async def test_nothing_is_lost_whatever_ends_and_breaks_in_between(
         for task in consuming:
             task.result()
     assert settled == set(numbers(0, 3000))
+
+
+async def test_what_is_read_again_behind_a_gap_can_be_held(
+    redis_url: str, redis_now: "redis.Redis", make: Make, allow_keys: Callable[..., None]
+) -> None:
+    """The gap goes on to the rules, what comes behind it waits for other rules."""
+    allow_keys(KEY, "invalidator:*")
+    eras = Told("one")
+    source = make(redis_url, eras=eras)
+    await source.open()
+    publish(redis_now, 0, 5)
+    for batch in await read(source, 5):
+        await source.settle(batch)
+    redis_now.xtrim(KEY, maxlen=3, approximate=False)
+    eras.end("two", since=1.0)
+    (batch,) = await read(source, 3)
+    assert (raws([batch]), told([batch])[0]["cause"]) == (numbers(2, 5), "cache-went-back")
+    held, rest = source.set_aside(batch.ends, {KEY}, whole=False)
+    assert source.take_back(held)
+    for ends in (rest, held):
+        await source.settle(replace(batch, ends=ends))
+    assert await source.read(10) is None
+
+
+async def test_of_entries_whose_last_field_is_small_not_too_many_are_read_at_once(
+    redis_url: str, redis_now: "redis.Redis", make: Make, allow_keys: Callable[..., None]
+) -> None:
+    allow_keys(KEY)
+    source = make(redis_url)
+    await source.open()
+    for _ in range(60):
+        redis_now.xadd(KEY, {"event": b"x" * 500_000, "trace": "1"})
+    batches = await read(source, 60, limit=1000)
+    assert max(batch.size for batch in batches) <= BATCH_BYTES + PAGE_BYTES
