@@ -281,6 +281,31 @@ async def test_positions_of_another_tool_are_gone_on_from(
     assert set(raws(await read(source, 2))) == {b"to do", b"unknown to it"}
 
 
+async def test_a_position_beyond_the_end_of_a_log_that_was_cut_is_taken_back(
+    kafka: Kafka, make: Make, kafka_bootstrap: str
+) -> None:
+    """Else what comes up to it, while nobody is there, would be passed over."""
+    topic, group = kafka.topic(partitions=1), unique("group")
+    other = AIOKafkaConsumer(
+        bootstrap_servers=kafka_bootstrap, group_id=group, enable_auto_commit=False
+    )
+    await other.start()
+    ours = TopicPartition(topic, 0)
+    other.assign([ours])
+    await other.commit({ours: OffsetAndMetadata(5, "")})
+    await other.stop()
+    kafka.produce(topic, ["0", "1", "2"])
+    source = make(topic, group)
+    await source.open()
+    for batch in await read(source, 3):
+        await source.settle(batch)
+    await source.close()
+    kafka.produce(topic, ["3", "4", "5", "6"])
+    source = make(topic, group)
+    await source.open()
+    assert raws(await read(source, 4)) == [b"3", b"4", b"5", b"6"]
+
+
 async def test_a_coordinator_that_still_loads_does_not_make_the_group_look_newborn(
     kafka: Kafka, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
