@@ -263,11 +263,12 @@ class Pipeline:
 
     async def _outflow(self) -> None:
         while (work := await beating(self._working, self._planned.get)) is not None:
-            applied = self._sift(work, await self._apply(work))
-            if applied:
+            whole = await self._apply(work)
+            if applied := self._sift(work, whole):
                 self._in_flight.add(applied.held())
                 await beating(self._working, partial(self._line.join, applied))
             else:
+                self._later.unheard(whole.waits)
                 self._reporter.held()
             self._in_flight.remove(work.batch)
         await self._line.end()
