@@ -12,6 +12,8 @@ from invalidator.errors import Unavailable
 from invalidator.health import Part
 from invalidator.sources.consumer import Timing
 from invalidator.sources.kafka import KafkaSource
+from invalidator.sources.kafka_past import KafkaPast
+from invalidator.sources.past import NotThere, Times
 from invalidator.sources.security import Brokers
 from invalidator.sources.start import Start
 from tests.backends import until
@@ -218,7 +220,7 @@ async def _read_and_see(source: KafkaSource, part: Part, words: str) -> bool:
     return words in part.reason
 
 
-async def _reads(source: KafkaSource) -> None:
+async def _reads(source: KafkaSource | KafkaPast) -> None:
     await source.read(10)
 
 
@@ -265,3 +267,18 @@ async def test_the_only_topic_is_read_from_its_beginning_when_it_is_made_again(
     kafka.produce(topic, ["new"] * 3)
     await source.open()
     assert raws(await read(source, 3)) == [b"new"] * 3
+
+
+async def test_a_replay_of_a_topic_that_is_deleted_meanwhile_ends(
+    kafka: Kafka, kafka_bootstrap: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("invalidator.sources.kafka_past.LOOK_EVERY", 0.5)
+    topic = kafka.topic()
+    kafka.produce(topic, ["x" * 8000] * 3000)  # more than is fetched ahead
+    past = KafkaPast(Brokers([kafka_bootstrap]), [topic], Times(0))
+    await past.open()
+    assert await past.read(1)
+    delete(kafka, topic)
+    with pytest.raises(NotThere, match=f"no topic named {topic} any more"):
+        await until(lambda: _reads(past), 30.0)
+    await past.close()
