@@ -45,7 +45,7 @@ class Pausable(Source, Protocol):
 
 class Held(Struct, frozen=True):
     batch: Batch
-    origins: frozenset[str]
+    origin: str  # one: each topic is let go by itself
     published: float  # when its oldest event was
     over: bool  # beyond the bound on what is held: it counts as work in flight
 
@@ -85,6 +85,7 @@ class Holding:
         ]()  # batches of a topic that were let go, until they pass here
         self._paused: frozenset[str] = frozenset()  # at the source
         self._unreadable: dict[str, Window] = {}
+        self._left = False  # what is held will not be let go any more
         part.ready()
 
     # --- after a batch was applied ------------------------------------------------------------
@@ -103,20 +104,28 @@ class Holding:
         if self._source.forgets and self.bytes + batch.size > self._most:
             log.warning("held-too-much", source=self._source.name, goes_to="the dead letters")
             return applied
-        return self._divide(batch, wanted, plan, applied, behind=bool(behind))
+        return self._divide(batch, wanted, plan, applied, behind)
 
     def _divide(
-        self, batch: Batch, origins: frozenset[str], plan: Plan, applied: Applied, *, behind: bool
+        self,
+        batch: Batch,
+        origins: frozenset[str],
+        plan: Plan,
+        applied: Applied,
+        behind: frozenset[str],
     ) -> Applied | None:
-        ours = [part for part in batch.slices if part.origin in origins]
         others = [part for part in batch.slices if part.origin not in origins]
         whole = not others and not batch.own
-        kept, rest = self._source.set_aside(batch.ends, origins, whole=whole)
-        held = self._hold(_part(batch, ours, kept), origins)
-        if behind:
-            self._return(held, passes=False)
-        else:
-            self._held.append(held)
+        rest, last = batch.ends, max(origins)
+        for origin in sorted(origins):
+            all_of_it = whole and origin == last
+            kept, rest = self._source.set_aside(rest, {origin}, whole=all_of_it)
+            ours = [part for part in batch.slices if part.origin == origin]
+            held = self._hold(_part(batch, ours, kept), origin)
+            if origin in behind:
+                self._return(held, passes=False)
+            else:
+                self._held.append(held)
         self._tell(origins)
         return None if whole else _without(origins, applied, plan, _part(batch, others, rest))
 
@@ -133,11 +142,11 @@ class Holding:
             if self._brake.judge(origin, rules, share.events, share.failed, now)
         )
 
-    def _hold(self, batch: Batch, origins: frozenset[str]) -> Held:
-        over = self.bytes + batch.size > self._most
+    def _hold(self, batch: Batch, origin: str) -> Held:
+        over = not self._left and self.bytes + batch.size > self._most
         if over:
             self._in_flight.hold(batch.size)
-        return Held(batch, origins, oldest(batch, time.time()), over)
+        return Held(batch, origin, oldest(batch, time.time()), over)
 
     def _tell(self, origins: Collection[str]) -> None:
         """Said at once, and in readiness until it is over."""
@@ -160,6 +169,10 @@ class Holding:
 
     # --- before the next batch is read --------------------------------------------------------
 
+    def is_due(self, rules: RuleSet) -> bool:
+        """Whether something may be let go: it must not wait for the room that it takes itself."""
+        return bool(self._again) or self._brake.is_due(rules.hash, self._clock())
+
     def ready(self, rules: RuleSet) -> Iterator[Batch]:
         """What is let go now, to be planned again; called again and again."""
         if not (self._brake.braked or self._again or self._paused):
@@ -173,7 +186,7 @@ class Holding:
             if self._source.take_back(held.batch.ends):
                 yield replace(held.batch, again=True, pardoned=passes)
             else:
-                self._returning -= Counter(held.origins)
+                self._returning -= Counter([held.origin])
         self._tell(self._brake.braked.keys())
 
     def resume(self) -> list[str]:
@@ -184,6 +197,14 @@ class Holding:
             self._let_go(origin, passes=True)
         self._steer()
         return origins
+
+    def leave(self) -> None:
+        """The end is near: what is held takes no room from those who drain."""
+        self._left = True
+        for held in self._all:
+            self._forget_size(held)
+        self._held = deque(replace(held, over=False) for held in self._held)
+        self._again = deque((replace(held, over=False), passes) for held, passes in self._again)
 
     def forgotten(self) -> Iterator[Batch]:
         """At the end: what the source would never give again has to be settled by us."""
@@ -196,13 +217,13 @@ class Holding:
 
     def _let_go(self, origin: str, *, passes: bool) -> None:
         self._part.ready(self._who(origin))
-        for held in [held for held in self._held if origin in held.origins]:
+        for held in [held for held in self._held if held.origin == origin]:
             self._held.remove(held)
             self._return(held, passes=passes)
 
     def _return(self, held: Held, *, passes: bool) -> None:
         self._again.append((held, passes))
-        self._returning += Counter(held.origins)
+        self._returning += Counter([held.origin])
 
     def _forget_size(self, held: Held) -> None:
         if held.over:

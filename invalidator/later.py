@@ -61,6 +61,7 @@ class Later:
         self._tasks: set[asyncio.Task[Waited]] = set()
         self._repeats = Repeats(clock)
         self._told: deque[Sequence[Failure]] = deque(maxlen=REMEMBERED)
+        self._unheard: set[asyncio.Task[Waited]] = set()
 
     def begin(self, outcome: Outcome, plan: Plan, rules: RuleSet) -> "asyncio.Task[Waited] | None":
         """Wait for what a batch that was just applied asks for. None: for nothing."""
@@ -73,6 +74,11 @@ class Later:
         self._hold(names, size)
         task.add_done_callback(partial(self._over, names, size))
         return task
+
+    def unheard(self, task: "asyncio.Task[Waited] | None") -> None:
+        """Its batch is held, and will be planned again: what it finds nobody hears of now."""
+        if task and not task.done():
+            self._unheard.add(task)
 
     @property
     def waiting(self) -> int:
@@ -109,6 +115,8 @@ class Later:
         failures: list[Failure] = []
         for sweep in outcome.sweeps:
             found = await sweep.wait()
+            if asyncio.current_task() in self._unheard:
+                continue
             if found and not any(found is known for known in self._told):
                 self._told.append(found)
                 failures += found
@@ -141,6 +149,7 @@ class Later:
 
     def _over(self, names: int, size: int, task: "asyncio.Task[Waited]") -> None:
         self._tasks.discard(task)
+        self._unheard.discard(task)
         metrics.WAITING.dec(names)
         self._in_flight.release(size)
 

@@ -194,6 +194,8 @@ class Pipeline:
     def stop(self, within: float = float("inf")) -> None:
         """What would be waited for longer than these seconds is left."""
         self._later.end_by(self._clock() + within)
+        if self._holding:
+            self._holding.leave()
         self._stopping.set()
 
     # --- intake: read, plan ---------------------------------------------------------------
@@ -230,7 +232,8 @@ class Pipeline:
             await end(opening, stopping)
 
     async def _read(self) -> Batch | None:
-        room = await self._room()
+        if not (room := await self._room()):
+            return None  # what is held comes first
         self._reading.beat()
         try:
             batch = await self._source.read(min(room, self._most))
@@ -258,10 +261,15 @@ class Pipeline:
         return self._in_flight.room()
 
     async def _let_in(self) -> None:
-        """Once nobody keeps events out, and there is room."""
+        """Once nobody keeps events out, and there is room; or what is held may be let go."""
         if self._valve:
             await self._valve.wait()
-        await self._in_flight.wait()
+        if not self._may_let_go():
+            await self._in_flight.wait()
+
+    def _may_let_go(self) -> bool:
+        stopping = self._stopping.is_set()
+        return bool(self._holding and not stopping and self._holding.is_due(self._rules()))
 
     async def _take(self, batch: Batch | None) -> None:
         if batch is None:
@@ -281,11 +289,12 @@ class Pipeline:
 
     async def _outflow(self) -> None:
         while (work := await beating(self._working, self._planned.get)) is not None:
-            applied = self._sift(work, await self._apply(work))
-            if applied:
+            whole = await self._apply(work)
+            if applied := self._sift(work, whole):
                 self._in_flight.add(applied.held())
                 await beating(self._working, partial(self._line.join, applied))
             else:
+                self._later.unheard(whole.waits)
                 self._reporter.held()
             self._in_flight.remove(work.batch)
         await self._line.end()

@@ -104,6 +104,13 @@ class RulesBrake:
             elif now >= braked.look_at and braked.look is None:
                 braked.look = Window()
 
+    def is_due(self, rules: str, now: float) -> bool:
+        """Whether `released` has something to say."""
+        return any(
+            braked.rules != rules or (braked.look.enough if braked.look else now >= braked.look_at)
+            for braked in self.braked.values()
+        )
+
     def resume(self) -> list[str]:
         """Somebody says to go on: with these rules, nothing of these topics is held again."""
         for origin, braked in self.braked.items():

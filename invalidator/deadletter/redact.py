@@ -56,14 +56,14 @@ class Redactor:
         return replace(rejection, record=record, faults=faults), list(found.paths)
 
     def _raw(self, raw: bytes, found: _Found) -> bytes | None:
-        """Written anew only where something was masked."""
+        """Written anew only where something was masked, or may stand in a field of a doubled name,
+        of which the last one counts."""
         try:
-            value = json.loads(raw)
-            before = len(found.values), len(found.paths)
-            value = self._value(value, found)
-            if (len(found.values), len(found.paths)) == before:
+            value, doubled = _loads(raw)
+            masked = self._value(value, found)
+            if not doubled and not found.paths and masked == value:
                 return raw
-            return json.dumps(value, separators=(",", ":")).encode()
+            return json.dumps(masked, separators=(",", ":")).encode()
         except (ValueError, RecursionError):  # UnicodeDecodeError among them
             found.paths[UNREADABLE] = None
             return None
@@ -121,11 +121,24 @@ def _inside(text: str, steps: Sequence[str], mask: Callable[[Any], str]) -> str:
     if not text.lstrip().startswith(("{", "[")):
         return text
     try:
-        value = json.loads(text)
+        value, doubled = _loads(text)
     except ValueError:
         return text
     masked = _walk(value, steps, mask)
-    return text if masked == value else json.dumps(masked, separators=(",", ":"))
+    return text if masked == value and not doubled else json.dumps(masked, separators=(",", ":"))
+
+
+def _loads(text: str | bytes) -> tuple[Any, bool]:
+    """A value, and whether fields of it are lost because others have the same name."""
+    doubled = False
+
+    def last_ones(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        nonlocal doubled
+        found = dict(pairs)
+        doubled |= len(found) < len(pairs)
+        return found
+
+    return json.loads(text, object_pairs_hook=last_ones), doubled
 
 
 def _texts(value: Any) -> Iterator[str]:

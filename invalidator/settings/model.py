@@ -98,8 +98,8 @@ class PubSub(_Group):
     )
     buffer: Count = Field(
         default=100_000,
-        description="How many received messages may wait in memory. What comes on top is dropped "
-        "and counted.",
+        description="How many received messages may wait in memory, and no more bytes of them "
+        "than INVALIDATOR_IN_FLIGHT__BYTES. What comes on top is dropped and counted.",
     )
 
 

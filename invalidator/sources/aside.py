@@ -158,6 +158,5 @@ class Aside:
                 position=ours[tp],
                 goes_on=beginning,
             )
-            epoch.passed[tp] = epoch.next[tp] = beginning
-            epoch.aside.pop(tp, None)
+            epoch.start_over(tp, beginning)
             self._consumer.seek(tp, beginning)

@@ -53,6 +53,7 @@ def _pubsub(settings: Settings, health: Health, eras: Eras) -> Source:
         sharded=settings.pubsub.sharded_channels,
         part=health.part(PubSubSource.name),
         buffer=settings.pubsub.buffer,
+        max_bytes=settings.in_flight.bytes,
         max_wait=settings.batch.max_wait,
         eras=eras,
     )

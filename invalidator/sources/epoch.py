@@ -29,11 +29,12 @@ class Epoch:
         self.era = ""  # of the caches; up to it we have gone back where that was needed
         self.round = 0  # how often we went back: what was read before is not read again
         self.settled: dict[TopicPartition, int] = {}  # what is to be committed
-        # Where we would go on: what is settled, committed or not. It never falls.
+        # Where we would go on: what is settled, committed or not. It falls with its log only.
         self.done = dict(self.next)
         self.aside: dict[TopicPartition, str] = {}  # what cannot be read for now, and why
         self.passed: dict[TopicPartition, int] = {}  # positions that moved on without records
         self.refused: list[Slice] = []  # what was passed over and has to be a dead letter
+        self.cut: dict[TopicPartition, int] = {}  # since which round their logs are others
         self.drained = asyncio.Event()
         self.drained.set()
         self._given = 0  # batches given out and not settled
@@ -45,10 +46,25 @@ class Epoch:
     def settle(self, offsets: Mapping[TopicPartition, int], now: float, round_: int) -> None:
         again = round_ == self.round
         for tp, offset in offsets.items():
+            if tp in self.cut and round_ < self.cut[tp]:
+                continue
             over = self.stands[tp].settle(offset, now, again=again)
-            if offset > self.done[tp] or over:
+            if offset > self.done[tp] or over or (tp in self.cut and offset == self.done[tp]):
                 self.done[tp] = self.settled[tp] = max(offset, self.done[tp])
         self.set_aside()
+
+    def start_over(self, tp: TopicPartition, beginning: int) -> None:
+        """The log no longer has our position. Where it begins below what we had settled, it was
+        cut, or is another one: a commit of before would pass over what it comes to hold."""
+        self.passed[tp] = self.next[tp] = beginning
+        self.aside.pop(tp, None)
+        if beginning < self.done[tp]:
+            self.round += 1
+            self.cut[tp] = self.round
+            self.done[tp] = beginning
+            self.settled.pop(tp, None)
+            stand = self.stands[tp]
+            self.stands[tp] = Stand(self.era or stand.era, stand.trail.anew(beginning))
 
     def behind(self, era: str) -> list[TopicPartition]:
         """Partitions of which an earlier era is known only."""
@@ -79,7 +95,9 @@ class Epoch:
     ) -> dict[TopicPartition, OffsetAndMetadata]:
         """These positions, and what travels with them."""
         return {
-            tp: OffsetAndMetadata(offset, self.birth.dump(self.stands[tp]) if self.birth else "")
+            tp: OffsetAndMetadata(
+                offset, self.birth.dump(tp.topic, self.stands[tp]) if self.birth else ""
+            )
             for tp, offset in offsets.items()
         }
 

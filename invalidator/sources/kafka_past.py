@@ -31,6 +31,7 @@ from invalidator.sources.slices import NAME, count, name_of, slice_of
 from invalidator.sources.topics import Wanted
 
 MOMENT = 0.3  # seconds that an empty read waits
+LOOK_EVERY = 5.0  # seconds without a record, between two looks whether the topics are there
 LOOK_UP_WITHIN = 20.0  # seconds; the library asks again for ever, whatever the brokers answer
 
 
@@ -50,6 +51,7 @@ class KafkaPast:
         self._next: dict[TopicPartition, int] | None = None  # None: not looked up yet
         self._end: dict[TopicPartition, int] = {}
         self._stopped = False
+        self._quiet = 0.0  # seconds without a record
 
     @property
     def done(self) -> bool:
@@ -94,6 +96,9 @@ class KafkaPast:
             raise self._unavailable("not connected")
         try:
             polled = await poll(consumer, limit, MOMENT)
+            await self._look_after(consumer, quiet=not polled)
+        except NotThere:
+            raise
         except (CorruptRecordException, UnsupportedCodecError, OffsetOutOfRangeError) as error:
             left = ", ".join(f"{name_of(tp)} at {at}" for tp, at in self._left().items())
             raise NotThere(f"cannot be read ({left}): {describe(error)}") from error
@@ -164,6 +169,17 @@ class KafkaPast:
             consumer.seek(tp, at)
 
     # --- reading ----------------------------------------------------------------------------
+
+    async def _look_after(self, consumer: AIOKafkaConsumer, *, quiet: bool) -> None:
+        """Of a topic that is deleted meanwhile nothing comes, and the library waits for ever."""
+        self._quiet = self._quiet + MOMENT if quiet else 0.0
+        if self._quiet < LOOK_EVERY:
+            return
+        self._quiet = 0.0
+        async with asyncio.timeout(LOOK_UP_WITHIN):
+            counts = await partition_counts(consumer)
+        if gone := sorted({tp.topic for tp in self._left()} - counts.keys()):
+            raise NotThere(f"there is no topic named {', '.join(gone)} any more")
 
     def _left(self) -> dict[TopicPartition, int]:
         return {tp: at for tp, at in (self._next or {}).items() if at < self._end[tp]}

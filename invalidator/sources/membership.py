@@ -167,6 +167,8 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
         if found.fresh:
             fresh = {tp: found.positions[tp] for tp in found.fresh}
             await self._commit_start(epoch, fresh)
+            if self._commits:
+                self._positions.committed(found.birth)
         for tp, position in found.positions.items():
             self._consumer.seek(tp, position)
         return epoch

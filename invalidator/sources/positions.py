@@ -36,6 +36,7 @@ Answer = TypeVar("Answer")
 CLOCKS_DIFFER_MS = 60_000  # a birth is another machine's time: rather read a minute too much
 ADMIN_WITHIN = 12.0  # seconds that one question may take, where the first server answers
 SERVER_WITHIN = 4.0  # seconds for a bootstrap server, before the next one is tried
+MOST_OF_NOTE = 4000  # bytes: brokers take 4096 with a commit, unless they are told otherwise
 ASK_AGAIN = 0.2  # seconds, while a coordinator is being found or loads its groups
 
 
@@ -45,12 +46,25 @@ class Birth(Struct, frozen=True):
     time_ms: int
     partitions: Mapping[str, int]  # how many each topic had
 
-    def dump(self, stand: Stand[int] | None = None) -> str:
+    def dump(self, topic: str, stand: Stand[int] | None = None) -> str:
+        """For a commit on this topic: where all of them are too many, it tells of this one only."""
         note = {"v": 2, "born": self.time_ms, "had": dict(self.partitions)}
         if stand and stand.era:
             note["era"] = stand.era
             note["trail"] = [(math.ceil(at), offset) for at, offset in stand.trail.few()]
-        return orjson.dumps(note).decode()
+        said = orjson.dumps(note)
+        if len(said) > MOST_OF_NOTE:
+            note["had"] = {t: n for t, n in self.partitions.items() if t == topic}
+            said = orjson.dumps(note)
+        return said.decode()
+
+    @classmethod
+    def of(cls, told: Sequence["Birth"]) -> "Birth":
+        """What several commits tell: the earliest counts, for each topic that it speaks of."""
+        partitions: dict[str, int] = {}
+        for birth in sorted(told, key=lambda birth: birth.time_ms, reverse=True):
+            partitions |= birth.partitions
+        return cls(min(birth.time_ms for birth in told), partitions)
 
     @classmethod
     def parse(cls, note: str) -> "Birth | None":
@@ -120,6 +134,7 @@ class GroupPositions:
         self._clock = clock
         # What there was when this process looked first: what came later is new to its group.
         self._first: dict[str, int] | None = None
+        self._born: Birth | None = None  # since when commits tell of it
 
     async def await_topics(self) -> list[str]:
         """Which topics there are for us. Raises Unavailable, by name, while there is none.
@@ -146,18 +161,27 @@ class GroupPositions:
             positions |= await self._at_start(consumer, started, birth, newborn=not committed)
         if added:
             positions |= await consumer.beginning_offsets(added)
+        if committed:
+            self.committed(birth)
         pasts = {tp: Past.parse(c.metadata or "") for tp, c in committed.items()}
         return Found(birth, positions, frozenset(fresh), pasts)
+
+    def committed(self, birth: Birth) -> None:
+        """The group has positions from now on."""
+        self._born = birth
 
     def _birth_of(self, committed: Mapping[TopicPartition, OffsetAndMetadata]) -> Birth:
         """The earliest that a commit tells of; ours, now, where there is no commit at all.
 
+        Where there were some, their topics were deleted: whatever goes by these names is new.
         Positions that another tool wrote tell nothing: then every partition without one counts
         as new, which reads too much rather than too little.
         """
         births = [b for c in committed.values() if (b := Birth.parse(c.metadata or ""))]
         if births:
-            return min(births, key=lambda birth: birth.time_ms)
+            return Birth.of(births)
+        if self._born and not committed:
+            return Birth(self._born.time_ms, {})
         now = int(self._clock() * 1000)
         return Birth(now, {} if committed else self._first or {})
 

@@ -50,6 +50,7 @@ class PubSubSource(EndsTogether):
         *,
         part: Part,
         buffer: int,
+        max_bytes: int = 64 << 20,
         max_wait: float,
         sharded: Sequence[str] = (),
         eras: Eras = TIMELESS,
@@ -62,6 +63,8 @@ class PubSubSource(EndsTogether):
         self._channels = [*channels, *sharded]
         self._part = part
         self._bound = buffer
+        self._most_bytes = max_bytes
+        self._bytes = 0  # of what waits in the buffer
         self._max_wait = max_wait
         self._clock = clock
         self._buffer: deque[Message] = deque()
@@ -106,7 +109,9 @@ class PubSubSource(EndsTogether):
             await self._wait_for(limit, self._max_wait)
         taken = [self._buffer.popleft() for _ in range(min(limit, len(self._buffer)))]
         self._overflow = None
-        return self._batch(taken)
+        batch = self._batch(taken)
+        self._bytes -= batch.size
+        return batch
 
     async def settle(self, batch: Batch) -> None:
         """Pub/sub has nothing to acknowledge."""
@@ -148,15 +153,21 @@ class PubSubSource(EndsTogether):
             return
         if kind not in MESSAGES:  # "unsubscribe", or what only an unsubscribed link is told
             raise ConnectionError(f"the link is no longer subscribed: {reply!r}")
-        if len(self._buffer) >= self._bound:
-            if not self._overflow:
-                now = time.monotonic()
-                self._overflow = self._gaps.tell("overflow", self._channels, since=now)
-            self._overflow.lose(1)
-            self._buffer.popleft()  # the newest are the likeliest to be asked for next
+        value: bytes = reply[-1]
+        self._bytes += len(value)
+        while self._buffer and (len(self._buffer) >= self._bound or self._bytes > self._most_bytes):
+            self._lose_oldest()
         channel = reply[-2].decode(errors="backslashreplace")
-        self._buffer.append(Message(channel, reply[-1], int(self._clock() * 1000)))
+        self._buffer.append(Message(channel, value, int(self._clock() * 1000)))
         self._arrived.set()
+
+    def _lose_oldest(self) -> None:
+        """The newest are the likeliest to be asked for next."""
+        if not self._overflow:
+            now = time.monotonic()
+            self._overflow = self._gaps.tell("overflow", self._channels, since=now)
+        self._overflow.lose(1)
+        self._bytes -= len(self._buffer.popleft().value)
 
     async def _wait_for(self, count: int, seconds: float) -> None:
         """Until that many are there, the time is over, the link broke, or a stop came."""

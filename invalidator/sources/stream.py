@@ -159,7 +159,7 @@ class StreamSource:
         assert isinstance(ends, Given)
         if whole:
             return ends, None
-        del self._given[ends.number]
+        self._given.pop(ends.number, None)  # what is read again is not among them
         keys = [*ends.ids, *ends.reached]
         kept, others = (
             ends.part(next(self._numbers), [key for key in keys if (key in origins) is ours])

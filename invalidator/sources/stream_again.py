@@ -34,7 +34,7 @@ class Again:
         self._look_at = 0.0  # when we look again
 
     def begin(self) -> None:
-        """All that is not acknowledged comes again."""
+        """All that is not acknowledged comes again, but for what is being worked on."""
         self._alone.clear()
         self._after = self._cursor = BEGIN
         self._look_at = 0.0
@@ -57,14 +57,18 @@ class Again:
         assert self._after is not None
         entries = await self._group.pending(self._after, count)
         self._after = entries[-1][0] if entries else None
-        return await self._sift(entries, [])
+        return await self._sift(self._not_in_work(entries), [])
 
     async def _others(self, count: int) -> Page:
         self._cursor, found, lost = await self._group.claim(self._cursor, count, self._claim_after)
         if self._cursor == BEGIN:
             self._look_at = self._clock() + self._claim_after / 2
-        ours = self._in_work() if found else ()
-        return await self._sift([entry for entry in found if entry[0] not in ours], lost)
+        return await self._sift(self._not_in_work(found), lost)
+
+    def _not_in_work(self, entries: list[Entry]) -> list[Entry]:
+        """A link that broke, or a way around that took long, is no reason to give them twice."""
+        ours = self._in_work() if entries else ()
+        return [entry for entry in entries if entry[0] not in ours]
 
     async def _sift(self, entries: list[Entry], lost: list[bytes]) -> Page:
         """Note all that is going to be planned; put aside what is to be planned alone."""

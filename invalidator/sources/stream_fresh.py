@@ -8,7 +8,7 @@ from msgspec import Struct, field
 
 from invalidator.connect import Command
 from invalidator.errors import Unavailable
-from invalidator.sources.stream_entries import Page
+from invalidator.sources.stream_entries import Entry, Page
 from invalidator.sources.stream_server import Server, Vanished
 
 MOMENT: Final = 0.5  # seconds that an empty read waits
@@ -29,7 +29,14 @@ class Found(Struct):
     def add(self, key: str, page: Page) -> None:
         self.pages.setdefault(key, []).append(page)
         self.entries += len(page.entries) + len(page.refused)
-        self.size += sum(len(entry[1][-1]) for entry in page.entries)
+        self.size += _size(page.entries)
+
+
+def _size(entries: Sequence[Entry]) -> int:
+    """About: of a stream that knows entries of several fields, any of them may be the large one."""
+    if entries and len(entries[0][1]) == len(entries[-1][1]) == 2:
+        return sum(len(entry[1][1]) for entry in entries)  # THE hot path
+    return sum(sum(map(len, entry[1])) for entry in entries)
 
 
 class Fresh:

@@ -76,6 +76,10 @@ class Trail(Generic[P]):
         """Nobody goes back beyond it."""
         return self._points[0][1]
 
+    def anew(self, position: P) -> "Trail[P]":
+        """Of something else, that begins there."""
+        return Trail(self._span, [(BEGINNING, position)])
+
     def note(self, now: float, position: P) -> None:
         last = self._points[-1][0]
         if now - last < STEP:

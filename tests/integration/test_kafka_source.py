@@ -255,7 +255,7 @@ async def test_a_partition_whose_first_owner_died_at_once_begins_where_the_group
     await other.start()
     survivor = TopicPartition(topic, 0)
     other.assign([survivor])
-    await other.commit({survivor: OffsetAndMetadata(0, Birth(born, {topic: 2}).dump())})
+    await other.commit({survivor: OffsetAndMetadata(0, Birth(born, {topic: 2}).dump(topic))})
     await other.stop()
     source = make(topic, group, "latest")
     await source.open()
@@ -279,6 +279,31 @@ async def test_positions_of_another_tool_are_gone_on_from(
     source = make(topic, group, "latest")
     await source.open()
     assert set(raws(await read(source, 2))) == {b"to do", b"unknown to it"}
+
+
+async def test_a_position_beyond_the_end_of_a_log_that_was_cut_is_taken_back(
+    kafka: Kafka, make: Make, kafka_bootstrap: str
+) -> None:
+    """Else what comes up to it, while nobody is there, would be passed over."""
+    topic, group = kafka.topic(partitions=1), unique("group")
+    other = AIOKafkaConsumer(
+        bootstrap_servers=kafka_bootstrap, group_id=group, enable_auto_commit=False
+    )
+    await other.start()
+    ours = TopicPartition(topic, 0)
+    other.assign([ours])
+    await other.commit({ours: OffsetAndMetadata(5, "")})
+    await other.stop()
+    kafka.produce(topic, ["0", "1", "2"])
+    source = make(topic, group)
+    await source.open()
+    for batch in await read(source, 3):
+        await source.settle(batch)
+    await source.close()
+    kafka.produce(topic, ["3", "4", "5", "6"])
+    source = make(topic, group)
+    await source.open()
+    assert raws(await read(source, 4)) == [b"3", b"4", b"5", b"6"]
 
 
 async def test_a_coordinator_that_still_loads_does_not_make_the_group_look_newborn(

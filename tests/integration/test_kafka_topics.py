@@ -5,12 +5,15 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 
 import pytest
+from confluent_kafka.cimpl import NewTopic
 from structlog.testing import capture_logs
 
 from invalidator.errors import Unavailable
 from invalidator.health import Part
 from invalidator.sources.consumer import Timing
 from invalidator.sources.kafka import KafkaSource
+from invalidator.sources.kafka_past import KafkaPast
+from invalidator.sources.past import NotThere, Times
 from invalidator.sources.security import Brokers
 from invalidator.sources.start import Start
 from tests.backends import until
@@ -215,3 +218,67 @@ def assigned(source: KafkaSource) -> bool:
 async def _read_and_see(source: KafkaSource, part: Part, words: str) -> bool:
     await source.read(10)
     return words in part.reason
+
+
+async def _reads(source: KafkaSource | KafkaPast) -> None:
+    await source.read(10)
+
+
+async def test_a_group_reads_more_topics_than_a_commit_can_tell_of(
+    kafka: Kafka, make: Make
+) -> None:
+    stem, group = unique("shop.public.a_table_with_a_long_name"), unique("group")
+    topics = [NewTopic(f"{stem}.{number:03}", 1, replication_factor=1) for number in range(100)]
+    for made in kafka.admin.create_topics(topics).values():
+        made.result(TIMEOUT)
+    kafka.produce(f"{stem}.007", ["before the group"])
+    source = make([rf"^{stem}\."], group)
+    await source.open()
+    kafka.produce(f"{stem}.007", ["first"])
+    held = await read(source, 1)
+    await source.settle(held[0])
+    await source.close()
+    assert raws(held) == [b"first"]
+    kafka.create_topic(f"{stem}.new")
+    kafka.produce(f"{stem}.new", ["new"])
+    kafka.produce(f"{stem}.042", ["while nobody was there"])
+    source = make([rf"^{stem}\."], group)
+    await source.open()
+    assert sorted(raws(await read(source, 2)), key=str) == [b"new", b"while nobody was there"]
+
+
+@pytest.mark.parametrize("noticed", [True, False])
+async def test_the_only_topic_is_read_from_its_beginning_when_it_is_made_again(
+    kafka: Kafka, make: Make, noticed: bool
+) -> None:
+    topic, group = kafka.topic("again"), unique("group")
+    source = make([topic], group)
+    await source.open()
+    kafka.produce(topic, ["old"] * 5)
+    for batch in await read(source, 5):
+        await source.settle(batch)
+    await until(lambda: kafka.committed(group, topic) == {0: 5})
+    delete(kafka, topic)
+    await until(lambda: topic not in kafka.topics())
+    if noticed:
+        with pytest.raises(Unavailable, match="no topic named"):
+            await until(lambda: _reads(source))
+    kafka.create_topic(topic)
+    kafka.produce(topic, ["new"] * 3)
+    await source.open()
+    assert raws(await read(source, 3)) == [b"new"] * 3
+
+
+async def test_a_replay_of_a_topic_that_is_deleted_meanwhile_ends(
+    kafka: Kafka, kafka_bootstrap: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("invalidator.sources.kafka_past.LOOK_EVERY", 0.5)
+    topic = kafka.topic()
+    kafka.produce(topic, ["x" * 8000] * 3000)  # more than is fetched ahead
+    past = KafkaPast(Brokers([kafka_bootstrap]), [topic], Times(0))
+    await past.open()
+    assert await past.read(1)
+    delete(kafka, topic)
+    with pytest.raises(NotThere, match=f"no topic named {topic} any more"):
+        await until(lambda: _reads(past), 30.0)
+    await past.close()

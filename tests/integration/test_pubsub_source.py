@@ -30,13 +30,18 @@ async def make() -> AsyncIterator[Make]:
     async with AsyncExitStack() as stack:
 
         def new(
-            url: str, *channels: str, buffer: int = 1000, part: Part | None = None
+            url: str,
+            *channels: str,
+            buffer: int = 1000,
+            max_bytes: int = 1 << 20,
+            part: Part | None = None,
         ) -> PubSubSource:
             source = PubSubSource(
                 client(url, timeout=1.0),
                 channels,
                 part=part or Part("pubsub"),
                 buffer=buffer,
+                max_bytes=max_bytes,
                 max_wait=0.0,
                 clock=lambda: 1700000000.5,
             )
@@ -156,6 +161,23 @@ async def test_a_buffer_that_overflows_is_one_gap_and_keeps_the_newest(
     assert (start["cause"], start["seconds"]) == ("start", None)
     assert (told["cause"], told["channels"], told["events"]) == ("overflow", ["orders"], 40)
     assert raws(await read(source, 10)) == [b"%d" % number for number in range(40, 50)]
+
+
+async def test_large_messages_overflow_by_their_bytes(
+    redis_url: str, redis_now: "redis.Redis", make: Make
+) -> None:
+    source = make(redis_url, "orders", max_bytes=1000)
+    await source.open()
+    for number in range(5):
+        redis_now.publish("orders", f"{number}" * 400)
+    await until(lambda: source._buffer and source._buffer[-1].value[:1] == b"4")
+    assert [told["events"] for told in await next_gaps(source)] == [None, 3]
+    assert raws(await read(source, 2)) == [b"3" * 400, b"4" * 400]
+    redis_now.publish("orders", "5" * 2000)
+    assert raws(await read(source, 1)) == [b"5" * 2000], "one alone is given, however large"
+    for number in (6, 7):
+        redis_now.publish("orders", f"{number}" * 400)
+    assert raws(await read(source, 2)) == [b"6" * 400, b"7" * 400], "what was read takes no room"
 
 
 async def test_a_stream_of_messages_without_a_pause_is_read_on(redis_url: str, make: Make) -> None:

@@ -208,6 +208,40 @@ async def test_what_is_held_beyond_its_bound_counts_as_work_in_flight(
     assert stale.keys() == []
 
 
+async def test_what_is_held_is_let_go_though_it_takes_all_the_room_there_is(
+    redis_url: str,
+    stale: "redis.Redis",
+    good: RuleSet,
+    bad: RuleSet,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("invalidator.retry.BEAT_EVERY", 0.2)
+    bound = InFlight(10_000, 1000)
+    async with piping(bad, redis_url, brake=RulesBrake(), most_held=1, in_flight=bound) as bench:
+        bench.source.publish(*ORDERS)
+        await until(lambda: likely(bench.health))
+        await until(lambda: not bound.room())
+        bench.rules = good
+        await until(lambda: bench.source.settled == 200)
+        assert bound.held == 0
+    assert stale.keys() == []
+
+
+async def test_at_a_stop_what_is_held_leaves_its_room_to_others(
+    redis_url: str, stale: "redis.Redis", bad: RuleSet
+) -> None:
+    bound = InFlight(10_000, 1000)
+    async with piping(bad, redis_url, brake=RulesBrake(), most_held=1, in_flight=bound) as bench:
+        bench.source.publish(*ORDERS)
+        await until(lambda: likely(bench.health))
+        await until(lambda: not bound.room())
+        bench.pipeline.stop()
+        await asyncio.wait_for(bench.running, 5)
+        assert (bench.source.settled, bench.pipeline.unsettled) == (0, 1)
+        assert (bound.held, bound.room()) == (0, 10_000)
+    stale.flushdb()
+
+
 # --- one of two --------------------------------------------------------------------------------
 
 TWO = """

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 import pytest
 import redis
+from msgspec.structs import replace
 
 from invalidator.connect import client
 from invalidator.errors import Unavailable
@@ -19,10 +20,11 @@ from invalidator.sources import stream_group
 from invalidator.sources.start import Start
 from invalidator.sources.stream import StreamSource
 from invalidator.sources.stream_dry import DryStreamSource
+from invalidator.sources.stream_fresh import BATCH_BYTES, PAGE_BYTES
 from invalidator.sources.stream_suspects import DEATHS
 from tests.backends import until
 from tests.backends.redis_server import RedisServer
-from tests.contract.harness import raws, read, records
+from tests.contract.harness import Told, raws, read, records
 
 Make = Callable[..., StreamSource]
 KEY = "orders"
@@ -241,13 +243,13 @@ async def test_an_entry_that_an_outage_delivers_again_and_again_stays_a_good_one
     redis_url: str, redis_now: "redis.Redis", make: Make
 ) -> None:
     publish(redis_now, 0, 5)
-    source = make(redis_url)
     for _ in range(12):
+        source = make(redis_url)
         await source.open()
         found = await read(source, 5)
         assert raws(found) == numbers(0, 5)
         assert refusals(found) == []
-    await source.close()
+        await source.close()
     entries: Any = redis_now.xpending_range(KEY, "caches", "-", "+", 10)
     assert {entry["times_delivered"] for entry in entries} == {12}
 
@@ -481,7 +483,7 @@ async def test_a_frozen_server_is_found_and_what_was_settled_meanwhile_is_acknow
     with redis.Redis.from_url(server.url, protocol=2) as now:
         publish(now, 0, 10)
         await source.open()
-        settled, _ = await read(source, 10, limit=5)
+        settled, in_work = await read(source, 10, limit=5)
         server.freeze()
         await source.settle(settled)
         began = time.monotonic()
@@ -490,8 +492,10 @@ async def test_a_frozen_server_is_found_and_what_was_settled_meanwhile_is_acknow
         assert time.monotonic() - began < 2.0
         server.thaw()
         await source.open()
-        assert raws(await read(source, 5)) == numbers(5, 10)
+        assert await source.read(10) is None
         assert pending(now) == 5
+        await source.settle(in_work)
+        assert pending(now) == 0
 
 
 async def test_a_read_that_is_cancelled_loses_nothing(
@@ -650,3 +654,53 @@ async def test_nothing_is_lost_whatever_ends_and_breaks_in_between(
         for task in consuming:
             task.result()
     assert settled == set(numbers(0, 3000))
+
+
+async def test_what_is_read_again_behind_a_gap_can_be_held(
+    redis_url: str, redis_now: "redis.Redis", make: Make, allow_keys: Callable[..., None]
+) -> None:
+    """The gap goes on to the rules, what comes behind it waits for other rules."""
+    allow_keys(KEY, "invalidator:*")
+    eras = Told("one")
+    source = make(redis_url, eras=eras)
+    await source.open()
+    publish(redis_now, 0, 5)
+    for batch in await read(source, 5):
+        await source.settle(batch)
+    redis_now.xtrim(KEY, maxlen=3, approximate=False)
+    eras.end("two", since=1.0)
+    (batch,) = await read(source, 3)
+    assert (raws([batch]), told([batch])[0]["cause"]) == (numbers(2, 5), "cache-went-back")
+    held, rest = source.set_aside(batch.ends, {KEY}, whole=False)
+    assert source.take_back(held)
+    for ends in (rest, held):
+        await source.settle(replace(batch, ends=ends))
+    assert await source.read(10) is None
+
+
+async def test_of_entries_whose_last_field_is_small_not_too_many_are_read_at_once(
+    redis_url: str, redis_now: "redis.Redis", make: Make, allow_keys: Callable[..., None]
+) -> None:
+    allow_keys(KEY)
+    source = make(redis_url)
+    await source.open()
+    for _ in range(60):
+        redis_now.xadd(KEY, {"event": b"x" * 500_000, "trace": "1"})
+    batches = await read(source, 60, limit=1000)
+    assert max(batch.size for batch in batches) <= BATCH_BYTES + PAGE_BYTES
+
+
+async def test_a_link_that_broke_gives_nothing_again_that_is_being_worked_on(
+    redis_url: str, redis_now: "redis.Redis", make: Make
+) -> None:
+    """It would be planned twice, and what the rules reject of it would be two dead letters."""
+    source = make(redis_url)
+    await source.open()
+    publish(redis_now, 0, 5)
+    held = await read(source, 5)
+    await source.open()
+    publish(redis_now, 5, 7)
+    assert raws(await read(source, 2)) == numbers(5, 7)
+    for batch in held:
+        await source.settle(batch)
+    assert pending(redis_now) == 2

@@ -79,3 +79,31 @@ def test_a_way_back_that_ends_while_another_era_is_asked_for_stands_in_its_own_e
     assert epoch.eras_behind("newer") == {OLD, "new"}, "what was asked for does not do"
     assert {*epoch.go_back({OLD: 150.0, "new": 400.0}, "newer")} == {B}
     assert epoch.eras_behind("newer") == set()
+
+
+def test_a_log_that_was_cut_is_committed_from_its_beginning_and_nothing_of_before_is(
+    epoch: Epoch,
+) -> None:
+    before = read(epoch, 20)
+    epoch.go_back({OLD: math.inf}, "new")
+    assert committed(epoch) == {A: (10, "new"), B: (10, "new")}
+    epoch.start_over(A, 2)
+    assert (epoch.next[A], epoch.passed) == (2, {A: 2})
+    epoch.settle({A: 20, B: 12}, 301.0, before)
+    assert committed(epoch) == {B: (12, "new")}
+    epoch.settle({A: 2}, 302.0, read(epoch, 2))
+    assert committed(epoch) == {A: (2, "new")}
+    epoch.settle({A: 4}, 303.0, read(epoch, 4))
+    assert committed(epoch) == {A: (4, "new")}
+    backs = epoch.go_back({"new": 0.0}, "newer")
+    assert (backs[A].position, backs[A].goal) == (2, 4), "never back into the other log"
+
+
+def test_records_that_expired_are_passed_over_and_what_was_read_before_still_counts(
+    epoch: Epoch,
+) -> None:
+    before = read(epoch, 20)
+    epoch.start_over(A, 50)
+    epoch.settle({A: 20}, 301.0, before)
+    epoch.settle({A: 50}, 302.0, read(epoch, 50))
+    assert committed(epoch) == {A: (50, OLD)}

@@ -37,6 +37,9 @@ class Group:
     async def find(self, consumer: object, partitions: object) -> Found:
         return self.found
 
+    def committed(self, birth: Birth) -> None:
+        assert self.commits
+
     def seek(self, tp: TopicPartition, offset: int) -> None:
         self.seeks.append(offset)
 

@@ -23,7 +23,24 @@ def test_a_start_is_a_word_or_so_many_seconds_ago(setting: str | float, start: S
 
 def test_a_birth_survives_the_metadata_of_a_commit() -> None:
     birth = Birth(1700000000000, {"orders": 3, "items": 1})
-    assert Birth.parse(birth.dump()) == birth
+    assert Birth.parse(birth.dump("orders")) == birth
+
+
+def test_a_note_stays_within_what_brokers_take_however_many_topics_there_are() -> None:
+    topics = {f"shop.public.a_table_of_many_{number:04}": 3 for number in range(300)}
+    birth = Birth(1700000000000, topics)
+    stand = Stand("era", Trail(3600.0, [(float(at), at) for at in range(0, 4000, 70)]))
+    notes = {topic: birth.dump(topic, stand) for topic in topics}
+    assert max(map(len, notes.values())) < 4096
+    told = [found for note in notes.values() if (found := Birth.parse(note))]
+    assert Birth.of(told) == birth
+    assert Birth.of(told[1:]) != birth
+    assert Birth.parse(birth.dump("added later")) == Birth(birth.time_ms, {})
+
+
+def test_of_several_births_the_earliest_counts() -> None:
+    later, earlier = Birth(7, {"orders": 4, "new": 1}), Birth(5, {"orders": 3})
+    assert Birth.of([later, earlier]) == Birth(5, {"orders": 3, "new": 1})
 
 
 @pytest.mark.parametrize(
@@ -47,7 +64,7 @@ def test_what_later_versions_add_to_a_note_is_passed_over() -> None:
 
 def test_a_commit_says_in_which_era_it_was_made_and_where_it_stood_before() -> None:
     birth = Birth(5, {"orders": 1})
-    note = birth.dump(Stand("era", Trail(3600.0, [(0.0, 3), (100.2, 7)])))
+    note = birth.dump("orders", Stand("era", Trail(3600.0, [(0.0, 3), (100.2, 7)])))
     assert Past.parse(note) == Past("era", ((0.0, 3), (101.0, 7)))
     assert Birth.parse(note) == birth
     assert len(note) < 200

@@ -44,7 +44,7 @@ def test_what_a_path_names_is_masked(paths: list[str], event: object, expected: 
 
 
 def test_where_nothing_is_named_the_bytes_stay_as_they_are() -> None:
-    raw = b'{ "id":  1, "id": 2 }'
+    raw = b'{ "id":  1, "in": "{ }" }'
     assert masked(["data.email"], raw) == (masked([], raw)[0], [])
     assert masked(["data.email"], raw)[0].record.raw == raw
 
@@ -56,6 +56,10 @@ def test_a_number_beyond_64_bits_survives_beside_what_is_masked() -> None:
 
 def test_an_earlier_field_of_the_same_name_is_gone() -> None:
     assert masked(["pin"], b'{"pin":"secret","pin":1}')[0].record.raw == b'{"pin":"***"}'
+    doubled = b'{"data":{"pin":"secret"},"data":{"id":1}}'
+    assert masked(["data.pin"], doubled)[0].record.raw == b'{"data":{"id":1}}'
+    text = json.dumps({"after": doubled.decode()}).encode()
+    assert b"secret" not in (masked(["after.data.pin"], text)[0].record.raw or b"secret")
 
 
 @pytest.mark.parametrize("raw", [b"not json, secret", b"\xff{}", b"[" * 100_000, b'{"a":'])
