@@ -135,14 +135,17 @@ def test_the_admin_port_listens_where_it_is_told_to(run_daemon: RunDaemon, redis
 
 
 @pytest.mark.parametrize(
-    ("bounds", "lost"),
-    [({}, 0), ({"IN_FLIGHT__EVENTS": "1"}, 2), ({"IN_FLIGHT__BYTES": "1"}, 2)],
+    ("bounds", "in_work", "lost"),
+    [({}, 3, 0), ({"IN_FLIGHT__EVENTS": "1"}, 1, 2), ({"IN_FLIGHT__BYTES": "1"}, 1, 4)],
     ids=["usual", "events", "bytes"],
 )
 def test_what_neither_the_work_in_flight_nor_the_buffer_has_room_for_is_a_gap(
-    run_daemon: RunDaemon, start_redis: StartRedis, bounds: dict[str, str], lost: int
+    run_daemon: RunDaemon, start_redis: StartRedis, bounds: dict[str, str], in_work: int, lost: int
 ) -> None:
-    """Of events that come while the cache is frozen, three are in work where nothing bounds it."""
+    """Of events that come while the cache is frozen, three are in work where nothing bounds it.
+
+    Three more wait; of bytes no more than may be in work, but one.
+    """
     cache, bus = start_redis(), start_redis()
     daemon = run_daemon(
         REDIS_URL=cache.url,
@@ -157,7 +160,6 @@ def test_what_neither_the_work_in_flight_nor_the_buffer_has_room_for_is_a_gap(
     with looking(cache.url) as keys, looking(bus.url) as now:
         keys.mset({f"order:single:o{n}": "stale" for n in range(6)})
         cache.freeze()
-        in_work = 3 - lost
         for number in range(6):
             now.publish("orders", order(number))
             if number < in_work:
