@@ -123,7 +123,7 @@ class Holding:
             ours = [part for part in batch.slices if part.origin == origin]
             held = self._hold(_part(batch, ours, kept), origin)
             if origin in behind:
-                self._return(held, passes=False)
+                self._return(held)
             else:
                 self._held.append(held)
         self._tell(origins)
@@ -216,13 +216,15 @@ class Holding:
                 yield replace(held.batch, again=True, pardoned=True)
 
     def _let_go(self, origin: str, *, passes: bool) -> None:
+        """Ahead of what came behind it, and was never held."""
         self._part.ready(self._who(origin))
-        for held in [held for held in self._held if held.origin == origin]:
-            self._held.remove(held)
-            self._return(held, passes=passes)
+        released = [held for held in self._held if held.origin == origin]
+        self._held = deque(held for held in self._held if held.origin != origin)
+        self._again.extendleft((held, passes) for held in reversed(released))
+        self._returning += Counter({origin: len(released)})
 
-    def _return(self, held: Held, *, passes: bool) -> None:
-        self._again.append((held, passes))
+    def _return(self, held: Held) -> None:
+        self._again.append((held, False))
         self._returning += Counter([held.origin])
 
     def _forget_size(self, held: Held) -> None:
