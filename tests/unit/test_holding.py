@@ -59,7 +59,9 @@ def test_what_is_held_again_is_let_go_ahead_of_what_came_behind_it(holding: Hold
     (again,) = holding.ready(others[0])
     assert sift(holding, second) is None, "it comes behind"
     assert sift(holding, again, bad="a") is None
+    assert holding.bytes == first.size + second.size
     assert [batch.size for batch in holding.ready(others[1])] == [first.size, second.size]
+    assert holding.bytes == 0
 
 
 def let_go(holding: Holding) -> list[tuple[list[str], bool]]:
