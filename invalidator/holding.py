@@ -78,11 +78,11 @@ class Holding:
         self._most = most_bytes
         self._brake = brake or RulesBrake()
         self._clock = clock
+        self.bytes = 0  # of all that is held
         self._held: deque[Held] = deque()
         self._again: deque[tuple[Held, bool]] = deque()  # let go; and whether it has to pass
-        self._returning = Counter[
-            str
-        ]()  # batches of a topic that were let go, until they pass here
+        # Of each topic: batches that were let go, until they pass here.
+        self._returning: Counter[str] = Counter()
         self._paused: frozenset[str] = frozenset()  # at the source
         self._unreadable: dict[str, Window] = {}
         self._left = False  # what is held will not be let go any more
@@ -123,7 +123,7 @@ class Holding:
             ours = [part for part in batch.slices if part.origin == origin]
             held = self._hold(_part(batch, ours, kept), origin)
             if origin in behind:
-                self._return(held, passes=False)
+                self._return(held)
             else:
                 self._held.append(held)
         self._tell(origins)
@@ -146,6 +146,7 @@ class Holding:
         over = not self._left and self.bytes + batch.size > self._most
         if over:
             self._in_flight.hold(batch.size)
+        self.bytes += batch.size
         return Held(batch, origin, oldest(batch, time.time()), over)
 
     def _tell(self, origins: Collection[str]) -> None:
@@ -181,8 +182,7 @@ class Holding:
             log.warning("released", source=self._source.name, origin=origin, rules=rules.hash)
             self._let_go(origin, passes=passes)
         while self._again:
-            held, passes = self._again.popleft()
-            self._forget_size(held)
+            held, passes = self._next()
             if self._source.take_back(held.batch.ends):
                 yield replace(held.batch, again=True, pardoned=passes)
             else:
@@ -211,29 +211,33 @@ class Holding:
         if self._source.forgets:
             self.resume()
             while self._again:
-                held, _ = self._again.popleft()
-                self._forget_size(held)
+                held, _ = self._next()
                 yield replace(held.batch, again=True, pardoned=True)
 
     def _let_go(self, origin: str, *, passes: bool) -> None:
+        """Ahead of what came behind it, and was never held."""
         self._part.ready(self._who(origin))
-        for held in [held for held in self._held if held.origin == origin]:
-            self._held.remove(held)
-            self._return(held, passes=passes)
+        released = [held for held in self._held if held.origin == origin]
+        self._held = deque(held for held in self._held if held.origin != origin)
+        self._again.extendleft((held, passes) for held in reversed(released))
+        self._returning += Counter({origin: len(released)})
 
-    def _return(self, held: Held, *, passes: bool) -> None:
-        self._again.append((held, passes))
+    def _return(self, held: Held) -> None:
+        self._again.append((held, False))
         self._returning += Counter([held.origin])
+
+    def _next(self) -> tuple[Held, bool]:
+        """Of what was let go; it is held no longer."""
+        held, passes = self._again.popleft()
+        self.bytes -= held.batch.size
+        self._forget_size(held)
+        return held, passes
 
     def _forget_size(self, held: Held) -> None:
         if held.over:
             self._in_flight.release(held.batch.size)
 
     # --- for those who look -------------------------------------------------------------------
-
-    @property
-    def bytes(self) -> int:
-        return sum(held.batch.size for held in self._all)
 
     @property
     def batches(self) -> int:

@@ -240,7 +240,7 @@ class Pipeline:
         except Unavailable as error:
             await self._refused(error)
             return None
-        if self._refusals:
+        if self._refusals and (batch is None or batch.events):  # else it tells of the break only
             self._refusals = 0
             self._part.ready("read")
         return batch

@@ -23,8 +23,8 @@ from invalidator.cli import (
     tail,
     test,
 )
-from invalidator.cli.verbs import INTERRUPTED, UsageError, Verbs
-from invalidator.errors import ConfigError, InvalidatorError, RulesError
+from invalidator.cli.mistakes import tell
+from invalidator.cli.verbs import INTERRUPTED, Verbs
 
 _VERBS: tuple[ModuleType, ...] = (
     run,
@@ -109,34 +109,7 @@ def _guarded(args: argparse.Namespace) -> int:
     except BrokenPipeError:
         raise
     except Exception as error:  # noqa: BLE001 - the last place that can say it well
-        return _explain(error, debug=args.debug)
-
-
-def _explain(error: Exception, *, debug: bool) -> int:
-    if debug:
-        import traceback
-
-        traceback.print_exception(error)
-    match error:
-        case ConfigError():
-            return _say(f"the settings cannot be used:\n{_indented(error)}", 2)
-        case RulesError():
-            return _say(f"the rules cannot be used:\n{_indented(error)}", 2)
-        case UsageError():
-            return _say(str(error), 2)
-        case InvalidatorError():
-            return _say(str(error), 1)
-    more = "" if debug else "\nrun with --debug for the traceback"
-    return _say(f"unexpected {type(error).__name__}: {error}{more}", 1)
-
-
-def _indented(error: Exception) -> str:
-    return "\n".join(f"  {line}" for line in str(error).splitlines())
-
-
-def _say(message: str, code: int) -> int:
-    print(f"invalidator: {message}", file=sys.stderr)
-    return code
+        return tell(error, debug=args.debug)
 
 
 def parser() -> argparse.ArgumentParser:

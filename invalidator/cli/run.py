@@ -8,10 +8,13 @@ import shlex
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from invalidator.cli.mistakes import tell
 from invalidator.cli.verbs import Verbs
 
 if TYPE_CHECKING:
@@ -64,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
         for number, heard in ((signal.SIGTERM, early), (signal.SIGHUP, signal.SIG_IGN)):
             stack.callback(signal.signal, number, signal.signal(number, heard))
         settings = _embedded(args, stack, early) if args.embedded else _settings(args)
-        return _serve(settings, early, embedded=args.embedded)
+        return _serve(settings, early, embedded=args.embedded, debug=args.debug)
 
 
 class Early:
@@ -124,7 +127,7 @@ def _expect_rules(settings: "Settings") -> None:
         )
 
 
-def _serve(settings: "Settings", early: Early, *, embedded: bool) -> int:
+def _serve(settings: "Settings", early: Early, *, embedded: bool, debug: bool) -> int:
     import asyncio
 
     from invalidator import logs
@@ -142,19 +145,27 @@ def _serve(settings: "Settings", early: Early, *, embedded: bool) -> int:
             if embedded:
                 _welcome(settings, daemon.in_force.rules, admin)
 
-        code = await daemon.run(started)
-        if not embedded:
-            stack.callback(_leaving(code).cancel)
+        try:
+            code = await daemon.run(started)
+        except Exception as error:
+            leave_by(partial(tell, error, debug=debug))
+            raise
+        leave_by(lambda: code)
         return code
+
+    def leave_by(end: Callable[[], int]) -> None:
+        if not embedded:
+            stack.callback(_leaving(end).cancel)
 
     with ExitStack() as stack:
         return asyncio.run(serve())
 
 
-def _leaving(code: int) -> threading.Timer:
+def _leaving(end: Callable[[], int]) -> threading.Timer:
     """All is closed, but Python waits for threads, and nobody can end one that looks a name up, or
-    reads from a file system that is away."""
-    leaving = threading.Timer(THREADS_WITHIN, os._exit, [code])
+    reads from a file system that is away. `end` says what is to be said, and gives the exit code.
+    """
+    leaving = threading.Timer(THREADS_WITHIN, lambda: os._exit(end()))
     leaving.daemon = True
     leaving.start()
     return leaving

@@ -27,7 +27,8 @@ class Epoch:
         self.next = dict(positions or {})  # what to read next, for each of our partitions
         self.stands = dict(stands or {})  # with the caches
         self.era = ""  # of the caches; up to it we have gone back where that was needed
-        self.round = 0  # how often we went back: what was read before is not read again
+        self.round = 0  # how often we went back, or started over
+        self._back = 0  # in which round we went back: what was read before is not read again
         self.settled: dict[TopicPartition, int] = {}  # what is to be committed
         # Where we would go on: what is settled, committed or not. It falls with its log only.
         self.done = dict(self.next)
@@ -44,7 +45,7 @@ class Epoch:
         self.drained.clear()
 
     def settle(self, offsets: Mapping[TopicPartition, int], now: float, round_: int) -> None:
-        again = round_ == self.round
+        again = round_ >= self._back
         for tp, offset in offsets.items():
             if tp in self.cut and round_ < self.cut[tp]:
                 continue
@@ -54,11 +55,12 @@ class Epoch:
         self.set_aside()
 
     def start_over(self, tp: TopicPartition, beginning: int) -> None:
-        """The log no longer has our position. Where it begins below what we had settled, it was
-        cut, or is another one: a commit of before would pass over what it comes to hold."""
+        """The log no longer has our position. Where it begins below, it ends below, too: it was
+        cut, or is another one, and a commit of before would pass over what it comes to hold."""
+        cut = beginning < self.next[tp]
         self.passed[tp] = self.next[tp] = beginning
         self.aside.pop(tp, None)
-        if beginning < self.done[tp]:
+        if cut:
             self.round += 1
             self.cut[tp] = self.round
             self.done[tp] = beginning
@@ -78,6 +80,7 @@ class Epoch:
         """What is to be read again, by what the caches remember of each earlier era."""
         self.era = era
         self.round += 1
+        self._back = self.round
         backs: Backs = {}
         for tp in self.behind(era):
             stand = self.stands[tp]

@@ -132,13 +132,14 @@ class KafkaSource:
         if epoch.passed or self._gaps:
             return batch_without_records(epoch, self._gaps.take())
         self._let_flow()
+        round_ = epoch.round
         polled = await self._poll(epoch, limit, MOMENT)
         if polled and self._max_wait:
             await self._fill_up(epoch, polled, limit)
         if not polled or epoch is not member.epoch:
             return None  # after a rebalance, what we had is read again by its new owner
         member.busy = True
-        return batch_of(epoch, polled)
+        return batch_of(epoch, polled, round_)
 
     async def settle(self, batch: Batch) -> None:
         ends = batch.ends

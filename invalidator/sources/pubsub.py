@@ -20,7 +20,7 @@ from invalidator.errors import Unavailable
 from invalidator.faults import diagnose, reaching
 from invalidator.health import Part
 from invalidator.model import Batch, Record, Slice
-from invalidator.sources import EndsTogether, Lag
+from invalidator.sources import Lag
 from invalidator.sources.gap import START, Gap, Gaps
 from invalidator.sources.pubsub_link import MESSAGES, Link, Push, listening, word
 from invalidator.sources.trail import TIMELESS, WENT_BACK, Eras, Memory
@@ -37,7 +37,7 @@ class Message(NamedTuple):  # one is made for every event: this is the cheapest 
     time_ms: int  # when we received it: pub/sub carries no time of its own
 
 
-class PubSubSource(EndsTogether):
+class PubSubSource:
     """Subscribes to channels and globs; tasks of their own drain the links into a buffer."""
 
     name = "pubsub"
@@ -120,6 +120,20 @@ class PubSubSource(EndsTogether):
 
     def pause(self, origins: Collection[str]) -> None:
         """Nobody can pause a channel: what comes meanwhile is given."""
+
+    def set_aside(
+        self, ends: object, origins: Collection[str], *, whole: bool
+    ) -> tuple[object, object]:
+        """The others of a batch are settled, and it with them."""
+        assert isinstance(ends, Given)
+        if whole:
+            self._window.leave(ends)
+        return ends, ends
+
+    def take_back(self, ends: object) -> bool:
+        assert isinstance(ends, Given)
+        self._window.come_back(ends)
+        return True
 
     def lag(self) -> Lag:
         return {("", ""): len(self._buffer)}

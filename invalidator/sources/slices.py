@@ -37,11 +37,12 @@ def count(polled: Polled) -> int:
     return sum(map(len, polled.values()))
 
 
-def batch_of(epoch: Epoch, polled: Polled) -> Batch:
+def batch_of(epoch: Epoch, polled: Polled, round_: int) -> Batch:
+    """`round_` is the one in which it was read: a log may have been found cut since."""
     epoch.give()
     slices = [slice_of(tp, records) for tp, records in polled.items()]
     offsets = {tp: records[-1].offset + 1 for tp, records in polled.items()}
-    ends = Ends(epoch, offsets, epoch.round)
+    ends = Ends(epoch, offsets, round_)
     return Batch(NAME, slices, count(polled), sum(part.size for part in slices), ends)
 
 

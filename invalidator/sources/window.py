@@ -15,7 +15,7 @@ MOST_MESSAGES = 20_000
 MOST_BYTES = 16 << 20
 
 
-class Given(Struct, Generic[M]):
+class Given(Struct, Generic[M], eq=False):
     """One batch of messages."""
 
     messages: Sequence[M]
@@ -36,11 +36,21 @@ class Window(Generic[M]):
 
     def give(self, messages: Sequence[M], size: int) -> Given[M]:
         given = Given(messages, size)
-        if self._span:
-            self._given.append(given)
-            self._messages += len(messages)
-            self._bytes += size
+        self._keep(given)
         return given
+
+    def leave(self, given: Given[M]) -> None:
+        """It is held elsewhere, for who knows how long, and must not keep all later ones here."""
+        if given in self._given:
+            self._given.remove(given)
+            self._messages -= len(given.messages)
+            self._bytes -= given.size
+
+    def come_back(self, given: Given[M]) -> None:
+        """It is applied anew."""
+        self.leave(given)
+        given.settled = math.inf
+        self._keep(given)
 
     def settle(self, given: Given[M], now: float) -> None:
         given.settled = now
@@ -58,6 +68,12 @@ class Window(Generic[M]):
         self._messages = sum(len(given.messages) for given in kept)
         self._bytes = sum(given.size for given in kept)
         return again, self._forgot == -math.inf or self._forgot < since
+
+    def _keep(self, given: Given[M]) -> None:
+        if self._span:
+            self._given.append(given)
+            self._messages += len(given.messages)
+            self._bytes += given.size
 
     def _is_over(self, first: Given[M], now: float) -> bool:
         if first.settled == math.inf:

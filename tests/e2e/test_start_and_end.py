@@ -118,20 +118,40 @@ def test_a_signal_that_python_drops_while_the_admin_port_opens_is_remembered(
         daemon.close()
 
 
-def test_a_name_server_that_is_silent_does_not_hold_up_the_end(rules_file: Path) -> None:
+def _that_finds_no_name(rules: Path, program: str) -> DaemonProcess:
     settings = {
-        "RULES": str(rules_file),
+        "RULES": str(rules),
         "REDIS_URL": "redis://cache.example:6379/0",
         "PUBSUB__CHANNELS": "orders",
         "REDIS_TIMEOUT": "200ms",
     }
     # the admin port has an address, and asks nobody for it
-    daemon = DaemonProcess(settings, command=[sys.executable, "-c", SLOW_NAMES])
+    return DaemonProcess(settings, command=[sys.executable, "-c", program])
+
+
+def test_a_name_server_that_is_silent_does_not_hold_up_the_end(rules_file: Path) -> None:
+    daemon = _that_finds_no_name(rules_file, SLOW_NAMES)
     try:
         until_sync(lambda: daemon.events("waiting"))
         daemon.signal(signal.SIGTERM)
         assert daemon.wait(10) == 0
         assert daemon.events("stopped")
+    finally:
+        daemon.close()
+
+
+MISTAKEN = """
+from invalidator.settle import Line
+Line.next = lambda self: 1 / 0
+"""
+
+
+def test_nor_does_it_where_a_mistake_of_ours_ends_the_daemon(rules_file: Path) -> None:
+    daemon = _that_finds_no_name(rules_file, MISTAKEN + SLOW_NAMES)
+    try:
+        assert daemon.wait(10) == 1
+        assert daemon.events("crashed")
+        assert "invalidator: ended by an unexpected ZeroDivisionError" in daemon.log()
     finally:
         daemon.close()
 

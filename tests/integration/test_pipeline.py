@@ -465,3 +465,30 @@ async def test_a_source_that_connects_and_cannot_be_read_is_asked_ever_less_ofte
             assert source.name not in bench.health.waiting()
     said = [entry["event"] for entry in logs if entry.get("part") == source.name]
     assert said in (["waiting", "back"], ["waiting", "back"] * 2), "it does not flap"
+
+
+class Hanging(Closed):
+    """Connects, tells that it was away, and hangs up."""
+
+    async def open(self) -> None:
+        self.tells = True
+
+    async def read(self, limit: int) -> Batch | None:
+        if self.refuses and self.tells:
+            self.tells = False
+            return Batch(self.name, [], 0, 0, 0)
+        return await super().read(limit)
+
+
+async def test_a_source_that_says_that_it_was_away_and_hangs_up_again_was_not_read(
+    rules: RuleSet, redis_url: str
+) -> None:
+    source = Hanging()
+    async with piping(rules, redis_url, source=source) as bench:
+        source.refuses = True
+        before = source.reads
+        began = asyncio.get_running_loop().time()
+        await until(lambda: source.reads > before + 5)
+        assert asyncio.get_running_loop().time() - began > 0.3
+        assert source.name in bench.health.waiting()
+        source.refuses = False

@@ -107,3 +107,32 @@ def test_records_that_expired_are_passed_over_and_what_was_read_before_still_cou
     epoch.settle({A: 20}, 301.0, before)
     epoch.settle({A: 50}, 302.0, read(epoch, 50))
     assert committed(epoch) == {A: (50, OLD)}
+
+
+def test_a_log_that_was_cut_before_anything_was_settled_is_not_committed_beyond_its_end(
+    epoch: Epoch,
+) -> None:
+    before = read(epoch, 20)
+    epoch.start_over(A, 10)
+    epoch.settle({A: 20}, 301.0, before)
+    assert committed(epoch) == {}
+    epoch.settle({A: 12}, 302.0, read(epoch, 12))
+    assert committed(epoch) == {A: (12, OLD)}
+
+
+def test_a_log_that_was_cut_leaves_the_way_back_of_others_alone(epoch: Epoch) -> None:
+    epoch.go_back({OLD: 150.0}, "new")
+    last = epoch.round
+    epoch.give()
+    epoch.start_over(A, 0)
+    epoch.settle({B: 10}, 301.0, last)
+    assert committed(epoch) == {B: (10, "new")}, "it was read again to where it had been"
+
+
+def test_records_that_expire_on_the_way_back_take_no_commit_back(epoch: Epoch) -> None:
+    epoch.go_back({OLD: 150.0}, "new")
+    epoch.start_over(A, 8)
+    epoch.settle({A: 8}, 301.0, read(epoch, 8))
+    assert committed(epoch) == {}
+    epoch.settle({A: 10}, 302.0, read(epoch, 10))
+    assert committed(epoch) == {A: (10, "new")}

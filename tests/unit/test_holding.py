@@ -52,6 +52,18 @@ def holding(clock: Clock) -> Holding:
     return Holding(MemorySource(), Part("rules"), bound, 1 << 20, clock=clock)
 
 
+def test_what_is_held_again_is_let_go_ahead_of_what_came_behind_it(holding: Holding) -> None:
+    first, second = batch_of("a"), batch_of("a", "a")
+    assert sift(holding, first, bad="a") is None
+    others = [RuleSet([], {}, name) for name in "xy"]
+    (again,) = holding.ready(others[0])
+    assert sift(holding, second) is None, "it comes behind"
+    assert sift(holding, again, bad="a") is None
+    assert holding.bytes == first.size + second.size
+    assert [batch.size for batch in holding.ready(others[1])] == [first.size, second.size]
+    assert holding.bytes == 0
+
+
 def let_go(holding: Holding) -> list[tuple[list[str], bool]]:
     """Topics of each batch; and whether it passes, whatever rules reject of it."""
     return [([p.origin for p in b.slices], b.pardoned) for b in holding.ready(RULES)]

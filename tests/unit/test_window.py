@@ -53,6 +53,19 @@ def test_it_holds_so_much_and_no_more(
     assert found.back(-math.inf) == (["e", "f"], False)
 
 
+def test_what_is_held_elsewhere_keeps_nothing_here_and_comes_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(window, "MOST_MESSAGES", 3)
+    found: Window[str] = Window(100.0)
+    held = found.give("h", 1)
+    found.leave(held)
+    for second, text in enumerate(("ab", "cd", "ef")):
+        found.settle(found.give(list(text), 2), float(second))
+    found.come_back(held)
+    assert found.back(2.0) == (["e", "f", "h"], True)
+
+
 def test_without_a_span_nothing_is_kept() -> None:
     found: Window[str] = Window(0.0)
     found.settle(found.give(["a"], 1), 1.0)
