@@ -43,11 +43,14 @@ async def listen(clients: Mapping[str, Client], tell: Tell) -> None:
             enough.set()
         return enough.is_set()
 
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_Ear(*one, told).follow()) for one in clients.items()]
-        await enough.wait()
-        for task in tasks:
-            task.cancel()
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(_Ear(*one, told).follow()) for one in clients.items()]
+            await enough.wait()
+            for task in tasks:
+                task.cancel()
+    except BaseExceptionGroup as failed:  # a closed pipe is to be known as one
+        raise failed.exceptions[0] from None
 
 
 class _Ear:

@@ -39,7 +39,7 @@ _CHOICES = {
 
 # `password_file` says where a secret is, which people need to see.
 _SECRET_OPTION = re.compile(
-    r"([?&](?![^=&]*_file=)[^=&]*(?:password|secret|token)[^=&]*=)[^&#]*", re.IGNORECASE
+    r"([?&](?![^=&]*_file=)[^=&]*(?:pass|pwd|secret|token|auth)[^=&]*=)[^&#]*", re.IGNORECASE
 )
 _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:/?#@,\s]+))(?::([0-9]+))?")
 

@@ -170,13 +170,13 @@ def _event(kind: str, text: str) -> dict[str, Any]:
     import orjson
 
     try:
-        data = orjson.loads(text)
+        data = orjson.loads(text)  # integers over 64 bits become floats: the text itself is sent
     except orjson.JSONDecodeError as error:
         raise UsageError(_not_json(text, error.msg, error.lineno, error.colno)) from None
     if not isinstance(data, dict):
         raise UsageError(f'the data is no JSON object, such as {{"id": 1}}: {text.strip()[:60]}')
     time = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return {"type": kind, "data": data, "id": str(uuid4()), "time": time}
+    return {"type": kind, "data": orjson.Fragment(text), "id": str(uuid4()), "time": time}
 
 
 def _not_json(text: str, reason: str, line: int, column: int) -> str:

@@ -135,8 +135,6 @@ class _Purge:
         self._bar = Bar("keys seen", sys.stderr)
 
     async def run(self) -> int:
-        import asyncio
-
         from invalidator.health import Health
         from invalidator.store.build import store_of
 
@@ -147,8 +145,10 @@ class _Purge:
         try:
             _show(await store.count(self._names, self._caches), self._args.cache)
             if self._dry:
+                if not self._args.dry_run:
+                    print("not purged: INVALIDATOR_DRY_RUN is set")
                 return 0
-            if not (self._args.yes or await asyncio.to_thread(confirmed, "purge? [y/N] ")):
+            if not (self._args.yes or confirmed("purge? [y/N] ")):
                 print("not purged")
                 return NOT_CONFIRMED
             return await self._apply(store)

@@ -217,7 +217,7 @@ def _times(args: argparse.Namespace) -> "Times":
     now = time.time()
     if args.since is not None:
         try:
-            since = int((now - parse_duration(args.since)) * 1000)
+            since = max(0, int((now - parse_duration(args.since)) * 1000))
         except ValueError as error:
             raise UsageError(f"--since {args.since}: expected {error}") from None
     else:
@@ -240,7 +240,7 @@ def _time(text: str, option: str) -> int:
             f"{option} {text}: expected a time such as 2026-11-27T10:00Z or "
             "2026-11-27T10:00:00+01:00"
         ) from None
-    return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp() * 1000)
+    return max(0, int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp() * 1000))
 
 
 def _id(text: str, option: str) -> tuple[int, int]:

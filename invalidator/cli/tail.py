@@ -76,11 +76,15 @@ def run(args: argparse.Namespace) -> int:
 def _clients(settings: "Settings") -> "dict[str, Client]":
     from invalidator.connect import client
     from invalidator.settings.caches import cache_urls
-    from invalidator.urls import redact
+    from invalidator.urls import parse_redis_url, redact
 
-    urls = dict.fromkeys([settings.redis_url.get_secret_value(), *cache_urls(settings).values()])
+    urls = [settings.redis_url.get_secret_value(), *cache_urls(settings).values()]
     tls = settings.redis_tls.options()
-    return {redact(url): client(url, settings.redis_timeout, tls) for url in urls}
+    servers: dict[object, str] = {}  # a channel is heard in all databases of its server
+    for url in urls:
+        address = parse_redis_url(url)
+        servers.setdefault((address.kind, address.hosts, address.path, address.service), url)
+    return {redact(url): client(url, settings.redis_timeout, tls) for url in servers.values()}
 
 
 Wanted = Callable[["Message"], tuple[str, ...]]

@@ -68,11 +68,17 @@ async def _exchange(connection: AbstractConnection, packed: Iterable[bytes]) -> 
             await connection.send_packed_command(piece)
         unanswered.append(len(piece))
     replies += await _replies(connection, sum(unanswered))
-    if ReadOnlyError in map(type, replies):
+    kinds = set(map(type, replies))
+    if ReadOnlyError in kinds or (ResponseError in kinds and any(map(_in_script, replies))):
         # It became a replica: a new connection is led to the primary. The last reply alone does
         # not show it: it may be that of a WAIT, or of a script that had nothing to write.
         await connection.disconnect(nowait=True)
     return replies
+
+
+def _in_script(reply: Reply) -> bool:
+    """Redis 6 wraps what a script was told, here that the server became a replica."""
+    return isinstance(reply, ResponseError) and "-READONLY " in str(reply)
 
 
 async def connected(pool: ConnectionPool) -> AbstractConnection:

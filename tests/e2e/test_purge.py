@@ -95,7 +95,9 @@ def test_a_dry_run_only_counts(orders: "redis.Redis", purge: Purge) -> None:
     done = purge(*EVERYTHING, "--dry-run")
     assert done.returncode == 0, done.stderr
     assert "about 23 keys to delete" in done.stdout
-    assert purge(*EVERYTHING, "--why", "x", "--yes", DRY_RUN="true").returncode == 0
+    done = purge(*EVERYTHING, "--why", "x", "--yes", DRY_RUN="true")
+    assert done.returncode == 0
+    assert "not purged: INVALIDATOR_DRY_RUN is set" in done.stdout
     assert orders.dbsize() == before
 
 

@@ -68,6 +68,16 @@ async def test_a_server_that_became_a_replica_is_looked_for_again(start_redis: S
         assert before != await converse(redis, [("CLIENT", "ID")])
 
 
+async def test_a_replica_is_left_when_a_script_says_what_it_is(start_redis: StartRedis) -> None:
+    server = start_redis(config={"replicaof": "127.0.0.1 1"})
+    async with client(server.url, 0.5) as redis:
+        before = await converse(redis, [("CLIENT", "ID")])
+        script = "return redis.call('UNLINK', KEYS[1])"
+        (refused,) = await converse(redis, [("EVAL", script, 1, "a")])
+        assert "read only replica" in str(refused)
+        assert before != await converse(redis, [("CLIENT", "ID")])
+
+
 @pytest.mark.parametrize("last", [("WAIT", 1, 1), ("EXISTS", "a")])
 async def test_a_replica_is_left_whatever_its_last_reply_is(
     start_redis: StartRedis, last: Command

@@ -57,6 +57,14 @@ def test_an_event_reaches_who_listens(redis_url: str, publish: Publish, capsys: 
     assert said.err == ""
 
 
+def test_numbers_keep_all_their_digits(redis_url: str, publish: Publish) -> None:
+    data = '{"id": 123456789012345678901234, "price": 1.10}'
+    with listening(redis_url, "events") as listener:
+        assert publish("order.updated", data) == 0
+        message = until_sync(lambda: listener.get_message(timeout=1.0), what="the event")
+    assert data.encode() in message["data"]
+
+
 def test_an_event_is_added_to_a_stream(
     redis_url: str, redis_now: redis.Redis, publish: Publish, capsys: Output
 ) -> None:

@@ -1,8 +1,11 @@
 """What `invalidator replay` takes for a wish, and what it refuses."""
 
+import argparse
+
 import pytest
 
-from invalidator.cli import main
+from invalidator.cli import main, replay
+from invalidator.sources.past import Times
 
 OFFSET = ["--topic", "orders", "--partition", "0", "--offset", "5"]
 
@@ -42,3 +45,10 @@ def test_what_cannot_be_meant_is_said_before_anything_is_read(
     monkeypatch.setenv("INVALIDATOR_PUBSUB__CHANNELS", "orders")
     assert main(["replay", *words, "--rules", rules]) == 2
     assert what in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["--since", "99999d"], ["--from", "0001-01-01"]])
+def test_before_1970_there_is_nothing_to_begin_with(words: list[str]) -> None:
+    parser = argparse.ArgumentParser()
+    replay.add(parser.add_subparsers())
+    assert replay._wanted(parser.parse_args(["replay", *words])) == Times(0, None)

@@ -9,9 +9,11 @@ from invalidator.backplane import Message, Sender
 from invalidator.backplane.follower import Gap
 from invalidator.cli import main, tail
 from invalidator.cli.tail import Printer
-from invalidator.listen import Lost
+from invalidator.connect import client
+from invalidator.listen import Lost, listen
 from invalidator.model import Cause, Kind
 from invalidator.rules import load
+from invalidator.settings import load as load_settings
 
 ONE = Sender("9f0c", 5)
 KAFKA = Cause("kafka", "4be1")
@@ -121,3 +123,18 @@ def test_a_rule_that_is_not_there_is_told_those_that_are(
     path.write_text(RULES)
     assert main(["tail", "--rule", "orders", "--rules", str(path)]) == 2
     assert "no such rule: orders; there are order" in capsys.readouterr().err
+
+
+def test_a_server_with_several_databases_is_heard_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INVALIDATOR_REDIS_URL", "redis://a:1/0")
+    monkeypatch.setenv("INVALIDATOR_CACHES__USERS", "redis://a:1/1")
+    monkeypatch.setenv("INVALIDATOR_CACHES__TEAMS", "redis://b:1/0")
+    assert list(tail._clients(load_settings())) == ["redis://a:1/0", "redis://b:1/0"]
+
+
+async def test_a_closed_pipe_ends_it_as_what_it_is() -> None:
+    def tell(_: object) -> bool:
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        await listen({"nobody": client("redis://127.0.0.1:1", 0.5)}, tell)

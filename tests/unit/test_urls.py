@@ -89,6 +89,7 @@ def test_a_url_that_it_cannot_use_is_refused_with_what_was_expected(
             "redis://a?password_file=/run/p&client_name=x&PASSWORD=hunter2",
             "redis://a?password_file=/run/p&client_name=x&PASSWORD=***",
         ),
+        ("redis://a?pass=hunter2&auth=hunter2", "redis://a?pass=***&auth=***"),
     ],
 )
 def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
