@@ -105,7 +105,8 @@ def _of_name(effect: Effect, prefix: str) -> Iterator[str]:
     elif any("*" in part for part in literals):
         more = "patterns: takes every key that matches" if effect.kind == "keys" else "name each"
         yield f"a * stands for itself in {effect.kind}; {more}"
-    if effect.kind in ("keys", "patterns") and prefix and template.text.startswith(prefix):
+    ended = prefix and not prefix[-1].isalnum()  # `u` begins many names that are not its
+    if effect.kind in ("keys", "patterns") and ended and template.text.startswith(prefix):
         yield f"the cache's prefix stands before this: {prefix}{template.text}"
     for slot in template.slots():
         if _whole(slot):

@@ -88,6 +88,7 @@ def test_a_field_may_be_called_like_a_word_of_another_language(tmp_path: Path) -
 def test_a_prefix_that_would_stand_there_twice(tmp_path: Path) -> None:
     text = "caches: {default: {prefix: 'app:'}}\n" + rule("keys: ['app:k', 'k'], tags: 'app:t'")
     assert said(tmp_path, text) == ["the cache's prefix stands before this: app:app:k"]
+    assert said(tmp_path, text.replace("prefix: 'app:'", "prefix: ap")) == []
 
 
 def test_a_field_in_two_braces_is_told_to_be_a_text(tmp_path: Path) -> None:
