@@ -126,11 +126,16 @@ def _named(args: argparse.Namespace) -> str | None:
 
 
 def _configured(settings: "Settings") -> str:
-    if settings.pubsub.channels:
+    if settings.pubsub.channels or settings.pubsub.sharded_channels:
         return "pubsub"
     if settings.streams.keys:
         return "stream"
     return "kafka" if settings.kafka.topics else "pubsub"
+
+
+def _channel(settings: "Settings") -> str:
+    plain, sharded = settings.pubsub.channels, settings.pubsub.sharded_channels
+    return _literal(plain, "*?[\\") if plain or not sharded else sharded[0]
 
 
 async def _send(
@@ -145,7 +150,7 @@ async def _send(
     if pairs:
         await send.set_keys(settings, pairs)
     if to == "pubsub":
-        channel = args.channel or _literal(settings.pubsub.channels, "*?[\\")
+        channel = args.channel or _channel(settings)
         await send.to_channel(settings, channel, event)
     elif to == "stream":
         stream = args.stream or next(iter(settings.streams.keys), _DEFAULT)

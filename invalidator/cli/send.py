@@ -29,17 +29,22 @@ async def set_keys(settings: "Settings", pairs: list[tuple[str, str]]) -> None:
 async def to_channel(settings: "Settings", channel: str, event: Event) -> None:
     import orjson
 
-    from invalidator.connect import publish
+    from invalidator.connect import converse, publish
 
     body, _ = event
+    message = orjson.dumps(body)
+    sharded = channel in settings.pubsub.sharded_channels
     async with _redis(settings, settings.source_redis_url) as (source, name):
-        replies = await publish(source, channel, [orjson.dumps(body)])
+        if sharded:
+            replies = await converse(source, [("SPUBLISH", channel, message)])
+        else:
+            replies = await publish(source, channel, [message])
     (heard,) = _unless_refused(name, replies)
     subscribers = "1 subscriber" if heard == 1 else f"{heard} subscribers"
     print(f"published {body['type']} on channel {channel} of {name}: {subscribers}")
     print(f"  id {body['id']}")
     if not heard:
-        _warn(_nobody(channel))
+        _warn(_nobody(channel, "SHARDED_CHANNELS" if sharded else "CHANNELS"))
 
 
 async def to_stream(settings: "Settings", stream: str, event: Event) -> None:
@@ -72,10 +77,10 @@ def _no_group(stream: str) -> str:
     )
 
 
-def _nobody(channel: str) -> str:
+def _nobody(channel: str, among: str) -> str:
     return (
         f"warning: nobody listens on {channel}, so nothing was invalidated. A daemon must run\n"
-        f"with {channel} in its INVALIDATOR_PUBSUB__CHANNELS and this Redis as its source."
+        f"with {channel} in its INVALIDATOR_PUBSUB__{among} and this Redis as its source."
     )
 
 

@@ -1,11 +1,13 @@
 """Sharded channels: each is heard on the node that has its slot, and followed when that moves."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 from redis.crc import key_slot
 
+from invalidator.cli import main
 from invalidator.connect import client
 from invalidator.errors import Unavailable
 from invalidator.health import Part
@@ -100,3 +102,20 @@ async def test_one_server_has_all_of_them(redis_url: str) -> None:
             assert now.publish("news", "m") == 1
         assert len(records(await read(source, 7))) == 7
         assert len(source._links) == 1
+
+
+async def test_publish_reaches_them_though_no_channel_is_named(
+    cluster: RedisCluster, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("INVALIDATOR_REDIS_URL", cluster.url)
+    monkeypatch.setenv("INVALIDATOR_PUBSUB__SHARDED_CHANNELS", ",".join(CHANNELS))
+    words = ["publish", "order.updated", '{"id": 1}']
+    async with subscribed(cluster.url) as source:
+        assert await asyncio.to_thread(main, words) == 0
+        assert await asyncio.to_thread(main, [*words, "--channel", CHANNELS[3]]) == 0
+        found = records(await read(source, 2))
+    assert [record.origin for record in found] == [CHANNELS[0], CHANNELS[3]]
+    said = capsys.readouterr()
+    assert (said.out.count("1 subscriber"), said.err) == (2, "")
+    assert await asyncio.to_thread(main, words) == 0
+    assert "in its INVALIDATOR_PUBSUB__SHARDED_CHANNELS" in capsys.readouterr().err
