@@ -13,6 +13,7 @@ from msgspec import Struct
 M = TypeVar("M")
 MOST_MESSAGES = 20_000
 MOST_BYTES = 16 << 20
+UNSETTLED = 4  # times that, while nothing is settled: a second pass may be hours away
 
 
 class Given(Struct, Generic[M], eq=False):
@@ -21,6 +22,7 @@ class Given(Struct, Generic[M], eq=False):
     messages: Sequence[M]
     size: int
     settled: float = math.inf  # when; what is not settled may have been applied all the same
+    lost: bool = False  # its messages were let go before it was settled
 
 
 class Window(Generic[M]):
@@ -33,10 +35,13 @@ class Window(Generic[M]):
         self._messages = 0
         self._bytes = 0
         self._forgot = -math.inf  # when the last one was settled that is no longer here
+        self._lost = 0  # let go before they were settled
 
     def give(self, messages: Sequence[M], size: int) -> Given[M]:
         given = Given(messages, size)
         self._keep(given)
+        while self._full(UNSETTLED) and len(self._given) > 1:
+            self._let_go()
         return given
 
     def leave(self, given: Given[M]) -> None:
@@ -48,17 +53,20 @@ class Window(Generic[M]):
 
     def come_back(self, given: Given[M]) -> None:
         """It is applied anew."""
+        if given.lost:
+            return
         self.leave(given)
         given.settled = math.inf
         self._keep(given)
 
     def settle(self, given: Given[M], now: float) -> None:
         given.settled = now
+        if given.lost:
+            given.lost = False
+            self._lost -= 1
+            self._forgot = now
         while self._given and self._is_over(self._given[0], now):
-            gone = self._given.popleft()
-            self._forgot = gone.settled
-            self._messages -= len(gone.messages)
-            self._bytes -= gone.size
+            self._let_go()
 
     def back(self, since: float) -> tuple[list[M], bool]:
         """What was settled since, or is not yet, leaves it to be given again; whether it is all."""
@@ -67,7 +75,18 @@ class Window(Generic[M]):
         self._given = deque(kept)
         self._messages = sum(len(given.messages) for given in kept)
         self._bytes = sum(given.size for given in kept)
-        return again, self._forgot == -math.inf or self._forgot < since
+        complete = self._forgot == -math.inf or self._forgot < since
+        return again, complete and not self._lost
+
+    def _let_go(self) -> None:
+        gone = self._given.popleft()
+        self._messages -= len(gone.messages)
+        self._bytes -= gone.size
+        if gone.settled < math.inf:
+            self._forgot = max(self._forgot, gone.settled)
+        else:
+            gone.messages, gone.lost = (), True
+            self._lost += 1
 
     def _keep(self, given: Given[M]) -> None:
         if self._span:
@@ -78,5 +97,7 @@ class Window(Generic[M]):
     def _is_over(self, first: Given[M], now: float) -> bool:
         if first.settled == math.inf:
             return False
-        full = self._messages > MOST_MESSAGES or self._bytes > MOST_BYTES
-        return full or first.settled < now - self._span
+        return self._full() or first.settled < now - self._span
+
+    def _full(self, times: int = 1) -> bool:
+        return self._messages > times * MOST_MESSAGES or self._bytes > times * MOST_BYTES

@@ -66,6 +66,37 @@ def test_what_is_held_elsewhere_keeps_nothing_here_and_comes_back(
     assert found.back(2.0) == (["e", "f", "h"], True)
 
 
+def test_what_waits_long_to_be_settled_does_not_keep_all_that_comes_behind_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As batches do behind a second pass. What is let go is missed then."""
+    monkeypatch.setattr(window, "MOST_MESSAGES", 1)
+    found: Window[str] = Window(100.0)
+    waiting = [found.give(text, 1) for text in "abcdefg"]
+    assert found.back(-math.inf) == (["d", "e", "f", "g"], False)
+    for second, given in enumerate(waiting):
+        found.settle(given, float(second))
+    assert found.back(-math.inf) == ([], False)
+    assert found.back(1.5) == ([], False), "c was settled at 2 and is not here"
+    assert found.back(2.5) == ([], True)
+
+
+def test_what_was_let_go_is_missed_until_it_is_settled_though_it_was_held_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(window, "MOST_MESSAGES", 1)
+    found: Window[str] = Window(100.0)
+    first, *others = [found.give(text, 1) for text in "abcde"]
+    assert first.messages == ()
+    found.leave(first)
+    found.come_back(first)
+    for given in others:
+        found.settle(given, 1.0)
+    assert found.back(99.0) == ([], False)
+    found.settle(first, 2.0)
+    assert (found.back(2.0)[1], found.back(3.0)[1]) == (False, True)
+
+
 def test_without_a_span_nothing_is_kept() -> None:
     found: Window[str] = Window(0.0)
     found.settle(found.give(["a"], 1), 1.0)
