@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from typing import Any, Protocol
 
 import redis
-from confluent_kafka import KafkaError, KafkaException, Message
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from tests.backends import until_sync
 from tests.backends.kafka_client import Kafka, unique
@@ -50,6 +50,7 @@ class Topic:
         kafka.create_topic(self.name, partitions, replicas=replicas)
         self._consumer = stack.enter_context(kafka.looking_at(self.group))
         self.ends: dict[int, int] = {}  # what the broker has, by partition
+        self._producers: list[Producer] = []  # the last one sends; all are told what arrived
         self.connect()
         self.settings = {
             "KAFKA__BOOTSTRAP_SERVERS": bootstrap or kafka.bootstrap,
@@ -61,7 +62,7 @@ class Topic:
 
     def connect(self) -> None:
         """Anew: partitions that were added are known then."""
-        self._producer = self.kafka.producer(
+        producer = self.kafka.producer(
             {
                 "acks": "all",
                 "message.timeout.ms": int(PATIENCE * 1000),
@@ -69,15 +70,18 @@ class Topic:
                 "linger.ms": 5,
             }
         )
+        self._producers.append(producer)
 
     def send(self, events: Sequence[bytes]) -> int:
+        producer = self._producers[-1]
         for event in events:
-            self._producer.produce(self.name, event, on_delivery=self._delivered)
-            self._producer.poll(0)
+            producer.produce(self.name, event, on_delivery=self._delivered)
+            producer.poll(0)
         return len(events)
 
     def flush(self) -> None:
-        assert self._producer.flush(PATIENCE) == 0, f"{self.name}: the broker did not take all"
+        for producer in self._producers:
+            assert producer.flush(PATIENCE) == 0, f"{self.name}: the broker did not take all"
 
     def lag(self) -> int:
         try:
