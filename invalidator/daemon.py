@@ -241,8 +241,7 @@ class Daemon:
     def _build_pipelines(self) -> Sequence[Pipeline]:
         settings = self._settings
         in_flight = InFlight(settings.in_flight.events, settings.in_flight.bytes)
-        limits = Limits(settings.batch.max_events, settings.batch.max_event_bytes)
-        limits = limits.paced(settings.max_deletes_per_second)
+        limits = Limits.of(settings)
         hits = Hits(self._store, limits.event_bytes)
         known = Known(self._store, self._watch) if self._watch else self._store
         caches: Caches = DryStore() if settings.dry_run else known

@@ -80,9 +80,7 @@ async def once(
             DryStore() if settings.dry_run else store,
             Counting(DryLetters() if settings.dry_run else letters, metered.progress),
             in_flight=InFlight(settings.in_flight.events, settings.in_flight.bytes),
-            limits=Limits(settings.batch.max_events, settings.batch.max_event_bytes).paced(
-                settings.max_deletes_per_second
-            ),
+            limits=Limits.of(settings),
             health=health,
             gate=gate(store),
         )

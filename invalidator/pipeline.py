@@ -35,6 +35,7 @@ from invalidator.model import Batch, Cause, Failure, Names, Outcome, Plan, Rejec
 from invalidator.report import Reporter
 from invalidator.retry import beating, rest, until_available
 from invalidator.rules import Cache, RuleSet
+from invalidator.settings import Settings
 from invalidator.settle import Applied, Line, left_alone
 from invalidator.sources import Lag, Source
 from invalidator.tracing import Spans
@@ -76,6 +77,11 @@ class Limits(Struct, frozen=True):
     event_bytes: int  # a larger event is rejected
     names: int = 100_000  # per batch, about: they take more memory than their events
     seconds: float = 0.5  # of planning, about: nothing else runs meanwhile
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Limits":
+        batch = settings.batch
+        return cls(batch.max_events, batch.max_event_bytes).paced(settings.max_deletes_per_second)
 
     def paced(self, per_second: int) -> "Limits":
         """Where names may go so fast only (0: as they like). A batch begins anew after a failure:

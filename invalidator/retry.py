@@ -50,16 +50,10 @@ class Backoff(Struct, frozen=True):
 USUAL = Backoff()
 
 
-async def rest(
-    attempt: int,
-    stopping: asyncio.Event,
-    *,
-    backoff: Backoff = USUAL,
-    chance: Callable[[], float] = random.random,
-) -> None:
+async def rest(attempt: int, stopping: asyncio.Event) -> None:
     """Wait before try `attempt`; a stop ends the wait."""
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(backoff.delay(attempt, chance())):
+        async with asyncio.timeout(USUAL.delay(attempt, random.random())):  # noqa: S311 - no secret
             await stopping.wait()
 
 

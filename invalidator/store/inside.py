@@ -25,7 +25,7 @@ class Fitting(Protocol):
 def any_of(middles: Iterable[Middle]) -> Fitting:
     """Fits what any of these fits."""
     every = set(middles)
-    return Inside(every) if len(every) > FEW else _one_of(every)
+    return Inside(every) if len(every) > FEW else _compiled(_expressions(every))
 
 
 class Inside:
@@ -39,8 +39,8 @@ class Inside:
             # What many ask for tells little.
             rarest = min(found, key=lambda text: (common[text], -len(text)), default=b"")
             asking[rarest].append(middle)
-        self._always = _one_of(asking.pop(b"")) if b"" in asking else None
-        self._asking = asking
+        self._always = _compiled(_expressions(asking.pop(b""))) if b"" in asking else None
+        self._asking = {text: _expressions(some) for text, some in asking.items()}
         self._same = shared(min(asking, default=b""), max(asking, default=b""))
         self._lengths = sorted({len(text) for text in asking})
 
@@ -48,7 +48,7 @@ class Inside:
         if self._always and self._always.match(key, start, stop):
             return True
         found = self._found(key, start, stop)
-        return any(_one_of(self._asking[text]).match(key, start, stop) for text in found)
+        return any(_compiled(self._asking[text]).match(key, start, stop) for text in found)
 
     def _found(self, key: bytes, start: int, stop: int) -> Iterator[bytes]:
         at = key.find(self._same, start, stop)
@@ -65,8 +65,8 @@ def _texts(middle: Middle) -> set[bytes]:
     return {b"".join(filter(None, run)) for literal, run in runs if literal}
 
 
-def _one_of(middles: Iterable[Middle]) -> re.Pattern[bytes]:
-    return _compiled(tuple(sorted(expression(list(middle)) for middle in middles)))
+def _expressions(middles: Iterable[Middle]) -> Sequence[bytes]:
+    return tuple(sorted(expression(list(middle)) for middle in middles))
 
 
 @lru_cache(maxsize=1024)  # patterns of one rule differ in their literals, seldom between them
