@@ -16,7 +16,6 @@ import orjson
 import structlog
 from structlog.typing import Processor
 
-from invalidator.settings import Log
 from invalidator.terminal import coloured
 
 QUIET_SECONDS = 30.0  # how long the same message of a library is held back
@@ -29,23 +28,27 @@ _Fields = MutableMapping[str, Any]
 
 
 def configure(
-    log: Log, *, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic
+    form: str,
+    level: str,
+    *,
+    stream: TextIO | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Send all logging to the stream (stderr) as the settings say. May be called again."""
+    """Send all logging to the stream (stderr), as "json" or "console". May be called again."""
     out = stream or sys.stderr
     structlog.configure(
-        processors=_processors(log, out),
-        wrapper_class=structlog.make_filtering_bound_logger(log.level),
+        processors=_processors(form, out),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=lambda *_: _Out(out),
         # Finding a logger anew costs 2 µs a line, and there is one line a batch. A cached one
         # would stay with the stream and level of its first use.
         cache_logger_on_first_use=False,
     )
-    _take_over_stdlib(log, clock)
+    _take_over_stdlib(level, clock)
 
 
-def _processors(log: Log, out: TextIO) -> list[Processor]:
-    if log.format == "json":
+def _processors(form: str, out: TextIO) -> list[Processor]:
+    if form == "json":
         return [
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -160,9 +163,9 @@ def _known_level(level: int) -> int:
     return max(logging.DEBUG, min(level // 10 * 10, logging.CRITICAL))
 
 
-def _take_over_stdlib(log: Log, clock: Callable[[], float]) -> None:
-    debug = log.level == "debug"
-    ours = logging.getLevelNamesMapping()[log.level.upper()]
+def _take_over_stdlib(named: str, clock: Callable[[], float]) -> None:
+    debug = named == "debug"
+    ours = logging.getLevelNamesMapping()[named.upper()]
     level = logging.INFO if debug else max(ours, logging.WARNING)
     root = logging.getLogger()
     for handler in [h for h in root.handlers if isinstance(h, _Libraries)]:

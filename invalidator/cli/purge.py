@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     _check(args, names, caches)
     if unknown := [*strangers(settings, caches)]:
         raise ConfigError("\n".join(unknown))
-    logs.configure(settings.log)
+    logs.configure(settings.log.format, settings.log.level)
     return asyncio.run(_Purge(args, names, settings, caches).run())
 
 

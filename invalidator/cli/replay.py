@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
     wanted = _wanted(args)
     settings = load(args.env_file, **({"dry_run": "true"} if args.dry_run else {}))
     rules = load_rules(rules_path(args.rules) if args.rules else settings.rules)
-    logs.configure(settings.log.model_copy(update={"format": "console", "level": "warning"}))
+    logs.configure("console", "warning")
     sources = list(_sources(args, settings, wanted))
     return asyncio.run(_replay(args, settings, rules, sources))
 

@@ -134,7 +134,7 @@ def _serve(settings: "Settings", early: Early, *, embedded: bool, debug: bool) -
     from invalidator.daemon import Daemon
     from invalidator.rules.watch import Watcher
 
-    logs.configure(settings.log)
+    logs.configure(settings.log.format, settings.log.level)
 
     async def serve() -> int:
         daemon = Daemon(settings, Watcher(settings.rules, last_good=settings.rules_last_good))

@@ -63,11 +63,11 @@ def run(args: argparse.Namespace) -> int:
 
     from invalidator import logs
     from invalidator.listen import listen
-    from invalidator.settings import Log, load
+    from invalidator.settings import load
 
     settings = load(args.env_file)
     printer = Printer(_filter(args), as_json=args.json, count=args.count)
-    logs.configure(Log(format="console", level="error"))
+    logs.configure("console", "error")
 
     asyncio.run(listen(_clients(settings), printer.tell))
     return 0

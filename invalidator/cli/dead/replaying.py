@@ -34,7 +34,7 @@ async def run(args: argparse.Namespace, settings: "Settings") -> int:
     rules = load(rules_path(args.rules))
     if unknown := [*strangers(settings, rules.caches)]:
         raise ConfigError("\n".join(unknown))
-    logs.configure(settings.log.model_copy(update={"level": "warning"}))
+    logs.configure(settings.log.format, "warning")
     async with AsyncExitStack() as stack:
         shelf = await stack.enter_async_context(aclosing(Shelf.of(settings, waits=True)))
         others = await stack.enter_async_context(aclosing(DeadLetters.of(settings)))
