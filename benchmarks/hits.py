@@ -13,11 +13,11 @@ import orjson
 from benchmarks import plan
 from benchmarks.options import sizes
 from invalidator.connect import client
-from invalidator.health import Health
 from invalidator.hits import Hits
-from invalidator.metrics import SAMPLED
 from invalidator.model import Batch, Cause
 from invalidator.rules import RuleSet
+from invalidator.runtime.health import Health
+from invalidator.runtime.metrics import SAMPLED
 from invalidator.store import Store
 from invalidator.store.host import Host
 from tests.backends.redis_server import RedisServer

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from benchmarks.options import sizes
 from invalidator.connect import Client, client, converse
-from invalidator.health import Part
+from invalidator.runtime.health import Part
 from invalidator.store.commands import Keys
 from invalidator.store.protect import protected
 from invalidator.store.server import Server

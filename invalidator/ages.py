@@ -8,8 +8,8 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from invalidator import metrics
 from invalidator.model import Batch, Slice
+from invalidator.runtime import metrics
 
 MILLISECOND: Final = 1e-3
 

@@ -10,12 +10,10 @@ from typing import Protocol
 
 import structlog
 
-from invalidator import __version__, gauges, metrics
+from invalidator import __version__, gauges
 from invalidator.admin import Admin, House
-from invalidator.cancelled import end
 from invalidator.deadletter import letters_of
 from invalidator.errors import ConfigError, InvalidatorError, RulesError, first_of, place_of
-from invalidator.health import Health
 from invalidator.hits import Hits
 from invalidator.holding import Holding, Pausable
 from invalidator.inflight import InFlight
@@ -23,10 +21,14 @@ from invalidator.inforce import InForce, Reloaded
 from invalidator.injection import Injection
 from invalidator.model import Record
 from invalidator.pipeline import Caches, Letters, Limits, Pipeline
-from invalidator.retry import until_available
 from invalidator.rewind import Known, Watch
 from invalidator.rules import Explanation, RuleSet
 from invalidator.rules.watch import Watcher, watch
+from invalidator.runtime import metrics
+from invalidator.runtime.health import Health
+from invalidator.runtime.retry import until_available
+from invalidator.runtime.tasks import end
+from invalidator.runtime.urls import redact
 from invalidator.settings import Settings
 from invalidator.settings.caches import strangers
 from invalidator.sources import Source
@@ -36,7 +38,6 @@ from invalidator.sources.trail import TIMELESS
 from invalidator.store.build import gate, store_of
 from invalidator.store.dry import DryLetters, DryStore
 from invalidator.tracing import traces
-from invalidator.urls import redact
 from invalidator.valve import Valve
 
 log = structlog.get_logger("invalidator")

@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from invalidator import metrics
-from invalidator.health import Health
-from invalidator.metrics import MOST_LABELS
 from invalidator.pipeline import Pipeline
+from invalidator.runtime import metrics
+from invalidator.runtime.health import Health
+from invalidator.runtime.metrics import MOST_LABELS
 from invalidator.store import Store
 
 

@@ -13,11 +13,11 @@ from typing import Protocol
 import structlog
 from msgspec import Struct
 
-from invalidator import metrics
 from invalidator.errors import Unavailable
 from invalidator.mix import some
 from invalidator.model import Batch, Kind
 from invalidator.rules import Cache, RuleSet, Yield
+from invalidator.runtime import metrics
 
 log = structlog.get_logger("invalidator")
 

@@ -13,13 +13,13 @@ import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
-from invalidator import metrics
 from invalidator.ages import oldest
-from invalidator.health import Part
 from invalidator.inflight import InFlight
 from invalidator.model import Batch, Plan, Rejection, Slice
 from invalidator.rules import RuleSet
 from invalidator.rulesbrake import ORIGINS, RulesBrake, Window
+from invalidator.runtime import metrics
+from invalidator.runtime.health import Part
 from invalidator.settle import Applied
 from invalidator.sources import Source
 

@@ -2,8 +2,8 @@
 
 import asyncio
 
-from invalidator import metrics
 from invalidator.model import Batch
+from invalidator.runtime import metrics
 
 
 class InFlight:

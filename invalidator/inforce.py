@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import structlog
 from msgspec import Struct
 
-from invalidator import metrics
 from invalidator.errors import Problem, RulesError
 from invalidator.rules import Cache, RuleSet
 from invalidator.rules.delays import outlasting
 from invalidator.rules.unread import unread
+from invalidator.runtime import metrics
 from invalidator.settings import Settings
 from invalidator.settings.caches import strangers
 from invalidator.settings.origins import origins

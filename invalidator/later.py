@@ -13,11 +13,11 @@ from typing import Final
 import structlog
 from msgspec import Struct
 
-from invalidator import metrics
 from invalidator.inflight import InFlight
-from invalidator.logs import Repeats
 from invalidator.model import Failure, Names, Outcome, Plan
 from invalidator.rules import RuleSet
+from invalidator.runtime import metrics
+from invalidator.runtime.logs import Repeats
 
 log = structlog.get_logger("invalidator")
 

@@ -11,9 +11,9 @@ from invalidator.backplane.follower import Follower, Gap
 from invalidator.backplane.message import Message, parse
 from invalidator.connect import Client
 from invalidator.errors import Unavailable
-from invalidator.health import Part
 from invalidator.model import Batch
-from invalidator.retry import until_available
+from invalidator.runtime.health import Part
+from invalidator.runtime.retry import until_available
 from invalidator.sources.pubsub import PubSubSource
 
 BUFFER = 10_000  # messages; what comes on top is dropped, which shows as a gap

@@ -13,10 +13,10 @@ from typing import Final
 
 from msgspec import Struct
 
-from invalidator import metrics
-from invalidator.metrics import Bounded
 from invalidator.model import Batch, Record, Slice
 from invalidator.rules import RuleSet
+from invalidator.runtime import metrics
+from invalidator.runtime.metrics import Bounded
 
 SAMPLE: Final = 16  # records of a batch
 PER_SECOND: Final = 100

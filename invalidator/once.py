@@ -14,11 +14,11 @@ from msgspec import Struct
 
 from invalidator.deadletter import letters_of
 from invalidator.errors import first_of
-from invalidator.health import Health
 from invalidator.inflight import InFlight
 from invalidator.model import Batch, Rejection
 from invalidator.pipeline import Letters, Limits, Pipeline
 from invalidator.rules import RuleSet
+from invalidator.runtime.health import Health
 from invalidator.settings import Settings
 from invalidator.sources import Lag, Source
 from invalidator.store.build import gate, store_of

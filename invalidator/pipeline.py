@@ -23,18 +23,18 @@ from typing import Protocol
 from msgspec import Struct
 from msgspec.structs import replace
 
-from invalidator import metrics
-from invalidator.cancelled import end
 from invalidator.errors import Unavailable
-from invalidator.health import Health
 from invalidator.hits import Hits
 from invalidator.holding import Holding
 from invalidator.inflight import InFlight
 from invalidator.later import Later
 from invalidator.model import Batch, Cause, Failure, Names, Outcome, Plan, Rejection
 from invalidator.report import Reporter
-from invalidator.retry import beating, rest, until_available
 from invalidator.rules import Cache, RuleSet
+from invalidator.runtime import metrics
+from invalidator.runtime.health import Health
+from invalidator.runtime.retry import beating, rest, until_available
+from invalidator.runtime.tasks import end
 from invalidator.settings import Settings
 from invalidator.settle import Applied, Line, left_alone
 from invalidator.sources import Lag, Source

@@ -5,12 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
-from invalidator import metrics
 from invalidator.ages import Ages
-from invalidator.logs import Repeats
 from invalidator.mix import Mix, Types, type_label
 from invalidator.model import Batch, Note, Plan, Rejection
 from invalidator.rules import RuleSet
+from invalidator.runtime import metrics
+from invalidator.runtime.logs import Repeats
 from invalidator.settle import Applied
 from invalidator.tracing import NoSpans, Spans
 

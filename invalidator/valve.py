@@ -7,8 +7,8 @@ from collections.abc import Callable
 import structlog
 from msgspec import Struct
 
-from invalidator import metrics
-from invalidator.health import Health
+from invalidator.runtime import metrics
+from invalidator.runtime.health import Health
 
 log = structlog.get_logger("invalidator")
 

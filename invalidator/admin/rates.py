@@ -8,8 +8,8 @@ from typing import Final
 
 from prometheus_client import Counter
 
-from invalidator import metrics
-from invalidator.metrics import counted
+from invalidator.runtime import metrics
+from invalidator.runtime.metrics import counted
 
 EVERY: Final = 5.0  # seconds between two looks
 SPAN: Final = 60.0

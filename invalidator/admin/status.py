@@ -9,13 +9,14 @@ from typing import Any, Final
 from msgspec import Struct, field
 from prometheus_client import REGISTRY
 
-from invalidator import __version__, metrics
+from invalidator import __version__
 from invalidator.admin.rates import Rates
-from invalidator.health import Health
 from invalidator.inforce import InForce
-from invalidator.metrics import counted
 from invalidator.pipeline import Pipeline
 from invalidator.rules import Rule, RuleSet
+from invalidator.runtime import metrics
+from invalidator.runtime.health import Health
+from invalidator.runtime.metrics import counted
 from invalidator.store import Store
 from invalidator.valve import Valve
 

@@ -8,13 +8,14 @@ from typing import Final, Literal
 
 import structlog
 
-from invalidator import layout, metrics
+from invalidator import layout
 from invalidator.backplane import message
 from invalidator.backplane.message import Sender, Sign
 from invalidator.connect import Client, Reply, publish
 from invalidator.errors import Unavailable
 from invalidator.faults import diagnose, reaching
 from invalidator.model import KINDS, Cause, Names
+from invalidator.runtime import metrics
 
 log = structlog.get_logger("invalidator")
 

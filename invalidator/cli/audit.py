@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from invalidator.cli.rules_path import rules_path
 from invalidator.cli.verbs import Verbs
-from invalidator.terminal import Progress, paint
-from invalidator.units import show_rough_size
+from invalidator.runtime.terminal import Progress, paint
+from invalidator.runtime.units import show_rough_size
 
 if TYPE_CHECKING:
     from invalidator.audit.facts import Facts
@@ -128,8 +128,8 @@ async def _audited(
     from invalidator.audit.findings import report
     from invalidator.audit.walk import audited
     from invalidator.connect import client
+    from invalidator.runtime.urls import redact
     from invalidator.store.tickets import Pace
-    from invalidator.urls import redact
 
     tls = settings.redis_tls.options()
     async with client(url, settings.redis_timeout, tls) as redis:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from invalidator.cli.rules_path import add_rules, rules_path
 from invalidator.cli.verbs import Verbs
-from invalidator.terminal import Colour, paint
+from invalidator.runtime.terminal import Colour, paint
 
 if TYPE_CHECKING:
     from invalidator.rules.check import Checked, Finding

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from invalidator.cli.rules_path import rules_path
 from invalidator.cli.verbs import UsageError, Verbs
-from invalidator.terminal import paint
+from invalidator.runtime.terminal import paint
 
 if TYPE_CHECKING:
     from invalidator.model import Record

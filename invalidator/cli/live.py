@@ -40,7 +40,7 @@ async def _look(
 
     from invalidator.connect import client
     from invalidator.errors import Unavailable
-    from invalidator.urls import redact
+    from invalidator.runtime.urls import redact
 
     redis = client(url, settings.redis_timeout, settings.redis_tls.options())
     try:

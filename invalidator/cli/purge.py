@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from invalidator.cli.rules_path import rules_path
 from invalidator.cli.verbs import NOT_CONFIRMED, UsageError, Verbs, confirmed
 from invalidator.errors import ConfigError
-from invalidator.terminal import Progress as Bar
+from invalidator.runtime.terminal import Progress as Bar
 
 if TYPE_CHECKING:
     from invalidator.model import Cause, Failure, Names
@@ -75,8 +75,8 @@ def add(verbs: Verbs) -> None:
 def run(args: argparse.Namespace) -> int:
     import asyncio
 
-    from invalidator import logs
     from invalidator.rules import load as load_rules
+    from invalidator.runtime import logs
     from invalidator.settings import load
     from invalidator.settings.caches import strangers
 
@@ -135,7 +135,7 @@ class _Purge:
         self._bar = Bar("keys seen", sys.stderr)
 
     async def run(self) -> int:
-        from invalidator.health import Health
+        from invalidator.runtime.health import Health
         from invalidator.store.build import store_of
 
         # Nobody waits for a heartbeat here to learn who listens.
@@ -158,8 +158,8 @@ class _Purge:
     async def _apply(self, store: "Store") -> int:
         import asyncio
 
-        from invalidator.cancelled import end
         from invalidator.model import Cause
+        from invalidator.runtime.tasks import end
 
         cause = Cause("purge", "", _who(), self._args.why.strip())
         serving = asyncio.create_task(store.run())

@@ -12,11 +12,11 @@ from invalidator.cli.verbs import INTERRUPTED, UsageError, Verbs
 if TYPE_CHECKING:
     from invalidator.once import Progress
     from invalidator.rules import RuleSet
+    from invalidator.runtime.terminal import Progress as Bar
     from invalidator.settings import Settings
     from invalidator.sources.kafka_past import KafkaPast
     from invalidator.sources.past import Ids, Offsets, Times
     from invalidator.sources.stream_past import StreamPast
-    from invalidator.terminal import Progress as Bar
 
 _EPILOG = """\
 examples:
@@ -74,9 +74,9 @@ def add(verbs: Verbs) -> None:
 def run(args: argparse.Namespace) -> int:
     import asyncio
 
-    from invalidator import logs
     from invalidator.cli.rules_path import rules_path
     from invalidator.rules import load as load_rules
+    from invalidator.runtime import logs
     from invalidator.settings import load
 
     _check(args)
@@ -95,9 +95,9 @@ async def _replay(
     sources: "list[KafkaPast | StreamPast]",
 ) -> int:
     from invalidator.once import once
+    from invalidator.runtime.terminal import Progress as Bar
     from invalidator.settings.caches import strangers
     from invalidator.sources.past import NotThere
-    from invalidator.terminal import Progress as Bar
 
     if unknown := [*strangers(settings, rules.caches)]:
         raise UsageError("\n".join(unknown))
@@ -211,8 +211,8 @@ def _wanted(args: argparse.Namespace) -> "Times | Offsets | Ids":
 
 
 def _times(args: argparse.Namespace) -> "Times":
+    from invalidator.runtime.units import parse_duration
     from invalidator.sources.past import Times
-    from invalidator.units import parse_duration
 
     now = time.time()
     if args.since is not None:

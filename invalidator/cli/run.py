@@ -130,9 +130,9 @@ def _expect_rules(settings: "Settings") -> None:
 def _serve(settings: "Settings", early: Early, *, embedded: bool, debug: bool) -> int:
     import asyncio
 
-    from invalidator import logs
     from invalidator.daemon import Daemon
     from invalidator.rules.watch import Watcher
+    from invalidator.runtime import logs
 
     logs.configure(settings.log.format, settings.log.level)
 

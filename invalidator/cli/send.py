@@ -90,7 +90,7 @@ async def _redis(settings: "Settings", url: "SecretStr") -> "AsyncIterator[tuple
     from redis.exceptions import RedisError
 
     from invalidator.connect import client
-    from invalidator.urls import redact
+    from invalidator.runtime.urls import redact
 
     name = redact(url.get_secret_value())
     tls = settings.redis_tls.options()

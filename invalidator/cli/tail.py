@@ -61,8 +61,8 @@ def add(verbs: Verbs) -> None:
 def run(args: argparse.Namespace) -> int:
     import asyncio
 
-    from invalidator import logs
     from invalidator.listen import listen
+    from invalidator.runtime import logs
     from invalidator.settings import load
 
     settings = load(args.env_file)
@@ -75,8 +75,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _clients(settings: "Settings") -> "dict[str, Client]":
     from invalidator.connect import client
+    from invalidator.runtime.urls import parse_redis_url, redact
     from invalidator.settings.caches import cache_urls
-    from invalidator.urls import parse_redis_url, redact
 
     urls = [settings.redis_url.get_secret_value(), *cache_urls(settings).values()]
     tls = settings.redis_tls.options()

@@ -7,7 +7,7 @@ from typing import Final
 
 from invalidator.cli.rules_path import add_rules, rules_path
 from invalidator.cli.verbs import Verbs
-from invalidator.terminal import paint
+from invalidator.runtime.terminal import paint
 
 _EPILOG = """\
 examples:

@@ -9,7 +9,7 @@ from invalidator.connect.sentinel import at_service
 from invalidator.connect.server import at_host, at_socket, options_of
 from invalidator.connect.talk import Command, Reply, connected, pack, talk
 from invalidator.faults import diagnose, reaching
-from invalidator.urls import parse_redis_url
+from invalidator.runtime.urls import parse_redis_url
 
 __all__ = [
     "Client",

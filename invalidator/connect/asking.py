@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from redis.asyncio import Redis
 
-from invalidator.cancelled import end
+from invalidator.runtime.tasks import end
 
 GRACE = 0.1  # seconds after the first answer; a frozen server costs no more than this
 T = TypeVar("T")

@@ -17,7 +17,7 @@ from invalidator.connect.conversation import Call, Conversation
 from invalidator.connect.routing import slot
 from invalidator.connect.slotmap import Said, SlotMap, common, read
 from invalidator.connect.talk import Command, Reply, pack, talk
-from invalidator.urls import Address, Host
+from invalidator.runtime.urls import Address, Host
 
 ROUNDS = 6  # of following redirections, before the cluster is left to settle
 ASKED_AT_ONCE = 5  # nodes, for the slot map

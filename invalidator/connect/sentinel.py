@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 from invalidator.connect.asking import GRACE, ask_all
 from invalidator.connect.server import TlsConnection, at_host, login, options_of
 from invalidator.connect.talk import Reply, pack, talk
-from invalidator.urls import Address, Host
+from invalidator.runtime.urls import Address, Host
 
 ASK_AGAIN_AFTER = 5.0  # seconds; a primary that was cut off from the sentinels still answers us
 

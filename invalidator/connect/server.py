@@ -22,7 +22,7 @@ from redis.driver_info import DriverInfo
 from redis.exceptions import AuthenticationError
 from redis.maint_notifications import MaintNotificationsConfig
 
-from invalidator.urls import Address
+from invalidator.runtime.urls import Address
 
 CLIENT_NAME = "invalidator"
 DRIVER = DriverInfo(lib_version=redis.__version__)  # else each connection looks it up on the disk

@@ -15,7 +15,7 @@ from redis.exceptions import ConnectionError as Disconnected
 from redis.exceptions import ReadOnlyError, ResponseError
 from redis.exceptions import TimeoutError as TooSlow
 
-from invalidator.cancelled import cancellations_kept
+from invalidator.runtime.tasks import cancellations_kept
 
 Command = tuple[str | bytes | int, ...]
 PORTION = 1 << 20  # bytes; sending that much must not take longer than an answer may

@@ -7,7 +7,7 @@ from redis.asyncio import Redis
 
 from invalidator import layout
 from invalidator.connect import Client, converse, node
-from invalidator.urls import parse_redis_url
+from invalidator.runtime.urls import parse_redis_url
 
 log = structlog.get_logger("invalidator")
 

@@ -11,9 +11,10 @@ from typing import Final
 import structlog
 from msgspec import Struct
 
-from invalidator import layout, metrics
+from invalidator import layout
 from invalidator.connect import Client, Command, Reply, converse
-from invalidator.logs import Repeats
+from invalidator.runtime import metrics
+from invalidator.runtime.logs import Repeats
 
 log = structlog.get_logger("invalidator")
 

@@ -7,10 +7,10 @@ from invalidator import layout
 from invalidator.connect import Client, Command, Reply, client, converse
 from invalidator.deadletter.entry import Letter, letter_of
 from invalidator.faults import diagnose, reaching
-from invalidator.health import Part
-from invalidator.retry import until_available
+from invalidator.runtime.health import Part
+from invalidator.runtime.retry import until_available
+from invalidator.runtime.urls import redact
 from invalidator.settings import Settings
-from invalidator.urls import redact
 
 PAGE: Final = 100  # entries in one answer: each holds its whole event
 

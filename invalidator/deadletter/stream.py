@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Self
 
-from invalidator import layout, metrics
+from invalidator import layout
 from invalidator.connect import Client, Command, client, converse, ping
 from invalidator.deadletter import home
 from invalidator.deadletter.entry import fields_of
@@ -14,9 +14,10 @@ from invalidator.deadletter.retention import UNBOUNDED, Bounds, Retention
 from invalidator.errors import Unavailable
 from invalidator.faults import diagnose, reaching
 from invalidator.model import Rejection
+from invalidator.runtime import metrics
+from invalidator.runtime.urls import redact
 from invalidator.settings import Settings
 from invalidator.settings.caches import cache_urls
-from invalidator.urls import redact
 
 
 class DeadLetters:

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Final, Self
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from invalidator import metrics
 from invalidator.deadletter.entry import fields_of
 from invalidator.deadletter.redact import NOTHING, Redactor
 from invalidator.errors import Unavailable
 from invalidator.model import Fault, Record, Rejection
+from invalidator.runtime import metrics
 from invalidator.settings import Settings
 from invalidator.sources.describe import describe
 from invalidator.sources.knock import why

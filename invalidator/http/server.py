@@ -8,11 +8,11 @@ from typing import Final
 
 import structlog
 
-from invalidator.cancelled import end
 from invalidator.errors import place_of
 from invalidator.http.connection import Connection
 from invalidator.http.limits import BACKLOG, BODIES, PIECE, Limits
 from invalidator.http.message import Request, Response, said
+from invalidator.runtime.tasks import end
 
 Handler = Callable[[Request], Awaitable[Response]]
 Routes = Mapping[tuple[str, str], Handler]  # by method and path; where GET is, HEAD is

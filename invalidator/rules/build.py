@@ -26,7 +26,7 @@ from invalidator.rules.schema import (
 from invalidator.rules.spec import checked
 from invalidator.rules.words import nearest
 from invalidator.rules.yaml12 import Entry, Node, Report
-from invalidator.units import parse_duration
+from invalidator.runtime.units import parse_duration
 
 T = TypeVar("T")
 Fields = dict[str, Entry]

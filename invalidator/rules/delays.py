@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from invalidator.rules.schema import Rule
-from invalidator.units import show_duration
+from invalidator.runtime.units import show_duration
 
 
 def outlasting(rules: Iterable[Rule], drain: float) -> Iterator[tuple[Rule, str]]:

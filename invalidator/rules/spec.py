@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from invalidator.rules import hints
 from invalidator.rules.words import closest, nearest
 from invalidator.rules.yaml12 import BROKEN, Entry, Node, Report
-from invalidator.units import parse_duration
+from invalidator.runtime.units import parse_duration
 
 _DURATION: Final = r"^[0-9]+(\.[0-9]+)? *(ms|s|m|h)$"
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")

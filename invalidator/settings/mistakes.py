@@ -7,10 +7,10 @@ from difflib import get_close_matches
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from invalidator.runtime.urls import redact
 from invalidator.settings.fields import NAME, Leaf, env_name, leaf_of, leaves
 from invalidator.settings.model import PREFIX
 from invalidator.settings.sources import Layer
-from invalidator.urls import redact
 
 # What Kubernetes puts into every pod of a namespace with a Service named `invalidator` or
 # `invalidator-something`. The port is a URL there, which tells it from a mistyped ADMIN__PORT.

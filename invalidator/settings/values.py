@@ -9,8 +9,8 @@ from msgspec import Struct
 from pydantic import GetCoreSchemaHandler, SecretStr
 from pydantic_core import CoreSchema, core_schema
 
-from invalidator.units import parse_duration, parse_size, show_duration, show_size
-from invalidator.urls import check_redis_url, redact
+from invalidator.runtime.units import parse_duration, parse_size, show_duration, show_size
+from invalidator.runtime.urls import check_redis_url, redact
 
 
 class Written(Struct, frozen=True):

@@ -3,7 +3,7 @@
 import socket
 
 from invalidator.connect import Client, client
-from invalidator.health import Health
+from invalidator.runtime.health import Health
 from invalidator.settings import Settings
 from invalidator.sources import Source
 from invalidator.sources.pubsub import PubSubSource

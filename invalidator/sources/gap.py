@@ -15,8 +15,8 @@ import orjson
 import structlog
 from msgspec import Struct
 
-from invalidator import metrics
 from invalidator.model import GAP, Record, Slice
+from invalidator.runtime import metrics
 
 log = structlog.get_logger("invalidator")
 

@@ -13,8 +13,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
 
 from invalidator.errors import Unavailable
-from invalidator.health import Part
 from invalidator.model import Batch
+from invalidator.runtime.health import Part
 from invalidator.sources import Lag
 from invalidator.sources.aside import Aside
 from invalidator.sources.consumer import (

@@ -12,7 +12,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 
-from invalidator.health import Part
+from invalidator.runtime.health import Part
 from invalidator.sources import Lag
 from invalidator.sources.consumer import (
     Refused,

@@ -14,12 +14,12 @@ from typing import NamedTuple
 
 from redis.exceptions import RedisError
 
-from invalidator.cancelled import end
 from invalidator.connect import Client
 from invalidator.errors import Unavailable
 from invalidator.faults import diagnose, reaching
-from invalidator.health import Part
 from invalidator.model import Batch, Record, Slice
+from invalidator.runtime.health import Part
+from invalidator.runtime.tasks import end
 from invalidator.sources import Lag
 from invalidator.sources.gap import START, Gap, Gaps
 from invalidator.sources.pubsub_link import MESSAGES, Link, Push, listening, word

@@ -16,10 +16,10 @@ import structlog
 from msgspec import Struct
 from redis.exceptions import RedisError
 
-from invalidator.cancelled import end
 from invalidator.connect import Client, Command
 from invalidator.errors import Unavailable
 from invalidator.model import Batch, Fault, Slice
+from invalidator.runtime.tasks import end
 from invalidator.sources import Lag
 from invalidator.sources.gap import Gaps
 from invalidator.sources.start import Start

@@ -14,8 +14,8 @@ from typing import Any, Generic, Protocol, TypeVar
 import structlog
 from msgspec import Struct
 
-from invalidator import metrics
 from invalidator.errors import Unavailable
+from invalidator.runtime import metrics
 
 log = structlog.get_logger("invalidator")
 

@@ -12,8 +12,8 @@ from typing import Final, Protocol
 
 import structlog
 
-from invalidator import metrics
 from invalidator.faults import Verdict
+from invalidator.runtime import metrics
 from invalidator.store.slots import Key
 
 log = structlog.get_logger("invalidator")

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 
-from invalidator import metrics
 from invalidator.connect import client
-from invalidator.health import Health
+from invalidator.runtime import metrics
+from invalidator.runtime.health import Health
+from invalidator.runtime.urls import redact
 from invalidator.settings import Settings
 from invalidator.settings.caches import cache_urls
 from invalidator.store import Store
@@ -12,7 +13,6 @@ from invalidator.store.brake import Brake
 from invalidator.store.host import Host
 from invalidator.store.replicas import Replicas
 from invalidator.store.tickets import Progress
-from invalidator.urls import redact
 
 MAIN = "redis"  # the part of readiness that INVALIDATOR_REDIS_URL is
 

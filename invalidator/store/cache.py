@@ -4,10 +4,10 @@ from collections.abc import Collection, Iterable, Sequence
 
 from msgspec import Struct
 
-from invalidator import metrics
 from invalidator.faults import Verdict
 from invalidator.model import Failure, Kind, Names, Outcome
 from invalidator.rules.schema import Cache
+from invalidator.runtime import metrics
 from invalidator.store.brake import Unlinking
 from invalidator.store.matcher import Matcher
 from invalidator.store.protect import protected

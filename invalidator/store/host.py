@@ -8,14 +8,14 @@ from typing import TypeVar
 import structlog
 from msgspec import Struct
 
-from invalidator import metrics
 from invalidator.backplane import Announcer, When
 from invalidator.connect import Client, ping
 from invalidator.errors import Unavailable
-from invalidator.health import Part, Pulse
 from invalidator.model import Cause, Failure, Names, Outcome, Ticket
-from invalidator.retry import until_available
 from invalidator.rules.schema import Cache
+from invalidator.runtime import metrics
+from invalidator.runtime.health import Part, Pulse
+from invalidator.runtime.retry import until_available
 from invalidator.store.brake import Brake, BrakedKeys
 from invalidator.store.cache import CacheStore, layouts, spared
 from invalidator.store.census import Counted, counted, matched

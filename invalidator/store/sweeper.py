@@ -11,10 +11,10 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 from msgspec.structs import replace
 
-from invalidator import metrics
 from invalidator.faults import Verdict
-from invalidator.health import Part, Pulse
-from invalidator.retry import Backoff, beating, until_available
+from invalidator.runtime import metrics
+from invalidator.runtime.health import Part, Pulse
+from invalidator.runtime.retry import Backoff, beating, until_available
 from invalidator.store.matcher import Matcher
 from invalidator.store.places import Place, look, moved
 from invalidator.store.server import Sleep

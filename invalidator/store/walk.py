@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from msgspec import Struct
 
 from invalidator.connect import Command
-from invalidator.health import Pulse
+from invalidator.runtime.health import Pulse
 from invalidator.store.glob import escape
 from invalidator.store.matcher import Matcher
 from invalidator.store.nodekeys import ON_THEIR_WAY

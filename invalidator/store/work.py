@@ -7,7 +7,7 @@ from msgspec import Struct, field
 
 from invalidator.connect import Command
 from invalidator.faults import Verdict
-from invalidator.health import getting_on
+from invalidator.runtime.health import getting_on
 from invalidator.store.server import Call, Script, Server, run_id
 
 FINISH = Script.load("finish")

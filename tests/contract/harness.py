@@ -11,8 +11,8 @@ from typing import Any
 import redis
 
 from invalidator.connect import client
-from invalidator.health import Part
 from invalidator.model import Batch, Record
+from invalidator.runtime.health import Part
 from invalidator.sources import Source
 from invalidator.sources.kafka import KafkaSource
 from invalidator.sources.memory import MemorySource

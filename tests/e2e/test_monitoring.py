@@ -13,7 +13,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from invalidator import metrics
+from invalidator.runtime import metrics
 from tests.e2e.process import DaemonProcess
 from tests.pages import TOP, Page
 

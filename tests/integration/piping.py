@@ -12,13 +12,13 @@ import redis
 
 from invalidator.connect import client
 from invalidator.deadletter import DeadLetters
-from invalidator.health import Health
 from invalidator.hits import Hits
 from invalidator.holding import Holding
 from invalidator.inflight import InFlight
 from invalidator.pipeline import Limits, Pipeline
 from invalidator.rules import RuleSet, load
 from invalidator.rulesbrake import RulesBrake
+from invalidator.runtime.health import Health
 from invalidator.sources.memory import MemorySource
 from invalidator.store import Store
 from invalidator.store.host import Host

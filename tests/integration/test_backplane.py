@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from structlog.testing import capture_logs
 
-from invalidator import metrics
 from invalidator.backplane import Announcer, Message
 from invalidator.backplane.follower import Gap
 from invalidator.connect import client
 from invalidator.listen import Heard, Lost, listen
 from invalidator.model import Cause, Names
+from invalidator.runtime import metrics
 from tests.backends import until
 from tests.conftest import StartRedis
 from tests.integration.piping import AllowKeys, event, looking, piping, rules_from, run

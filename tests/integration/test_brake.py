@@ -4,8 +4,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from invalidator import metrics
-from invalidator.health import Health
+from invalidator.runtime import metrics
+from invalidator.runtime.health import Health
 from tests.backends import until
 from tests.integration.piping import event, piping, rules_from
 from tests.integration.test_several_redis import stored

@@ -15,9 +15,9 @@ from confluent_kafka import Message
 from invalidator.deadletter.redact import Redactor
 from invalidator.deadletter.topic import TopicLetters, headers_of
 from invalidator.errors import Unavailable
-from invalidator.health import Part
 from invalidator.model import Fault, Record, Rejection
-from invalidator.retry import until_available
+from invalidator.runtime.health import Part
+from invalidator.runtime.retry import until_available
 from invalidator.sources.security import Brokers
 from tests.backends.choose import missing
 from tests.backends.kafka_client import Kafka, unique

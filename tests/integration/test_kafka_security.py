@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from invalidator.errors import ConfigError, Unavailable
-from invalidator.health import Part
+from invalidator.runtime.health import Part
 from invalidator.settings.security import Sasl, Tls
 from invalidator.sources.consumer import Timing
 from invalidator.sources.kafka import KafkaSource

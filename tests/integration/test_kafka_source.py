@@ -13,8 +13,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.protocol.commit import OffsetFetchRequest
 
 from invalidator.errors import Unavailable
-from invalidator.health import Part
 from invalidator.model import Batch
+from invalidator.runtime.health import Part
 from invalidator.sources.consumer import Timing
 from invalidator.sources.kafka import KafkaSource
 from invalidator.sources.positions import Birth, GroupPositions

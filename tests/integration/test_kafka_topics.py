@@ -9,7 +9,7 @@ from confluent_kafka.cimpl import NewTopic
 from structlog.testing import capture_logs
 
 from invalidator.errors import Unavailable
-from invalidator.health import Part
+from invalidator.runtime.health import Part
 from invalidator.sources.consumer import Timing
 from invalidator.sources.kafka import KafkaSource
 from invalidator.sources.kafka_past import KafkaPast

@@ -11,10 +11,10 @@ from aiokafka.consumer.fetcher import Fetcher
 from confluent_kafka import TopicPartition
 from structlog.testing import capture_logs
 
-from invalidator import metrics
 from invalidator.errors import Unavailable
-from invalidator.health import Part
 from invalidator.model import Batch, Slice
+from invalidator.runtime import metrics
+from invalidator.runtime.health import Part
 from invalidator.sources.consumer import Timing
 from invalidator.sources.kafka import KafkaSource
 from invalidator.sources.progress import Stalled

@@ -9,10 +9,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from invalidator.connect import client
-from invalidator.health import Health
 from invalidator.inflight import InFlight
 from invalidator.model import Batch
 from invalidator.pipeline import Limits
+from invalidator.runtime.health import Health
 from invalidator.sources.memory import MemorySource
 from invalidator.store import Store
 from invalidator.store.host import Host
@@ -148,7 +148,7 @@ async def test_names_that_wait_for_their_second_pass_count_as_in_flight(
 async def test_a_pipeline_whose_batches_all_wait_is_alive(
     redis_url: str, redis_now: "redis.Redis", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("invalidator.retry.BEAT_EVERY", 0.02)
+    monkeypatch.setattr("invalidator.runtime.retry.BEAT_EVERY", 0.02)
     monkeypatch.setattr("invalidator.settle.MOST_WAITING", 1)
     rules = rules_from(RULES.replace("300ms", "1s"), tmp_path)
     async with piping(rules, redis_url, limits=Limits(1, 1000)) as bench:

@@ -290,7 +290,7 @@ class Counting(MemorySource):
 async def test_work_in_flight_stays_within_its_bound_and_the_source_is_kept_alive(
     rules: RuleSet, start_redis: StartRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("invalidator.retry.BEAT_EVERY", 0.02)
+    monkeypatch.setattr("invalidator.runtime.retry.BEAT_EVERY", 0.02)
     server = start_redis()
     source = Counting()
     bound = InFlight(15, 1 << 20)
@@ -323,7 +323,7 @@ class Unhurried(MemorySource):
 async def test_room_that_comes_while_the_source_is_kept_alive_is_used(
     rules: RuleSet, start_redis: StartRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("invalidator.retry.BEAT_EVERY", 0.02)
+    monkeypatch.setattr("invalidator.runtime.retry.BEAT_EVERY", 0.02)
     server = start_redis()
     bound = InFlight(10, 1 << 20)
     source = Unhurried(bound, server.thaw)

@@ -11,10 +11,10 @@ import pytest
 import redis
 from structlog.testing import capture_logs
 
-from invalidator import metrics
 from invalidator.connect import client, node
 from invalidator.errors import Unavailable
-from invalidator.health import Part
+from invalidator.runtime import metrics
+from invalidator.runtime.health import Part
 from invalidator.sources.pubsub import PubSubSource
 from invalidator.sources.pubsub_link import Link
 from tests.backends import until

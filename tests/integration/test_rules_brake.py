@@ -9,11 +9,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from invalidator.connect import client
-from invalidator.health import Health, Part
 from invalidator.inflight import InFlight
 from invalidator.pipeline import Limits
 from invalidator.rules import RuleSet
 from invalidator.rulesbrake import RulesBrake
+from invalidator.runtime.health import Health, Part
 from invalidator.sources.kafka import KafkaSource
 from invalidator.sources.memory import MemorySource
 from invalidator.sources.pubsub import PubSubSource
@@ -215,7 +215,7 @@ async def test_what_is_held_is_let_go_though_it_takes_all_the_room_there_is(
     bad: RuleSet,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("invalidator.retry.BEAT_EVERY", 0.2)
+    monkeypatch.setattr("invalidator.runtime.retry.BEAT_EVERY", 0.2)
     bound = InFlight(10_000, 1000)
     async with piping(bad, redis_url, brake=RulesBrake(), most_held=1, in_flight=bound) as bench:
         bench.source.publish(*ORDERS)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from invalidator.health import Health
 from invalidator.model import Cause, Names
 from invalidator.rules import Cache
+from invalidator.runtime.health import Health
 from invalidator.settings import load
 from invalidator.store import Store
 from invalidator.store.build import gate, store_of

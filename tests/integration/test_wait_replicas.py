@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from invalidator.health import Health
+from invalidator.runtime.health import Health
 from tests.backends import until
 from tests.conftest import StartRedis
 from tests.integration.piping import looking, piping, rules_from

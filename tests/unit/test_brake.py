@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import pytest
 from structlog.testing import capture_logs
 
-from invalidator import metrics
 from invalidator.errors import Unavailable
 from invalidator.faults import Verdict
+from invalidator.runtime import metrics
 from invalidator.store.brake import Brake, BrakedKeys
 from invalidator.store.slots import Key
 

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from invalidator import cancelled
-from invalidator.cancelled import cancellations_kept, end
+from invalidator.runtime import tasks
+from invalidator.runtime.tasks import cancellations_kept, end
 
 
 @pytest.mark.parametrize("then", ["it fails", "it succeeds"])
@@ -44,7 +44,7 @@ async def test_one_that_came_before_is_no_matter() -> None:
 
 
 async def test_who_does_not_hear_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cancelled, "PATIENCE", 0.01)
+    monkeypatch.setattr(tasks, "PATIENCE", 0.01)
     heard = 0
 
     async def deaf() -> None:

@@ -2,7 +2,7 @@
 
 from structlog.testing import capture_logs
 
-from invalidator.health import Health, Part
+from invalidator.runtime.health import Health, Part
 
 
 class Clock:

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from invalidator.health import Part
 from invalidator.holding import Holding
 from invalidator.inflight import InFlight
 from invalidator.model import Batch, Fault, Outcome, Plan, Record, Rejection, Slice
 from invalidator.rules import RuleSet
+from invalidator.runtime.health import Part
 from invalidator.settle import Applied
 from invalidator.sources.memory import MemorySource
 

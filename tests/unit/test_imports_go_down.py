@@ -13,10 +13,12 @@ HOUSE = Path(invalidator.__file__).parent
 
 # From the ground up. A module imports from lower layers; from its own, while no circle results.
 LAYERS = (
-    ("__init__", "cancelled", "errors", "layout", "terminal", "units", "urls"),
-    ("model", "metrics", "health", "valve"),
+    ("__init__", "cancelled", "errors", "layout", "terminal", "units", "urls", "runtime"),
+    ("model", "metrics", "health", "valve", "templates"),
     ("connect", "embedded", "faults", "http", "envelope", "rules", "retry", "settings", "logs"),
-    ("sources", "store", "deadletter", "backplane", "inflight", "later", "settle"),
+    ("redisclient",),
+    ("sources", "store", "targets", "deadletter", "backplane", "inflight", "later", "settle"),
+    ("deadletters",),
     ("ages", "mix", "hits", "tracing"),
     (
         "audit",

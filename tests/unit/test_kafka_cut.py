@@ -6,7 +6,7 @@ from typing import Any
 
 from aiokafka import TopicPartition
 
-from invalidator.health import Part
+from invalidator.runtime.health import Part
 from invalidator.sources.epoch import Epoch
 from invalidator.sources.fetched import Polled
 from invalidator.sources.kafka import KafkaSource

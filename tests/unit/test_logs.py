@@ -10,7 +10,7 @@ import orjson
 import pytest
 import structlog
 
-from invalidator.logs import QUIET_SECONDS, Repeats, configure
+from invalidator.runtime.logs import QUIET_SECONDS, Repeats, configure
 
 
 class Clock:

@@ -9,7 +9,7 @@ from aiokafka import OffsetAndMetadata, TopicPartition
 from aiokafka.errors import KafkaConnectionError
 from structlog.testing import capture_logs
 
-from invalidator.health import Part
+from invalidator.runtime.health import Part
 from invalidator.sources import membership
 from invalidator.sources.consumer import Refused, Timing, stop
 from invalidator.sources.describe import describe

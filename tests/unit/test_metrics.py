@@ -3,7 +3,7 @@
 import pytest
 from prometheus_client import REGISTRY, Metric
 
-from invalidator.metrics import Asked
+from invalidator.runtime.metrics import Asked
 
 # What a label may be about. None of these comes out of an event.
 LABELS = {
@@ -19,7 +19,7 @@ def ours() -> list[Metric]:
 def test_names_follow_the_conventions() -> None:
     from prometheus_client.metrics import MetricWrapperBase
 
-    from invalidator import metrics
+    from invalidator.runtime import metrics
 
     for name, found in vars(metrics).items():
         if isinstance(found, MetricWrapperBase):

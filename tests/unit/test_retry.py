@@ -7,8 +7,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from invalidator.errors import Rejected, Unavailable
-from invalidator.health import REMIND_EVERY, Part, Pulse, getting_on
-from invalidator.retry import Backoff, beating, until_available
+from invalidator.runtime.health import REMIND_EVERY, Part, Pulse, getting_on
+from invalidator.runtime.retry import Backoff, beating, until_available
 
 
 class Clock:
@@ -102,7 +102,7 @@ async def test_a_long_wait_is_said_at_once_then_now_and_then_and_when_it_is_over
 async def test_who_waits_for_work_beats_and_keeps_its_source_alive(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("invalidator.retry.BEAT_EVERY", 0.01)
+    monkeypatch.setattr("invalidator.runtime.retry.BEAT_EVERY", 0.01)
     clock = Clock()
     pulse = Pulse("intake", clock)
     arrived = asyncio.Event()

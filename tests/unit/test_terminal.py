@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from invalidator.terminal import SAY_EVERY, Progress, coloured, paint
+from invalidator.runtime.terminal import SAY_EVERY, Progress, coloured, paint
 
 
 class Terminal(io.StringIO):

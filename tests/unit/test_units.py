@@ -4,7 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from invalidator.units import parse_duration, parse_size, show_duration, show_rough_size, show_size
+from invalidator.runtime.units import (
+    parse_duration,
+    parse_size,
+    show_duration,
+    show_rough_size,
+    show_size,
+)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from invalidator.urls import Address, check_redis_url, parse_redis_url, redact
+from invalidator.runtime.urls import Address, check_redis_url, parse_redis_url, redact
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from invalidator.cli.verbs import UsageError
-from invalidator.units import parse_duration
+from invalidator.runtime.units import parse_duration
 
 if TYPE_CHECKING:
     from invalidator.deadletter.choose import Choice

@@ -12,7 +12,7 @@ from invalidator.cli.dead import telling
 from invalidator.deadletter.choose import Choice
 from invalidator.deadletter.entry import Letter
 from invalidator.deadletter.shelf import Shelf
-from invalidator.units import show_rough_size
+from invalidator.runtime.units import show_rough_size
 
 if TYPE_CHECKING:
     from invalidator.settings import Settings

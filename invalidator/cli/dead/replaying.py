@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing
 from typing import TYPE_CHECKING
 
-from invalidator import logs
 from invalidator.cli.dead import telling
 from invalidator.cli.dead.choosing import choice, expect_choice
 from invalidator.cli.rules_path import rules_path
@@ -19,8 +18,9 @@ from invalidator.deadletter.shelf import Shelf
 from invalidator.errors import ConfigError
 from invalidator.once import Progress, once
 from invalidator.rules import load
+from invalidator.runtime import logs
+from invalidator.runtime.terminal import Progress as Bar
 from invalidator.settings.caches import strangers
-from invalidator.terminal import Progress as Bar
 
 if TYPE_CHECKING:
     from invalidator.settings import Settings

@@ -10,7 +10,7 @@ from redis.crc import key_slot
 from invalidator.connect import Client, Cluster, client
 from invalidator.errors import Unavailable
 from invalidator.faults import Verdict
-from invalidator.health import Part
+from invalidator.runtime.health import Part
 from invalidator.store.clustertags import ClusterTags
 from invalidator.store.commands import Keys
 from invalidator.store.nodekeys import NodeKeys

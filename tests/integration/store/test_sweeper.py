@@ -10,7 +10,7 @@ from prometheus_client import REGISTRY
 
 from invalidator.connect import Command, Reply, client
 from invalidator.errors import Unavailable
-from invalidator.health import Health, Part
+from invalidator.runtime.health import Health, Part
 from invalidator.store.brake import Brake
 from invalidator.store.commands import Keys
 from invalidator.store.matcher import Matcher

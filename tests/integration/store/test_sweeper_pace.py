@@ -7,7 +7,7 @@ import pytest
 import redis
 
 from invalidator.connect import Command, Reply
-from invalidator.health import Part
+from invalidator.runtime.health import Part
 from invalidator.store.commands import Keys
 from invalidator.store.protect import protected
 from invalidator.store.server import Server

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from invalidator.connect import Command, client, converse
-from invalidator.health import Health
+from invalidator.runtime.health import Health
 from invalidator.store import Store
 from invalidator.store.host import Host
 from tests.backends import until

@@ -17,8 +17,8 @@ from invalidator.backplane import Announcer
 from invalidator.cli import main
 from invalidator.connect import Client, Command, client, converse, node, nodes
 from invalidator.connect.identity import Identity, identified
-from invalidator.health import Part
 from invalidator.rules import load
+from invalidator.runtime.health import Part
 from invalidator.sources import Source
 from invalidator.sources.pubsub import PubSubSource
 from invalidator.sources.start import Start

@@ -10,8 +10,8 @@ from redis.crc import key_slot
 from invalidator.cli import main
 from invalidator.connect import client
 from invalidator.errors import Unavailable
-from invalidator.health import Part
 from invalidator.model import Batch
+from invalidator.runtime.health import Part
 from invalidator.sources.pubsub import PubSubSource
 from tests.backends import until
 from tests.backends.redis_cluster import RedisCluster

@@ -7,9 +7,9 @@ import orjson
 import pytest
 from structlog.testing import capture_logs
 
-from invalidator import metrics
 from invalidator.model import Batch, Fault, Record, Slice
 from invalidator.rules import RuleSet
+from invalidator.runtime import metrics
 from invalidator.sources.gap import Gaps
 from tests.unit.rules.conftest import LIMIT, faults, names, plan
 

@@ -16,7 +16,7 @@ import orjson
 import structlog
 from structlog.typing import Processor
 
-from invalidator.terminal import coloured
+from invalidator.runtime.terminal import coloured
 
 QUIET_SECONDS = 30.0  # how long the same message of a library is held back
 _REMEMBERED = 1000  # messages; more are only seen if a library puts values into its templates

@@ -8,9 +8,9 @@ from typing import TypeVar
 
 from msgspec import Struct
 
-from invalidator import metrics
 from invalidator.errors import Unavailable
-from invalidator.health import WORKING, Part, Pulse
+from invalidator.runtime import metrics
+from invalidator.runtime.health import WORKING, Part, Pulse
 
 T = TypeVar("T")
 BEAT_EVERY = 5.0  # seconds
