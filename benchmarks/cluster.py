@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 
 from benchmarks.options import sizes
-from invalidator.connect import Client, Command, client, converse
+from invalidator.redisclient import Client, Command, client, converse
 from invalidator.store.commands import Keys
 from tests.backends.redis_cluster import RedisCluster
 from tests.backends.redis_server import RedisServer

@@ -12,9 +12,9 @@ import orjson
 
 from benchmarks import plan
 from benchmarks.options import sizes
-from invalidator.connect import client
 from invalidator.hits import Hits
 from invalidator.model import Batch, Cause
+from invalidator.redisclient import client
 from invalidator.rules import RuleSet
 from invalidator.runtime.health import Health
 from invalidator.runtime.metrics import SAMPLED

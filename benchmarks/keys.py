@@ -15,7 +15,7 @@ from statistics import median
 from redis.asyncio import Redis
 
 from benchmarks.options import sizes
-from invalidator.connect import Client, Command, client, converse
+from invalidator.redisclient import Client, Command, client, converse
 from invalidator.store.commands import PER_COMMAND, Keys
 from tests.backends.redis_server import RedisServer
 

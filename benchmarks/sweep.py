@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from benchmarks.options import sizes
-from invalidator.connect import Client, client, converse
+from invalidator.redisclient import Client, client, converse
+from invalidator.redisclient.server import Server
 from invalidator.runtime.health import Part
 from invalidator.store.commands import Keys
 from invalidator.store.protect import protected
-from invalidator.store.server import Server
 from invalidator.store.sweeper import Sweeper
 from invalidator.store.tickets import Pace
 from invalidator.store.walk import Node

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.options import sizes
-from invalidator.connect import Client, client, converse
+from invalidator.redisclient import Client, client, converse
+from invalidator.redisclient.server import Server
 from invalidator.store.commands import Keys
-from invalidator.store.server import Server
 from invalidator.store.tags import Layout, Tags
 from tests.backends.redis_server import RedisServer
 

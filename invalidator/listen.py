@@ -9,9 +9,9 @@ from msgspec import Struct
 from invalidator import layout
 from invalidator.backplane.follower import Follower, Gap
 from invalidator.backplane.message import Message, parse
-from invalidator.connect import Client
 from invalidator.errors import Unavailable
 from invalidator.model import Batch
+from invalidator.redisclient import Client
 from invalidator.runtime.health import Part
 from invalidator.runtime.retry import until_available
 from invalidator.sources.pubsub import PubSubSource

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from invalidator.store.server import Server
+from invalidator.redisclient.server import Server
 
 ASKED = [("INFO", "memory"), ("INFO", "stats"), ("DBSIZE",)]
 

@@ -9,10 +9,10 @@ from msgspec import Struct, field
 from invalidator.audit.facts import Facts, facts
 from invalidator.audit.families import Families
 from invalidator.audit.wanted import TagKeys, Wanted
-from invalidator.connect import Client, Command, Reply, nodes
-from invalidator.faults import Meaning, diagnose, reaching
+from invalidator.redisclient import Client, Command, Reply, nodes
+from invalidator.redisclient.errors import Meaning, diagnose, reaching
+from invalidator.redisclient.server import Server, Sleep
 from invalidator.store.nodekeys import ON_THEIR_WAY
-from invalidator.store.server import Server, Sleep
 from invalidator.store.tickets import Pace
 
 BIG = 1 << 20  # bytes

@@ -11,10 +11,10 @@ import structlog
 from invalidator import layout
 from invalidator.backplane import message
 from invalidator.backplane.message import Sender, Sign
-from invalidator.connect import Client, Reply, publish
 from invalidator.errors import Unavailable
-from invalidator.faults import diagnose, reaching
 from invalidator.model import KINDS, Cause, Names
+from invalidator.redisclient import Client, Reply, publish
+from invalidator.redisclient.errors import diagnose, reaching
 from invalidator.runtime import metrics
 
 log = structlog.get_logger("invalidator")

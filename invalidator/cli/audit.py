@@ -127,7 +127,7 @@ async def _audited(
 ) -> "Report":
     from invalidator.audit.findings import report
     from invalidator.audit.walk import audited
-    from invalidator.connect import client
+    from invalidator.redisclient import client
     from invalidator.runtime.urls import redact
     from invalidator.store.tickets import Pace
 

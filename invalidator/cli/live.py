@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from invalidator.connect import Client
+    from invalidator.redisclient import Client
     from invalidator.rules import Cache, RuleSet, Yield
     from invalidator.settings import Settings
 
@@ -38,8 +38,8 @@ async def _look(
 ) -> dict["Yield", str]:
     from redis.exceptions import RedisError
 
-    from invalidator.connect import client
     from invalidator.errors import Unavailable
+    from invalidator.redisclient import client
     from invalidator.runtime.urls import redact
 
     redis = client(url, settings.redis_timeout, settings.redis_tls.options())
@@ -55,7 +55,7 @@ async def _told(redis: "Client", cache: "Cache", name: "Yield") -> str:
     """One name that may not be looked at, or is of another type, must not hide the others."""
     from redis.exceptions import ResponseError
 
-    from invalidator.faults import Meaning, diagnose
+    from invalidator.redisclient.errors import Meaning, diagnose
 
     try:
         return await _one(redis, cache, name)
@@ -85,7 +85,7 @@ async def _tagged(redis: "Client", kind: str, template: str, name: "Yield") -> s
 
 
 async def _walk(redis: "Client", pattern: str) -> int:
-    from invalidator.connect import nodes
+    from invalidator.redisclient import nodes
 
     return sum([await _walk_one(node, pattern) for node in (await nodes(redis)).values()])
 
@@ -100,7 +100,7 @@ async def _walk_one(redis: "Client", pattern: str) -> int:
 
 
 async def _ask(redis: "Client", *command: "str | bytes | int") -> Any:
-    from invalidator.connect import converse
+    from invalidator.redisclient import converse
 
     [reply] = await converse(redis, [command])
     if isinstance(reply, Exception):

@@ -191,7 +191,7 @@ def _kafka(settings: "Settings", topics: Sequence[str], wanted: "Times | Offsets
 
 
 def _stream(settings: "Settings", keys: Sequence[str], wanted: "Ids") -> "StreamPast":
-    from invalidator.connect import client
+    from invalidator.redisclient import client
     from invalidator.sources.stream_past import StreamPast
 
     url = settings.source_redis_url.get_secret_value()

@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
     from pydantic import SecretStr
 
-    from invalidator.connect import Client
+    from invalidator.redisclient import Client
     from invalidator.settings import Settings
 
 Event: TypeAlias = tuple[dict[str, Any], list[tuple[str, str]]]  # its JSON, and its headers
 
 
 async def set_keys(settings: "Settings", pairs: list[tuple[str, str]]) -> None:
-    from invalidator.connect import converse
+    from invalidator.redisclient import converse
 
     async with _redis(settings, settings.redis_url) as (cache, name):
         _unless_refused(name, await converse(cache, [("SET", *pair) for pair in pairs]))
@@ -29,7 +29,7 @@ async def set_keys(settings: "Settings", pairs: list[tuple[str, str]]) -> None:
 async def to_channel(settings: "Settings", channel: str, event: Event) -> None:
     import orjson
 
-    from invalidator.connect import converse, publish
+    from invalidator.redisclient import converse, publish
 
     body, _ = event
     message = orjson.dumps(body)
@@ -50,7 +50,7 @@ async def to_channel(settings: "Settings", channel: str, event: Event) -> None:
 async def to_stream(settings: "Settings", stream: str, event: Event) -> None:
     import orjson
 
-    from invalidator.connect import Command, converse
+    from invalidator.redisclient import Command, converse
 
     body, headers = event
     fields = [part for header in headers for part in header]
@@ -89,7 +89,7 @@ async def _redis(settings: "Settings", url: "SecretStr") -> "AsyncIterator[tuple
     """A Redis for a moment; what goes wrong is said with its address, without its password."""
     from redis.exceptions import RedisError
 
-    from invalidator.connect import client
+    from invalidator.redisclient import client
     from invalidator.runtime.urls import redact
 
     name = redact(url.get_secret_value())

@@ -13,8 +13,8 @@ from invalidator.cli.verbs import UsageError, Verbs
 if TYPE_CHECKING:
     from invalidator.backplane import Message
     from invalidator.backplane.follower import Gap
-    from invalidator.connect import Client
     from invalidator.listen import Lost
+    from invalidator.redisclient import Client
     from invalidator.settings import Settings
 
 _EPILOG = """\
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _clients(settings: "Settings") -> "dict[str, Client]":
-    from invalidator.connect import client
+    from invalidator.redisclient import client
     from invalidator.runtime.urls import parse_redis_url, redact
     from invalidator.settings.caches import cache_urls
 

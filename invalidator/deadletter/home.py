@@ -6,7 +6,7 @@ import structlog
 from redis.asyncio import Redis
 
 from invalidator import layout
-from invalidator.connect import Client, converse, node
+from invalidator.redisclient import Client, converse, node
 from invalidator.runtime.urls import parse_redis_url
 
 log = structlog.get_logger("invalidator")

@@ -12,7 +12,7 @@ import structlog
 from msgspec import Struct
 
 from invalidator import layout
-from invalidator.connect import Client, Command, Reply, converse
+from invalidator.redisclient import Client, Command, Reply, converse
 from invalidator.runtime import metrics
 from invalidator.runtime.logs import Repeats
 

@@ -4,9 +4,9 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Final, Self
 
 from invalidator import layout
-from invalidator.connect import Client, Command, Reply, client, converse
 from invalidator.deadletter.entry import Letter, letter_of
-from invalidator.faults import diagnose, reaching
+from invalidator.redisclient import Client, Command, Reply, client, converse
+from invalidator.redisclient.errors import diagnose, reaching
 from invalidator.runtime.health import Part
 from invalidator.runtime.retry import until_available
 from invalidator.runtime.urls import redact

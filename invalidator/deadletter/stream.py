@@ -6,14 +6,14 @@ from contextlib import suppress
 from typing import Self
 
 from invalidator import layout
-from invalidator.connect import Client, Command, client, converse, ping
 from invalidator.deadletter import home
 from invalidator.deadletter.entry import fields_of
 from invalidator.deadletter.redact import NOTHING, Redactor
 from invalidator.deadletter.retention import UNBOUNDED, Bounds, Retention
 from invalidator.errors import Unavailable
-from invalidator.faults import diagnose, reaching
 from invalidator.model import Rejection
+from invalidator.redisclient import Client, Command, client, converse, ping
+from invalidator.redisclient.errors import diagnose, reaching
 from invalidator.runtime import metrics
 from invalidator.runtime.urls import redact
 from invalidator.settings import Settings

@@ -2,7 +2,7 @@
 
 import socket
 
-from invalidator.connect import Client, client
+from invalidator.redisclient import Client, client
 from invalidator.runtime.health import Health
 from invalidator.settings import Settings
 from invalidator.sources import Source

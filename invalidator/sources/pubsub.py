@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 from redis.exceptions import RedisError
 
-from invalidator.connect import Client
 from invalidator.errors import Unavailable
-from invalidator.faults import diagnose, reaching
 from invalidator.model import Batch, Record, Slice
+from invalidator.redisclient import Client
+from invalidator.redisclient.errors import diagnose, reaching
 from invalidator.runtime.health import Part
 from invalidator.runtime.tasks import end
 from invalidator.sources import Lag

@@ -16,9 +16,9 @@ import structlog
 from msgspec import Struct
 from redis.exceptions import RedisError
 
-from invalidator.connect import Client, Command
 from invalidator.errors import Unavailable
 from invalidator.model import Batch, Fault, Slice
+from invalidator.redisclient import Client, Command
 from invalidator.runtime.tasks import end
 from invalidator.sources import Lag
 from invalidator.sources.gap import Gaps

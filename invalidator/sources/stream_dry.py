@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
-from invalidator.connect import Client, Command
 from invalidator.errors import Unavailable
 from invalidator.model import Batch
+from invalidator.redisclient import Client, Command
 from invalidator.sources.start import Start
 from invalidator.sources.stream_entries import NOTHING, show_id, slice_of
 from invalidator.sources.stream_group import begin, state_of

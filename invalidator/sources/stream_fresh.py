@@ -6,8 +6,8 @@ from typing import Final
 
 from msgspec import Struct, field
 
-from invalidator.connect import Command
 from invalidator.errors import Unavailable
+from invalidator.redisclient import Command
 from invalidator.sources.stream_entries import Entry, Page
 from invalidator.sources.stream_server import Server, Vanished
 

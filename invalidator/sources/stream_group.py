@@ -11,8 +11,8 @@ from typing import Any, Final
 import structlog
 from msgspec import Struct
 
-from invalidator.connect import Command
 from invalidator.errors import Unavailable
+from invalidator.redisclient import Command
 from invalidator.sources.gap import Gaps
 from invalidator.sources.start import Start
 from invalidator.sources.stream_entries import NOTHING, Entry, Id, before, parse_id, show_id

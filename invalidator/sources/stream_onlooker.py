@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from redis.exceptions import RedisError
 
-from invalidator.connect import Client
 from invalidator.model import Batch
+from invalidator.redisclient import Client
 from invalidator.sources import Lag
 from invalidator.sources.stream_server import Server
 

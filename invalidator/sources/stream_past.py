@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from invalidator.connect import Client
 from invalidator.model import Batch
+from invalidator.redisclient import Client
 from invalidator.sources.past import Ids, NotThere, Part
 from invalidator.sources.stream_entries import Id, before, parse_id, show_id, slice_of
 from invalidator.sources.stream_group import state_of

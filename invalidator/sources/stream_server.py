@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 
-from invalidator.connect import Client, Cluster, Command, Reply, converse
 from invalidator.errors import Unavailable
-from invalidator.faults import Meaning, diagnose, reaching
+from invalidator.redisclient import Client, Cluster, Command, Reply, converse
+from invalidator.redisclient.errors import Meaning, diagnose, reaching
 
 GONE = ("NOGROUP", "UNBLOCKED")  # what a stream or group that vanished is called
 

@@ -10,9 +10,9 @@ that ends its process again and again becomes a dead letter undecoded.
 from collections.abc import Sequence
 from typing import Final
 
-from invalidator.connect import Command
 from invalidator.layout import PLANNING
 from invalidator.model import Fault
+from invalidator.redisclient import Command
 from invalidator.sources.stream_server import Server
 
 DEATHS: Final = 4  # noted ones; the first death, of a fresh entry, is not

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 import structlog
 
-from invalidator.faults import Verdict
+from invalidator.redisclient.errors import Verdict
 from invalidator.runtime import metrics
 from invalidator.store.slots import Key
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
-from invalidator.connect import client
+from invalidator.redisclient import client
+from invalidator.redisclient.replicas import Replicas
 from invalidator.runtime import metrics
 from invalidator.runtime.health import Health
 from invalidator.runtime.urls import redact
@@ -11,7 +12,6 @@ from invalidator.settings.caches import cache_urls
 from invalidator.store import Store
 from invalidator.store.brake import Brake
 from invalidator.store.host import Host
-from invalidator.store.replicas import Replicas
 from invalidator.store.tickets import Progress
 
 MAIN = "redis"  # the part of readiness that INVALIDATOR_REDIS_URL is

@@ -4,14 +4,14 @@ from collections.abc import Collection, Iterable, Sequence
 
 from msgspec import Struct
 
-from invalidator.faults import Verdict
 from invalidator.model import Failure, Kind, Names, Outcome
+from invalidator.redisclient.errors import Verdict
+from invalidator.redisclient.server import Server
 from invalidator.rules.schema import Cache
 from invalidator.runtime import metrics
 from invalidator.store.brake import Unlinking
 from invalidator.store.matcher import Matcher
 from invalidator.store.protect import protected
-from invalidator.store.server import Server
 from invalidator.store.sweeper import Sweeper
 from invalidator.store.tags import Layout
 from invalidator.store.tickets import Progress

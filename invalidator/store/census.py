@@ -4,11 +4,11 @@ from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
 
-from invalidator.connect import Command
-from invalidator.faults import Meaning, diagnose
 from invalidator.model import Kind, Names
+from invalidator.redisclient import Command
+from invalidator.redisclient.errors import Meaning, diagnose
+from invalidator.redisclient.server import Server
 from invalidator.rules.schema import Cache
-from invalidator.store.server import Server
 from invalidator.store.sweeper import Sweeper
 from invalidator.store.tags import Layout
 

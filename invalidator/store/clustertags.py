@@ -3,11 +3,11 @@
 import asyncio
 from collections.abc import Awaitable, Collection, Iterable, Sequence
 
-from invalidator.connect import Cluster
 from invalidator.errors import Unavailable
-from invalidator.faults import reaching
+from invalidator.redisclient import Cluster
+from invalidator.redisclient.errors import reaching
+from invalidator.redisclient.server import BETWEEN_TRIES, Server, Sleep
 from invalidator.store.nodekeys import ON_THEIR_WAY
-from invalidator.store.server import BETWEEN_TRIES, Server, Sleep
 from invalidator.store.tags import Layout, Tags, stamps
 from invalidator.store.work import Consumed, Unlink
 

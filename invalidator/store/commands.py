@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Sequence
 
 from invalidator import layout
-from invalidator.connect import Client, Cluster, Reply
-from invalidator.faults import Meaning, Verdict, diagnose, reaching
-from invalidator.store.replicas import NONE, Replicas
+from invalidator.redisclient import Client, Cluster, Reply
+from invalidator.redisclient.errors import Meaning, Verdict, diagnose, reaching
+from invalidator.redisclient.replicas import NONE, Replicas
 from invalidator.store.slots import Key, by_slot, in_order
 
 PER_COMMAND = 256  # keys; more gains nothing, and one command must not hold the server up

@@ -9,9 +9,11 @@ import structlog
 from msgspec import Struct
 
 from invalidator.backplane import Announcer, When
-from invalidator.connect import Client, ping
 from invalidator.errors import Unavailable
 from invalidator.model import Cause, Failure, Names, Outcome, Ticket
+from invalidator.redisclient import Client, ping
+from invalidator.redisclient.replicas import NONE, Replicas
+from invalidator.redisclient.server import Server
 from invalidator.rules.schema import Cache
 from invalidator.runtime import metrics
 from invalidator.runtime.health import Part, Pulse
@@ -21,8 +23,6 @@ from invalidator.store.cache import CacheStore, layouts, spared
 from invalidator.store.census import Counted, counted, matched
 from invalidator.store.commands import Keys
 from invalidator.store.moments import Moments
-from invalidator.store.replicas import NONE, Replicas
-from invalidator.store.server import Server
 from invalidator.store.sweeper import Sweeper
 from invalidator.store.tickets import Progress
 from invalidator.store.tickets import Ticket as Sweep

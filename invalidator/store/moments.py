@@ -13,10 +13,10 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from invalidator.connect import Client, converse, key_on_each
-from invalidator.connect.identity import Ask, Identity, identified
-from invalidator.faults import Meaning, diagnose, reaching
 from invalidator.layout import MOMENT
+from invalidator.redisclient import Client, converse, key_on_each
+from invalidator.redisclient.errors import Meaning, diagnose, reaching
+from invalidator.redisclient.identity import Ask, Identity, identified
 
 log = structlog.get_logger("invalidator")
 

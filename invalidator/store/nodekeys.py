@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from invalidator.connect import Command
-from invalidator.faults import Meaning, Verdict, diagnose
-from invalidator.store.server import Server
+from invalidator.redisclient import Command
+from invalidator.redisclient.errors import Meaning, Verdict, diagnose
+from invalidator.redisclient.server import Server
 from invalidator.store.slots import Key
 
 ON_THEIR_WAY = frozenset({"ask", "moved", "tryagain"})

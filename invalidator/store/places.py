@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from invalidator import layout
 from invalidator.errors import Unavailable
-from invalidator.store.server import Server, run_id
+from invalidator.redisclient.server import Server, run_id
 
 RUN = ("INFO", "server")
 NODES = ("CLUSTER", "NODES")

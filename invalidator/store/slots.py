@@ -8,7 +8,7 @@ from typing import TypeVar
 from redis.crc import key_slot
 
 from invalidator import layout
-from invalidator.connect.routing import slot
+from invalidator.redisclient.routing import slot
 
 Key = TypeVar("Key", str, bytes)
 

@@ -11,13 +11,13 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 from msgspec.structs import replace
 
-from invalidator.faults import Verdict
+from invalidator.redisclient.errors import Verdict
+from invalidator.redisclient.server import Sleep
 from invalidator.runtime import metrics
 from invalidator.runtime.health import Part, Pulse
 from invalidator.runtime.retry import Backoff, beating, until_available
 from invalidator.store.matcher import Matcher
 from invalidator.store.places import Place, look, moved
-from invalidator.store.server import Sleep
 from invalidator.store.tickets import Pace, Progress, Ticket
 from invalidator.store.walk import Node, Walk
 

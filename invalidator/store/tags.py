@@ -18,9 +18,9 @@ from typing import Literal
 from msgspec import Struct
 
 from invalidator import layout
-from invalidator.connect import Command, Reply
-from invalidator.faults import Verdict
-from invalidator.store.server import Call, Script, Server, Sleep, each
+from invalidator.redisclient import Command, Reply
+from invalidator.redisclient.errors import Verdict
+from invalidator.redisclient.server import Call, Script, Server, Sleep, each
 from invalidator.store.slots import pointer_beside
 from invalidator.store.work import PER_COMMAND, Consumed, Consumer, Unlink, Work, works
 

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 
 from msgspec import Struct, field
 
-from invalidator.faults import Verdict
 from invalidator.model import Failure
+from invalidator.redisclient.errors import Verdict
 from invalidator.store.matcher import Matcher
 
 

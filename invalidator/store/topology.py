@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from invalidator.connect import Cluster, nodes, ping
-from invalidator.faults import reaching
+from invalidator.redisclient import Cluster, nodes, ping
+from invalidator.redisclient.errors import reaching
+from invalidator.redisclient.server import Server
 from invalidator.store.brake import Brake, BrakedKeys, Unlinking
 from invalidator.store.clustertags import ClusterTags
 from invalidator.store.commands import Keys
 from invalidator.store.nodekeys import NodeKeys
-from invalidator.store.server import Server
 from invalidator.store.tags import Layout, Tags
 from invalidator.store.versions import PER_CALL, Versions
 from invalidator.store.walk import Node

@@ -3,9 +3,9 @@
 from collections.abc import Collection, Sequence
 
 from invalidator import layout
-from invalidator.connect import Reply
-from invalidator.faults import Verdict
-from invalidator.store.server import Call, Script, Server, each
+from invalidator.redisclient import Reply
+from invalidator.redisclient.errors import Verdict
+from invalidator.redisclient.server import Call, Script, Server, each
 
 BUMP = Script.load("bump")
 PER_CALL = 100  # versions; half a millisecond of the server's time

@@ -5,12 +5,12 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 
 from msgspec import Struct
 
-from invalidator.connect import Command
+from invalidator.redisclient import Command
+from invalidator.redisclient.server import Server, Sleep
 from invalidator.runtime.health import Pulse
 from invalidator.store.glob import escape
 from invalidator.store.matcher import Matcher
 from invalidator.store.nodekeys import ON_THEIR_WAY
-from invalidator.store.server import Server, Sleep
 from invalidator.store.tickets import Pace, Progress
 from invalidator.store.work import Unlink
 

@@ -5,10 +5,10 @@ from itertools import chain
 
 from msgspec import Struct, field
 
-from invalidator.connect import Command
-from invalidator.faults import Verdict
+from invalidator.redisclient import Command
+from invalidator.redisclient.errors import Verdict
+from invalidator.redisclient.server import Call, Script, Server, run_id
 from invalidator.runtime.health import getting_on
-from invalidator.store.server import Call, Script, Server, run_id
 
 FINISH = Script.load("finish")
 SIDE_BY_SIDE = 64  # sets read at a time

@@ -10,8 +10,8 @@ from typing import Any
 
 import redis
 
-from invalidator.connect import client
 from invalidator.model import Batch, Record
+from invalidator.redisclient import client
 from invalidator.runtime.health import Part
 from invalidator.sources import Source
 from invalidator.sources.kafka import KafkaSource

@@ -10,12 +10,12 @@ from typing import Any
 import orjson
 import redis
 
-from invalidator.connect import client
 from invalidator.deadletter import DeadLetters
 from invalidator.hits import Hits
 from invalidator.holding import Holding
 from invalidator.inflight import InFlight
 from invalidator.pipeline import Limits, Pipeline
+from invalidator.redisclient import client
 from invalidator.rules import RuleSet, load
 from invalidator.rulesbrake import RulesBrake
 from invalidator.runtime.health import Health

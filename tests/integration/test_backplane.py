@@ -12,9 +12,9 @@ from structlog.testing import capture_logs
 
 from invalidator.backplane import Announcer, Message
 from invalidator.backplane.follower import Gap
-from invalidator.connect import client
 from invalidator.listen import Heard, Lost, listen
 from invalidator.model import Cause, Names
+from invalidator.redisclient import client
 from invalidator.runtime import metrics
 from tests.backends import until
 from tests.conftest import StartRedis

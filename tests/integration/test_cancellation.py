@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import RedisError
 
-from invalidator.connect import Client, client, converse
+from invalidator.redisclient import Client, client, converse
 
 if TYPE_CHECKING:
     import redis

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from invalidator.connect import Command, client, converse
+from invalidator.redisclient import Command, client, converse
 from tests.conftest import StartRedis
 
 PIECE = 64 * 1024

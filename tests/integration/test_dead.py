@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from invalidator.cli import main
-from invalidator.connect import client
 from invalidator.deadletter import DeadLetters, Redactor
 from invalidator.model import Fault, Record, Rejection
+from invalidator.redisclient import client
 from tests.backends.redis_cluster import RedisCluster
 from tests.integration.piping import AllowKeys, event, looking, order
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from invalidator.connect import Client, Command, Reply, client, converse
-from invalidator.faults import Meaning, Verdict, diagnose
+from invalidator.redisclient import Client, Command, Reply, client, converse
+from invalidator.redisclient.errors import Meaning, Verdict, diagnose
 from tests.backends import until
 from tests.backends.redis_server import RedisServer
 from tests.backends.server import free_port

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from invalidator.connect import client
 from invalidator.inflight import InFlight
 from invalidator.model import Batch
 from invalidator.pipeline import Limits
+from invalidator.redisclient import client
 from invalidator.runtime.health import Health
 from invalidator.sources.memory import MemorySource
 from invalidator.store import Store

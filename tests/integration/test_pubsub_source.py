@@ -11,8 +11,8 @@ import pytest
 import redis
 from structlog.testing import capture_logs
 
-from invalidator.connect import client, node
 from invalidator.errors import Unavailable
+from invalidator.redisclient import client, node
 from invalidator.runtime import metrics
 from invalidator.runtime.health import Part
 from invalidator.sources.pubsub import PubSubSource

@@ -11,8 +11,8 @@ import pytest
 from redis.exceptions import ResponseError
 from structlog.testing import capture_logs
 
-from invalidator.connect import client
 from invalidator.errors import Unavailable
+from invalidator.redisclient import client
 from invalidator.rewind import MARGIN, Watch
 from invalidator.store.moments import Moments
 from tests.backends import until

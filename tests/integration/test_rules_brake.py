@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from structlog.testing import capture_logs
 
-from invalidator.connect import client
 from invalidator.inflight import InFlight
 from invalidator.pipeline import Limits
+from invalidator.redisclient import client
 from invalidator.rules import RuleSet
 from invalidator.rulesbrake import RulesBrake
 from invalidator.runtime.health import Health, Part

@@ -13,9 +13,9 @@ import pytest
 import redis
 from msgspec.structs import replace
 
-from invalidator.connect import client
 from invalidator.errors import Unavailable
 from invalidator.model import Batch, Slice
+from invalidator.redisclient import client
 from invalidator.sources import stream_group
 from invalidator.sources.start import Start
 from invalidator.sources.stream import StreamSource

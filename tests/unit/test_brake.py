@@ -6,7 +6,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from invalidator.errors import Unavailable
-from invalidator.faults import Verdict
+from invalidator.redisclient.errors import Verdict
 from invalidator.runtime import metrics
 from invalidator.store.brake import Brake, BrakedKeys
 from invalidator.store.slots import Key

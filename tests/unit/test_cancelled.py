@@ -4,7 +4,6 @@ import asyncio
 
 import pytest
 
-from invalidator.runtime import tasks
 from invalidator.runtime.tasks import cancellations_kept, end
 
 
@@ -44,7 +43,7 @@ async def test_one_that_came_before_is_no_matter() -> None:
 
 
 async def test_who_does_not_hear_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tasks, "PATIENCE", 0.01)
+    monkeypatch.setattr("invalidator.runtime.tasks.PATIENCE", 0.01)
     heard = 0
 
     async def deaf() -> None:

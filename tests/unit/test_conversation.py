@@ -4,10 +4,10 @@ import pytest
 from redis.crc import key_slot
 from redis.exceptions import AskError, ClusterError, MovedError, ResponseError, TryAgainError
 
-from invalidator.connect import Command, Reply
-from invalidator.connect.conversation import Call, Conversation
-from invalidator.connect.routing import To, slot, slot_of
-from invalidator.connect.slotmap import Said, SlotMap, address_of, common, read
+from invalidator.redisclient import Command, Reply
+from invalidator.redisclient.cluster_routing import Call, Conversation
+from invalidator.redisclient.routing import To, slot, slot_of
+from invalidator.redisclient.slotmap import Said, SlotMap, address_of, common, read
 
 A, B, C = "a:1", "b:2", "c:3"
 SLOT = slot("{x}")

@@ -2,7 +2,7 @@ import pytest
 from redis import exceptions as redis_errors
 from redis._parsers.base import BaseParser
 
-from invalidator.faults import Meaning, Verdict, diagnose
+from invalidator.redisclient.errors import Meaning, Verdict, diagnose
 
 UNAVAILABLE = [
     "LOADING Redis is loading the dataset in memory",

@@ -2,7 +2,7 @@
 
 from redis.exceptions import ResponseError
 
-from invalidator.connect.talk import _in_script
+from invalidator.redisclient.exchange import _in_script
 
 SAID = (
     "Error running script (call to f_f305cd78): @user_script:33: @user_script: 33: "

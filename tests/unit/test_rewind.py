@@ -2,7 +2,7 @@
 
 import pytest
 
-from invalidator.connect.identity import Identity
+from invalidator.redisclient.identity import Identity
 from invalidator.rewind import change, digest
 
 A, B, C = Identity("run-a", "data-a"), Identity("run-b", "data-b"), Identity("run-c", "data-c")

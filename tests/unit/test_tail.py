@@ -9,9 +9,9 @@ from invalidator.backplane import Message, Sender
 from invalidator.backplane.follower import Gap
 from invalidator.cli import main, tail
 from invalidator.cli.tail import Printer
-from invalidator.connect import client
 from invalidator.listen import Lost, listen
 from invalidator.model import Cause, Kind
+from invalidator.redisclient import client
 from invalidator.rules import load
 from invalidator.settings import load as load_settings
 

@@ -10,8 +10,8 @@ from weakref import WeakSet
 
 from redis.asyncio.connection import ConnectionPool
 
-import invalidator.connect
-import invalidator.connect.cluster
+import invalidator.redisclient
+import invalidator.redisclient.cluster
 from invalidator.daemon import Daemon
 from invalidator.rules.ruleset import RuleSet
 from tests.faults.gauges import Gauges
@@ -23,7 +23,7 @@ _POOLS: "WeakSet[ConnectionPool]" = WeakSet()
 
 
 def watch(gauges: Gauges) -> None:
-    for module in (invalidator.connect, invalidator.connect.cluster):
+    for module in (invalidator.redisclient, invalidator.redisclient.cluster):
         module.talk = _timed(module.talk, gauges)  # type: ignore[attr-defined]
     ConnectionPool.__init__ = _noted(ConnectionPool.__init__)  # type: ignore[method-assign]
     RuleSet.plan = _counted(RuleSet.plan, gauges)  # type: ignore[method-assign]

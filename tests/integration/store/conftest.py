@@ -2,8 +2,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from invalidator.connect import client
-from invalidator.store.server import Server
+from invalidator.redisclient import client
+from invalidator.redisclient.server import Server
 
 
 @pytest.fixture

@@ -7,16 +7,16 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 from redis.crc import key_slot
 
-from invalidator.connect import Client, Cluster, client
 from invalidator.errors import Unavailable
-from invalidator.faults import Verdict
+from invalidator.redisclient import Client, Cluster, client
+from invalidator.redisclient.errors import Verdict
+from invalidator.redisclient.server import Server
 from invalidator.runtime.health import Part
 from invalidator.store.clustertags import ClusterTags
 from invalidator.store.commands import Keys
 from invalidator.store.nodekeys import NodeKeys
 from invalidator.store.places import look, primaries
 from invalidator.store.protect import protected
-from invalidator.store.server import Server
 from invalidator.store.sweeper import Sweeper
 from invalidator.store.tags import Layout, Tags
 from invalidator.store.tickets import Pace

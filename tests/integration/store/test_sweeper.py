@@ -8,14 +8,14 @@ import pytest
 import redis
 from prometheus_client import REGISTRY
 
-from invalidator.connect import Command, Reply, client
 from invalidator.errors import Unavailable
+from invalidator.redisclient import Command, Reply, client
+from invalidator.redisclient.server import Server
 from invalidator.runtime.health import Health, Part
 from invalidator.store.brake import Brake
 from invalidator.store.commands import Keys
 from invalidator.store.matcher import Matcher
 from invalidator.store.protect import protected
-from invalidator.store.server import Server
 from invalidator.store.sweeper import Sweeper
 from invalidator.store.tickets import Pace, Progress, Ticket
 from invalidator.store.topology import nodes_on

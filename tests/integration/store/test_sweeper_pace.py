@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 import pytest
 import redis
 
-from invalidator.connect import Command, Reply
+from invalidator.redisclient import Command, Reply
+from invalidator.redisclient.server import Server
 from invalidator.runtime.health import Part
 from invalidator.store.commands import Keys
 from invalidator.store.protect import protected
-from invalidator.store.server import Server
 from invalidator.store.sweeper import Sweeper
 from invalidator.store.walk import Node
 

@@ -6,11 +6,11 @@ import pytest
 import redis
 from redis.exceptions import RedisError
 
-from invalidator.connect import Command, Reply, client, converse
 from invalidator.errors import Unavailable
-from invalidator.faults import Verdict
+from invalidator.redisclient import Command, Reply, client, converse
+from invalidator.redisclient.errors import Verdict
+from invalidator.redisclient.server import Server
 from invalidator.store.commands import Keys
-from invalidator.store.server import Server
 from invalidator.store.tags import Layout, Tags
 from tests.backends import until
 from tests.conftest import StartRedis

@@ -5,10 +5,10 @@ from functools import partial
 
 import redis
 
-from invalidator.faults import Verdict
+from invalidator.redisclient.errors import Verdict
+from invalidator.redisclient.server import Server
 from invalidator.runtime.health import Part, Pulse
 from invalidator.runtime.retry import until_available
-from invalidator.store.server import Server
 from invalidator.store.tags import Tags
 from tests.integration.store.test_tags import SET, left, put
 

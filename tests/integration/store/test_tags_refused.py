@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import pytest
 import redis
 
-from invalidator.connect import client
 from invalidator.errors import Unavailable
-from invalidator.faults import Verdict
+from invalidator.redisclient import client
+from invalidator.redisclient.errors import Verdict
+from invalidator.redisclient.server import Server
 from invalidator.store.commands import Keys
-from invalidator.store.server import Server
 from invalidator.store.tags import Tags
 from tests.conftest import StartRedis
 from tests.integration.store.test_tags import SET, left, put, tags_of

@@ -4,9 +4,9 @@ import time
 import pytest
 import redis
 
-from invalidator.connect import client
 from invalidator.errors import Unavailable
-from invalidator.store.server import Server
+from invalidator.redisclient import client
+from invalidator.redisclient.server import Server
 from invalidator.store.versions import Versions
 from tests.conftest import StartRedis
 

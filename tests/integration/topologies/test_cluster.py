@@ -6,8 +6,8 @@ import pytest
 from redis.crc import key_slot
 from redis.exceptions import RedisError
 
-from invalidator.connect import Cluster, Command, client, converse
 from invalidator.errors import Unavailable
+from invalidator.redisclient import Cluster, Command, client, converse
 from invalidator.store.commands import Keys
 from tests.backends import until
 from tests.backends.redis_cluster import RedisCluster

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from invalidator.connect import Command, client, converse
+from invalidator.redisclient import Command, client, converse
 from invalidator.runtime.health import Health
 from invalidator.store import Store
 from invalidator.store.host import Host

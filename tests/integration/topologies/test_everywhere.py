@@ -15,8 +15,8 @@ from invalidator.audit.walk import audited
 from invalidator.audit.wanted import Wanted
 from invalidator.backplane import Announcer
 from invalidator.cli import main
-from invalidator.connect import Client, Command, client, converse, node, nodes
-from invalidator.connect.identity import Identity, identified
+from invalidator.redisclient import Client, Command, client, converse, node, nodes
+from invalidator.redisclient.identity import Identity, identified
 from invalidator.rules import load
 from invalidator.runtime.health import Part
 from invalidator.sources import Source

@@ -9,7 +9,7 @@ import pytest
 import redis as library
 from redis.exceptions import RedisError
 
-from invalidator.connect import Client, client, converse
+from invalidator.redisclient import Client, client, converse
 from tests.backends import until
 from tests.backends.certificates import Certificates, make_certificates
 from tests.backends.choose import missing

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from redis.exceptions import RedisError
 
-from invalidator.connect import Client, Command, client, converse
+from invalidator.redisclient import Client, Command, client, converse
 from tests.backends import until
 from tests.backends.redis_sentinel import SERVICE, Sentinel
 from tests.conftest import StartRedis, StartSentinel

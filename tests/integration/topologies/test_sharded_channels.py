@@ -8,9 +8,9 @@ import pytest
 from redis.crc import key_slot
 
 from invalidator.cli import main
-from invalidator.connect import client
 from invalidator.errors import Unavailable
 from invalidator.model import Batch
+from invalidator.redisclient import client
 from invalidator.runtime.health import Part
 from invalidator.sources.pubsub import PubSubSource
 from tests.backends import until

@@ -12,11 +12,11 @@ from redis.asyncio import Redis
 from redis.exceptions import ClusterError, RedisError
 from redis.exceptions import ConnectionError as Disconnected
 
-from invalidator.connect.asking import ask_all
-from invalidator.connect.conversation import Call, Conversation
-from invalidator.connect.routing import slot
-from invalidator.connect.slotmap import Said, SlotMap, common, read
-from invalidator.connect.talk import Command, Reply, pack, talk
+from invalidator.redisclient.ask_all import ask_all
+from invalidator.redisclient.cluster_routing import Call, Conversation
+from invalidator.redisclient.exchange import Command, Reply, pack, talk
+from invalidator.redisclient.routing import slot
+from invalidator.redisclient.slotmap import Said, SlotMap, common, read
 from invalidator.runtime.urls import Address, Host
 
 ROUNDS = 6  # of following redirections, before the cluster is left to settle

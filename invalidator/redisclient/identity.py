@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from msgspec import Struct
 from redis.asyncio import Redis
 
-from invalidator.connect.talk import Command, Reply, holding, pack
+from invalidator.redisclient.exchange import Command, Reply, holding, pack
 
 ABOUT: tuple[Command, ...] = (("INFO", "server"), ("INFO", "replication"))
 _FIELD = re.compile(rb"^(run_id|master_replid|master_replid2):(.*?)\r?$", re.M)

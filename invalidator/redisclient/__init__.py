@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from redis.asyncio import Redis
 
-from invalidator.connect.cluster import Cluster
-from invalidator.connect.sentinel import at_service
-from invalidator.connect.server import at_host, at_socket, options_of
-from invalidator.connect.talk import Command, Reply, connected, pack, talk
-from invalidator.faults import diagnose, reaching
+from invalidator.redisclient.cluster import Cluster
+from invalidator.redisclient.connection import at_host, at_socket, options_of
+from invalidator.redisclient.errors import diagnose, reaching
+from invalidator.redisclient.exchange import Command, Reply, connected, pack, talk
+from invalidator.redisclient.sentinel import at_service
 from invalidator.runtime.urls import parse_redis_url
 
 __all__ = [

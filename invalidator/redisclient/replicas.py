@@ -5,9 +5,9 @@ from typing import Final
 
 from msgspec import Struct
 
-from invalidator.connect import Client, Command, Reply, converse
 from invalidator.errors import Unavailable
-from invalidator.faults import diagnose
+from invalidator.redisclient import Client, Command, Reply, converse
+from invalidator.redisclient.errors import diagnose
 
 WRITES: Final = frozenset({"UNLINK", "EVALSHA"})
 SHARE: Final = 0.8  # of the time that an answer may take

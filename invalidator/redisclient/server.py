@@ -9,10 +9,10 @@ from typing import Generic, TypeVar
 
 from msgspec import Struct
 
-from invalidator.connect import Client, Command, Reply
 from invalidator.errors import Unavailable
-from invalidator.faults import Meaning, Verdict, diagnose, reaching
-from invalidator.store.replicas import NONE, Replicas
+from invalidator.redisclient import Client, Command, Reply
+from invalidator.redisclient.errors import Meaning, Verdict, diagnose, reaching
+from invalidator.redisclient.replicas import NONE, Replicas
 
 Name = TypeVar("Name", bound=str | bytes)
 Sleep = Callable[[float], Awaitable[object]]
@@ -31,7 +31,7 @@ class Script(Struct, frozen=True):
 
     @classmethod
     def load(cls, name: str) -> "Script":
-        text = files(__package__).joinpath("scripts", f"{name}.lua").read_bytes()
+        text = files("invalidator.store").joinpath("scripts", f"{name}.lua").read_bytes()
         sha = hashlib.sha1(text, usedforsecurity=False).hexdigest()
         runs = sorted(set(re.findall(r"redis\.p?call\('(\w+)'", text.decode())))
         _SCRIPTS[sha] = cls(name, text, sha, tuple(runs))

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from msgspec import Struct
 from redis.exceptions import ClusterError
 
-from invalidator.connect.routing import SLOTS
-from invalidator.connect.talk import Reply
+from invalidator.redisclient.exchange import Reply
+from invalidator.redisclient.routing import SLOTS
 
 Owners = tuple[tuple[int, int, str], ...]  # first slot, last slot, address of the primary
 

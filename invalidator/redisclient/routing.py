@@ -5,7 +5,7 @@ from enum import Enum
 
 from redis.crc import key_slot
 
-from invalidator.connect.talk import Command
+from invalidator.redisclient.exchange import Command
 
 SLOTS = 16384
 

@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from msgspec import Struct
 from redis.exceptions import AskError, MovedError, TryAgainError
 
-from invalidator.connect.routing import To, slot_of
-from invalidator.connect.slotmap import SlotMap, address_of
-from invalidator.connect.talk import Command, Reply, pack
+from invalidator.redisclient.exchange import Command, Reply, pack
+from invalidator.redisclient.routing import To, slot_of
+from invalidator.redisclient.slotmap import SlotMap, address_of
 
 ASKING = pack(("ASKING",))
 
