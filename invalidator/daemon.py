@@ -23,7 +23,7 @@ from invalidator.model import Record
 from invalidator.pipeline import Caches, Letters, Limits, Pipeline
 from invalidator.rewind import Known, Watch
 from invalidator.rules import Explanation, RuleSet
-from invalidator.rules.watch import Watcher, watch
+from invalidator.rules.file.reload import Watcher, watch
 from invalidator.runtime import metrics
 from invalidator.runtime.health import Health
 from invalidator.runtime.retry import until_available

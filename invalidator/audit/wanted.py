@@ -5,13 +5,13 @@ from collections.abc import Collection, Iterable, Iterator
 from msgspec import Struct
 
 from invalidator import layout
+from invalidator.rules.rule import Cache, Effect, Rule
 from invalidator.rules.ruleset import RuleSet
-from invalidator.rules.schema import Cache, Effect, Rule
-from invalidator.rules.template import Template
 from invalidator.store.cache import layouts, spared
 from invalidator.store.glob import escape
 from invalidator.store.matcher import Matcher
 from invalidator.store.tags import Layout
+from invalidator.templates import Template
 
 
 class TagKeys(Struct, frozen=True):

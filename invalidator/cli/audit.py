@@ -184,7 +184,7 @@ def _about(entry: "Report", facts: "Facts") -> list[str]:
 
 def _of_kind(kind: str, findings: "Sequence[Finding]", *, all: bool) -> list[str]:  # noqa: A002
     from invalidator.audit.kinds import MEANINGS
-    from invalidator.rules.words import visible
+    from invalidator.runtime.text import visible
 
     total = sum(finding.count for finding in findings)
     head = "" if kind == "eviction" else f": {total:,} in {_families(len(findings))}"

@@ -10,7 +10,7 @@ from invalidator.cli.verbs import Verbs
 from invalidator.runtime.terminal import Colour, paint
 
 if TYPE_CHECKING:
-    from invalidator.rules.check import Checked, Finding
+    from invalidator.rules.lint.lint import Checked, Finding
 
 _EPILOG = """\
 examples:
@@ -41,7 +41,7 @@ def add(verbs: Verbs) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from invalidator.rules.check import check
+    from invalidator.rules.lint.lint import check
 
     checked = check(rules_path(args.rules), **_known())
     {"text": _text, "json": _json, "github": _github}[args.format](checked)

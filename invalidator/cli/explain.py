@@ -100,7 +100,7 @@ def _header(text: str) -> tuple[str, bytes]:
 
 def shown(told: "Explanation", live: "Live | None" = None) -> list[str]:
     """What an event says must not steer the terminal that shows it."""
-    from invalidator.rules.words import visible
+    from invalidator.runtime.text import visible
 
     return [_painted(visible(line, LONGEST)) for line in _text(told, live or {})]
 
@@ -152,7 +152,7 @@ def _plain(told: "Explanation", live: Live) -> dict[str, Any]:
 def _key(ruleset: "RuleSet", key: str, *, as_json: bool) -> int:
     from msgspec import to_builtins
 
-    from invalidator.rules.reach import protections, reaching, tagging
+    from invalidator.rules.explain.reach import protections, reaching, tagging
 
     found, tags = reaching(ruleset, key), tagging(ruleset)
     spared = list(protections(ruleset, key))

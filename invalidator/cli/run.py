@@ -131,7 +131,7 @@ def _serve(settings: "Settings", early: Early, *, embedded: bool, debug: bool) -
     import asyncio
 
     from invalidator.daemon import Daemon
-    from invalidator.rules.watch import Watcher
+    from invalidator.rules.file.reload import Watcher
     from invalidator.runtime import logs
 
     logs.configure(settings.log.format, settings.log.level)

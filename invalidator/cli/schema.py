@@ -23,7 +23,7 @@ def add(verbs: Verbs) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from invalidator.rules.jsonschema import text
+    from invalidator.rules.file.jsonschema import text
 
     print(text(), end="")
     return 0

@@ -104,7 +104,7 @@ def _filter(args: argparse.Namespace) -> Wanted:
 
 def _by_rule(args: argparse.Namespace) -> Wanted:
     from invalidator.rules import load
-    from invalidator.rules.reach import could_name
+    from invalidator.rules.explain.reach import could_name
 
     ruleset = load(rules_path(args.rules))
     rules = {rule.name: rule for rule in ruleset.rules}

@@ -13,8 +13,8 @@ from msgspec.structs import replace
 
 from invalidator import __version__
 from invalidator.deadletter.redact import NOTHING, Redactor
-from invalidator.envelope.parse import parse
 from invalidator.model import Fault, Record, Rejection
+from invalidator.rules.envelope.parse import parse
 
 ID_HEADERS = ("ce_id", "ce-id", "cloudEvents:id")  # where CloudEvents put it outside the data
 

@@ -169,7 +169,10 @@ def _as_connect(record: Record, faults: Sequence[Fault]) -> Iterator[tuple[str, 
     yield CONNECT + "connector.name", CLIENT
     yield CONNECT + "task.id", "0"
     yield CONNECT + "stage", "TRANSFORMATION" if first.rule else "VALUE_CONVERTER"
-    yield CONNECT + "class.name", "invalidator.rules" if first.rule else "invalidator.envelope"
+    yield (
+        CONNECT + "class.name",
+        "invalidator.rules" if first.rule else "invalidator.rules.envelope",
+    )
     yield CONNECT + "exception.class.name", "invalidator.errors.Rejected"
     yield CONNECT + "exception.message", first.message
     yield CONNECT + "exception.stacktrace", "\n".join(map(_line, faults))

@@ -1,9 +1,9 @@
 """Declarative rules: read, checked, compiled, explained."""
 
-from invalidator.rules.explain import Explanation, Verdict, Yield
-from invalidator.rules.loader import load
+from invalidator.rules.explain.explain import Explanation, Verdict, Yield
+from invalidator.rules.file.load import load
+from invalidator.rules.rule import Cache, Effect, Layout, Rule, Test
 from invalidator.rules.ruleset import RuleSet
-from invalidator.rules.schema import Cache, Effect, Layout, Rule, Test
 
 __all__ = [
     "Cache",

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from invalidator.rules.template import Template
+from invalidator.templates import Template
 
 ANY: Final = "*"  # any text
 ONE: Final = "?"  # any one character

@@ -5,16 +5,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Final
 
-from invalidator.envelope import Envelope, Reading
 from invalidator.errors import Rejected
 from invalidator.model import Batch, Event, Failure, Fault, Plan, Record, Rejection, Slice
-from invalidator.rules import globs, why
-from invalidator.rules.careful import Ruling, fault_of
-from invalidator.rules.draft import Draft, Lane
-from invalidator.rules.engine import Engine
-from invalidator.rules.explain import Explanation, Verdict, Yield
-from invalidator.rules.matching import Tree
-from invalidator.rules.schema import Cache, Rule, Test
+from invalidator.rules import globs
+from invalidator.rules.envelope import Envelope, Reading
+from invalidator.rules.explain import why
+from invalidator.rules.explain.explain import Explanation, Verdict, Yield
+from invalidator.rules.plan.draft import Draft, Lane
+from invalidator.rules.plan.engine import Engine
+from invalidator.rules.plan.event_types import Tree
+from invalidator.rules.plan.slow_path import Ruling, fault_of
+from invalidator.rules.rule import Cache, Rule, Test
 
 ORIGINS: Final = 1024  # topics and channels remembered: hostile ones must not grow memory
 

@@ -11,7 +11,7 @@ from msgspec import Struct, field
 
 from invalidator.errors import Unavailable
 from invalidator.model import Cause, Names, Outcome
-from invalidator.rules.schema import Cache
+from invalidator.rules.rule import Cache
 from invalidator.settings.caches import spelled
 from invalidator.store.cache import CacheStore
 from invalidator.store.census import Counted

@@ -7,7 +7,7 @@ from msgspec import Struct
 from invalidator.model import Failure, Kind, Names, Outcome
 from invalidator.redisclient.errors import Verdict
 from invalidator.redisclient.server import Server
-from invalidator.rules.schema import Cache
+from invalidator.rules.rule import Cache
 from invalidator.runtime import metrics
 from invalidator.store.brake import Unlinking
 from invalidator.store.matcher import Matcher

@@ -8,7 +8,7 @@ from invalidator.model import Kind, Names
 from invalidator.redisclient import Command
 from invalidator.redisclient.errors import Meaning, diagnose
 from invalidator.redisclient.server import Server
-from invalidator.rules.schema import Cache
+from invalidator.rules.rule import Cache
 from invalidator.store.sweeper import Sweeper
 from invalidator.store.tags import Layout
 

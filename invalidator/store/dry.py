@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 import structlog
 
 from invalidator.model import Cause, Names, Outcome, Rejection
-from invalidator.rules.schema import Cache
+from invalidator.rules.rule import Cache
 
 log = structlog.get_logger("invalidator")
 

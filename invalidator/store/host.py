@@ -14,7 +14,7 @@ from invalidator.model import Cause, Failure, Names, Outcome, Ticket
 from invalidator.redisclient import Client, ping
 from invalidator.redisclient.replicas import NONE, Replicas
 from invalidator.redisclient.server import Server
-from invalidator.rules.schema import Cache
+from invalidator.rules.rule import Cache
 from invalidator.runtime import metrics
 from invalidator.runtime.health import Part, Pulse
 from invalidator.runtime.retry import until_available

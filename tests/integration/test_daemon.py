@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from invalidator.daemon import Crashed, Daemon
 from invalidator.errors import ConfigError
 from invalidator.model import Names
-from invalidator.rules.watch import Watcher
+from invalidator.rules.file.reload import Watcher
 from invalidator.settings import load
 from invalidator.store import Store
 from tests.backends import until

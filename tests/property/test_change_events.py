@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from invalidator.envelope.debezium import PLACEHOLDER
 from invalidator.model import Plan
-from invalidator.rules import RuleSet, quick
+from invalidator.rules import RuleSet
+from invalidator.rules.envelope.debezium import PLACEHOLDER
+from invalidator.rules.plan import fast_path as quick
 from tests.property.test_rules import made
 from tests.unit.rules.conftest import longer_way, plan
 

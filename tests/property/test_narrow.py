@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from invalidator.envelope import decode_json
 from invalidator.model import Plan
 from invalidator.rules import RuleSet
-from invalidator.rules.narrow import MOST, Narrow
+from invalidator.rules.envelope import decode_json
+from invalidator.rules.plan.decode import MOST, Narrow
 from tests.property.test_change_events import outcome
 from tests.property.test_rules import VALUES, made
 from tests.unit.rules.conftest import longer_way, plan

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from invalidator.errors import RulesError
 from invalidator.model import Names, Plan, Rejection
 from invalidator.rules import RuleSet, load
-from invalidator.rules.check import check
-from invalidator.rules.template import Template, TemplateError, parse
+from invalidator.rules.lint.lint import check
 from invalidator.store.matcher import Matcher
+from invalidator.templates import Template, TemplateError, parse
 from tests.unit.rules.conftest import batch, plan
 
 SCALARS = st.one_of(

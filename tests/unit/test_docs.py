@@ -18,8 +18,8 @@ from prometheus_client.metrics import MetricWrapperBase
 from invalidator import cli
 from invalidator.model import Record
 from invalidator.rules import load
-from invalidator.rules.check import check
-from invalidator.rules.testing import run
+from invalidator.rules.explain.run_tests import run
+from invalidator.rules.lint.lint import check
 from invalidator.runtime import metrics
 from invalidator.settings import defaults
 from tests.pages import HOUSE, TOP, Block, Page, appears, fits, pages

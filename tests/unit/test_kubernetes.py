@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from invalidator.rules import load as load_rules
-from invalidator.rules.check import check
-from invalidator.rules.testing import run
+from invalidator.rules.explain.run_tests import run
+from invalidator.rules.lint.lint import check
 from invalidator.settings import defaults, load
 
 TOP = Path(__file__).parents[2] / "deploy" / "kubernetes"

@@ -18,7 +18,7 @@ from invalidator.deadletter.entry import Letter, plain
 from invalidator.deadletter.shelf import Shelf
 from invalidator.errors import RulesError
 from invalidator.rules import Rule, RuleSet, load
-from invalidator.rules.words import visible
+from invalidator.runtime.text import visible
 
 if TYPE_CHECKING:
     from invalidator.settings import Settings

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from invalidator.cli.verbs import UsageError
-from invalidator.rules.words import visible
+from invalidator.runtime.text import visible
 
 if TYPE_CHECKING:
     from invalidator.settings import Settings

@@ -10,8 +10,8 @@ from msgspec.structs import replace
 
 from invalidator.model import Batch
 from invalidator.rules import RuleSet
-from invalidator.rules.check import check
-from invalidator.rules.testing import run
+from invalidator.rules.explain.run_tests import run
+from invalidator.rules.lint.lint import check
 from invalidator.sources.memory import MemorySource
 from tests.backends import until
 from tests.integration.caches.keepers import Cached, Feeds, Tagged, Versioned, cached_by_arguments

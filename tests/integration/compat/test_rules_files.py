@@ -2,7 +2,7 @@
 
 import pytest
 
-from invalidator.rules.testing import run
+from invalidator.rules.explain.run_tests import run
 from tests.integration.compat.happening import HERE, rules_of
 
 FILES = sorted(path.stem for path in HERE.glob("*.yaml"))

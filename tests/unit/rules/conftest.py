@@ -10,8 +10,8 @@ import pytest
 
 from invalidator.model import Batch, Names, Plan, Record, Slice
 from invalidator.rules import RuleSet, load
-from invalidator.rules.draft import Draft
-from invalidator.rules.quick import Form
+from invalidator.rules.plan.draft import Draft
+from invalidator.rules.plan.fast_path import Form
 
 LIMIT = 100_000
 Headers = Sequence[tuple[str, bytes]]

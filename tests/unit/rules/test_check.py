@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from invalidator.errors import RulesError
-from invalidator.rules.check import check
-from invalidator.rules.loader import load
-from invalidator.rules.yaml12 import MAX_DEPTH, MAX_PROBLEMS, resolve
+from invalidator.rules.file.load import load
+from invalidator.rules.file.yaml import MAX_DEPTH, MAX_PROBLEMS, resolve
+from invalidator.rules.lint.lint import check
 
 RULE = "{name: r, on: t, invalidate: {keys: k}}"
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from invalidator.rules.matching import MAX_SEGMENTS, PatternError, Tree, parse
+from invalidator.rules.plan.event_types import MAX_SEGMENTS, PatternError, Tree, parse
 from tests.unit.rules.conftest import LIMIT, batch, faults, names, plan
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from invalidator.rules.check import check
+from invalidator.rules.lint.lint import check
 
 
 def said(tmp_path: Path, text: str, severity: str = "warning") -> list[str]:

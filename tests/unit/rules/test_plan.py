@@ -9,7 +9,7 @@ import pytest
 from invalidator.errors import RulesError
 from invalidator.model import Failure
 from invalidator.rules import load
-from invalidator.rules.engine import MEMO
+from invalidator.rules.plan.engine import MEMO
 from tests.unit.rules.conftest import LIMIT, batch, names, plan
 
 ORDERS = """

@@ -6,7 +6,7 @@ import pytest
 
 from invalidator.model import Kind
 from invalidator.rules import load
-from invalidator.rules.reach import could_name
+from invalidator.rules.explain.reach import could_name
 
 RULES = """
 version: 1

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 import invalidator
-from invalidator.rules import shape
-from invalidator.rules.check import check
-from invalidator.rules.spec import Either, Listed, Object, Spec
-from invalidator.rules.testing import run
+from invalidator.rules.explain.run_tests import run
+from invalidator.rules.file import schema as shape
+from invalidator.rules.file.types import Either, Listed, Object, Spec
+from invalidator.rules.lint.lint import check
 
 PAGE = (Path(invalidator.__file__).parent.parent / "docs" / "rules.md").read_text()
 BLOCKS = re.findall(r"```yaml\n(.*?)```", PAGE, re.S)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from invalidator.rules.template import TemplateError, parse
+from invalidator.templates import TemplateError, parse
 from tests.unit.rules.conftest import names, plan
 
 ITEMS = {"items": [{"sku": "a", "qty": 1}, {"sku": "b", "qty": 2}], "id": 7, "q": " Red Hat "}

@@ -10,9 +10,9 @@ import pytest
 import invalidator
 from invalidator.errors import RulesError
 from invalidator.rules import RuleSet, load
-from invalidator.rules.jsonschema import text as schema_text
-from invalidator.rules.testing import run
-from invalidator.rules.watch import Watcher, watch
+from invalidator.rules.explain.run_tests import run
+from invalidator.rules.file.jsonschema import text as schema_text
+from invalidator.rules.file.reload import Watcher, watch
 
 ROOT = Path(invalidator.__file__).parent.parent
 

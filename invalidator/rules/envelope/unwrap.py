@@ -1,0 +1,97 @@
+"""Tells the formats apart and reads them."""
+
+from typing import Any
+
+from invalidator.errors import Rejected
+from invalidator.model import OWN_EVENTS, Slice
+from invalidator.rules.envelope import cloudevents, debezium, foreign
+from invalidator.rules.envelope.parse import parse
+from invalidator.rules.envelope.reading import AUTO, Envelope, Reading, at, type_of
+
+
+def decode(raw: bytes, limit: int, part: Slice, index: int) -> Any:
+    """A record's JSON, or why it is none."""
+    if len(raw) > limit:
+        said = f"the event has {len(raw)} bytes, more than {limit}"
+        raise Rejected(said, error="too-large")
+    try:
+        return parse(raw)
+    except ValueError as error:
+        framed = foreign.framed_json(raw)
+        if framed is not None:
+            return framed
+        raise foreign.rejected(raw, headers_at(part, index), error) from error
+
+
+def headed(part: Slice, envelope: Envelope) -> bool:
+    """Whether a slice holds CloudEvents in binary mode, whose type stands in headers."""
+    if envelope.format not in (AUTO, "cloudevents") or not part.values:
+        return False
+    headers = part.headers or (part.record(0).headers,)
+    return any(name == cloudevents.TYPE for entry in headers for name, _ in entry)
+
+
+def headers_at(part: Slice, index: int) -> Any:
+    return part.headers[index] if part.headers else part.record(index).headers
+
+
+def unwrap(
+    event: Any, envelope: Envelope, part: Slice, index: int, *, binary: bool
+) -> Reading | None:
+    """A decoded record as an event; None where there is nothing to do.
+
+    `binary`: look into its headers too.
+    """
+    form = envelope.format
+    if own := _own(event, envelope.first):
+        return own
+    if binary:
+        attributes = cloudevents.attributes(headers_at(part, index))
+        if attributes:
+            return cloudevents.binary(event, attributes)
+    if not isinstance(event, dict):
+        raise Rejected(f"the event is no object: {_shown(event)}", error="not-object")
+    if form == "debezium" or (form == AUTO and _is_change(event, envelope.first)):
+        return debezium.read(event, part, index)
+    if form == "cloudevents" or (form == AUTO and "specversion" in event):
+        return cloudevents.structured(event)
+    return _plain(event, envelope, part)
+
+
+def _is_change(event: dict[str, Any], first: str | None) -> bool:
+    """What says its type where `type:` looks first is none, whatever else it looks like."""
+    return not _says_type(event, first) and debezium.is_change(event)
+
+
+def _says_type(event: dict[str, Any], first: str | None) -> bool:
+    kind = event.get(first) if first else None
+    return isinstance(kind, str) and kind != ""
+
+
+def _own(event: Any, first: str | None) -> Reading | None:
+    """An event of ours is plain, however those of its source are wrapped."""
+    kind = event.get("type") if isinstance(event, dict) else None
+    if not isinstance(kind, str) or kind not in OWN_EVENTS:
+        return None
+    if first != "type" and _says_type(event, first):
+        return None  # of somebody else, who calls something else its type
+    data = event.get("data")
+    return Reading(kind, data, event) if isinstance(data, dict) else None
+
+
+def _plain(event: dict[str, Any], envelope: Envelope, part: Slice) -> Reading:
+    found = type_of(event, envelope.types)
+    kind, guessed = found or part.origin, not found
+    if envelope.data != AUTO:
+        data = at(event, envelope.data)
+        if not isinstance(data, dict):
+            said = f"there is no object at {envelope.data}, where data: says: {_shown(data)}"
+            raise Rejected(said, error="no-data")
+        return Reading(kind, data, event, guessed=guessed)
+    data = event.get("data")
+    return Reading(kind, data if isinstance(data, dict) else event, event, guessed=guessed)
+
+
+def _shown(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else text[:59] + "…"

@@ -1,0 +1,136 @@
+"""Rules files into a rule set: every mistake at once, each with its place."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct
+
+from invalidator.errors import Problem, RulesError
+from invalidator.model import DEFAULT_CACHE
+from invalidator.rules.envelope import Envelope
+from invalidator.rules.file import build
+from invalidator.rules.file import validate as sense
+from invalidator.rules.file.build import Parts
+from invalidator.rules.file.yaml import MAX_BYTES, MAX_PROBLEMS, Report
+from invalidator.rules.rule import Cache
+from invalidator.rules.ruleset import RuleSet
+
+SUFFIXES: Final = (".yaml", ".yml")
+MAX_FILES: Final = 1000
+WHERE: Final = "the command line or INVALIDATOR_RULES names a file of rules, or a directory of them"
+
+
+class Source(Struct, frozen=True):
+    """One file as it was read."""
+
+    name: str  # as messages give it
+    text: bytes
+
+
+def load(path: Path) -> RuleSet:
+    """The rules of a file or a directory; a RulesError names everything that is wrong."""
+    return compiled(files(path))
+
+
+def compiled(sources: Sequence[Source]) -> RuleSet:
+    """The rules of these files."""
+    parts, problems = [], []
+    for source in sources:
+        report = Report(source.name)
+        parts.append(build.read(source.text, report))
+        problems.extend(report.problems)
+    problems.extend(sense.problems(parts))
+    if problems:
+        raise RulesError(_shown(problems))
+    try:
+        return RuleSet(
+            [rule for part in parts for rule in part.rules],
+            _caches(parts),
+            content_hash(sources),
+            envelopes=_envelopes(parts),
+            tests=[test for part in parts for test in part.tests],
+        )
+    except Exception as error:  # a hole in our checks must not end a daemon that reloads
+        said = f"these rules cannot be compiled: {type(error).__name__}: {error}"
+        raise RulesError([Problem(sources[0].name, 0, 0, said)]) from error
+
+
+def _shown(problems: list[Problem]) -> list[Problem]:
+    """In the order of the files; no more than a person can use."""
+    found = sorted(problems, key=lambda entry: (entry.file, entry.line, entry.column))
+    if len(found) < MAX_PROBLEMS:
+        return found
+    last = found[MAX_PROBLEMS - 1]
+    more = Problem(last.file, last.line, last.column, "and more: mend these first")
+    return [*found[:MAX_PROBLEMS], more]
+
+
+def content_hash(sources: Sequence[Source]) -> str:
+    """Short, and equal wherever the same files lie."""
+    digest = hashlib.sha256()
+    for source in sources:
+        name = Path(source.name).name if len(sources) > 1 else ""
+        digest.update(f"{name}\0{len(source.text)}\0".encode() + source.text)
+    return digest.hexdigest()[:12]
+
+
+def files(path: Path) -> list[Source]:
+    """The file, or the .yaml files of a directory, in the order of their names."""
+    try:
+        paths = _listed(path) if path.is_dir() else [path]
+    except OSError as error:
+        raise RulesError([_unread(path, error)]) from error
+    found, problems = [], []
+    for entry in paths[: MAX_FILES + 1]:
+        try:
+            found.append(Source(str(entry), _read(entry)))
+        except OSError as error:
+            problems.append(_unread(entry, error))
+    if problems and not path.exists():
+        raise RulesError([Problem(str(path), 0, 0, f"is not there; {WHERE}")])
+    if problems:
+        raise RulesError(problems)
+    if not found:
+        said = "the directory has no file that ends in .yaml or .yml"
+        raise RulesError([Problem(str(path), 0, 0, said)])
+    if len(found) > MAX_FILES:
+        said = f"the directory has more than {MAX_FILES} files"
+        raise RulesError([Problem(str(path), 0, 0, said)])
+    return found
+
+
+def _unread(path: Path, error: OSError) -> Problem:
+    return Problem(str(path), 0, 0, f"cannot be read: {error.strerror or error}")
+
+
+def _read(path: Path) -> bytes:
+    """A file's content; of one that is too large only enough to tell."""
+    with path.open("rb") as file:
+        return file.read(MAX_BYTES + 1)
+
+
+def _listed(path: Path) -> list[Path]:
+    # A ConfigMap's own entries, such as ..data, begin with a dot, and so do editors' files. A link
+    # that leads nowhere is kept: a team's rules must not be gone in silence.
+    return sorted(
+        entry
+        for entry in path.iterdir()
+        if entry.suffix.lower() in SUFFIXES
+        and not entry.name.startswith(".")
+        and (entry.is_file() or (entry.is_symlink() and not entry.exists()))
+    )
+
+
+def _caches(parts: Sequence[Parts]) -> dict[str, Cache]:
+    written = {cache.name: cache for part in parts for cache in part.caches}
+    return {DEFAULT_CACHE: Cache(), **written}
+
+
+def _envelopes(parts: Sequence[Parts]) -> list[tuple[str, Envelope]]:
+    """Single sources first, exact names before patterns; then what holds for all."""
+    single = [entry for part in parts for entry in part.sources]
+    single.sort(key=lambda entry: "*" in entry[0])
+    general = next((part.envelope for part in parts if part.envelope), Envelope())
+    return [*single, ("*", general)]

@@ -1,0 +1,129 @@
+"""Hot reload: rules files that change are built, tested, and only then handed over.
+
+Content is compared, not times, so a Kubernetes ConfigMap's symlink swap is seen like an edit.
+"""
+
+import asyncio
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from invalidator.errors import Problem, RulesError
+from invalidator.rules.explain.run_tests import passing
+from invalidator.rules.file.load import Source, compiled, files
+from invalidator.rules.ruleset import RuleSet
+
+EVERY: Final = 1.0  # seconds between looks
+
+
+class Watcher:
+    """The rules at a path, and what they were when last looked at."""
+
+    def __init__(self, path: Path, *, last_good: Path | None = None) -> None:
+        self.path = path
+        self.last_good = last_good
+        self.unkept = ""  # why the last copy could not be written
+        self._seen: object = None  # what the files held, or why they could not be read
+
+    def start(self) -> tuple[RuleSet, list[Problem]]:
+        """The rules to begin with. Where they are broken: the last good ones, and why."""
+        try:
+            return self._build(self._read()), []
+        except RulesError as error:
+            kept = self._kept()
+            if kept is None:
+                raise
+            return kept, error.problems
+
+    def look(self, *, force: bool = False) -> RuleSet | None:
+        """New rules; None where nothing changed. A RulesError is raised once per change."""
+        seen = self._seen
+        try:
+            sources = self._read()
+        except RulesError as error:
+            said = str(error)
+            if said == seen and not force:
+                return None
+            self._seen = said
+            raise
+        if sources == seen and not force:
+            return None
+        return self._build(sources)
+
+    def _read(self) -> list[Source]:
+        return files(self.path)
+
+    def _build(self, sources: list[Source]) -> RuleSet:
+        self._seen = sources
+        ruleset = passing(compiled(sources))
+        if self.last_good:
+            self._keep(sources, self.last_good)
+        return ruleset
+
+    def _keep(self, sources: list[Source], path: Path) -> None:
+        """A full disk is no reason to refuse good rules."""
+        try:
+            _write(sources, path)
+            self.unkept = ""
+        except OSError as error:
+            self.unkept = f"{path}: {error.strerror or error}"
+
+    def _kept(self) -> RuleSet | None:
+        if self.last_good is None or not self.last_good.exists():
+            return None
+        try:
+            kept = json.loads(self.last_good.read_bytes())
+            return compiled([Source(entry["name"], entry["text"].encode()) for entry in kept])
+        except (OSError, ValueError, KeyError, TypeError, RulesError):
+            return None  # a copy that is broken too: the rules' own mistakes say more
+
+
+def _write(sources: list[Source], path: Path) -> None:
+    """A copy that is whole at any moment."""
+    kept = [{"name": entry.name, "text": entry.text.decode()} for entry in sources]
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, suffix=".tmp") as file:
+        try:
+            json.dump(kept, file)
+            file.flush()
+            os.fsync(file.fileno())
+            os.replace(file.name, path)
+        except BaseException:
+            os.unlink(file.name)
+            raise
+
+
+async def watch(
+    watcher: Watcher,
+    accept: Callable[[RuleSet], None],
+    refuse: Callable[[RulesError], None],
+    *,
+    wake: asyncio.Event | None = None,
+    every: float = EVERY,
+) -> None:
+    """Looks again and again, at once when woken; hands over rules that are in order."""
+    while True:
+        forced = await _pause(wake, every)
+        try:
+            ruleset = await asyncio.to_thread(watcher.look, force=forced)
+        except RulesError as error:
+            refuse(error)
+        else:
+            if ruleset is not None:
+                accept(ruleset)
+
+
+async def _pause(wake: asyncio.Event | None, seconds: float) -> bool:
+    """Waits; true where somebody asked not to."""
+    if wake is None:
+        await asyncio.sleep(seconds)
+        return False
+    try:
+        async with asyncio.timeout(seconds):
+            await wake.wait()
+    except TimeoutError:
+        return False
+    wake.clear()
+    return True

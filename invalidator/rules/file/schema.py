@@ -1,0 +1,186 @@
+"""The rules language, field by field: checked from here, published from here, documented here."""
+
+from typing import Final
+
+from invalidator.model import DEFAULT_CACHE, KINDS
+from invalidator.rules.envelope import FORMATS
+from invalidator.rules.file.types import (
+    Anything,
+    Choice,
+    Duration,
+    Either,
+    Field,
+    Flag,
+    Listed,
+    Number,
+    Object,
+    Text,
+)
+from invalidator.rules.rule import LAYOUTS, MAX_KEYS, MEMBERS
+
+MAX_RULE_NAME: Final = 100  # it labels metrics
+TEXTS: Final = Listed(Text(most=4096), single=True)
+
+INVALIDATE: Final = Object(
+    "invalidate",
+    {
+        "keys": Field(TEXTS, "templates of keys to delete"),
+        "patterns": Field(TEXTS, "templates of globs; every key that matches is deleted"),
+        "tags": Field(TEXTS, "templates of tags; every key that carries one is deleted"),
+        "versions": Field(TEXTS, "templates of version counters to raise"),
+    },
+    some=True,
+)
+
+RULE: Final = Object(
+    "a rule",
+    {
+        "name": Field(
+            Text(most=MAX_RULE_NAME), "the rule's name, unique across all files", required=True
+        ),
+        "on": Field(TEXTS, "types of events: * one segment, ** any number", required=True),
+        "when": Field(Text(lines=True), "a condition on the event (a subset of CEL)"),
+        "on_error": Field(
+            Choice(("apply", "skip", "reject")),
+            "what happens where the condition fails, such as on a missing field",
+            default="apply",
+        ),
+        "invalidate": Field(INVALIDATE, "what the caches must forget", required=True),
+        "repeat_after": Field(
+            Duration(3600), "apply once more after this time, for lagging replicas"
+        ),
+        "cache": Field(Text(), "the cache that is meant", default=DEFAULT_CACHE),
+        "source": Field(
+            TEXTS, "only events of these topics, channels or streams; * stands for any text"
+        ),
+        "on_reject": Field(
+            Object(
+                "on_reject",
+                {
+                    "keys": Field(TEXTS, "keys to delete instead"),
+                    "tags": Field(TEXTS, "tags to invalidate instead"),
+                    "versions": Field(TEXTS, "version counters to raise instead"),
+                },
+                some=True,
+            ),
+            "what is done instead where the rule cannot be planned; fixed names, without fields",
+        ),
+        "max_keys": Field(
+            Number(1, 1_000_000),
+            "names that one event may give by this rule; more reject it",
+            default=MAX_KEYS,
+        ),
+        "allow_broad": Field(
+            Flag(),
+            "permits patterns without a literal beginning, or that reach protected names",
+            default=False,
+        ),
+        "enabled": Field(Flag(), "false: the rule is checked but never applied", default=True),
+        "description": Field(Text(empty=True, lines=True), "what the rule is for"),
+        "owner": Field(Text(empty=True), "who answers for it"),
+    },
+)
+
+_READING = {
+    "format": Field(
+        Choice(FORMATS),
+        "how an event is wrapped; auto tells plain, CloudEvents and Debezium apart",
+        default="auto",
+    ),
+    "type": Field(
+        TEXTS,
+        "where the type stands: fields or texts with {fields}, the first that is there; "
+        "else the name of the topic or channel",
+        default=["type", "event", "{entity}.{action}"],
+    ),
+    "data": Field(
+        Text(),
+        "where the data stands: a path, or auto: `data` where that is an object, "
+        "else the whole event",
+        default="auto",
+    ),
+}
+ENVELOPE: Final = Object(
+    "envelope",
+    {
+        **_READING,
+        "sources": Field(
+            Object("sources", others=Object("an envelope", _READING)),
+            "other settings for single topics, channels or streams; * stands for any text",
+        ),
+    },
+)
+
+LAYOUT: Final = Object(
+    "a layout of tags",
+    {
+        "layout": Field(Choice(LAYOUTS), "how the cache keeps its tags", required=True),
+        "key": Field(Text(), "the key of a tag, with {tag} in it"),
+        "members": Field(
+            Choice(MEMBERS),
+            "whether the set holds full keys, or keys without the prefix",
+            default="full",
+        ),
+    },
+)
+
+CACHE: Final = Object(
+    "a cache",
+    {
+        "prefix": Field(Text(empty=True, most=512), "stands before keys and patterns", default=""),
+        "tags": Field(
+            Listed(LAYOUT), "how tags are kept, one or several ways", default=[{"layout": "set"}]
+        ),
+        "versions": Field(
+            Object(
+                "versions",
+                {"key": Field(Text(), "the key of a counter, with {name} in it", required=True)},
+            ),
+            "where version counters live",
+        ),
+        "protect": Field(
+            Listed(Text(most=1024), single=True, empty=True), "globs no sweep ever deletes"
+        ),
+    },
+)
+
+TEST: Final = Object(
+    "a test",
+    {
+        "name": Field(Text(), "what the test shows"),
+        "event": Field(Object("an event", others=Anything()), "as it is received", required=True),
+        "source": Field(Text(), "the topic, channel or stream it comes from"),
+        "key": Field(Text(), "the record's key"),
+        "headers": Field(Object("headers", others=Text(empty=True)), "the record's headers"),
+        "expect": Field(
+            Either(
+                Choice(("nothing",)),
+                Object(
+                    "expect",
+                    {
+                        **{
+                            kind: Field(
+                                Listed(Text(), single=True, empty=True), f"exactly these {kind}"
+                            )
+                            for kind in KINDS
+                        },
+                        "rejected": Field(TEXTS, "the rules that reject the event"),
+                    },
+                ),
+            ),
+            "exactly what it invalidates; a kind left out is empty",
+            required=True,
+        ),
+    },
+)
+
+FILE: Final = Object(
+    "the file",
+    {
+        "version": Field(Number(1, 1), "the version of this language", default=1),
+        "envelope": Field(ENVELOPE, "how events are read"),
+        "caches": Field(Object("caches", others=CACHE), "where names live"),
+        "rules": Field(Listed(RULE, empty=True), "what is invalidated when"),
+        "tests": Field(Listed(TEST, empty=True), "events, and what they invalidate"),
+    },
+)

@@ -1,0 +1,239 @@
+"""What must hold across a whole rule set: mistakes that no single field shows."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from msgspec import Struct
+
+from invalidator import layout
+from invalidator.errors import Problem
+from invalidator.model import DEFAULT_CACHE
+from invalidator.rules import condition, globs
+from invalidator.rules.envelope import Envelope
+from invalidator.rules.envelope.reading import type_of
+from invalidator.rules.file.build import Parts
+from invalidator.rules.plan.fields import escape
+from invalidator.rules.rule import Cache, Place, Rule, Test
+from invalidator.runtime.text import nearest, visible
+from invalidator.templates import Template
+
+ROWS: Final = ("before", "after")
+CHANGES: Final = ("created", "updated", "deleted", "read", "truncated")
+
+
+def problems(parts: Sequence[Parts]) -> list[Problem]:
+    """Every mistake that shows across files. What is wrong by itself is reported already."""
+    rules = [rule for part in parts for rule in part.rules]
+    caches = [cache for part in parts for cache in part.caches]
+    tests = [test for part in parts for test in part.tests]
+    known = {DEFAULT_CACHE: Cache(), **{cache.name: cache for cache in caches}}
+    found = [
+        *_twin_rules(rules),
+        *_twin_caches(caches),
+        *_envelopes(parts),
+        *_layouts(known, rules),
+        *_rejectors(rules, tests),
+    ]
+    for rule in rules:
+        cache = known.get(rule.cache)
+        if cache is None:
+            said = f"no cache is called {rule.cache}{nearest(rule.cache, known)}"
+            found.append(_problem(rule.cache_place, said, rule.cache))
+        else:
+            found.extend(_patterns(rule, cache))
+            found.extend(_own_keys(rule, cache))
+        found.extend(_needs_row(rule, tests))
+    return found
+
+
+def _problem(place: Place | None, message: str, text: str = "") -> Problem:
+    if place is None:
+        return Problem("", 0, 0, message, text)
+    return Problem(place.file, place.line, place.column, message, visible(text))
+
+
+def _twin_rules(rules: Sequence[Rule]) -> Iterator[Problem]:
+    first: dict[str, Rule] = {}
+    for rule in rules:
+        if not rule.name:
+            continue
+        other = first.setdefault(rule.name, rule)
+        if other is not rule:
+            where = f"{other.place.file}:{other.place.line}"
+            yield _problem(rule.place, f"another rule has this name: {where}", rule.name)
+
+
+def _twin_caches(caches: Sequence[Cache]) -> Iterator[Problem]:
+    first: dict[str, Cache] = {}
+    for cache in caches:
+        other = first.setdefault(cache.name, cache)
+        if other is not cache and other.place:
+            where = f"{other.place.file}:{other.place.line}"
+            yield _problem(cache.place, f"this cache is described already: {where}", cache.name)
+
+
+def _envelopes(parts: Sequence[Parts]) -> Iterator[Problem]:
+    general = [part for part in parts if part.envelope]
+    for part in general[1:]:
+        place = general[0].envelope_place
+        where = f"{place.file}:{place.line}" if place else ""
+        said = f"one envelope holds for all files, and {where} has it; settings for one source "
+        yield _problem(part.envelope_place, said + "stand under envelope: sources:")
+    seen: set[str] = set()
+    for part in parts:
+        for name, _ in part.sources:
+            if name in seen:
+                said = f"the envelope of {name} is described already"
+                yield _problem(part.envelope_place, said, name)
+            seen.add(name)
+
+
+class _Kept(Struct, frozen=True):
+    """One template under which a cache keeps tags or counters."""
+
+    what: str  # for people
+    template: str
+    glob: str  # every key that it may name
+    place: Place | None
+    alike: tuple[str, ...]  # equal where two caches may share the key
+    cache: str
+
+
+def _kept(cache: Cache) -> list[_Kept]:
+    tags = [
+        _Kept(
+            f"tags kept as {entry.kind}",
+            entry.key,
+            _glob(entry.key, "tag"),
+            entry.place or cache.place,
+            (entry.kind, cache.prefix if entry.members == "relative" else ""),
+            cache.name,
+        )
+        for entry in cache.layouts
+    ]
+    version, name = cache.version, cache.name
+    counters = _Kept("version counters", version, _glob(version, "name"), cache.place, (), name)
+    return [*tags, counters]
+
+
+def _layouts(caches: dict[str, Cache], rules: Sequence[Rule]) -> Iterator[Problem]:
+    """One key for what is kept in two ways: a tag set and a stamp cannot share it."""
+    tagging = {rule.cache for rule in rules if any(entry.kind == "tags" for entry in rule.effects)}
+    owners: dict[str, _Kept] = {}
+    for cache in caches.values():
+        for kept in _kept(cache):
+            if kept.alike and not cache.tagged and cache.name not in tagging:
+                continue  # a layout that nobody wrote and nobody uses
+            other = owners.setdefault(kept.glob, kept)
+            same = other.cache == kept.cache
+            if other is not kept and (same or other.alike != kept.alike):
+                yield _problem(kept.place, _share(kept, other), kept.template)
+            elif not globs.literal_start(kept.glob):
+                said = f"the key of {kept.what} must begin with a literal text, such as tag:"
+                yield _problem(kept.place, said, kept.template)
+
+
+def _share(kept: _Kept, other: _Kept) -> str:
+    where = "" if other.cache == kept.cache else f" of the cache {other.cache}"
+    return f"{other.what}{where} and {kept.what} share this key: each needs its own"
+
+
+def _glob(template: str, slot: str) -> str:
+    """All keys that a template of a tag or version may name."""
+    return "*".join(map(escape, template.split(f"{{{slot}}}")))
+
+
+def protected(cache: Cache) -> list[tuple[str, list[globs.Token]]]:
+    """What no sweep ever touches: a name for people, and the glob."""
+    kept = [("invalidator's own keys", f"{layout.OWN}*")]
+    kept += [(entry.what, entry.glob) for entry in _kept(cache)]
+    kept += [(f"protect: {glob}", glob) for glob in cache.protect]
+    return [(name, globs.tokens(glob)) for name, glob in kept]
+
+
+def _patterns(rule: Rule, cache: Cache) -> Iterator[Problem]:
+    if rule.allow_broad:
+        return
+    kept = protected(cache)
+    for effect in rule.effects:
+        if effect.kind != "patterns":
+            continue
+        if not _begins(effect.template):
+            said = (
+                "a pattern begins with a literal text, or it could reach every key; "
+                "allow_broad: true on the rule permits it"
+            )
+            yield _problem(effect.place, said, effect.template.text)
+            continue
+        names = globs.of_template(effect.template, cache.prefix, glob=True)
+        for name, glob in kept:
+            if globs.meet(names, glob):
+                said = f"the pattern could match what is protected ({name}); sweeps spare it, "
+                said += "so write it narrower, or allow_broad: true on the rule"
+                yield _problem(effect.place, said, effect.template.text)
+                break
+
+
+def _own_keys(rule: Rule, cache: Cache) -> Iterator[Problem]:
+    for effect in (*rule.effects, *rule.on_reject):
+        names = globs.of_template(effect.template, cache.prefix, glob=False)
+        start = "".join(char for _, char in itertools.takewhile(lambda t: t[0] == "=", names))
+        if effect.kind == "keys" and start.startswith(layout.OWN):
+            said = f"what begins with {layout.OWN} is invalidator's own; for a stamp write tags:"
+            yield _problem(effect.place, said, effect.template.text)
+
+
+def _begins(template: Template) -> bool:
+    first = template.parts[0] if template.parts else ""
+    return isinstance(first, str) and globs.literal_start(first) != ""
+
+
+def _needs_row(rule: Rule, tests: Sequence[Test]) -> Iterator[Problem]:
+    """A rule on the old or the new row, for events that have none."""
+    if not rule.on or any(_could_change(pattern.tokens[-1]) for pattern in rule.on):
+        return
+    for root, place, text in _reads_rows(rule):
+        if not any(_shows(root, test) for test in tests if _named(rule, test)):
+            said = (
+                f"a plain event has no row {root}: only change events (of types such as "
+                f"users.updated) do; where yours carry {root}:, show it by a test of this rule"
+            )
+            yield _problem(place, said, text)
+            return
+
+
+def _reads_rows(rule: Rule) -> Iterator[tuple[str, Place, str]]:
+    for effect in rule.effects:
+        for path in effect.template.paths():
+            if path.root in ROWS:
+                yield path.root, effect.place, effect.template.text
+    if rule.when:
+        for read in condition.reads(rule.when.tree):
+            if read.root in ROWS:
+                yield read.root, rule.when.place, rule.when.text
+
+
+def _could_change(token: str) -> bool:
+    word = token.lstrip(".:")
+    return word in CHANGES or word.startswith(("*", "{"))
+
+
+def _named(rule: Rule, test: Test) -> bool:
+    """Whether a test is on an event of a type that a rule names outright."""
+    kind = type_of(dict(test.event), Envelope().types) or test.source
+    return any(kind == pattern.text for pattern in rule.on)
+
+
+def _shows(root: str, test: Test) -> bool:
+    data = test.event.get("data")
+    return root in test.event or (isinstance(data, dict) and root in data)
+
+
+def _rejectors(rules: Sequence[Rule], tests: Sequence[Test]) -> Iterator[Problem]:
+    names = {rule.name for rule in rules}
+    for test in tests if "" not in names else ():
+        for name, place in test.rejected.items():
+            if name not in names:
+                said = f"no rule is called {name}{nearest(name, names)}"
+                yield _problem(place, said, name)

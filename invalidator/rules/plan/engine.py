@@ -1,0 +1,246 @@
+"""From raw records to names, for the rules that apply to one origin.
+
+One function per event type adds to sets. Whatever it raises sends that one event down the careful
+path, which runs each rule by itself and says what is wrong.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from invalidator.errors import Rejected
+from invalidator.model import Rejection, Slice
+from invalidator.rules.envelope import Envelope, Reading, decode, headed, unwrap
+from invalidator.rules.plan.compile import UNMATCHED, Apply, Unit, applying, changing
+from invalidator.rules.plan.decode import narrowed
+from invalidator.rules.plan.draft import Draft, Lane, Sink, pour
+from invalidator.rules.plan.event_types import MAX_SEGMENTS, Hit, Tree, depth, is_own
+from invalidator.rules.plan.fast_path import Form, Quick
+from invalidator.rules.plan.slow_path import Ruling, Single, fault_of
+from invalidator.rules.rule import Cache, Rule
+from invalidator.runtime.text import shown
+
+MEMO: Final = 4096  # event types remembered: hostile ones must not grow memory
+MEMO_LENGTH: Final = 256  # characters of a type that is remembered
+EAGER: Final = 5000  # rules compiled ahead, each counted for every type that it is part of
+
+
+class _Table(dict[str, Apply]):
+    """From an event's type to the function that holds all its rules."""
+
+    def __init__(self, resolve: Callable[[str], Apply], fixed: Mapping[str, Apply]) -> None:
+        super().__init__(fixed)
+        self._resolve = resolve
+        self._fixed = fixed
+
+    def __missing__(self, kind: str) -> Apply:
+        if not kind or depth(kind) > MAX_SEGMENTS:
+            raise KeyError(kind)
+        function = self._resolve(kind)
+        if len(kind) <= MEMO_LENGTH:
+            if len(self) >= MEMO + len(self._fixed):
+                self.clear()
+                self.update(self._fixed)
+            self[kind] = function
+        return function
+
+
+class Engine:
+    """The rules for some origins, and how the events of these are read."""
+
+    def __init__(
+        self,
+        rules: Sequence[Rule],
+        chosen: Sequence[int],
+        caches: Mapping[str, Cache],
+        lanes: Sequence[Lane],
+        envelope: Envelope,
+    ) -> None:
+        self._rules = rules
+        self._caches = caches
+        self._lanes = {lane: at for at, lane in enumerate(lanes)}
+        self._envelope = envelope
+        self._tree = Tree()
+        self._singles: dict[Hit, Single] = {}
+        self._changes: dict[str, list[Single]] = {}  # by the type of a change event
+        self._functions: dict[tuple[Hit, ...], Apply] = {}
+        literals = []
+        for at in chosen:
+            for number, pattern in enumerate(rules[at].on):
+                self._tree.add(pattern, (at, number))
+                if pattern.literal:
+                    literals.append(pattern.text)
+        self.table = _Table(self._apply, self._ready(literals))
+        self._updates = _Table(self._update, {})  # for both rows of a change event
+        self._both: dict[tuple[Hit, ...], Apply] = {}
+        narrow = narrowed((rules[at] for at in chosen), envelope)
+        self.quick = Quick(narrow, envelope, self.table, self._updates, self._event)
+
+    def _ready(self, kinds: Sequence[str]) -> dict[str, Apply]:
+        """Functions for types that rules name outright, compiled before the first event comes."""
+        made, left = {}, EAGER
+        for kind in kinds:
+            left -= len(self._tree.hits(kind))
+            if left < 0:
+                break  # many wildcards times many types: the rest when they come
+            made[kind] = self._apply(kind)
+        return made
+
+    def plan(self, part: Slice, limit: int, draft: Draft) -> None:
+        if headed(part, self._envelope):
+            for index in range(len(part.values)):
+                self._event(part, index, limit, draft, binary=True)
+        else:
+            self.quick.plan(part, limit, draft)
+
+    def _event(
+        self, part: Slice, index: int, limit: int, draft: Draft, *, binary: bool = False
+    ) -> Form | None:
+        """One event by the envelope: by its type's functions if that succeeds, else carefully.
+
+        Gives its form, as its neighbours probably have the same; None where it was not sound.
+        """
+        try:
+            reading = self.read(part, index, limit, binary=binary)
+        except Rejected as error:
+            rejection = Rejection(part.record(index), None, (fault_of(error),))
+            draft.plan.rejections.append(rejection)
+            return None
+        if reading is None:
+            return None
+        kind = reading.kind
+        try:
+            if reading.images:
+                self._change(reading, part, index, draft.sinks)
+            else:
+                self.table[kind](reading.data, reading.event, kind, part, index, draft.sinks)
+        except Exception:  # noqa: BLE001 - said exactly there
+            self._carefully(reading, part, index, draft)
+            return None
+        if reading.images:
+            return "change"
+        return "around" if reading.data is reading.event else "apart"
+
+    def _change(self, reading: Reading, part: Slice, index: int, sinks: list[Sink]) -> None:
+        """A change event: each rule renders its names for both rows."""
+        singles = self._changes.get(reading.kind)
+        if singles is None:
+            singles = [self._single(hit) for hit in self.hits(reading)]
+            if len(self._changes) < MEMO and len(reading.kind) <= MEMO_LENGTH:
+                self._changes[reading.kind] = singles
+        for single in singles:
+            made = single.change(reading, part, index)
+            if made is None:
+                raise ValueError
+            for row in made:
+                pour(row, single.unit.sinks, sinks)
+        if not singles:
+            sinks[UNMATCHED](1)
+
+    def _carefully(self, reading: Reading, part: Slice, index: int, draft: Draft) -> None:
+        """Each rule by itself: what one rejects, the others still do."""
+        hits = self.hits(reading)
+        if not hits and not is_own(reading.kind):
+            draft.sinks[UNMATCHED](1)
+        faults = []
+        for hit in hits:
+            rule = self._rules[hit[0]]
+            ruling = self.ruling(hit, reading, part, index)
+            if ruling.fault:
+                faults.append(ruling.fault)
+            for noted in ruling.noted:
+                draft.note((rule.name, *noted), index)
+            for name in ruling.names:
+                getattr(draft.names(name.cache), name.kind).add(name.name)
+                if rule.repeat_after:
+                    again = draft.names(name.cache, rule.repeat_after)
+                    getattr(again, name.kind).add(name.name)
+        if faults:
+            rejection = Rejection(part.record(index), reading.kind, tuple(faults))
+            draft.plan.rejections.append(rejection)
+
+    def read(self, part: Slice, index: int, limit: int, *, binary: bool = False) -> Reading | None:
+        """One record, unwrapped; Rejected where it cannot be, None where nothing is to do."""
+        raw = part.values[index]
+        if raw is None:
+            return None
+        try:
+            event = decode(raw, limit, part, index)
+            reading = unwrap(event, self._envelope, part, index, binary=binary)
+        except (Rejected, MemoryError):
+            raise
+        except Exception as error:  # a hole in our own checks: this event's fault, no crash
+            said = f"the event could not be read: {type(error).__name__}: {error}"
+            raise Rejected(said, error="not-read") from error
+        if reading and (segments := depth(reading.kind)) > MAX_SEGMENTS:
+            said = f"the type has {segments} segments, more than {MAX_SEGMENTS}"
+            raise Rejected(f"{said}: {shown(reading.kind)}", error="too-long")
+        if reading and reading.guessed and not self.hits(reading):
+            looked = ", ".join(self._envelope.types)
+            said = f"the event has no type: looked for {looked}"
+            said += f", and no rule is on {part.origin}" if part.origin else ""
+            raise Rejected(said, error="no-type")
+        return reading
+
+    def hits(self, reading: Reading) -> tuple[Hit, ...]:
+        return self._tree.hits(reading.kind, named=reading.named)
+
+    def ruling(self, hit: Hit, reading: Reading, part: Slice, index: int) -> Ruling:
+        return self._single(hit).rule(reading, part, index)
+
+    def binary(self, part: Slice) -> bool:
+        """Whether the types of these events may stand in their headers."""
+        return headed(part, self._envelope)
+
+    def _single(self, hit: Hit) -> Single:
+        single = self._singles.get(hit)
+        if single is None:
+            single = self._singles[hit] = Single(self._unit(hit))
+        return single
+
+    def _apply(self, kind: str) -> Apply:
+        """The function for a type, shared by all types that match the same rules."""
+        hits = self._tree.hits(kind)
+        function = self._functions.get(hits)
+        if function is None:
+            if len(self._functions) >= MEMO:
+                self._functions.clear()
+            function = applying([self._unit(hit) for hit in hits]) if hits else _ignore
+            self._functions[hits] = function
+        if function is _ignore and is_own(kind):
+            return _pass_over
+        return function
+
+    def _update(self, kind: str) -> Apply:
+        """The function for rows that were updated, shared as `_apply` does."""
+        hits = self._tree.hits(kind)
+        if hits not in self._both:
+            if len(self._both) >= MEMO:
+                self._both.clear()
+            units = [self._unit(hit) for hit in hits]
+            self._both[hits] = changing(units) if hits else _ignore_update
+        return self._both[hits]
+
+    def _unit(self, hit: Hit) -> Unit:
+        rule = self._rules[hit[0]]
+        delays = (None, rule.repeat_after) if rule.repeat_after else (None,)
+        sinks = tuple(
+            tuple(self._lanes[rule.cache, effect.kind, delay] for delay in delays)
+            for effect in rule.effects
+        )
+        return Unit(rule, hit[1], self._caches[rule.cache], sinks)
+
+
+def _ignore(
+    data: object, event: object, kind: str, part: Slice, index: int, sinks: list[Sink]
+) -> None:
+    sinks[UNMATCHED](1)
+
+
+def _ignore_update(
+    new: object, old: object, event: object, kind: str, part: Slice, index: int, sinks: list[Sink]
+) -> None:
+    sinks[UNMATCHED](1)
+
+
+def _pass_over(*_: object) -> None:
+    """An event of ours that no rule asked for."""

@@ -1,0 +1,266 @@
+"""The code that renders names: fast ways inline, `Field` where they do not fit."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from invalidator import layout
+from invalidator.model import Kind
+from invalidator.rules import globs
+from invalidator.rules.plan import fields as values
+from invalidator.rules.plan.codegen import Code, literal
+from invalidator.rules.plan.walks import chain, lenient, lists_of, written
+from invalidator.templates import Filter, Path, Slot, Step, Template
+
+_MISSING: Final = "except (KeyError, TypeError, IndexError):"
+
+
+class Rendered(Struct, frozen=True):
+    """The variable that holds one template's names."""
+
+    variable: str
+    many: bool  # a list of names
+    droppable: bool  # one name, or None
+
+
+class _Setting(Struct, frozen=True):
+    """Where in the code a template is being written."""
+
+    template: Template
+    kind: Kind
+    depth: int
+    elements: Mapping[Path, str] = field(default_factory=dict)  # lists being looped over
+    optional: list[str] = field(default_factory=list)  # variables: None drops the name
+
+
+class Renderer:
+    """Writes the code for the templates of one rule."""
+
+    def __init__(
+        self,
+        code: Code,
+        prefix: str,
+        captures: Mapping[str, int],
+        most: int,
+        *,
+        lenient: bool = False,
+    ) -> None:
+        self.code = code
+        self.prefix = prefix
+        self.captures = captures
+        self.most = most
+        self.lenient = lenient  # a missing value gives no name: change events try both rows
+        self.known: dict[object, str] = {}  # lookups that several templates share
+
+    def template(self, template: Template, kind: Kind, depth: int) -> Rendered:
+        if self.lenient:
+            template = lenient(template)
+        lists = chain(template)
+        droppable = any(slot.optional for slot in template.slots())
+        if not lists:
+            name = self._name(_Setting(template, kind, depth))
+            return Rendered(name, many=False, droppable=droppable)
+        return Rendered(self._each(template, kind, depth, lists), many=True, droppable=False)
+
+    def _each(self, template: Template, kind: Kind, depth: int, lists: list[Path]) -> str:
+        """One name per element."""
+        names = self.code.new("n")
+        self.code.add(depth, f"{names} = []")
+        setting = _Setting(template, kind, depth)
+        for slot in template.slots():
+            if not lists_of(slot):
+                self._slot(slot, setting)  # before the loop, which may never run
+        absent = list(setting.optional)
+        for path in lists:
+            found, element = self._loop(path, setting)
+            absent += [] if setting.elements else [found]
+            elements = {**setting.elements, path: element}
+            setting = replace(setting, depth=setting.depth + 1, elements=elements)
+        name = self._name(setting)
+        guard = f"if {name} is not None: " if setting.optional else ""
+        self.code.add(setting.depth, f"{guard}{names}.append({name})")
+        if len(lists) > 1:
+            text = self.code.constant(template.text)
+            check = f"if len({names}) > {self.most}: raise too_many({text}, {self.most})"
+            self.code.add(setting.depth, check)
+        if self.lenient:  # no name because of what is missing, not because a list is empty
+            missing = " or ".join(f"{variable} is None" for variable in absent)
+            self.code.add(depth, f"if {missing}: {names} = None")
+        return names
+
+    def _loop(self, path: Path, setting: _Setting) -> tuple[str, str]:
+        """`for element in list:`; gives the variables of both."""
+        slot = next(slot for slot in setting.template.slots() if path in lists_of(slot))
+        start, steps = self._start(path, setting)
+        spare = slot.optional or slot.default is not None or self.lenient
+        owner = self.code.constant(
+            values.Field(setting.template.text, written(path), path.root, steps, optional=spare)
+        )
+        found, element = self.code.new("l"), self.code.new("e")
+        self._lookup(found, start, steps, owner, setting.depth)
+        line = f"for {element} in {owner}.each({found}, {self.most}):"
+        self.code.add(setting.depth, line)
+        return found, element
+
+    def _name(self, setting: _Setting) -> str:
+        """One name: its slots into variables, then the whole text."""
+        prefix = self.prefix if setting.kind in ("keys", "patterns") else ""
+        if setting.kind == "patterns":
+            prefix = values.escape(prefix)
+        text = self._text(setting.template, setting, prefix, escaped=setting.kind == "patterns")
+        name, depth = self.code.new("n"), setting.depth
+        long = f"len({name}) > {values.MAX_NAME}"
+        if setting.optional:
+            missing = " or ".join(f"{variable} is None" for variable in setting.optional)
+            text = f"None if {missing} else {text}"
+            long = f"{name} is not None and {long}"
+        owner = self.code.constant(setting.template.text)
+        self.code.add(
+            depth, f"{name} = {text}", f"if {long}:", f"    raise too_long({owner}, {name})"
+        )
+        names = globs.of_template(setting.template, prefix, glob=False)
+        if setting.kind == "keys" and globs.meet(_OWN, names):  # what an event says must not
+            self.code.add(
+                depth,
+                f"if {name} is not None and {name}.startswith('{layout.OWN}'):",
+                f"    raise own({owner}, {name})",
+            )
+        return name
+
+    def _text(self, template: Template, setting: _Setting, prefix: str, *, escaped: bool) -> str:
+        """An f-string of a template."""
+        pieces = [literal(prefix)]
+        for part in template.parts:
+            if isinstance(part, str):
+                pieces.append(literal(part))
+                continue
+            value = self._slot(part, setting)
+            pieces.append(f"{{{self._escaped(value, setting) if escaped else value}}}")
+        return f"f'{''.join(pieces)}'"
+
+    def _escaped(self, value: str, setting: _Setting) -> str:
+        escaped = self.code.new("v")
+        test = f"type({value}) is not str or {value}.isalnum()"
+        self.code.add(setting.depth, f"{escaped} = {value} if {test} else escape({value})")
+        return escaped
+
+    def _slot(self, slot: Slot, setting: _Setting) -> str:
+        """The variable that holds a slot's value, filtered."""
+        if isinstance(slot.source, Template):
+            return self._quoted(slot, slot.source, setting)
+        key = (slot.source, slot.filters, slot.optional, slot.default)
+        variable = self.known.get(key)
+        if variable is None:
+            variable = self._value(slot, slot.source, setting)
+            if not slot.source.lists():
+                self.known[key] = variable
+        if slot.optional and variable not in setting.optional:
+            setting.optional.append(variable)
+        return variable
+
+    def _quoted(self, slot: Slot, inner: Template, setting: _Setting) -> str:
+        """A text of its own, filtered as a whole."""
+        text = self._text(inner, setting, "", escaped=False)
+        value = self.code.new("v")
+        self.code.add(setting.depth, f"{value} = {text}")
+        owner = self.code.constant(values.Field(setting.template.text, slot.text, "data", ()))
+        return self._filtered(value, slot.filters, owner, setting.depth, droppable=False)
+
+    def _value(self, slot: Slot, path: Path, setting: _Setting) -> str:
+        start, steps = self._start(path, setting)
+        owner = self.code.constant(
+            values.Field(
+                setting.template.text, path.text, path.root, steps, slot.optional, slot.default
+            )
+        )
+        value, filters = self.code.new("v"), slot.filters
+        self._lookup(value, start, steps, owner, setting.depth)
+        if filters and filters[0].name == "json":
+            write = "as_sorted_json" if filters[0].argument else "as_json"
+            self.code.add(setting.depth, f"{value} = {owner}.present({value}, {write})")
+            filters = filters[1:]
+        else:
+            self.code.add(
+                setting.depth,
+                f"if type({value}) is str:",
+                f"    if not ({value} and {value}.isprintable()): {value} = {owner}.text({value})",
+                f"elif type({value}) is not int: {value} = {owner}.text({value})",
+            )
+        return self._filtered(value, filters, owner, setting.depth, droppable=slot.optional)
+
+    def _filtered(
+        self, value: str, filters: tuple[Filter, ...], owner: str, depth: int, *, droppable: bool
+    ) -> str:
+        if not filters:
+            return value
+        text = f"str({value})"
+        for entry in filters:
+            text = _FILTERS[entry.name](text, entry.argument)
+        if any(entry.name in ("trim", "first") for entry in filters):
+            text = f"{owner}.filled({text})"
+        if droppable:
+            text = f"None if {value} is None else {text}"
+        self.code.add(depth, f"{value} = {text}")
+        return value
+
+    def _start(self, path: Path, setting: _Setting) -> tuple[str, tuple[Step, ...]]:
+        """The expression that a path starts from, and the steps left to walk."""
+        lists = [known for known in path.lists() if known in setting.elements]
+        if lists:
+            return setting.elements[lists[-1]], path.steps[len(lists[-1].steps) + 1 :]
+        if path.root == "match":
+            return f"segments(kind)[{self.captures[str(path.steps[0])]}]", ()
+        if path.root == "event":
+            first = str(path.steps[0])
+            return AROUND.get(first, f"event.get('{literal(first)}')"), path.steps[1:]
+        return ROOTS[path.root], path.steps
+
+    def _lookup(
+        self, variable: str, start: str, steps: tuple[Step, ...], owner: str, depth: int
+    ) -> None:
+        expression = start
+        for step in steps:
+            if isinstance(step, str):
+                expression = f"{expression}['{literal(step)}']"
+            else:
+                expression = f"nth({expression}, {step})"
+        if not steps:
+            self.code.add(depth, f"{variable} = {expression}")
+            return
+        self.code.add(
+            depth,
+            f"try: {variable} = {expression}",
+            f"{_MISSING} {variable} = {owner}.absent({start})",
+        )
+
+
+_OWN: Final = globs.tokens(f"{layout.OWN}*")
+
+# The expressions of roots, and of `event`'s fields where they are not simply its own.
+ROOTS: Final = {
+    "data": "data",
+    "headers": "headers_of(part, index)",
+    "before": "row_of('before', event, data)",
+    "after": "row_of('after', event, data)",
+}
+AROUND: Final = {
+    "type": "kind",
+    "source": "source_of(event, part)",
+    "key": "key_of(part, index)",
+    "extensions": "extensions_of(event)",
+}
+
+
+_FILTERS: Final[dict[str, Callable[[str, Any], str]]] = {
+    "lower": lambda text, _: f"{text}.lower()",
+    "upper": lambda text, _: f"{text}.upper()",
+    "trim": lambda text, _: f"{text}.strip()",
+    "urlencode": lambda text, _: f"urlencode({text})",
+    "md5": lambda text, _: f"md5({text})",
+    "sha1": lambda text, _: f"sha1({text})",
+    "sha256": lambda text, _: f"sha256({text})",
+    "first": lambda text, count: f"{text}[:{int(count)}]",
+    "json": lambda text, how: f"as_sorted_json({text})" if how else f"as_json({text})",
+}

@@ -1,0 +1,180 @@
+"""One rule for one event, by itself: slower, and exact about what is wrong."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from msgspec import Struct
+
+from invalidator.errors import Rejected
+from invalidator.model import Fault, Slice
+from invalidator.rules.condition import ConditionError, reads
+from invalidator.rules.envelope import EVERY, Reading
+from invalidator.rules.explain.explain import Yield
+from invalidator.rules.plan.compile import Decide, Failed, Render, Unit, deciding, rendering
+from invalidator.rules.rule import Effect, Rule
+
+ROWS: Final = ("data", "before", "after")  # roots that hold columns of a change event
+
+
+class Ruling(Struct, frozen=True):
+    """What a rule does for an event whose type it matches."""
+
+    applies: bool
+    names: tuple[Yield, ...] = ()
+    fault: Fault | None = None
+    noted: tuple[tuple[str, str], ...] = ()  # stable words, each with what there is to say
+
+
+class Single:
+    """One rule, compiled alone."""
+
+    def __init__(self, unit: Unit) -> None:
+        self.unit = unit
+        self._decide: Decide | None = deciding(unit)
+        self._render: Render = rendering(unit)
+        self._lenient: Render = rendering(unit, lenient=True)
+        self._columns = _columns(unit.rule)  # that names are made of
+        self._asked = _asked(unit.rule)  # that the condition looks at
+        self._required = tuple(
+            not any(slot.optional for slot in effect.template.slots())
+            for effect in unit.rule.effects
+        )
+
+    def rule(self, reading: Reading, part: Slice, index: int) -> Ruling:
+        noted: list[tuple[str, str]] = []
+        try:
+            if not self._applies(reading, part, index, noted):
+                return Ruling(False, noted=tuple(noted))
+            names = self._names(reading, part, index)
+        except MemoryError:
+            raise
+        except Rejected as error:
+            return self._rejected(fault_of(error, self.unit.rule.name), noted)
+        except Exception as error:  # noqa: BLE001 - a hole in our own checks: this event's fault
+            said = f"the rule failed: {type(error).__name__}: {error}"
+            return self._rejected(Fault("rule-failed", said, self.unit.rule.name), noted)
+        return Ruling(True, names, noted=tuple(noted))
+
+    def _applies(
+        self, reading: Reading, part: Slice, index: int, noted: list[tuple[str, str]]
+    ) -> bool:
+        """The condition; of a change event, whether it holds for either row."""
+        if self._decide is None:
+            return True
+        failed: ConditionError | None = None
+        for image in reading.images or (reading.data,):
+            try:
+                if self._decide(image, reading.event, reading.kind, part, index):
+                    return True
+            except ConditionError as error:
+                failed = error
+        if failed is None:
+            lacking = _lacking(reading, self._asked)
+            if not lacking:
+                return False
+            failed = ConditionError(lacking[1])  # a value that is not known is no reason to miss
+        failure = Failed(self.unit.rule)
+        answer = failure(failed, lambda note, _: noted.append(note[1:]), index)
+        if answer is None:
+            raise failure.rejected(failed)
+        return answer
+
+    def _names(self, reading: Reading, part: Slice, index: int) -> tuple[Yield, ...]:
+        rule = self.unit.rule
+        place = (reading.event, reading.kind, part, index)
+        if not reading.images:
+            return tuple(_yields(rule, self._render(reading.data, *place)))
+        for effect in rule.effects:
+            if lacking := _lacking(reading, _top(effect)):
+                error, said = lacking
+                raise Rejected(said, error=error, what=effect.template.text)
+        made = self.rows(reading, part, index)
+        if made is None:
+            # No row has the value: rendered strictly, the rule says which one is missing.
+            return tuple(_yields(rule, self._render(reading.images[0], *place)))
+        return tuple(dict.fromkeys(name for row in made for name in _yields(rule, row)))
+
+    def change(self, reading: Reading, part: Slice, index: int) -> Sequence[tuple[Any, ...]] | None:
+        """The names of a change event, row by row; None where `rule` must say more."""
+        if reading.unknown and _lacking(reading, self._columns | self._asked):
+            return None
+        decide, place = self._decide, (reading.event, reading.kind, part, index)
+        if decide is not None and not any(decide(row, *place) for row in reading.images):
+            return ()
+        return self.rows(reading, part, index)
+
+    def rows(self, reading: Reading, part: Slice, index: int) -> list[tuple[Any, ...]] | None:
+        """Names by each row. None: a value that must be there is in no row."""
+        render, event, kind = self._lenient, reading.event, reading.kind
+        made = [render(image, event, kind, part, index) for image in reading.images]
+        if None not in made[0]:
+            return made  # the most common case: all is in the first row
+        lacks = (
+            required and all(names is None for names in rows)
+            for required, *rows in zip(self._required, *made, strict=True)
+        )
+        return None if any(lacks) else made
+
+    def _rejected(self, fault: Fault, noted: Sequence[tuple[str, str]]) -> Ruling:
+        rule = self.unit.rule
+        if not rule.on_reject:
+            return Ruling(True, fault=fault, noted=tuple(noted))
+        names = tuple(
+            Yield(rule.cache, effect.kind, _fixed(self.unit, effect), effect.template.text)
+            for effect in rule.on_reject
+        )
+        return Ruling(True, names, noted=(*noted, ("on-reject", f"{fault.error}: {fault.what}")))
+
+
+def fault_of(error: Rejected, rule: str | None = None) -> Fault:
+    return Fault(error.error, str(error), rule, error.what)
+
+
+def _fixed(unit: Unit, effect: Effect) -> str:
+    """A name without fields."""
+    prefix = unit.cache.prefix if effect.kind == "keys" else ""
+    return prefix + "".join(str(part) for part in effect.template.parts)
+
+
+Columns = frozenset[tuple[str, str]]  # each with the root that it is read by
+
+
+def _columns(rule: Rule) -> Columns:
+    return frozenset(column for effect in rule.effects for column in _top(effect))
+
+
+def _top(effect: Effect) -> Columns:
+    return frozenset(
+        (path.root, str(path.steps[0]))
+        for path in effect.template.paths()
+        if path.root in ROWS and path.steps
+    )
+
+
+def _asked(rule: Rule) -> Columns:
+    """But for changed(): that a large column did not come along says that it did not change."""
+    found = reads(rule.when.tree, changes=False) if rule.when else ()
+    return frozenset(
+        (read.root, read.path[0] if read.path else EVERY) for read in found if read.root in ROWS
+    )
+
+
+def _lacking(reading: Reading, columns: Columns) -> tuple[str, str] | None:
+    """The first of these columns that did not come along: a word, and why."""
+    unknown = reading.unknown
+    for root, column in columns if unknown else ():
+        if column == EVERY:
+            return next(iter(unknown.values()))
+        found = unknown.get(column)
+        if found is None and column not in reading.data:
+            found = unknown.get(EVERY)
+        if found and (root != "after" or found[0] == "no-value"):
+            return found
+    return None
+
+
+def _yields(rule: Rule, made: tuple[Any, ...]) -> Iterator[Yield]:
+    for effect, names in zip(rule.effects, made, strict=True):
+        for name in names if isinstance(names, list) else (names,):
+            if name is not None:
+                yield Yield(rule.cache, effect.kind, name, effect.template.text)

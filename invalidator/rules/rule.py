@@ -1,0 +1,106 @@
+"""A rules file as frozen data."""
+
+from collections.abc import Mapping
+from typing import Any, Final, Literal
+
+from msgspec import Struct, field
+
+from invalidator import layout
+from invalidator.model import DEFAULT_CACHE, KINDS, Kind
+from invalidator.rules.condition import Node as Tree
+from invalidator.rules.plan.event_types import Pattern
+from invalidator.templates import Template
+
+MAX_KEYS: Final = 10_000  # names that one event and rule may give, unless the rule says otherwise
+
+TagLayout = Literal["set", "sorted-set", "stamp"]
+LAYOUTS: Final[tuple[TagLayout, ...]] = ("set", "sorted-set", "stamp")
+Members = Literal["full", "relative"]
+MEMBERS: Final[tuple[Members, ...]] = ("full", "relative")
+
+
+class Place(Struct, frozen=True):
+    """Where something stands in the files."""
+
+    file: str
+    line: int
+    column: int
+
+
+class Effect(Struct, frozen=True):
+    """One name that a rule makes a cache forget."""
+
+    kind: Kind
+    template: Template
+    place: Place
+
+
+class Condition(Struct, frozen=True):
+    text: str
+    tree: Tree
+    place: Place
+
+
+class Rule(Struct, frozen=True):
+    name: str
+    on: tuple[Pattern, ...]
+    effects: tuple[Effect, ...]
+    place: Place
+    when: Condition | None = None
+    on_error: Literal["apply", "skip", "reject"] = "apply"  # where the condition fails
+    repeat_after: float | None = None  # seconds
+    cache: str = DEFAULT_CACHE
+    cache_place: Place | None = None  # None: nobody wrote it
+    sources: tuple[str, ...] = ()  # origins it is limited to; `*` is any text; none: all
+    on_reject: tuple[Effect, ...] = ()  # without fields: they can always be applied
+    max_keys: int = MAX_KEYS
+    allow_broad: bool = False
+    enabled: bool = True
+    description: str = ""
+    owner: str = ""
+
+
+class Layout(Struct, frozen=True):
+    """One way in which a cache keeps its tags."""
+
+    kind: TagLayout
+    key: str  # of a tag, absolute, with {tag} exactly once
+    members: Members = "full"  # whether members are whole keys, or lack the cache's prefix
+    place: Place | None = None
+
+
+DEFAULT_KEYS: Final[dict[TagLayout, str]] = {
+    "set": layout.TAG_SET,
+    "sorted-set": layout.TAG_SET,
+    "stamp": layout.TAG_STAMP,
+}
+DEFAULT_LAYOUTS: Final = (Layout("set", layout.TAG_SET),)
+
+
+class Cache(Struct, frozen=True):
+    """Where the names of one cache live."""
+
+    name: str = DEFAULT_CACHE
+    prefix: str = ""  # before keys and patterns
+    layouts: tuple[Layout, ...] = DEFAULT_LAYOUTS
+    version: str = layout.VERSION  # the key of a counter, absolute, with {name} exactly once
+    protect: tuple[str, ...] = ()  # globs that no sweep ever deletes
+    place: Place | None = None  # None: nobody wrote it
+    tagged: bool = False  # its author says how it keeps tags
+
+
+class Test(Struct, frozen=True):
+    """An event, and exactly what it must invalidate."""
+
+    __test__ = False  # not one of pytest's
+
+    name: str
+    place: Place
+    event: Mapping[str, Any]
+    names: Mapping[Kind, frozenset[str]] = field(
+        default_factory=lambda: {kind: frozenset() for kind in KINDS}
+    )
+    rejected: Mapping[str, Place] = field(default_factory=dict)  # rules
+    source: str = ""
+    key: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()
