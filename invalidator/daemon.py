@@ -31,9 +31,9 @@ from invalidator.runtime.tasks import end
 from invalidator.runtime.urls import redact
 from invalidator.settings import Settings
 from invalidator.settings.caches import strangers
-from invalidator.sources import Source
 from invalidator.sources.build import sources_of
 from invalidator.sources.person import Busy, Sent
+from invalidator.sources.source import Source
 from invalidator.sources.trail import TIMELESS
 from invalidator.store.build import gate, store_of
 from invalidator.store.dry import DryLetters, DryStore

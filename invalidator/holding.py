@@ -21,7 +21,7 @@ from invalidator.rulesbrake import ORIGINS, RulesBrake, Window
 from invalidator.runtime import metrics
 from invalidator.runtime.health import Part
 from invalidator.settle import Applied
-from invalidator.sources import Source
+from invalidator.sources.source import Source
 
 log = structlog.get_logger("invalidator")
 

@@ -14,7 +14,7 @@ from invalidator.model import Batch
 from invalidator.redisclient import Client
 from invalidator.runtime.health import Part
 from invalidator.runtime.retry import until_available
-from invalidator.sources.pubsub import PubSubSource
+from invalidator.sources.pubsub.source import PubSubSource
 
 BUFFER = 10_000  # messages; what comes on top is dropped, which shows as a gap
 AT_ONCE = 100  # messages, before it is looked at who fell silent

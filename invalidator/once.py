@@ -20,7 +20,7 @@ from invalidator.pipeline import Letters, Limits, Pipeline
 from invalidator.rules import RuleSet
 from invalidator.runtime.health import Health
 from invalidator.settings import Settings
-from invalidator.sources import Lag, Source
+from invalidator.sources.source import Lag, Source
 from invalidator.store.build import gate, store_of
 from invalidator.store.dry import DryLetters, DryStore
 

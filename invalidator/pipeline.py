@@ -37,7 +37,7 @@ from invalidator.runtime.retry import beating, rest, until_available
 from invalidator.runtime.tasks import end
 from invalidator.settings import Settings
 from invalidator.settle import Applied, Line, left_alone
-from invalidator.sources import Lag, Source
+from invalidator.sources.source import Lag, Source
 from invalidator.tracing import Spans
 from invalidator.valve import Valve
 

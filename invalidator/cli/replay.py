@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from invalidator.rules import RuleSet
     from invalidator.runtime.terminal import Progress as Bar
     from invalidator.settings import Settings
-    from invalidator.sources.kafka_past import KafkaPast
-    from invalidator.sources.past import Ids, Offsets, Times
-    from invalidator.sources.stream_past import StreamPast
+    from invalidator.sources.kafka.replay import KafkaPast
+    from invalidator.sources.replay import Ids, Offsets, Times
+    from invalidator.sources.stream.replay import StreamPast
 
 _EPILOG = """\
 examples:
@@ -97,7 +97,7 @@ async def _replay(
     from invalidator.once import once
     from invalidator.runtime.terminal import Progress as Bar
     from invalidator.settings.caches import strangers
-    from invalidator.sources.past import NotThere
+    from invalidator.sources.replay import NotThere
 
     if unknown := [*strangers(settings, rules.caches)]:
         raise UsageError("\n".join(unknown))
@@ -162,7 +162,7 @@ def _check(args: argparse.Namespace) -> None:
 def _sources(
     args: argparse.Namespace, settings: "Settings", wanted: "Times | Offsets | Ids"
 ) -> "Iterator[KafkaPast | StreamPast]":
-    from invalidator.sources.past import Ids, Times
+    from invalidator.sources.replay import Ids, Times
 
     topics = [args.topic] if args.topic else settings.kafka.topics
     streams = [args.stream] if args.stream else settings.streams.keys
@@ -181,8 +181,8 @@ def _sources(
 
 
 def _kafka(settings: "Settings", topics: Sequence[str], wanted: "Times | Offsets") -> "KafkaPast":
-    from invalidator.sources.kafka_past import KafkaPast
-    from invalidator.sources.security import Brokers
+    from invalidator.sources.kafka.brokers import Brokers
+    from invalidator.sources.kafka.replay import KafkaPast
 
     kafka = settings.kafka
     if not kafka.bootstrap_servers:
@@ -192,7 +192,7 @@ def _kafka(settings: "Settings", topics: Sequence[str], wanted: "Times | Offsets
 
 def _stream(settings: "Settings", keys: Sequence[str], wanted: "Ids") -> "StreamPast":
     from invalidator.redisclient import client
-    from invalidator.sources.stream_past import StreamPast
+    from invalidator.sources.stream.replay import StreamPast
 
     url = settings.source_redis_url.get_secret_value()
     redis = client(url, settings.redis_timeout, settings.redis_tls.options())
@@ -200,7 +200,7 @@ def _stream(settings: "Settings", keys: Sequence[str], wanted: "Ids") -> "Stream
 
 
 def _wanted(args: argparse.Namespace) -> "Times | Offsets | Ids":
-    from invalidator.sources.past import Ids, Offsets
+    from invalidator.sources.replay import Ids, Offsets
 
     if args.offset is not None:
         return Offsets(args.topic, args.partition, args.offset, args.until_offset)
@@ -212,7 +212,7 @@ def _wanted(args: argparse.Namespace) -> "Times | Offsets | Ids":
 
 def _times(args: argparse.Namespace) -> "Times":
     from invalidator.runtime.units import parse_duration
-    from invalidator.sources.past import Times
+    from invalidator.sources.replay import Times
 
     now = time.time()
     if args.since is not None:
@@ -244,7 +244,7 @@ def _time(text: str, option: str) -> int:
 
 
 def _id(text: str, option: str) -> tuple[int, int]:
-    from invalidator.sources.stream_entries import parse_id
+    from invalidator.sources.stream.entries import parse_id
 
     try:
         return parse_id(text.encode())

@@ -15,8 +15,8 @@ from invalidator.cli.send import Event
 from invalidator.cli.verbs import UsageError
 from invalidator.errors import Unavailable
 from invalidator.sources.describe import describe
-from invalidator.sources.knock import why
-from invalidator.sources.security import CLIENT, Brokers
+from invalidator.sources.kafka.brokers import CLIENT, Brokers
+from invalidator.sources.kafka.diagnose import why
 
 if TYPE_CHECKING:
     from invalidator.settings.model import Kafka

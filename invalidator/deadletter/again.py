@@ -14,7 +14,7 @@ from invalidator.deadletter.redact import NOTHING, Redactor
 from invalidator.deadletter.shelf import Shelf
 from invalidator.deadletter.stream import DeadLetters
 from invalidator.model import Batch, Record, Rejection, Slice
-from invalidator.sources import Lag
+from invalidator.sources.source import Lag
 
 AT_ONCE: Final = 500  # entries in a batch: what is interrupted is soon done
 

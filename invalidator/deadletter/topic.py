@@ -20,8 +20,8 @@ from invalidator.model import Fault, Record, Rejection
 from invalidator.runtime import metrics
 from invalidator.settings import Settings
 from invalidator.sources.describe import describe
-from invalidator.sources.knock import why
-from invalidator.sources.security import CLIENT, Brokers
+from invalidator.sources.kafka.brokers import CLIENT, Brokers
+from invalidator.sources.kafka.diagnose import why
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -5,11 +5,11 @@ import socket
 from invalidator.redisclient import Client, client
 from invalidator.runtime.health import Health
 from invalidator.settings import Settings
-from invalidator.sources import Source
-from invalidator.sources.pubsub import PubSubSource
+from invalidator.sources.pubsub.source import PubSubSource
+from invalidator.sources.source import Source
 from invalidator.sources.start import Start
-from invalidator.sources.stream import StreamSource
-from invalidator.sources.stream_dry import DryStreamSource
+from invalidator.sources.stream.dry import DryStreamSource
+from invalidator.sources.stream.source import StreamSource
 from invalidator.sources.trail import Eras
 
 
@@ -27,9 +27,9 @@ def sources_of(settings: Settings, health: Health, eras: Eras) -> list[Source]:
 
 def _kafka(settings: Settings, health: Health, eras: Eras) -> Source:
     # Here, since Kafka's client takes a while to load.
-    from invalidator.sources.consumer import Timing
-    from invalidator.sources.kafka import KafkaSource
-    from invalidator.sources.security import Brokers
+    from invalidator.sources.kafka.brokers import Brokers
+    from invalidator.sources.kafka.client import Timing
+    from invalidator.sources.kafka.source import KafkaSource
 
     kafka = settings.kafka
     return KafkaSource(

@@ -13,7 +13,7 @@ from msgspec import Struct, field
 
 from invalidator.model import Batch, Fault, Record, Rejection, Slice
 from invalidator.rules import Explanation
-from invalidator.sources import Lag
+from invalidator.sources.source import Lag
 
 MOMENT: Final = 0.5  # seconds that an empty read waits
 MOST_WAITING: Final = 16

@@ -13,18 +13,18 @@ import redis
 from invalidator.model import Batch, Record
 from invalidator.redisclient import client
 from invalidator.runtime.health import Part
-from invalidator.sources import Source
-from invalidator.sources.kafka import KafkaSource
-from invalidator.sources.memory import MemorySource
-from invalidator.sources.pubsub import PubSubSource
-from invalidator.sources.security import Brokers
+from invalidator.sources.kafka.brokers import Brokers
+from invalidator.sources.kafka.source import KafkaSource
+from invalidator.sources.pubsub.source import PubSubSource
+from invalidator.sources.source import Source
 from invalidator.sources.start import Start
-from invalidator.sources.stream import StreamSource
+from invalidator.sources.stream.source import StreamSource
 from invalidator.sources.trail import TIMELESS, Eras
 from tests.backends.kafka_broker import KafkaBroker
 from tests.backends.kafka_client import Kafka, unique
 from tests.backends.redis_server import RedisServer
 from tests.backends.server import Server, free_port
+from tests.memory_source import MemorySource
 
 
 class Told:

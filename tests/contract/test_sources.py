@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from invalidator.errors import Unavailable
-from invalidator.sources import Source
-from invalidator.sources.pubsub import PubSubSource
+from invalidator.sources.pubsub.source import PubSubSource
+from invalidator.sources.source import Source
 from tests.backends import until
 from tests.contract.harness import (
     Harness,

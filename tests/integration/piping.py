@@ -19,9 +19,9 @@ from invalidator.redisclient import client
 from invalidator.rules import RuleSet, load
 from invalidator.rulesbrake import RulesBrake
 from invalidator.runtime.health import Health
-from invalidator.sources.memory import MemorySource
 from invalidator.store import Store
 from invalidator.store.host import Host
+from tests.memory_source import MemorySource
 
 AllowKeys = Callable[..., None]
 

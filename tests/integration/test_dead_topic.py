@@ -18,7 +18,7 @@ from invalidator.errors import Unavailable
 from invalidator.model import Fault, Record, Rejection
 from invalidator.runtime.health import Part
 from invalidator.runtime.retry import until_available
-from invalidator.sources.security import Brokers
+from invalidator.sources.kafka.brokers import Brokers
 from tests.backends.choose import missing
 from tests.backends.kafka_client import Kafka, unique
 from tests.conftest import StartKafka

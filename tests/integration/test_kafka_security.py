@@ -11,9 +11,9 @@ from structlog.testing import capture_logs
 from invalidator.errors import ConfigError, Unavailable
 from invalidator.runtime.health import Part
 from invalidator.settings.security import Sasl, Tls
-from invalidator.sources.consumer import Timing
-from invalidator.sources.kafka import KafkaSource
-from invalidator.sources.security import Brokers
+from invalidator.sources.kafka.brokers import Brokers
+from invalidator.sources.kafka.client import Timing
+from invalidator.sources.kafka.source import KafkaSource
 from invalidator.sources.start import Start
 from tests.backends import until
 from tests.backends.certificates import KEY_PASSWORD

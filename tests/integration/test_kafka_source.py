@@ -15,10 +15,10 @@ from aiokafka.protocol.commit import OffsetFetchRequest
 from invalidator.errors import Unavailable
 from invalidator.model import Batch
 from invalidator.runtime.health import Part
-from invalidator.sources.consumer import Timing
-from invalidator.sources.kafka import KafkaSource
-from invalidator.sources.positions import Birth, GroupPositions
-from invalidator.sources.security import Brokers
+from invalidator.sources.kafka.brokers import Brokers
+from invalidator.sources.kafka.client import Timing
+from invalidator.sources.kafka.offsets import Birth, GroupPositions
+from invalidator.sources.kafka.source import KafkaSource
 from invalidator.sources.start import Start
 from tests.backends import until
 from tests.backends.kafka_client import Kafka, unique

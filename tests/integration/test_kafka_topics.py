@@ -10,11 +10,11 @@ from structlog.testing import capture_logs
 
 from invalidator.errors import Unavailable
 from invalidator.runtime.health import Part
-from invalidator.sources.consumer import Timing
-from invalidator.sources.kafka import KafkaSource
-from invalidator.sources.kafka_past import KafkaPast
-from invalidator.sources.past import NotThere, Times
-from invalidator.sources.security import Brokers
+from invalidator.sources.kafka.brokers import Brokers
+from invalidator.sources.kafka.client import Timing
+from invalidator.sources.kafka.replay import KafkaPast
+from invalidator.sources.kafka.source import KafkaSource
+from invalidator.sources.replay import NotThere, Times
 from invalidator.sources.start import Start
 from tests.backends import until
 from tests.backends.kafka_client import TIMEOUT, Kafka, unique
@@ -272,7 +272,7 @@ async def test_the_only_topic_is_read_from_its_beginning_when_it_is_made_again(
 async def test_a_replay_of_a_topic_that_is_deleted_meanwhile_ends(
     kafka: Kafka, kafka_bootstrap: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("invalidator.sources.kafka_past.LOOK_EVERY", 0.5)
+    monkeypatch.setattr("invalidator.sources.source.kafka.source.replay.LOOK_EVERY", 0.5)
     topic = kafka.topic()
     kafka.produce(topic, ["x" * 8000] * 3000)  # more than is fetched ahead
     past = KafkaPast(Brokers([kafka_bootstrap]), [topic], Times(0))

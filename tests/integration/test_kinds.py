@@ -13,7 +13,6 @@ from invalidator.model import Batch
 from invalidator.pipeline import Limits
 from invalidator.redisclient import client
 from invalidator.runtime.health import Health
-from invalidator.sources.memory import MemorySource
 from invalidator.store import Store
 from invalidator.store.host import Host
 from tests.backends import until
@@ -27,6 +26,7 @@ from tests.integration.piping import (
     rules_from,
     run,
 )
+from tests.memory_source import MemorySource
 
 if TYPE_CHECKING:
     import redis

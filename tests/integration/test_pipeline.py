@@ -14,7 +14,6 @@ from invalidator.inflight import InFlight
 from invalidator.model import Batch
 from invalidator.pipeline import Limits
 from invalidator.rules import RuleSet
-from invalidator.sources.memory import MemorySource
 from tests.backends import until
 from tests.conftest import StartRedis
 from tests.integration.piping import (
@@ -28,6 +27,7 @@ from tests.integration.piping import (
     rules_from,
     run,
 )
+from tests.memory_source import MemorySource
 
 if TYPE_CHECKING:
     import redis

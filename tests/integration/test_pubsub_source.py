@@ -15,8 +15,8 @@ from invalidator.errors import Unavailable
 from invalidator.redisclient import client, node
 from invalidator.runtime import metrics
 from invalidator.runtime.health import Part
-from invalidator.sources.pubsub import PubSubSource
-from invalidator.sources.pubsub_link import Link
+from invalidator.sources.pubsub.link import Link
+from invalidator.sources.pubsub.source import PubSubSource
 from tests.backends import until
 from tests.backends.redis_server import RedisServer
 from tests.contract.harness import raws, read, records, tasks
@@ -273,7 +273,7 @@ async def test_a_server_that_freezes_is_found_and_one_that_restarts_is_heard_aga
 async def test_a_silent_link_lives_on_by_its_pings(
     redis_url: str, redis_now: "redis.Redis", make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("invalidator.sources.pubsub_link.PING_EVERY", 0.05)
+    monkeypatch.setattr("invalidator.sources.source.pubsub.source.link.PING_EVERY", 0.05)
     source = make(redis_url, "orders")
     await source.open()
 

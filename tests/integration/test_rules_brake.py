@@ -14,16 +14,16 @@ from invalidator.redisclient import client
 from invalidator.rules import RuleSet
 from invalidator.rulesbrake import RulesBrake
 from invalidator.runtime.health import Health, Part
-from invalidator.sources.kafka import KafkaSource
-from invalidator.sources.memory import MemorySource
-from invalidator.sources.pubsub import PubSubSource
-from invalidator.sources.security import Brokers
+from invalidator.sources.kafka.brokers import Brokers
+from invalidator.sources.kafka.source import KafkaSource
+from invalidator.sources.pubsub.source import PubSubSource
 from invalidator.sources.start import Start
-from invalidator.sources.stream import StreamSource
+from invalidator.sources.stream.source import StreamSource
 from tests.backends import until
 from tests.backends.kafka_client import Kafka, unique
 from tests.integration.piping import AllowKeys, dead_letters, event, order, piping, rules_from
 from tests.integration.test_kafka_source import QUICK
+from tests.memory_source import MemorySource
 
 if TYPE_CHECKING:
     import redis

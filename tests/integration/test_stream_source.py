@@ -16,12 +16,12 @@ from msgspec.structs import replace
 from invalidator.errors import Unavailable
 from invalidator.model import Batch, Slice
 from invalidator.redisclient import client
-from invalidator.sources import stream_group
 from invalidator.sources.start import Start
-from invalidator.sources.stream import StreamSource
-from invalidator.sources.stream_dry import DryStreamSource
-from invalidator.sources.stream_fresh import BATCH_BYTES, PAGE_BYTES
-from invalidator.sources.stream_suspects import DEATHS
+from invalidator.sources.stream import group as stream_group
+from invalidator.sources.stream.dry import DryStreamSource
+from invalidator.sources.stream.reader import BATCH_BYTES, PAGE_BYTES
+from invalidator.sources.stream.source import StreamSource
+from invalidator.sources.stream.suspects import DEATHS
 from tests.backends import until
 from tests.backends.redis_server import RedisServer
 from tests.contract.harness import Told, raws, read, records

@@ -5,8 +5,8 @@ import math
 import pytest
 from aiokafka import TopicPartition
 
-from invalidator.sources.epoch import Epoch
-from invalidator.sources.positions import Birth, Found, Past
+from invalidator.sources.kafka.assignment import Epoch
+from invalidator.sources.kafka.offsets import Birth, Found, Past
 
 A, B = TopicPartition("orders", 0), TopicPartition("orders", 1)
 BIRTH = Birth(1, {"orders": 2})

@@ -12,7 +12,7 @@ from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 
-from invalidator.sources.fetched import _Runs
+from invalidator.sources.kafka.fetch import _Runs
 
 TP = TopicPartition("orders", 0)
 

@@ -10,7 +10,7 @@ from invalidator.model import Batch, Fault, Outcome, Plan, Record, Rejection, Sl
 from invalidator.rules import RuleSet
 from invalidator.runtime.health import Part
 from invalidator.settle import Applied
-from invalidator.sources.memory import MemorySource
+from tests.memory_source import MemorySource
 
 RULES = RuleSet([], {}, "r")
 FAULT = Fault("missing-field", "the event has no id", "rule")

@@ -7,11 +7,11 @@ from typing import Any
 from aiokafka import TopicPartition
 
 from invalidator.runtime.health import Part
-from invalidator.sources.epoch import Epoch
-from invalidator.sources.fetched import Polled
-from invalidator.sources.kafka import KafkaSource
-from invalidator.sources.positions import Birth, Found
-from invalidator.sources.security import Brokers
+from invalidator.sources.kafka.assignment import Epoch
+from invalidator.sources.kafka.brokers import Brokers
+from invalidator.sources.kafka.fetch import Polled
+from invalidator.sources.kafka.offsets import Birth, Found
+from invalidator.sources.kafka.source import KafkaSource
 from invalidator.sources.start import Start
 
 TP = TopicPartition("orders", 0)

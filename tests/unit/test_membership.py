@@ -10,13 +10,13 @@ from aiokafka.errors import KafkaConnectionError
 from structlog.testing import capture_logs
 
 from invalidator.runtime.health import Part
-from invalidator.sources import membership
-from invalidator.sources.consumer import Refused, Timing, stop
 from invalidator.sources.describe import describe
-from invalidator.sources.epoch import Epoch
-from invalidator.sources.membership import Membership
-from invalidator.sources.positions import Birth, Found
-from invalidator.sources.security import Brokers
+from invalidator.sources.kafka import membership
+from invalidator.sources.kafka.assignment import Epoch
+from invalidator.sources.kafka.brokers import Brokers
+from invalidator.sources.kafka.client import Refused, Timing, stop
+from invalidator.sources.kafka.membership import Membership
+from invalidator.sources.kafka.offsets import Birth, Found
 
 TP = TopicPartition("orders", 0)
 BIRTH = Birth(1, {"orders": 1})
@@ -277,7 +277,7 @@ async def test_a_stop_that_cancels_itself_is_finished_for_it() -> None:
 
 
 async def test_a_stop_that_hangs_is_cut_short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("invalidator.sources.consumer.STOP_WITHIN", 0.02)
+    monkeypatch.setattr("invalidator.sources.source.kafka.source.client.STOP_WITHIN", 0.02)
     consumer = Stubborn(lambda: _wait(asyncio.Event()))
     await asyncio.wait_for(stop(consumer), 1.0)
     assert consumer.closed.done()

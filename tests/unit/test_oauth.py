@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from aiokafka.errors import KafkaConnectionError
 
-from invalidator.sources.oauth import Tokens
+from invalidator.sources.kafka.oauth import Tokens
 from tests.backends.tokens import TokenServer, token_server
 
 

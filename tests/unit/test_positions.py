@@ -3,7 +3,7 @@
 import pytest
 from aiokafka import TopicPartition
 
-from invalidator.sources.positions import Birth, Found, Past
+from invalidator.sources.kafka.offsets import Birth, Found, Past
 from invalidator.sources.start import Start
 from invalidator.sources.trail import Stand, Trail
 

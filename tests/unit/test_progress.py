@@ -3,7 +3,7 @@
 import pytest
 from aiokafka import TopicPartition
 
-from invalidator.sources.progress import REBUILDS, Progress, Rebuilds, Stalled
+from invalidator.sources.kafka.progress import REBUILDS, Progress, Rebuilds, Stalled
 
 A, B = TopicPartition("orders", 0), TopicPartition("orders", 1)
 

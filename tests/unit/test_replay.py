@@ -5,7 +5,7 @@ import argparse
 import pytest
 
 from invalidator.cli import main, replay
-from invalidator.sources.past import Times
+from invalidator.sources.replay import Times
 
 OFFSET = ["--topic", "orders", "--partition", "0", "--offset", "5"]
 

@@ -3,7 +3,7 @@
 import orjson
 import pytest
 
-from invalidator.sources.stream_entries import (
+from invalidator.sources.stream.entries import (
     before,
     headers_of,
     parse_id,

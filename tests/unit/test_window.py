@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from invalidator.sources import window
-from invalidator.sources.window import Window
+from invalidator.sources.pubsub import recent as window
+from invalidator.sources.pubsub.recent import Window
 
 
 def filled() -> Window[str]:

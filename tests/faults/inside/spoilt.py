@@ -6,7 +6,7 @@ from typing import Any
 
 from invalidator.model import Batch
 from invalidator.pipeline import Pipeline
-from invalidator.sources import Source
+from invalidator.sources.source import Source
 
 
 class Hasty:

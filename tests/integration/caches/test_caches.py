@@ -12,10 +12,10 @@ from invalidator.model import Batch
 from invalidator.rules import RuleSet
 from invalidator.rules.explain.run_tests import run
 from invalidator.rules.lint.lint import check
-from invalidator.sources.memory import MemorySource
 from tests.backends import until
 from tests.integration.caches.keepers import Cached, Feeds, Tagged, Versioned, cached_by_arguments
 from tests.integration.piping import piping
+from tests.memory_source import MemorySource
 
 if TYPE_CHECKING:
     import redis

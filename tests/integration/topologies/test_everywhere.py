@@ -19,11 +19,11 @@ from invalidator.redisclient import Client, Command, client, converse, node, nod
 from invalidator.redisclient.identity import Identity, identified
 from invalidator.rules import load
 from invalidator.runtime.health import Part
-from invalidator.sources import Source
-from invalidator.sources.pubsub import PubSubSource
+from invalidator.sources.pubsub.source import PubSubSource
+from invalidator.sources.source import Source
 from invalidator.sources.start import Start
-from invalidator.sources.stream import StreamSource
-from invalidator.sources.stream_dry import DryStreamSource
+from invalidator.sources.stream.dry import DryStreamSource
+from invalidator.sources.stream.source import StreamSource
 from invalidator.store.tickets import Pace
 from tests.backends import until
 from tests.backends.choose import NO_OWN_REDIS, missing

@@ -12,7 +12,7 @@ from invalidator.errors import Unavailable
 from invalidator.model import Batch
 from invalidator.redisclient import client
 from invalidator.runtime.health import Part
-from invalidator.sources.pubsub import PubSubSource
+from invalidator.sources.pubsub.source import PubSubSource
 from tests.backends import until
 from tests.backends.redis_cluster import RedisCluster
 from tests.contract.harness import raws, read, records

@@ -20,11 +20,11 @@ from invalidator.redisclient import Client
 from invalidator.redisclient.errors import diagnose, reaching
 from invalidator.runtime.health import Part
 from invalidator.runtime.tasks import end
-from invalidator.sources import Lag
 from invalidator.sources.gap import START, Gap, Gaps
-from invalidator.sources.pubsub_link import MESSAGES, Link, Push, listening, word
+from invalidator.sources.pubsub.link import MESSAGES, Link, Push, listening, word
+from invalidator.sources.pubsub.recent import Given, Window
+from invalidator.sources.source import Lag
 from invalidator.sources.trail import TIMELESS, WENT_BACK, Eras, Memory
-from invalidator.sources.window import Given, Window
 
 MOMENT = 0.5  # seconds that an empty read waits
 

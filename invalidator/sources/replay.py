@@ -3,7 +3,7 @@
 from msgspec import Struct
 
 from invalidator.errors import InvalidatorError
-from invalidator.sources.stream_entries import Id
+from invalidator.sources.stream.entries import Id
 
 
 class Times(Struct, frozen=True):

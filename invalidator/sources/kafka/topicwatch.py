@@ -5,11 +5,11 @@ import asyncio
 import structlog
 from aiokafka import AIOKafkaConsumer
 
-from invalidator.sources.consumer import Timing
 from invalidator.sources.describe import describe
-from invalidator.sources.membership import Membership
-from invalidator.sources.slices import NAME
-from invalidator.sources.topics import Wanted
+from invalidator.sources.kafka.batches import NAME
+from invalidator.sources.kafka.client import Timing
+from invalidator.sources.kafka.membership import Membership
+from invalidator.sources.kafka.topics import Wanted
 
 log = structlog.get_logger("invalidator")
 

@@ -20,16 +20,16 @@ from invalidator.errors import Unavailable
 from invalidator.model import Batch, Fault, Slice
 from invalidator.redisclient import Client, Command
 from invalidator.runtime.tasks import end
-from invalidator.sources import Lag
 from invalidator.sources.gap import Gaps
+from invalidator.sources.source import Lag
 from invalidator.sources.start import Start
-from invalidator.sources.stream_again import Again
-from invalidator.sources.stream_back import Backwards, Reached
-from invalidator.sources.stream_entries import Entry, show_id, slice_of
-from invalidator.sources.stream_fresh import Found, Fresh
-from invalidator.sources.stream_group import Group
-from invalidator.sources.stream_server import Server, Vanished
-from invalidator.sources.stream_suspects import POISON, Suspects
+from invalidator.sources.stream.entries import Entry, show_id, slice_of
+from invalidator.sources.stream.group import Group
+from invalidator.sources.stream.reader import Found, Fresh
+from invalidator.sources.stream.redelivery import Again
+from invalidator.sources.stream.rewind import Backwards, Reached
+from invalidator.sources.stream.server import Server, Vanished
+from invalidator.sources.stream.suspects import POISON, Suspects
 from invalidator.sources.trail import TIMELESS, WENT_BACK, Eras, Memory
 
 log = structlog.get_logger("invalidator")

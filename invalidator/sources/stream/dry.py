@@ -8,10 +8,10 @@ from invalidator.errors import Unavailable
 from invalidator.model import Batch
 from invalidator.redisclient import Client, Command
 from invalidator.sources.start import Start
-from invalidator.sources.stream_entries import NOTHING, show_id, slice_of
-from invalidator.sources.stream_group import begin, state_of
-from invalidator.sources.stream_onlooker import Onlooker
-from invalidator.sources.stream_server import Vanished
+from invalidator.sources.stream.entries import NOTHING, show_id, slice_of
+from invalidator.sources.stream.group import begin, state_of
+from invalidator.sources.stream.groupless import Onlooker
+from invalidator.sources.stream.server import Vanished
 
 MOMENT: Final = 0.5  # seconds that an empty read waits
 SHORT: Final = 0.15  # seconds between two reads that do not wait

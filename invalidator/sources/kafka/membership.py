@@ -13,8 +13,10 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 
 from invalidator.runtime.health import Part
-from invalidator.sources import Lag
-from invalidator.sources.consumer import (
+from invalidator.sources.describe import describe
+from invalidator.sources.kafka.assignment import Epoch
+from invalidator.sources.kafka.brokers import Brokers
+from invalidator.sources.kafka.client import (
     Refused,
     Timing,
     ask,
@@ -25,13 +27,11 @@ from invalidator.sources.consumer import (
     positions,
     share_out,
 )
-from invalidator.sources.describe import describe
-from invalidator.sources.epoch import Epoch
-from invalidator.sources.knock import why
-from invalidator.sources.positions import GroupPositions
-from invalidator.sources.progress import Progress
-from invalidator.sources.security import Brokers
-from invalidator.sources.static import StaticName
+from invalidator.sources.kafka.diagnose import why
+from invalidator.sources.kafka.offsets import GroupPositions
+from invalidator.sources.kafka.progress import Progress
+from invalidator.sources.kafka.static import StaticName
+from invalidator.sources.source import Lag
 from invalidator.sources.trail import TIMELESS, Eras
 
 log = structlog.get_logger("invalidator")

@@ -7,9 +7,9 @@ from aiokafka import TopicPartition
 from msgspec import Struct
 
 from invalidator.model import Batch, Fault, Record, Slice
-from invalidator.sources.epoch import Epoch
-from invalidator.sources.fetched import Fetched, Polled
-from invalidator.sources.rawbatch import Unreadable
+from invalidator.sources.kafka.assignment import Epoch
+from invalidator.sources.kafka.fetch import Fetched, Polled
+from invalidator.sources.kafka.raw_batch import Unreadable
 
 NAME = "kafka"
 HEADERS, VALUE = attrgetter("headers"), attrgetter("value")

@@ -12,7 +12,7 @@ from aiokafka.errors import (
 from aiokafka.protocol.metadata import MetadataRequest
 
 from invalidator.sources.describe import describe
-from invalidator.sources.security import CLIENT, Brokers
+from invalidator.sources.kafka.brokers import CLIENT, Brokers
 
 KNOCK_WITHIN = 4.0  # seconds for one server
 CLOSE_WITHIN = 1.0

@@ -25,8 +25,8 @@ from msgspec import Struct
 
 from invalidator.errors import InvalidatorError
 from invalidator.sources.describe import describe
-from invalidator.sources.fetched import Polled, take
-from invalidator.sources.security import CLIENT, Brokers
+from invalidator.sources.kafka.brokers import CLIENT, Brokers
+from invalidator.sources.kafka.fetch import Polled, take
 
 log = structlog.get_logger("invalidator")
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Collection, Sequence
 
 from invalidator.model import Batch, Record, Slice
-from invalidator.sources import EndsTogether, Lag
+from invalidator.sources.source import EndsTogether, Lag
 
 ORIGIN = "memory"
 

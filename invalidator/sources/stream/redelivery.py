@@ -5,9 +5,9 @@ from collections import deque
 from collections.abc import Callable, Collection
 from typing import Final
 
-from invalidator.sources.stream_entries import Entry, Page
-from invalidator.sources.stream_group import Group
-from invalidator.sources.stream_suspects import DEATHS, Suspects
+from invalidator.sources.stream.entries import Entry, Page
+from invalidator.sources.stream.group import Group
+from invalidator.sources.stream.suspects import DEATHS, Suspects
 
 BEGIN: Final = b"0-0"
 

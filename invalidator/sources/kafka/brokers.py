@@ -4,11 +4,11 @@ import ssl
 from collections.abc import Sequence
 from typing import Any, Self
 
-import invalidator.sources.mended  # noqa: F401 - no client of brokers without it
+import invalidator.sources.kafka.mended  # noqa: F401 - no client of brokers without it
 from invalidator.errors import ConfigError
 from invalidator.settings.model import Kafka
 from invalidator.settings.security import Sasl, Tls
-from invalidator.sources.oauth import Tokens
+from invalidator.sources.kafka.oauth import Tokens
 
 CLIENT = "invalidator"  # what we call ourselves in the brokers' logs
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from aiokafka import OffsetAndMetadata, TopicPartition
 
 from invalidator.model import Slice
-from invalidator.sources.positions import Birth
+from invalidator.sources.kafka.offsets import Birth
 from invalidator.sources.trail import Back, Stand
 
 Backs = dict[TopicPartition, Back[int]]

@@ -13,9 +13,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from invalidator.layout import PLACE
-from invalidator.sources.stream_entries import Id, Page, parse_id, show_id
-from invalidator.sources.stream_group import Group
-from invalidator.sources.stream_server import Server
+from invalidator.sources.stream.entries import Id, Page, parse_id, show_id
+from invalidator.sources.stream.group import Group
+from invalidator.sources.stream.server import Server
 from invalidator.sources.trail import BEGINNING, Back, Memory, Point, Stand, Trail
 
 KEPT: Final = 30 * 86_400  # seconds that the note outlives its last change

@@ -13,22 +13,15 @@ from aiokafka.errors import (
 
 from invalidator.errors import Unavailable
 from invalidator.model import Batch
-from invalidator.sources import Lag
-from invalidator.sources.consumer import (
-    alone,
-    partition_counts,
-    poll,
-    positions,
-    start,
-    stop,
-)
 from invalidator.sources.describe import describe
-from invalidator.sources.fetched import Polled
-from invalidator.sources.knock import why
-from invalidator.sources.past import NotThere, Offsets, Part, Times
-from invalidator.sources.security import Brokers
-from invalidator.sources.slices import NAME, count, name_of, slice_of
-from invalidator.sources.topics import Wanted
+from invalidator.sources.kafka.batches import NAME, count, name_of, slice_of
+from invalidator.sources.kafka.brokers import Brokers
+from invalidator.sources.kafka.client import alone, partition_counts, poll, positions, start, stop
+from invalidator.sources.kafka.diagnose import why
+from invalidator.sources.kafka.fetch import Polled
+from invalidator.sources.kafka.topics import Wanted
+from invalidator.sources.replay import NotThere, Offsets, Part, Times
+from invalidator.sources.source import Lag
 
 MOMENT = 0.3  # seconds that an empty read waits
 LOOK_EVERY = 5.0  # seconds without a record, between two looks whether the topics are there

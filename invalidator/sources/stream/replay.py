@@ -5,10 +5,10 @@ from typing import Final
 
 from invalidator.model import Batch
 from invalidator.redisclient import Client
-from invalidator.sources.past import Ids, NotThere, Part
-from invalidator.sources.stream_entries import Id, before, parse_id, show_id, slice_of
-from invalidator.sources.stream_group import state_of
-from invalidator.sources.stream_onlooker import Onlooker
+from invalidator.sources.replay import Ids, NotThere, Part
+from invalidator.sources.stream.entries import Id, before, parse_id, show_id, slice_of
+from invalidator.sources.stream.group import state_of
+from invalidator.sources.stream.groupless import Onlooker
 
 PAGE: Final = 1000  # entries in one answer: Redis does nothing else meanwhile, some 4 ms
 

@@ -13,7 +13,7 @@ from typing import Final
 from invalidator.layout import PLANNING
 from invalidator.model import Fault
 from invalidator.redisclient import Command
-from invalidator.sources.stream_server import Server
+from invalidator.sources.stream.server import Server
 
 DEATHS: Final = 4  # noted ones; the first death, of a fresh entry, is not
 KEPT: Final = 86_400  # seconds that a note outlives its last change

@@ -11,14 +11,14 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from invalidator.sources.consumer import fetch_raw, poll
 from invalidator.sources.describe import describe
-from invalidator.sources.epoch import Epoch
-from invalidator.sources.fetched import Polled
 from invalidator.sources.gap import Gaps
-from invalidator.sources.membership import Membership
-from invalidator.sources.rawbatch import Unreadable, find_unreadable
-from invalidator.sources.slices import name_of, refused_slice
+from invalidator.sources.kafka.assignment import Epoch
+from invalidator.sources.kafka.batches import name_of, refused_slice
+from invalidator.sources.kafka.client import fetch_raw, poll
+from invalidator.sources.kafka.fetch import Polled
+from invalidator.sources.kafka.membership import Membership
+from invalidator.sources.kafka.raw_batch import Unreadable, find_unreadable
 
 log = structlog.get_logger("invalidator")
 

@@ -25,10 +25,10 @@ from msgspec import Struct, field
 
 from invalidator.errors import Unavailable
 from invalidator.sources.describe import describe
-from invalidator.sources.knock import why
-from invalidator.sources.security import CLIENT, Brokers
+from invalidator.sources.kafka.brokers import CLIENT, Brokers
+from invalidator.sources.kafka.diagnose import why
+from invalidator.sources.kafka.topics import Wanted
 from invalidator.sources.start import Start
-from invalidator.sources.topics import Wanted
 from invalidator.sources.trail import BEGINNING, Point, Stand, Trail
 
 Answer = TypeVar("Answer")

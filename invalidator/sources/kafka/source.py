@@ -15,30 +15,29 @@ from aiokafka.errors import OffsetOutOfRangeError
 from invalidator.errors import Unavailable
 from invalidator.model import Batch
 from invalidator.runtime.health import Part
-from invalidator.sources import Lag
-from invalidator.sources.aside import Aside
-from invalidator.sources.consumer import (
-    Timing,
-    build,
-    poll,
-    show_life,
-    start,
-    stop,
-    trouble,
-)
 from invalidator.sources.describe import describe
-from invalidator.sources.epoch import Epoch
-from invalidator.sources.fetched import Polled
 from invalidator.sources.gap import Gaps
-from invalidator.sources.knock import why
-from invalidator.sources.membership import Membership
-from invalidator.sources.positions import GroupPositions
-from invalidator.sources.progress import Rebuilds
-from invalidator.sources.security import Brokers
-from invalidator.sources.slices import NAME, Ends, batch_of, batch_without_records, count, name_of
+from invalidator.sources.kafka.assignment import Epoch
+from invalidator.sources.kafka.batches import (
+    NAME,
+    Ends,
+    batch_of,
+    batch_without_records,
+    count,
+    name_of,
+)
+from invalidator.sources.kafka.brokers import Brokers
+from invalidator.sources.kafka.client import Timing, build, poll, show_life, start, stop, trouble
+from invalidator.sources.kafka.diagnose import why
+from invalidator.sources.kafka.fetch import Polled
+from invalidator.sources.kafka.membership import Membership
+from invalidator.sources.kafka.offsets import GroupPositions
+from invalidator.sources.kafka.progress import Rebuilds
+from invalidator.sources.kafka.topics import Wanted
+from invalidator.sources.kafka.topicwatch import TopicWatch
+from invalidator.sources.kafka.unreadable import Aside
+from invalidator.sources.source import Lag
 from invalidator.sources.start import Start
-from invalidator.sources.topics import Wanted
-from invalidator.sources.topicwatch import TopicWatch
 from invalidator.sources.trail import TIMELESS, WENT_BACK, Eras, Memory
 
 log = structlog.get_logger("invalidator")

@@ -8,8 +8,8 @@ from msgspec import Struct, field
 
 from invalidator.errors import Unavailable
 from invalidator.redisclient import Command
-from invalidator.sources.stream_entries import Entry, Page
-from invalidator.sources.stream_server import Server, Vanished
+from invalidator.sources.stream.entries import Entry, Page
+from invalidator.sources.stream.server import Server, Vanished
 
 MOMENT: Final = 0.5  # seconds that an empty read waits
 LATE: Final = 0.15  # seconds; Redis ends a wait by its own clock, which ticks ten times a second

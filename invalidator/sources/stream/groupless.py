@@ -7,8 +7,8 @@ from redis.exceptions import RedisError
 
 from invalidator.model import Batch
 from invalidator.redisclient import Client
-from invalidator.sources import Lag
-from invalidator.sources.stream_server import Server
+from invalidator.sources.source import Lag
+from invalidator.sources.stream.server import Server
 
 
 class Onlooker:

@@ -15,8 +15,8 @@ from invalidator.errors import Unavailable
 from invalidator.redisclient import Command
 from invalidator.sources.gap import Gaps
 from invalidator.sources.start import Start
-from invalidator.sources.stream_entries import NOTHING, Entry, Id, before, parse_id, show_id
-from invalidator.sources.stream_server import Server, Vanished, is_no_key
+from invalidator.sources.stream.entries import NOTHING, Entry, Id, before, parse_id, show_id
+from invalidator.sources.stream.server import Server, Vanished, is_no_key
 
 log = structlog.get_logger("invalidator")
 
