@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from benchmarks.options import sizes
 from invalidator.redisclient import Client, Command, client, converse
-from invalidator.store.commands import Keys
+from invalidator.targets.redis.keys import Keys
 from tests.backends.redis_cluster import RedisCluster
 from tests.backends.redis_server import RedisServer
 

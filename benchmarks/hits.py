@@ -18,8 +18,8 @@ from invalidator.redisclient import client
 from invalidator.rules import RuleSet
 from invalidator.runtime.health import Health
 from invalidator.runtime.metrics import SAMPLED
-from invalidator.store import Store
-from invalidator.store.host import Host
+from invalidator.targets.redis.host import Host
+from invalidator.targets.store import Store
 from tests.backends.redis_server import RedisServer
 
 EVENTS = 20_000  # a batch

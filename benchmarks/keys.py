@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 
 from benchmarks.options import sizes
 from invalidator.redisclient import Client, Command, client, converse
-from invalidator.store.commands import PER_COMMAND, Keys
+from invalidator.targets.redis.keys import PER_COMMAND, Keys
 from tests.backends.redis_server import RedisServer
 
 BATCH = 40_000  # keys: a batch of 20,000 events with two names each

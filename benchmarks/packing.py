@@ -10,7 +10,7 @@ from hiredis import pack_command
 from redis.asyncio import Redis
 
 from benchmarks.options import sizes
-from invalidator.store.commands import PER_COMMAND
+from invalidator.targets.redis.keys import PER_COMMAND
 
 KEYS = [f"order:single:ord_{number:05d}" for number in range(10 * PER_COMMAND)]
 

@@ -12,11 +12,11 @@ from benchmarks.options import sizes
 from invalidator.redisclient import Client, client, converse
 from invalidator.redisclient.server import Server
 from invalidator.runtime.health import Part
-from invalidator.store.commands import Keys
-from invalidator.store.protect import protected
-from invalidator.store.sweeper import Sweeper
-from invalidator.store.tickets import Pace
-from invalidator.store.walk import Node
+from invalidator.targets.redis.keys import Keys
+from invalidator.targets.redis.protect import protected
+from invalidator.targets.redis.sweep import Pace
+from invalidator.targets.redis.sweeper import Sweeper
+from invalidator.targets.redis.walk import Node
 from tests.backends.redis_server import RedisServer
 
 CHUNK = 10_000

@@ -12,8 +12,8 @@ from pathlib import Path
 from benchmarks.options import sizes
 from invalidator.redisclient import Client, client, converse
 from invalidator.redisclient.server import Server
-from invalidator.store.commands import Keys
-from invalidator.store.tags import Layout, Tags
+from invalidator.targets.redis.keys import Keys
+from invalidator.targets.redis.tags import Layout, Tags
 from tests.backends.redis_server import RedisServer
 
 CHUNK = 10_000

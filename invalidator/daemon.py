@@ -21,7 +21,6 @@ from invalidator.inforce import InForce, Reloaded
 from invalidator.injection import Injection
 from invalidator.model import Record
 from invalidator.pipeline import Caches, Letters, Limits, Pipeline
-from invalidator.rewind import Known, Watch
 from invalidator.rules import Explanation, RuleSet
 from invalidator.rules.file.reload import Watcher, watch
 from invalidator.runtime import metrics
@@ -35,8 +34,9 @@ from invalidator.sources.build import sources_of
 from invalidator.sources.person import Busy, Sent
 from invalidator.sources.source import Source
 from invalidator.sources.trail import TIMELESS
-from invalidator.store.build import gate, store_of
-from invalidator.store.dry import DryLetters, DryStore
+from invalidator.targets.build import gate, store_of
+from invalidator.targets.dry import DryLetters, DryStore
+from invalidator.targets.redis.rewind import Known, Watch
 from invalidator.tracing import traces
 from invalidator.valve import Valve
 

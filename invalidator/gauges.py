@@ -7,7 +7,7 @@ from invalidator.pipeline import Pipeline
 from invalidator.runtime import metrics
 from invalidator.runtime.health import Health
 from invalidator.runtime.metrics import MOST_LABELS
-from invalidator.store import Store
+from invalidator.targets.store import Store
 
 
 def connect(pipelines: Sequence[Pipeline], store: Store, health: Health) -> None:

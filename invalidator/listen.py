@@ -8,13 +8,13 @@ from msgspec import Struct
 
 from invalidator import layout
 from invalidator.backplane.follower import Follower, Gap
-from invalidator.backplane.message import Message, parse
 from invalidator.errors import Unavailable
 from invalidator.model import Batch
 from invalidator.redisclient import Client
 from invalidator.runtime.health import Part
 from invalidator.runtime.retry import until_available
 from invalidator.sources.pubsub.source import PubSubSource
+from invalidator.targets.redis.messages import Message, parse
 
 BUFFER = 10_000  # messages; what comes on top is dropped, which shows as a gap
 AT_ONCE = 100  # messages, before it is looked at who fell silent

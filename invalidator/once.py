@@ -21,8 +21,8 @@ from invalidator.rules import RuleSet
 from invalidator.runtime.health import Health
 from invalidator.settings import Settings
 from invalidator.sources.source import Lag, Source
-from invalidator.store.build import gate, store_of
-from invalidator.store.dry import DryLetters, DryStore
+from invalidator.targets.build import gate, store_of
+from invalidator.targets.dry import DryLetters, DryStore
 
 SMOOTH: Final = 0.1  # seconds; so much of the rate goes at once
 

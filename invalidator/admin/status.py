@@ -17,7 +17,7 @@ from invalidator.rules import Rule, RuleSet
 from invalidator.runtime import metrics
 from invalidator.runtime.health import Health
 from invalidator.runtime.metrics import counted
-from invalidator.store import Store
+from invalidator.targets.store import Store
 from invalidator.valve import Valve
 
 FORMAT: Final = 1

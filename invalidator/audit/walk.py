@@ -12,8 +12,8 @@ from invalidator.audit.wanted import TagKeys, Wanted
 from invalidator.redisclient import Client, Command, Reply, nodes
 from invalidator.redisclient.errors import Meaning, diagnose, reaching
 from invalidator.redisclient.server import Server, Sleep
-from invalidator.store.nodekeys import ON_THEIR_WAY
-from invalidator.store.tickets import Pace
+from invalidator.targets.redis.nodekeys import ON_THEIR_WAY
+from invalidator.targets.redis.sweep import Pace
 
 BIG = 1 << 20  # bytes
 MEMBERS = 1000  # of a tag that are looked at, about

@@ -7,10 +7,10 @@ from msgspec import Struct
 from invalidator import layout
 from invalidator.rules.rule import Cache, Effect, Rule
 from invalidator.rules.ruleset import RuleSet
-from invalidator.store.cache import layouts, spared
-from invalidator.store.glob import escape
-from invalidator.store.matcher import Matcher
-from invalidator.store.tags import Layout
+from invalidator.targets.redis.apply import layouts, spared
+from invalidator.targets.redis.glob import escape
+from invalidator.targets.redis.patterns import Matcher
+from invalidator.targets.redis.tags import Layout
 from invalidator.templates import Template
 
 

@@ -5,7 +5,7 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
-from invalidator.backplane.message import Message, Sender
+from invalidator.targets.redis.messages import Message, Sender
 
 SILENT_AFTER: Final = 3.0  # seconds without a heartbeat; they come each second
 FORGOTTEN_AFTER: Final = 600.0  # seconds; instances come and go

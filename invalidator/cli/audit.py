@@ -129,7 +129,7 @@ async def _audited(
     from invalidator.audit.walk import audited
     from invalidator.redisclient import client
     from invalidator.runtime.urls import redact
-    from invalidator.store.tickets import Pace
+    from invalidator.targets.redis.sweep import Pace
 
     tls = settings.redis_tls.options()
     async with client(url, settings.redis_timeout, tls) as redis:

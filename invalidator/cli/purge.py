@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from invalidator.model import Cause, Failure, Names
     from invalidator.rules import Cache
     from invalidator.settings import Settings
-    from invalidator.store import Store
-    from invalidator.store.census import Counted
-    from invalidator.store.tickets import Progress
+    from invalidator.targets.redis.count import Counted
+    from invalidator.targets.redis.sweep import Progress
+    from invalidator.targets.store import Store
 
 _EPILOG = """\
 examples:
@@ -136,7 +136,7 @@ class _Purge:
 
     async def run(self) -> int:
         from invalidator.runtime.health import Health
-        from invalidator.store.build import store_of
+        from invalidator.targets.build import store_of
 
         # Nobody waits for a heartbeat here to learn who listens.
         said = {"announce": "always"} if self._settings.announce == "listened" else {}

@@ -11,11 +11,11 @@ from invalidator.cli.rules_path import rules_path
 from invalidator.cli.verbs import UsageError, Verbs
 
 if TYPE_CHECKING:
-    from invalidator.backplane import Message
     from invalidator.backplane.follower import Gap
     from invalidator.listen import Lost
     from invalidator.redisclient import Client
     from invalidator.settings import Settings
+    from invalidator.targets.redis.backplane import Message
 
 _EPILOG = """\
 examples:
@@ -143,7 +143,7 @@ class Printer:
         self._left = count
 
     def tell(self, heard: "Message | Gap | Lost") -> bool:
-        from invalidator.backplane import Message
+        from invalidator.targets.redis.backplane import Message
 
         if not isinstance(heard, Message):
             self._print(_plain(heard) if self._as_json else f"-- {heard}")

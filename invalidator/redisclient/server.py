@@ -31,7 +31,7 @@ class Script(Struct, frozen=True):
 
     @classmethod
     def load(cls, name: str) -> "Script":
-        text = files("invalidator.store").joinpath("scripts", f"{name}.lua").read_bytes()
+        text = files("invalidator.targets.redis").joinpath("scripts", f"{name}.lua").read_bytes()
         sha = hashlib.sha1(text, usedforsecurity=False).hexdigest()
         runs = sorted(set(re.findall(r"redis\.p?call\('(\w+)'", text.decode())))
         _SCRIPTS[sha] = cls(name, text, sha, tuple(runs))

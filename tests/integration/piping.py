@@ -19,8 +19,8 @@ from invalidator.redisclient import client
 from invalidator.rules import RuleSet, load
 from invalidator.rulesbrake import RulesBrake
 from invalidator.runtime.health import Health
-from invalidator.store import Store
-from invalidator.store.host import Host
+from invalidator.targets.redis.host import Host
+from invalidator.targets.store import Store
 from tests.memory_source import MemorySource
 
 AllowKeys = Callable[..., None]

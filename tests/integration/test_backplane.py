@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from structlog.testing import capture_logs
 
-from invalidator.backplane import Announcer, Message
 from invalidator.backplane.follower import Gap
 from invalidator.listen import Heard, Lost, listen
 from invalidator.model import Cause, Names
 from invalidator.redisclient import client
 from invalidator.runtime import metrics
+from invalidator.targets.redis.backplane import Announcer, Message
 from tests.backends import until
 from tests.conftest import StartRedis
 from tests.integration.piping import AllowKeys, event, looking, piping, rules_from, run
@@ -29,7 +29,7 @@ CAUSE = Cause("test", "4be1")
 
 @pytest.fixture(autouse=True)
 def quick_heartbeats(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("invalidator.backplane.announcer.HEARTBEAT", 0.02)
+    monkeypatch.setattr("invalidator.targets.redis.announce.HEARTBEAT", 0.02)
 
 
 class Heap(list[Heard]):
@@ -190,7 +190,7 @@ async def test_a_name_that_could_not_be_applied_is_not_announced(
 async def test_while_nobody_listens_nothing_is_written_and_a_late_listener_sees_a_gap(
     redis_url: str, redis_now: "redis.Redis", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("invalidator.backplane.announcer.HEARTBEAT", 0.3)
+    monkeypatch.setattr("invalidator.targets.redis.announce.HEARTBEAT", 0.3)
     async with announcing(redis_url) as announcer:
         await until(lambda: published(redis_now))
         before = published(redis_now)
@@ -310,7 +310,7 @@ async def test_a_redis_that_goes_away_before_it_took_the_message_is_waited_for(
         piping(rules_from(RULES, tmp_path), server.url) as bench,
     ):
         await until_heard(heap)
-        monkeypatch.setattr("invalidator.backplane.announcer.publish", _killing(server.kill))
+        monkeypatch.setattr("invalidator.targets.redis.announce.publish", _killing(server.kill))
         bench.source.publish(event("late.updated", id=1))
         await until(lambda: "killed" in bench.health.waiting().get("redis", ""))
         assert bench.source.settled == 0

@@ -14,7 +14,7 @@ from invalidator.errors import ConfigError
 from invalidator.model import Names
 from invalidator.rules.file.reload import Watcher
 from invalidator.settings import load
-from invalidator.store import Store
+from invalidator.targets.store import Store
 from tests.backends import until
 from tests.integration.piping import RULES, order
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from structlog.testing import capture_logs
 
 from invalidator.hits import Hits
-from invalidator.store import Store
+from invalidator.targets.store import Store
 from tests.backends import until
 from tests.conftest import StartRedis
 from tests.integration.piping import LIMITS, event, looking, piping, rules_from, run

@@ -272,7 +272,7 @@ async def test_the_only_topic_is_read_from_its_beginning_when_it_is_made_again(
 async def test_a_replay_of_a_topic_that_is_deleted_meanwhile_ends(
     kafka: Kafka, kafka_bootstrap: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("invalidator.sources.source.kafka.source.replay.LOOK_EVERY", 0.5)
+    monkeypatch.setattr("invalidator.sources.kafka.replay.LOOK_EVERY", 0.5)
     topic = kafka.topic()
     kafka.produce(topic, ["x" * 8000] * 3000)  # more than is fetched ahead
     past = KafkaPast(Brokers([kafka_bootstrap]), [topic], Times(0))

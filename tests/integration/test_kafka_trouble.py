@@ -100,8 +100,8 @@ async def test_a_batch_that_cannot_be_read_holds_up_no_other_partition_and_is_re
     broker: KafkaBroker, topic: str, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The library drops what it has already taken from others when a checksum fails."""
-    monkeypatch.setattr("invalidator.sources.source.kafka.source.unreadable.ASIDE_FOR", 0.5)
-    monkeypatch.setattr("invalidator.sources.source.kafka.source.unreadable.TRIES", 1000)
+    monkeypatch.setattr("invalidator.sources.kafka.unreadable.ASIDE_FOR", 0.5)
+    monkeypatch.setattr("invalidator.sources.kafka.unreadable.TRIES", 1000)
     kafka = Kafka(broker.bootstrap)
     kafka.produce(topic, ["good 0"], partition=1)
     kafka.produce(topic, ["x" * 500], partition=1)
@@ -126,7 +126,7 @@ async def test_a_batch_that_cannot_be_read_holds_up_no_other_partition_and_is_re
 async def test_a_batch_that_stays_unreadable_is_a_dead_letter_and_passed_over(
     broker: KafkaBroker, topic: str, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("invalidator.sources.source.kafka.source.unreadable.ASIDE_FOR", 0.1)
+    monkeypatch.setattr("invalidator.sources.kafka.unreadable.ASIDE_FOR", 0.1)
     kafka = Kafka(broker.bootstrap)
     kafka.produce(topic, ["0", "1"], partition=1)
     kafka.produce(topic, ["a" * 100, "b" * 100, "c" * 100], partition=1)
@@ -267,7 +267,7 @@ async def test_new_clients_that_do_not_help_are_the_end(
     broker: KafkaBroker, topic: str, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Kafka(broker.bootstrap).produce(topic, ["here"], partition=0)
-    monkeypatch.setattr("invalidator.sources.source.kafka.source.progress.REBUILDS", 1)
+    monkeypatch.setattr("invalidator.sources.kafka.progress.REBUILDS", 1)
     monkeypatch.setattr(Fetcher, "_proc_fetch_request", _nothing)
     source = make(timing=IMPATIENT)
 

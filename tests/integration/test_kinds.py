@@ -13,8 +13,8 @@ from invalidator.model import Batch
 from invalidator.pipeline import Limits
 from invalidator.redisclient import client
 from invalidator.runtime.health import Health
-from invalidator.store import Store
-from invalidator.store.host import Host
+from invalidator.targets.redis.host import Host
+from invalidator.targets.store import Store
 from tests.backends import until
 from tests.conftest import StartRedis
 from tests.integration.piping import (
@@ -165,7 +165,7 @@ async def test_a_pipeline_whose_batches_all_wait_is_alive(
 async def test_patterns_that_too_many_wait_for_hold_up_intake_and_the_reason_is_said(
     start_redis: StartRedis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("invalidator.store.host.MOST_PATTERNS", 3)
+    monkeypatch.setattr("invalidator.targets.redis.host.MOST_PATTERNS", 3)
     server = start_redis()
     async with piping(rules_from(RULES, tmp_path), server.url, limits=Limits(2, 1000)) as bench:
         with looking(server.url) as now:
@@ -253,7 +253,7 @@ async def test_a_version_that_is_no_number_is_a_dead_letter(
 async def test_keys_that_a_sweep_may_not_delete_are_told_once_in_dead_letters(
     start_redis: StartRedis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("invalidator.store.walk.SAMPLE", 1)
+    monkeypatch.setattr("invalidator.targets.redis.walk.SAMPLE", 1)
     server = start_redis(
         config={"user": "default on nopass +@all ~orders:list:c1:a ~invalidator:* ~late:*"}
     )

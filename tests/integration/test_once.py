@@ -12,7 +12,7 @@ from invalidator.errors import ConfigError
 from invalidator.once import Progress, once
 from invalidator.rules import RuleSet
 from invalidator.settings import Settings, load
-from invalidator.store import Store
+from invalidator.targets.store import Store
 from tests.backends import until
 from tests.integration.piping import RULES, AllowKeys, dead_letters, order, rules_from
 from tests.memory_source import MemorySource

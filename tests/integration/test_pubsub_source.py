@@ -273,7 +273,7 @@ async def test_a_server_that_freezes_is_found_and_one_that_restarts_is_heard_aga
 async def test_a_silent_link_lives_on_by_its_pings(
     redis_url: str, redis_now: "redis.Redis", make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("invalidator.sources.source.pubsub.source.link.PING_EVERY", 0.05)
+    monkeypatch.setattr("invalidator.sources.pubsub.link.PING_EVERY", 0.05)
     source = make(redis_url, "orders")
     await source.open()
 

@@ -13,8 +13,8 @@ from structlog.testing import capture_logs
 
 from invalidator.errors import Unavailable
 from invalidator.redisclient import client
-from invalidator.rewind import MARGIN, Watch
-from invalidator.store.moments import Moments
+from invalidator.targets.redis.failover import Moments
+from invalidator.targets.redis.rewind import MARGIN, Watch
 from tests.backends import until
 from tests.backends.redis_cluster import RedisCluster
 from tests.backends.redis_server import RedisServer

@@ -6,8 +6,8 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from invalidator.store.glob import compile_glob, escape, literal_prefix
-from invalidator.store.matcher import Matcher
+from invalidator.targets.redis.glob import compile_glob, escape, literal_prefix
+from invalidator.targets.redis.patterns import Matcher
 
 CHARACTERS = [bytes([byte]) for byte in b"ab-]^[\\*?c\n\x00\x7f\x80\xff"]
 keys = st.lists(st.sampled_from(CHARACTERS), max_size=8).map(b"".join)

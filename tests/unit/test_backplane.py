@@ -3,9 +3,10 @@
 import orjson
 import pytest
 
-from invalidator.backplane import Message, Sender, message, parse
 from invalidator.backplane.follower import FORGOTTEN_AFTER, Follower, Gap
 from invalidator.model import Cause, Names
+from invalidator.targets.redis import messages as message
+from invalidator.targets.redis.backplane import Message, Sender, parse
 from tests.pages import TOP, Page
 
 ONE, OTHER = Sender("one", 1), Sender("other", 1)

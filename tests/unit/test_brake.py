@@ -8,8 +8,8 @@ from structlog.testing import capture_logs
 from invalidator.errors import Unavailable
 from invalidator.redisclient.errors import Verdict
 from invalidator.runtime import metrics
-from invalidator.store.brake import Brake, BrakedKeys
-from invalidator.store.slots import Key
+from invalidator.targets.pace import Brake, BrakedKeys
+from invalidator.targets.redis.slots import Key
 
 
 class Time:

@@ -3,8 +3,8 @@ import time
 
 import pytest
 
-from invalidator.store.glob import common_prefix, compile_glob, escape, literal_prefix
-from invalidator.store.matcher import Matcher
+from invalidator.targets.redis.glob import common_prefix, compile_glob, escape, literal_prefix
+from invalidator.targets.redis.patterns import Matcher
 
 MATCHES = [
     (b"user:*", b"user:1"),

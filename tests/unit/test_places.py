@@ -1,6 +1,6 @@
 import pytest
 
-from invalidator.store.places import Place, members, moved, primaries
+from invalidator.targets.redis.moved import Place, members, moved, primaries
 
 NODES = (
     b"07c 127.0.0.1:30004@31004,host4 slave e7d 0 1426238317239 4 connected\n"

@@ -1,7 +1,7 @@
 import pytest
 
 from invalidator.errors import ConfigError
-from invalidator.store.protect import protected
+from invalidator.targets.redis.protect import protected
 
 
 def test_tags_versions_our_own_keys_and_what_people_ask_for_are_protected() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from invalidator.redisclient.identity import Identity
-from invalidator.rewind import change, digest
+from invalidator.targets.redis.rewind import change, digest
 
 A, B, C = Identity("run-a", "data-a"), Identity("run-b", "data-b"), Identity("run-c", "data-c")
 HEIR = Identity("run-d", "data-d", before="data-a")

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.crc import key_slot
 
-from invalidator.store.slots import by_slot, hash_tag, in_order, pointer_beside
+from invalidator.targets.redis.slots import by_slot, hash_tag, in_order, pointer_beside
 
 keys = st.lists(st.sampled_from([b"{", b"}", b"a", b"tag:", b"\xff", b"\n"])).map(b"".join)
 

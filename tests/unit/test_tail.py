@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from invalidator.backplane import Message, Sender
 from invalidator.backplane.follower import Gap
 from invalidator.cli import main, tail
 from invalidator.cli.tail import Printer
@@ -14,6 +13,7 @@ from invalidator.model import Cause, Kind
 from invalidator.redisclient import client
 from invalidator.rules import load
 from invalidator.settings import load as load_settings
+from invalidator.targets.redis.backplane import Message, Sender
 
 ONE = Sender("9f0c", 5)
 KAFKA = Cause("kafka", "4be1")

@@ -12,16 +12,16 @@ from invalidator.redisclient import Client, Cluster, client
 from invalidator.redisclient.errors import Verdict
 from invalidator.redisclient.server import Server
 from invalidator.runtime.health import Part
-from invalidator.store.clustertags import ClusterTags
-from invalidator.store.commands import Keys
-from invalidator.store.nodekeys import NodeKeys
-from invalidator.store.places import look, primaries
-from invalidator.store.protect import protected
-from invalidator.store.sweeper import Sweeper
-from invalidator.store.tags import Layout, Tags
-from invalidator.store.tickets import Pace
-from invalidator.store.versions import Versions
-from invalidator.store.walk import Node
+from invalidator.targets.redis.cluster_tags import ClusterTags
+from invalidator.targets.redis.keys import Keys
+from invalidator.targets.redis.moved import look, primaries
+from invalidator.targets.redis.nodekeys import NodeKeys
+from invalidator.targets.redis.protect import protected
+from invalidator.targets.redis.sweep import Pace
+from invalidator.targets.redis.sweeper import Sweeper
+from invalidator.targets.redis.tags import Layout, Tags
+from invalidator.targets.redis.versions import Versions
+from invalidator.targets.redis.walk import Node
 from tests.backends import until
 from tests.backends.redis_cluster import RedisCluster
 

@@ -12,14 +12,14 @@ from invalidator.errors import Unavailable
 from invalidator.redisclient import Command, Reply, client
 from invalidator.redisclient.server import Server
 from invalidator.runtime.health import Health, Part
-from invalidator.store.brake import Brake
-from invalidator.store.commands import Keys
-from invalidator.store.matcher import Matcher
-from invalidator.store.protect import protected
-from invalidator.store.sweeper import Sweeper
-from invalidator.store.tickets import Pace, Progress, Ticket
-from invalidator.store.topology import nodes_on
-from invalidator.store.walk import Node
+from invalidator.targets.pace import Brake
+from invalidator.targets.redis.keys import Keys
+from invalidator.targets.redis.patterns import Matcher
+from invalidator.targets.redis.protect import protected
+from invalidator.targets.redis.sweep import Pace, Progress, Ticket
+from invalidator.targets.redis.sweeper import Sweeper
+from invalidator.targets.redis.topology import nodes_on
+from invalidator.targets.redis.walk import Node
 from tests.backends import until
 from tests.conftest import StartRedis
 
@@ -250,7 +250,7 @@ async def test_a_restart_that_no_connection_noticed_begins_it_anew(
     listening: Listening, redis_now: "redis.Redis", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs = iter([b"one", b"two", b"two", b"two"])
-    monkeypatch.setattr("invalidator.store.places.run_id", lambda info: next(runs))
+    monkeypatch.setattr("invalidator.targets.redis.moved.run_id", lambda info: next(runs))
     redis_now.set("k:1", "x")
     async with sweeping(listening) as sweeper:
         progress = await outcome(sweeper.request({b"k:*"}))

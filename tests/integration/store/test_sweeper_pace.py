@@ -9,10 +9,10 @@ import redis
 from invalidator.redisclient import Command, Reply
 from invalidator.redisclient.server import Server
 from invalidator.runtime.health import Part
-from invalidator.store.commands import Keys
-from invalidator.store.protect import protected
-from invalidator.store.sweeper import Sweeper
-from invalidator.store.walk import Node
+from invalidator.targets.redis.keys import Keys
+from invalidator.targets.redis.protect import protected
+from invalidator.targets.redis.sweeper import Sweeper
+from invalidator.targets.redis.walk import Node
 
 
 @pytest.mark.parametrize(("ours", "slowed"), [(1.0, False), (0.0, True)])

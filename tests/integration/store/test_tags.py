@@ -10,8 +10,8 @@ from invalidator.errors import Unavailable
 from invalidator.redisclient import Command, Reply, client, converse
 from invalidator.redisclient.errors import Verdict
 from invalidator.redisclient.server import Server
-from invalidator.store.commands import Keys
-from invalidator.store.tags import Layout, Tags
+from invalidator.targets.redis.keys import Keys
+from invalidator.targets.redis.tags import Layout, Tags
 from tests.backends import until
 from tests.conftest import StartRedis
 

@@ -9,7 +9,7 @@ from invalidator.redisclient.errors import Verdict
 from invalidator.redisclient.server import Server
 from invalidator.runtime.health import Part, Pulse
 from invalidator.runtime.retry import until_available
-from invalidator.store.tags import Tags
+from invalidator.targets.redis.tags import Tags
 from tests.integration.store.test_tags import SET, left, put
 
 

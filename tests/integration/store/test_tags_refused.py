@@ -11,8 +11,8 @@ from invalidator.errors import Unavailable
 from invalidator.redisclient import client
 from invalidator.redisclient.errors import Verdict
 from invalidator.redisclient.server import Server
-from invalidator.store.commands import Keys
-from invalidator.store.tags import Tags
+from invalidator.targets.redis.keys import Keys
+from invalidator.targets.redis.tags import Tags
 from tests.conftest import StartRedis
 from tests.integration.store.test_tags import SET, left, put, tags_of
 
@@ -71,7 +71,7 @@ async def test_a_server_that_tells_no_run_id_is_read_to_the_end(
     server: Server, redis_now: "redis.Redis", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(redis_now, "tag:a", *(f"k{number}" for number in range(3000)))
-    monkeypatch.setattr("invalidator.store.work.run_id", lambda info: b"")
+    monkeypatch.setattr("invalidator.targets.redis.tag_work.run_id", lambda info: b"")
     async with asyncio.timeout(10):
         assert (await tags_of(server).consume(["a"])).existed == 3000
     assert left(redis_now) == set()

@@ -8,7 +8,7 @@ from redis.exceptions import RedisError
 
 from invalidator.errors import Unavailable
 from invalidator.redisclient import Cluster, Command, client, converse
-from invalidator.store.commands import Keys
+from invalidator.targets.redis.keys import Keys
 from tests.backends import until
 from tests.backends.redis_cluster import RedisCluster
 from tests.conftest import StartRedis

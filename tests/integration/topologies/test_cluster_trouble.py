@@ -11,8 +11,8 @@ import pytest
 
 from invalidator.redisclient import Command, client, converse
 from invalidator.runtime.health import Health
-from invalidator.store import Store
-from invalidator.store.host import Host
+from invalidator.targets.redis.host import Host
+from invalidator.targets.store import Store
 from tests.backends import until
 from tests.backends.redis_cluster import RedisCluster
 from tests.conftest import StartCluster

@@ -13,7 +13,6 @@ from structlog.testing import capture_logs
 from invalidator.audit.findings import report
 from invalidator.audit.walk import audited
 from invalidator.audit.wanted import Wanted
-from invalidator.backplane import Announcer
 from invalidator.cli import main
 from invalidator.redisclient import Client, Command, client, converse, node, nodes
 from invalidator.redisclient.identity import Identity, identified
@@ -24,7 +23,8 @@ from invalidator.sources.source import Source
 from invalidator.sources.start import Start
 from invalidator.sources.stream.dry import DryStreamSource
 from invalidator.sources.stream.source import StreamSource
-from invalidator.store.tickets import Pace
+from invalidator.targets.redis.backplane import Announcer
+from invalidator.targets.redis.sweep import Pace
 from tests.backends import until
 from tests.backends.choose import NO_OWN_REDIS, missing
 from tests.backends.redis_cluster import RedisCluster

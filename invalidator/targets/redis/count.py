@@ -9,8 +9,8 @@ from invalidator.redisclient import Command
 from invalidator.redisclient.errors import Meaning, diagnose
 from invalidator.redisclient.server import Server
 from invalidator.rules.rule import Cache
-from invalidator.store.sweeper import Sweeper
-from invalidator.store.tags import Layout
+from invalidator.targets.redis.sweeper import Sweeper
+from invalidator.targets.redis.tags import Layout
 
 TOGETHER = 1000  # commands in one write
 

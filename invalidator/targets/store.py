@@ -13,9 +13,9 @@ from invalidator.errors import Unavailable
 from invalidator.model import Cause, Names, Outcome
 from invalidator.rules.rule import Cache
 from invalidator.settings.caches import spelled
-from invalidator.store.cache import CacheStore
-from invalidator.store.census import Counted
-from invalidator.store.host import Host
+from invalidator.targets.redis.apply import CacheStore
+from invalidator.targets.redis.count import Counted
+from invalidator.targets.redis.host import Host
 
 Caches = Mapping[str, Cache]
 

@@ -3,7 +3,7 @@
 docs/backplane.md says what a listener reads there and how it knows that it missed something.
 """
 
-from invalidator.backplane.announcer import Announcer, When
-from invalidator.backplane.message import Message, Sender, parse
+from invalidator.targets.redis.announce import Announcer, When
+from invalidator.targets.redis.messages import Message, Sender, parse
 
 __all__ = ["Announcer", "Message", "Sender", "When", "parse"]

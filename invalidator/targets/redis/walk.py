@@ -8,11 +8,11 @@ from msgspec import Struct
 from invalidator.redisclient import Command
 from invalidator.redisclient.server import Server, Sleep
 from invalidator.runtime.health import Pulse
-from invalidator.store.glob import escape
-from invalidator.store.matcher import Matcher
-from invalidator.store.nodekeys import ON_THEIR_WAY
-from invalidator.store.tickets import Pace, Progress
-from invalidator.store.work import Unlink
+from invalidator.targets.redis.glob import escape
+from invalidator.targets.redis.nodekeys import ON_THEIR_WAY
+from invalidator.targets.redis.patterns import Matcher
+from invalidator.targets.redis.sweep import Pace, Progress
+from invalidator.targets.redis.tag_work import Unlink
 
 SAMPLE = 100  # keys that could not be deleted, kept for a person to see
 SHORTEST_REST = 0.01  # seconds; shorter sleeps take longer than they are asked to

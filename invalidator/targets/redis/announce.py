@@ -9,13 +9,13 @@ from typing import Final, Literal
 import structlog
 
 from invalidator import layout
-from invalidator.backplane import message
-from invalidator.backplane.message import Sender, Sign
 from invalidator.errors import Unavailable
 from invalidator.model import KINDS, Cause, Names
 from invalidator.redisclient import Client, Reply, publish
 from invalidator.redisclient.errors import diagnose, reaching
 from invalidator.runtime import metrics
+from invalidator.targets.redis import messages as message
+from invalidator.targets.redis.messages import Sender, Sign
 
 log = structlog.get_logger("invalidator")
 

@@ -21,8 +21,8 @@ from invalidator import layout
 from invalidator.redisclient import Command, Reply
 from invalidator.redisclient.errors import Verdict
 from invalidator.redisclient.server import Call, Script, Server, Sleep, each
-from invalidator.store.slots import pointer_beside
-from invalidator.store.work import PER_COMMAND, Consumed, Consumer, Unlink, Work, works
+from invalidator.targets.redis.slots import pointer_beside
+from invalidator.targets.redis.tag_work import PER_COMMAND, Consumed, Consumer, Unlink, Work, works
 
 CLAIM = Script.load("claim")
 PER_CALL = 100  # tags a script looks at; most are absent

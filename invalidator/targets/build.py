@@ -9,10 +9,10 @@ from invalidator.runtime.health import Health
 from invalidator.runtime.urls import redact
 from invalidator.settings import Settings
 from invalidator.settings.caches import cache_urls
-from invalidator.store import Store
-from invalidator.store.brake import Brake
-from invalidator.store.host import Host
-from invalidator.store.tickets import Progress
+from invalidator.targets.pace import Brake
+from invalidator.targets.redis.host import Host
+from invalidator.targets.redis.sweep import Progress
+from invalidator.targets.store import Store
 
 MAIN = "redis"  # the part of readiness that INVALIDATOR_REDIS_URL is
 

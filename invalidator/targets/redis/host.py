@@ -8,7 +8,6 @@ from typing import TypeVar
 import structlog
 from msgspec import Struct
 
-from invalidator.backplane import Announcer, When
 from invalidator.errors import Unavailable
 from invalidator.model import Cause, Failure, Names, Outcome, Ticket
 from invalidator.redisclient import Client, ping
@@ -18,16 +17,17 @@ from invalidator.rules.rule import Cache
 from invalidator.runtime import metrics
 from invalidator.runtime.health import Part, Pulse
 from invalidator.runtime.retry import until_available
-from invalidator.store.brake import Brake, BrakedKeys
-from invalidator.store.cache import CacheStore, layouts, spared
-from invalidator.store.census import Counted, counted, matched
-from invalidator.store.commands import Keys
-from invalidator.store.moments import Moments
-from invalidator.store.sweeper import Sweeper
-from invalidator.store.tickets import Progress
-from invalidator.store.tickets import Ticket as Sweep
-from invalidator.store.topology import nodes_on, probe
-from invalidator.store.walk import Node
+from invalidator.targets.pace import Brake, BrakedKeys
+from invalidator.targets.redis.apply import CacheStore, layouts, spared
+from invalidator.targets.redis.backplane import Announcer, When
+from invalidator.targets.redis.count import Counted, counted, matched
+from invalidator.targets.redis.failover import Moments
+from invalidator.targets.redis.keys import Keys
+from invalidator.targets.redis.sweep import Progress
+from invalidator.targets.redis.sweep import Ticket as Sweep
+from invalidator.targets.redis.sweeper import Sweeper
+from invalidator.targets.redis.topology import nodes_on, probe
+from invalidator.targets.redis.walk import Node
 
 log = structlog.get_logger("invalidator")
 

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 
 from invalidator import layout
 from invalidator.errors import ConfigError
-from invalidator.store.glob import escape
-from invalidator.store.matcher import Matcher
+from invalidator.targets.redis.glob import escape
+from invalidator.targets.redis.patterns import Matcher
 
 _PLACEHOLDER = re.compile(r"\{[^{}]*\}")
 

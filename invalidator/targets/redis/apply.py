@@ -9,14 +9,14 @@ from invalidator.redisclient.errors import Verdict
 from invalidator.redisclient.server import Server
 from invalidator.rules.rule import Cache
 from invalidator.runtime import metrics
-from invalidator.store.brake import Unlinking
-from invalidator.store.matcher import Matcher
-from invalidator.store.protect import protected
-from invalidator.store.sweeper import Sweeper
-from invalidator.store.tags import Layout
-from invalidator.store.tickets import Progress
-from invalidator.store.tickets import Ticket as Sweep
-from invalidator.store.topology import tags_on, versions_on
+from invalidator.targets.pace import Unlinking
+from invalidator.targets.redis.patterns import Matcher
+from invalidator.targets.redis.protect import protected
+from invalidator.targets.redis.sweep import Progress
+from invalidator.targets.redis.sweep import Ticket as Sweep
+from invalidator.targets.redis.sweeper import Sweeper
+from invalidator.targets.redis.tags import Layout
+from invalidator.targets.redis.topology import tags_on, versions_on
 
 
 class Ticket(Struct, frozen=True):

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from invalidator.redisclient import Cluster, nodes, ping
 from invalidator.redisclient.errors import reaching
 from invalidator.redisclient.server import Server
-from invalidator.store.brake import Brake, BrakedKeys, Unlinking
-from invalidator.store.clustertags import ClusterTags
-from invalidator.store.commands import Keys
-from invalidator.store.nodekeys import NodeKeys
-from invalidator.store.tags import Layout, Tags
-from invalidator.store.versions import PER_CALL, Versions
-from invalidator.store.walk import Node
-from invalidator.store.work import Unlink
+from invalidator.targets.pace import Brake, BrakedKeys, Unlinking
+from invalidator.targets.redis.cluster_tags import ClusterTags
+from invalidator.targets.redis.keys import Keys
+from invalidator.targets.redis.nodekeys import NodeKeys
+from invalidator.targets.redis.tag_work import Unlink
+from invalidator.targets.redis.tags import Layout, Tags
+from invalidator.targets.redis.versions import PER_CALL, Versions
+from invalidator.targets.redis.walk import Node
 
 
 def tags_on(server: Server, layouts: Sequence[Layout], unlink: Unlink) -> Tags | ClusterTags:

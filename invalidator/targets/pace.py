@@ -14,7 +14,7 @@ import structlog
 
 from invalidator.redisclient.errors import Verdict
 from invalidator.runtime import metrics
-from invalidator.store.slots import Key
+from invalidator.targets.redis.slots import Key
 
 log = structlog.get_logger("invalidator")
 

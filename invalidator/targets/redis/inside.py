@@ -10,7 +10,7 @@ from functools import lru_cache
 from itertools import groupby
 from typing import Protocol
 
-from invalidator.store.glob import Token, expression, shared
+from invalidator.targets.redis.glob import Token, expression, shared
 
 FEW = 8  # expressions that are one
 Middle = tuple[Token, ...]

@@ -7,7 +7,7 @@ from invalidator import layout
 from invalidator.redisclient import Client, Cluster, Reply
 from invalidator.redisclient.errors import Meaning, Verdict, diagnose, reaching
 from invalidator.redisclient.replicas import NONE, Replicas
-from invalidator.store.slots import Key, by_slot, in_order
+from invalidator.targets.redis.slots import Key, by_slot, in_order
 
 PER_COMMAND = 256  # keys; more gains nothing, and one command must not hold the server up
 TRIES = 3  # for an error that nobody knows, before its key is given up

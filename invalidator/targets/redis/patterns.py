@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import TypeVar
 
-from invalidator.store.glob import Token, common_prefix, shared, split
-from invalidator.store.inside import Fitting, Middle, any_of
+from invalidator.targets.redis.glob import Token, common_prefix, shared, split
+from invalidator.targets.redis.inside import Fitting, Middle, any_of
 
 T = TypeVar("T")
 Pick = Callable[[list[bytes]], list[bytes]]

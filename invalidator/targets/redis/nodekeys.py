@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from invalidator.redisclient import Command
 from invalidator.redisclient.errors import Meaning, Verdict, diagnose
 from invalidator.redisclient.server import Server
-from invalidator.store.slots import Key
+from invalidator.targets.redis.slots import Key
 
 ON_THEIR_WAY = frozenset({"ask", "moved", "tryagain"})
 

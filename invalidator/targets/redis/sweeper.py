@@ -16,10 +16,10 @@ from invalidator.redisclient.server import Sleep
 from invalidator.runtime import metrics
 from invalidator.runtime.health import Part, Pulse
 from invalidator.runtime.retry import Backoff, beating, until_available
-from invalidator.store.matcher import Matcher
-from invalidator.store.places import Place, look, moved
-from invalidator.store.tickets import Pace, Progress, Ticket
-from invalidator.store.walk import Node, Walk
+from invalidator.targets.redis.moved import Place, look, moved
+from invalidator.targets.redis.patterns import Matcher
+from invalidator.targets.redis.sweep import Pace, Progress, Ticket
+from invalidator.targets.redis.walk import Node, Walk
 
 PACE = Pace()
 BACKOFF = Backoff()

@@ -7,9 +7,9 @@ from invalidator.errors import Unavailable
 from invalidator.redisclient import Cluster
 from invalidator.redisclient.errors import reaching
 from invalidator.redisclient.server import BETWEEN_TRIES, Server, Sleep
-from invalidator.store.nodekeys import ON_THEIR_WAY
-from invalidator.store.tags import Layout, Tags, stamps
-from invalidator.store.work import Consumed, Unlink
+from invalidator.targets.redis.nodekeys import ON_THEIR_WAY
+from invalidator.targets.redis.tag_work import Consumed, Unlink
+from invalidator.targets.redis.tags import Layout, Tags, stamps
 
 TRIES = 3  # to find a tag whose slot moves, before all is tried again later
 

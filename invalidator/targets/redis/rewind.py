@@ -17,7 +17,7 @@ import structlog
 from invalidator.errors import Unavailable
 from invalidator.model import Cause, Names, Outcome
 from invalidator.rules import Cache
-from invalidator.store.moments import Identities, Moments
+from invalidator.targets.redis.failover import Identities, Moments
 
 log = structlog.get_logger("invalidator")
 

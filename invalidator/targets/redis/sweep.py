@@ -7,7 +7,7 @@ from msgspec import Struct, field
 
 from invalidator.model import Failure
 from invalidator.redisclient.errors import Verdict
-from invalidator.store.matcher import Matcher
+from invalidator.targets.redis.patterns import Matcher
 
 
 class Pace(Struct, frozen=True):
