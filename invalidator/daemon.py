@@ -12,7 +12,7 @@ import structlog
 
 from invalidator import __version__, gauges
 from invalidator.admin import Admin, House
-from invalidator.deadletter import letters_of
+from invalidator.deadletters import letters_of
 from invalidator.errors import ConfigError, InvalidatorError, RulesError, first_of, place_of
 from invalidator.hits import Hits
 from invalidator.holding import Holding, Pausable

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from msgspec import Struct
 
-from invalidator.deadletter import letters_of
+from invalidator.deadletters import letters_of
 from invalidator.errors import first_of
 from invalidator.inflight import InFlight
 from invalidator.model import Batch, Rejection

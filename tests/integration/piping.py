@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 import redis
 
-from invalidator.deadletter import DeadLetters
+from invalidator.deadletters import DeadLetters
 from invalidator.hits import Hits
 from invalidator.holding import Holding
 from invalidator.inflight import InFlight

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from invalidator.cli import main
-from invalidator.deadletter import DeadLetters, Redactor
+from invalidator.deadletters import DeadLetters, Redactor
 from invalidator.model import Fault, Record, Rejection
 from invalidator.redisclient import client
 from tests.backends.redis_cluster import RedisCluster

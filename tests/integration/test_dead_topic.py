@@ -12,8 +12,8 @@ import orjson
 import pytest
 from confluent_kafka import Message
 
-from invalidator.deadletter.redact import Redactor
-from invalidator.deadletter.topic import TopicLetters, headers_of
+from invalidator.deadletters.kafka_topic import TopicLetters, headers_of
+from invalidator.deadletters.redact import Redactor
 from invalidator.errors import Unavailable
 from invalidator.model import Fault, Record, Rejection
 from invalidator.runtime.health import Part

@@ -10,7 +10,7 @@ import pytest
 
 import invalidator
 from invalidator import layout
-from invalidator.deadletter import Redactor, fields_of
+from invalidator.deadletters import Redactor, fields_of
 from invalidator.model import Fault, Record, Rejection
 from tests.backends import until
 from tests.integration.piping import AllowKeys, dead_letters, event, looking, piping, rules_from

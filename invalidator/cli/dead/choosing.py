@@ -11,7 +11,7 @@ from invalidator.cli.verbs import UsageError
 from invalidator.runtime.units import parse_duration
 
 if TYPE_CHECKING:
-    from invalidator.deadletter.choose import Choice
+    from invalidator.deadletters.choose import Choice
 
 _FILTERS = {
     "type": "of events of this type",
@@ -35,7 +35,7 @@ def add_choice(parser: argparse.ArgumentParser, *, ids: bool) -> None:
 
 
 def choice(args: argparse.Namespace) -> "Choice":
-    from invalidator.deadletter.choose import Choice, Filter
+    from invalidator.deadletters.choose import Choice, Filter
 
     given = {name: getattr(args, name) for name in _FILTERS}
     return Choice(getattr(args, "ids", ()), Filter(**given), args.since)

@@ -9,9 +9,9 @@ from msgspec import Struct, field
 from msgspec.structs import asdict
 
 from invalidator.cli.dead import telling
-from invalidator.deadletter.choose import Choice
-from invalidator.deadletter.entry import Letter
-from invalidator.deadletter.shelf import Shelf
+from invalidator.deadletters.choose import Choice
+from invalidator.deadletters.entry import Letter
+from invalidator.deadletters.shelf import Shelf
 from invalidator.runtime.units import show_rough_size
 
 if TYPE_CHECKING:

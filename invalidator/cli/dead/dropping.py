@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from invalidator.cli.dead import telling
 from invalidator.cli.dead.choosing import choice, expect_choice
 from invalidator.cli.verbs import NOT_CONFIRMED, confirmed
-from invalidator.deadletter.shelf import Shelf
+from invalidator.deadletters.shelf import Shelf
 
 if TYPE_CHECKING:
     from invalidator.settings import Settings

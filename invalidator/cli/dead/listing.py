@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from invalidator.cli.dead import telling
 from invalidator.cli.dead.choosing import choice
-from invalidator.deadletter.entry import Letter, plain
-from invalidator.deadletter.shelf import Shelf
+from invalidator.deadletters.entry import Letter, plain
+from invalidator.deadletters.shelf import Shelf
 
 if TYPE_CHECKING:
     from invalidator.settings import Settings

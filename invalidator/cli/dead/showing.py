@@ -14,8 +14,8 @@ from invalidator.cli.dead import telling
 from invalidator.cli.dead.choosing import expect_ids
 from invalidator.cli.rules_path import rules_path
 from invalidator.cli.verbs import UsageError
-from invalidator.deadletter.entry import Letter, plain
-from invalidator.deadletter.shelf import Shelf
+from invalidator.deadletters.entry import Letter, plain
+from invalidator.deadletters.shelf import Shelf
 from invalidator.errors import RulesError
 from invalidator.rules import Rule, RuleSet, load
 from invalidator.runtime.text import visible

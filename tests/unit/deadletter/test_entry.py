@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from invalidator.deadletter.entry import Fields, attempt_of, fields_of, letter_of, plain
+from invalidator.deadletters.entry import Fields, attempt_of, fields_of, letter_of, plain
 from invalidator.model import Fault, Record, Rejection
 
 FAULTS = (

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from invalidator.deadletter.redact import WITHHELD, Redactor
+from invalidator.deadletters.redact import WITHHELD, Redactor
 from invalidator.model import Fault, Record, Rejection
 
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final, Self
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from invalidator.deadletter.entry import fields_of
-from invalidator.deadletter.redact import NOTHING, Redactor
+from invalidator.deadletters.entry import fields_of
+from invalidator.deadletters.redact import NOTHING, Redactor
 from invalidator.errors import Unavailable
 from invalidator.model import Fault, Record, Rejection
 from invalidator.runtime import metrics

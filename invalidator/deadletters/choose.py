@@ -5,8 +5,8 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from msgspec import Struct
 from msgspec.structs import fields
 
-from invalidator.deadletter.entry import Letter
-from invalidator.deadletter.shelf import Shelf
+from invalidator.deadletters.entry import Letter
+from invalidator.deadletters.shelf import Shelf
 
 
 class Filter(Struct, frozen=True):

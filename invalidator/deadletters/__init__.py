@@ -2,13 +2,13 @@
 
 from typing import TYPE_CHECKING
 
-from invalidator.deadletter.entry import Letter, fields_of
-from invalidator.deadletter.redact import Redactor
-from invalidator.deadletter.stream import DeadLetters
+from invalidator.deadletters.entry import Letter, fields_of
+from invalidator.deadletters.redact import Redactor
+from invalidator.deadletters.stream import DeadLetters
 from invalidator.settings import Settings
 
 if TYPE_CHECKING:
-    from invalidator.deadletter.topic import TopicLetters
+    from invalidator.deadletters.kafka_topic import TopicLetters
 
 __all__ = ["DeadLetters", "Letter", "Redactor", "fields_of", "letters_of"]
 
@@ -17,6 +17,8 @@ def letters_of(settings: Settings) -> "DeadLetters | TopicLetters":
     """Where the settings want them."""
     if not settings.dead_letters.topic:
         return DeadLetters.of(settings)
-    from invalidator.deadletter.topic import TopicLetters  # Kafka's client takes a while to load
+    from invalidator.deadletters.kafka_topic import (
+        TopicLetters,  # Kafka's client takes a while to load
+    )
 
     return TopicLetters.of(settings)

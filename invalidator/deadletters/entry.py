@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from invalidator import __version__
-from invalidator.deadletter.redact import NOTHING, Redactor
+from invalidator.deadletters.redact import NOTHING, Redactor
 from invalidator.model import Fault, Record, Rejection
 from invalidator.rules.envelope.parse import parse
 

@@ -6,10 +6,10 @@ from contextlib import suppress
 from typing import Self
 
 from invalidator import layout
-from invalidator.deadletter import home
-from invalidator.deadletter.entry import fields_of
-from invalidator.deadletter.redact import NOTHING, Redactor
-from invalidator.deadletter.retention import UNBOUNDED, Bounds, Retention
+from invalidator.deadletters import home
+from invalidator.deadletters.entry import fields_of
+from invalidator.deadletters.redact import NOTHING, Redactor
+from invalidator.deadletters.retention import UNBOUNDED, Bounds, Retention
 from invalidator.errors import Unavailable
 from invalidator.model import Rejection
 from invalidator.redisclient import Client, Command, client, converse, ping

@@ -9,10 +9,10 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final
 
-from invalidator.deadletter.entry import Letter, attempt_of
-from invalidator.deadletter.redact import NOTHING, Redactor
-from invalidator.deadletter.shelf import Shelf
-from invalidator.deadletter.stream import DeadLetters
+from invalidator.deadletters.entry import Letter, attempt_of
+from invalidator.deadletters.redact import NOTHING, Redactor
+from invalidator.deadletters.shelf import Shelf
+from invalidator.deadletters.stream import DeadLetters
 from invalidator.model import Batch, Record, Rejection, Slice
 from invalidator.sources.source import Lag
 

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Final, Self
 
 from invalidator import layout
-from invalidator.deadletter.entry import Letter, letter_of
+from invalidator.deadletters.entry import Letter, letter_of
 from invalidator.redisclient import Client, Command, Reply, client, converse
 from invalidator.redisclient.errors import diagnose, reaching
 from invalidator.runtime.health import Part
