@@ -12,8 +12,8 @@ import orjson
 
 from benchmarks import plan
 from benchmarks.options import sizes
-from invalidator.hits import Hits
 from invalidator.model import Batch, Cause
+from invalidator.pipeline.samples import Hits
 from invalidator.redisclient import client
 from invalidator.rules import RuleSet
 from invalidator.runtime.health import Health

@@ -14,13 +14,15 @@ from invalidator import __version__, gauges
 from invalidator.admin import Admin, House
 from invalidator.deadletters import letters_of
 from invalidator.errors import ConfigError, InvalidatorError, RulesError, first_of, place_of
-from invalidator.hits import Hits
-from invalidator.holding import Holding, Pausable
-from invalidator.inflight import InFlight
-from invalidator.inforce import InForce, Reloaded
-from invalidator.injection import Injection
 from invalidator.model import Record
-from invalidator.pipeline import Caches, Letters, Limits, Pipeline
+from invalidator.pipeline.holding import Holding, Pausable
+from invalidator.pipeline.inflight import InFlight
+from invalidator.pipeline.injection import Injection
+from invalidator.pipeline.pause import Valve
+from invalidator.pipeline.pipeline import Caches, Letters, Limits, Pipeline
+from invalidator.pipeline.rules_in_force import InForce, Reloaded
+from invalidator.pipeline.samples import Hits
+from invalidator.pipeline.tracing import traces
 from invalidator.rules import Explanation, RuleSet
 from invalidator.rules.file.reload import Watcher, watch
 from invalidator.runtime import metrics
@@ -37,8 +39,6 @@ from invalidator.sources.trail import TIMELESS
 from invalidator.targets.build import gate, store_of
 from invalidator.targets.dry import DryLetters, DryStore
 from invalidator.targets.redis.rewind import Known, Watch
-from invalidator.tracing import traces
-from invalidator.valve import Valve
 
 log = structlog.get_logger("invalidator")
 

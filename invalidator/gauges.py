@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from invalidator.pipeline import Pipeline
+from invalidator.pipeline.pipeline import Pipeline
 from invalidator.runtime import metrics
 from invalidator.runtime.health import Health
 from invalidator.runtime.metrics import MOST_LABELS

@@ -14,9 +14,9 @@ from msgspec import Struct
 
 from invalidator.deadletters import letters_of
 from invalidator.errors import first_of
-from invalidator.inflight import InFlight
 from invalidator.model import Batch, Rejection
-from invalidator.pipeline import Letters, Limits, Pipeline
+from invalidator.pipeline.inflight import InFlight
+from invalidator.pipeline.pipeline import Letters, Limits, Pipeline
 from invalidator.rules import RuleSet
 from invalidator.runtime.health import Health
 from invalidator.settings import Settings

@@ -7,7 +7,7 @@ from typing import Any, Final, Protocol
 from pydantic import SecretStr
 
 from invalidator.http import Handler, Request, Response, as_json, said
-from invalidator.inforce import Reloaded
+from invalidator.pipeline.rules_in_force import Reloaded
 from invalidator.sources.person import Busy, Sent
 
 ANSWER_WITHIN: Final = 60.0  # seconds that a call waits for its event to be applied

@@ -11,14 +11,14 @@ from prometheus_client import REGISTRY
 
 from invalidator import __version__
 from invalidator.admin.rates import Rates
-from invalidator.inforce import InForce
-from invalidator.pipeline import Pipeline
+from invalidator.pipeline.pause import Valve
+from invalidator.pipeline.pipeline import Pipeline
+from invalidator.pipeline.rules_in_force import InForce
 from invalidator.rules import Rule, RuleSet
 from invalidator.runtime import metrics
 from invalidator.runtime.health import Health
 from invalidator.runtime.metrics import counted
 from invalidator.targets.store import Store
-from invalidator.valve import Valve
 
 FORMAT: Final = 1
 MOST_PARTITIONS: Final = 500

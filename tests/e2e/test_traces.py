@@ -87,6 +87,6 @@ def test_nothing_of_it_is_imported_without_it() -> None:
     program = "import invalidator.cli, invalidator.daemon, sys; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
     modules = done.stdout.decode().split()
-    assert "invalidator.tracing" in modules
+    assert "invalidator.pipeline.tracing" in modules
     # The client library for Redis takes API and SDK along where they are installed.
     assert [name for name in modules if name.startswith("opentelemetry.exporter")] == []

@@ -11,13 +11,13 @@ import orjson
 import redis
 
 from invalidator.deadletters import DeadLetters
-from invalidator.hits import Hits
-from invalidator.holding import Holding
-from invalidator.inflight import InFlight
-from invalidator.pipeline import Limits, Pipeline
+from invalidator.pipeline.holding import Holding
+from invalidator.pipeline.inflight import InFlight
+from invalidator.pipeline.pipeline import Limits, Pipeline
+from invalidator.pipeline.reject_brake import RulesBrake
+from invalidator.pipeline.samples import Hits
 from invalidator.redisclient import client
 from invalidator.rules import RuleSet, load
-from invalidator.rulesbrake import RulesBrake
 from invalidator.runtime.health import Health
 from invalidator.targets.redis.host import Host
 from invalidator.targets.store import Store

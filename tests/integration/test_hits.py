@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from structlog.testing import capture_logs
 
-from invalidator.hits import Hits
+from invalidator.pipeline.samples import Hits
 from invalidator.targets.store import Store
 from tests.backends import until
 from tests.conftest import StartRedis

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from invalidator.inflight import InFlight
 from invalidator.model import Batch
-from invalidator.pipeline import Limits
+from invalidator.pipeline.inflight import InFlight
+from invalidator.pipeline.pipeline import Limits
 from invalidator.redisclient import client
 from invalidator.runtime.health import Health
 from invalidator.targets.redis.host import Host
@@ -149,7 +149,7 @@ async def test_a_pipeline_whose_batches_all_wait_is_alive(
     redis_url: str, redis_now: "redis.Redis", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("invalidator.runtime.retry.BEAT_EVERY", 0.02)
-    monkeypatch.setattr("invalidator.settle.MOST_WAITING", 1)
+    monkeypatch.setattr("invalidator.pipeline.settlement.MOST_WAITING", 1)
     rules = rules_from(RULES.replace("300ms", "1s"), tmp_path)
     async with piping(rules, redis_url, limits=Limits(1, 1000)) as bench:
         bench.health.stuck_after = 0.5

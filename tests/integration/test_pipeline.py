@@ -10,9 +10,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from invalidator.errors import Unavailable
-from invalidator.inflight import InFlight
 from invalidator.model import Batch
-from invalidator.pipeline import Limits
+from invalidator.pipeline.inflight import InFlight
+from invalidator.pipeline.pipeline import Limits
 from invalidator.rules import RuleSet
 from tests.backends import until
 from tests.conftest import StartRedis

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from structlog.testing import capture_logs
 
-from invalidator.inflight import InFlight
-from invalidator.pipeline import Limits
+from invalidator.pipeline.inflight import InFlight
+from invalidator.pipeline.pipeline import Limits
+from invalidator.pipeline.reject_brake import RulesBrake
 from invalidator.redisclient import client
 from invalidator.rules import RuleSet
-from invalidator.rulesbrake import RulesBrake
 from invalidator.runtime.health import Health, Part
 from invalidator.sources.kafka.brokers import Brokers
 from invalidator.sources.kafka.source import KafkaSource
@@ -116,7 +116,7 @@ async def test_a_person_lets_it_go_into_the_dead_letters(
 async def test_newer_events_that_are_good_let_it_go(
     redis_url: str, stale: "redis.Redis", good: RuleSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("invalidator.rulesbrake.FIRST_LOOK", 0.5)
+    monkeypatch.setattr("invalidator.pipeline.reject_brake.FIRST_LOOK", 0.5)
     async with piping(good, redis_url, brake=RulesBrake()) as bench:
         bench.source.publish(*(event("order.updated", wrong=1) for _ in range(150)))
         await until(lambda: likely(bench.health))

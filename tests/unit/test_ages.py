@@ -2,8 +2,8 @@
 
 from prometheus_client import REGISTRY
 
-from invalidator.ages import Ages
 from invalidator.model import Batch, Record, Slice
+from invalidator.pipeline.ages import Ages
 
 
 def slice_of(*seconds: float | None) -> Slice:

@@ -10,8 +10,8 @@ from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from invalidator.errors import Unavailable
-from invalidator.hits import EVENTS, NAMES, PATTERNS, Hits
 from invalidator.model import Batch, Record, Slice
+from invalidator.pipeline.samples import EVENTS, NAMES, PATTERNS, Hits
 from invalidator.rules import Cache, RuleSet
 from tests.integration.piping import event, rules_from
 

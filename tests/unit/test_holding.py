@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import pytest
 
-from invalidator.holding import Holding
-from invalidator.inflight import InFlight
 from invalidator.model import Batch, Fault, Outcome, Plan, Record, Rejection, Slice
+from invalidator.pipeline.holding import Holding
+from invalidator.pipeline.inflight import InFlight
+from invalidator.pipeline.settlement import Applied
 from invalidator.rules import RuleSet
 from invalidator.runtime.health import Part
-from invalidator.settle import Applied
 from tests.memory_source import MemorySource
 
 RULES = RuleSet([], {}, "r")

@@ -2,8 +2,8 @@
 
 import asyncio
 
-from invalidator.inflight import InFlight
 from invalidator.model import Batch
+from invalidator.pipeline.inflight import InFlight
 
 
 def batch(events: int, size: int = 0) -> Batch:

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from invalidator.inflight import InFlight
-from invalidator.later import Later
 from invalidator.model import Failure, Names, Outcome, Plan
+from invalidator.pipeline.inflight import InFlight
+from invalidator.pipeline.later import Later
 from invalidator.rules import RuleSet
 
 RULES = RuleSet([], {}, "r")

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from prometheus_client import REGISTRY
 
-from invalidator.mix import PER_SECOND, SAMPLE, Mix, type_label
 from invalidator.model import Batch, Fault, Record, Slice
+from invalidator.pipeline.mix import PER_SECOND, SAMPLE, Mix, type_label
 from invalidator.rules import RuleSet
 from invalidator.runtime.metrics import Bounded
 from tests.integration.piping import LIMITS, event, rules_from

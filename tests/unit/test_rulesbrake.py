@@ -2,7 +2,7 @@
 
 import pytest
 
-from invalidator.rulesbrake import FIRST_LOOK, LAST_LOOK, ORIGINS, RulesBrake
+from invalidator.pipeline.reject_brake import FIRST_LOOK, LAST_LOOK, ORIGINS, RulesBrake
 
 
 def tripped(rules: str = "bad", now: float = 0) -> RulesBrake:

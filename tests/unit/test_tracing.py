@@ -8,9 +8,9 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from invalidator.model import Batch, Outcome, Record, Slice
+from invalidator.pipeline.settlement import Applied
+from invalidator.pipeline.tracing import MOST_LINKS, traces
 from invalidator.rules import RuleSet
-from invalidator.settle import Applied
-from invalidator.tracing import MOST_LINKS, traces
 from tests.integration.piping import RULES, rules_from
 
 Headers = Sequence[tuple[str, bytes]]

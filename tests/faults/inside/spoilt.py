@@ -5,7 +5,7 @@ from functools import wraps
 from typing import Any
 
 from invalidator.model import Batch
-from invalidator.pipeline import Pipeline
+from invalidator.pipeline.pipeline import Pipeline
 from invalidator.sources.source import Source
 
 

@@ -24,22 +24,22 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from invalidator.errors import Unavailable
-from invalidator.hits import Hits
-from invalidator.holding import Holding
-from invalidator.inflight import InFlight
-from invalidator.later import Later
 from invalidator.model import Batch, Cause, Failure, Names, Outcome, Plan, Rejection
-from invalidator.report import Reporter
+from invalidator.pipeline.holding import Holding
+from invalidator.pipeline.inflight import InFlight
+from invalidator.pipeline.later import Later
+from invalidator.pipeline.pause import Valve
+from invalidator.pipeline.report import Reporter
+from invalidator.pipeline.samples import Hits
+from invalidator.pipeline.settlement import Applied, Line, left_alone
+from invalidator.pipeline.tracing import Spans
 from invalidator.rules import Cache, RuleSet
 from invalidator.runtime import metrics
 from invalidator.runtime.health import Health
 from invalidator.runtime.retry import beating, rest, until_available
 from invalidator.runtime.tasks import end
 from invalidator.settings import Settings
-from invalidator.settle import Applied, Line, left_alone
 from invalidator.sources.source import Lag, Source
-from invalidator.tracing import Spans
-from invalidator.valve import Valve
 
 PACED = 10.0  # seconds that the names of a batch may take at the brake's pace, about
 BURIED_TOGETHER = 100  # each carries its whole event

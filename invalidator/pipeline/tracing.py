@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from invalidator import __version__
 from invalidator.errors import ConfigError
 from invalidator.model import Batch
-from invalidator.settle import Applied
+from invalidator.pipeline.settlement import Applied
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider

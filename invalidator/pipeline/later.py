@@ -13,8 +13,8 @@ from typing import Final
 import structlog
 from msgspec import Struct
 
-from invalidator.inflight import InFlight
 from invalidator.model import Failure, Names, Outcome, Plan
+from invalidator.pipeline.inflight import InFlight
 from invalidator.rules import RuleSet
 from invalidator.runtime import metrics
 from invalidator.runtime.logs import Repeats

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from invalidator.model import Cause, Names, Outcome, Record, Rejection
-from invalidator.pipeline import Caches, Letters
+from invalidator.pipeline.pipeline import Caches, Letters
 from invalidator.rules import Cache, Explanation
 from invalidator.sources.person import PersonSource
 

@@ -5,14 +5,14 @@ from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
-from invalidator.ages import Ages
-from invalidator.mix import Mix, Types, type_label
 from invalidator.model import Batch, Note, Plan, Rejection
+from invalidator.pipeline.ages import Ages
+from invalidator.pipeline.mix import Mix, Types, type_label
+from invalidator.pipeline.settlement import Applied
+from invalidator.pipeline.tracing import NoSpans, Spans
 from invalidator.rules import RuleSet
 from invalidator.runtime import metrics
 from invalidator.runtime.logs import Repeats
-from invalidator.settle import Applied
-from invalidator.tracing import NoSpans, Spans
 
 log = structlog.get_logger("invalidator")
 

@@ -13,14 +13,14 @@ import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
-from invalidator.ages import oldest
-from invalidator.inflight import InFlight
 from invalidator.model import Batch, Plan, Rejection, Slice
+from invalidator.pipeline.ages import oldest
+from invalidator.pipeline.inflight import InFlight
+from invalidator.pipeline.reject_brake import ORIGINS, RulesBrake, Window
+from invalidator.pipeline.settlement import Applied
 from invalidator.rules import RuleSet
-from invalidator.rulesbrake import ORIGINS, RulesBrake, Window
 from invalidator.runtime import metrics
 from invalidator.runtime.health import Part
-from invalidator.settle import Applied
 from invalidator.sources.source import Source
 
 log = structlog.get_logger("invalidator")

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from invalidator.later import Waited
 from invalidator.model import Batch, Failure, Fault, Outcome, Record, Rejection
+from invalidator.pipeline.later import Waited
 from invalidator.rules import RuleSet
 
 MOST_WAITING = 10_000  # applied batches; then applying waits, too

@@ -14,8 +14,8 @@ import structlog
 from msgspec import Struct
 
 from invalidator.errors import Unavailable
-from invalidator.mix import some
 from invalidator.model import Batch, Kind
+from invalidator.pipeline.mix import some
 from invalidator.rules import Cache, RuleSet, Yield
 from invalidator.runtime import metrics
 
