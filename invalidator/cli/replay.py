@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from invalidator.cli.verbs import INTERRUPTED, UsageError, Verbs
 
 if TYPE_CHECKING:
-    from invalidator.once import Progress
+    from invalidator.daemon.once import Progress
     from invalidator.rules import RuleSet
     from invalidator.runtime.terminal import Progress as Bar
     from invalidator.settings import Settings
@@ -94,7 +94,7 @@ async def _replay(
     rules: "RuleSet",
     sources: "list[KafkaPast | StreamPast]",
 ) -> int:
-    from invalidator.once import once
+    from invalidator.daemon.once import once
     from invalidator.runtime.terminal import Progress as Bar
     from invalidator.settings.caches import strangers
     from invalidator.sources.replay import NotThere

@@ -130,7 +130,7 @@ def _expect_rules(settings: "Settings") -> None:
 def _serve(settings: "Settings", early: Early, *, embedded: bool, debug: bool) -> int:
     import asyncio
 
-    from invalidator.daemon import Daemon
+    from invalidator.daemon.daemon import Daemon
     from invalidator.rules.file.reload import Watcher
     from invalidator.runtime import logs
 

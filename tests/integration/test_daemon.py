@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from structlog.testing import capture_logs
 
-from invalidator.daemon import Crashed, Daemon
+from invalidator.daemon.daemon import Crashed, Daemon
 from invalidator.errors import ConfigError
 from invalidator.model import Names
 from invalidator.rules.file.reload import Watcher

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from invalidator.daemon.once import Progress, once
 from invalidator.errors import ConfigError
-from invalidator.once import Progress, once
 from invalidator.rules import RuleSet
 from invalidator.settings import Settings, load
 from invalidator.targets.store import Store

@@ -10,13 +10,13 @@ from invalidator.cli.dead import telling
 from invalidator.cli.dead.choosing import choice, expect_choice
 from invalidator.cli.rules_path import rules_path
 from invalidator.cli.verbs import INTERRUPTED, UsageError
+from invalidator.daemon.once import Progress, once
 from invalidator.deadletters import DeadLetters, Redactor
 from invalidator.deadletters.choose import Choice
 from invalidator.deadletters.entry import Letter
 from invalidator.deadletters.replay import AttemptLetters, LettersAgain
 from invalidator.deadletters.shelf import Shelf
 from invalidator.errors import ConfigError
-from invalidator.once import Progress, once
 from invalidator.rules import load
 from invalidator.runtime import logs
 from invalidator.runtime.terminal import Progress as Bar

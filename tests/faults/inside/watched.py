@@ -12,7 +12,7 @@ from redis.asyncio.connection import ConnectionPool
 
 import invalidator.redisclient
 import invalidator.redisclient.cluster
-from invalidator.daemon import Daemon
+from invalidator.daemon.daemon import Daemon
 from invalidator.rules.ruleset import RuleSet
 from tests.faults.gauges import Gauges
 

@@ -10,8 +10,9 @@ from typing import Protocol
 
 import structlog
 
-from invalidator import __version__, gauges
+from invalidator import __version__
 from invalidator.admin import Admin, House
+from invalidator.daemon import gauges
 from invalidator.deadletters import letters_of
 from invalidator.errors import ConfigError, InvalidatorError, RulesError, first_of, place_of
 from invalidator.model import Record
