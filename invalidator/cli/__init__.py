@@ -8,7 +8,6 @@ from types import ModuleType
 
 from invalidator import __version__
 from invalidator.cli import (
-    audit,
     check,
     completion,
     control,
@@ -23,8 +22,9 @@ from invalidator.cli import (
     tail,
     test,
 )
+from invalidator.cli.audit import verb as audit
+from invalidator.cli.common import INTERRUPTED, Verbs
 from invalidator.cli.mistakes import tell
-from invalidator.cli.verbs import INTERRUPTED, Verbs
 
 _VERBS: tuple[ModuleType, ...] = (
     run,

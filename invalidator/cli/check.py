@@ -5,8 +5,8 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
+from invalidator.cli.common import Verbs
 from invalidator.cli.rules_path import add_rules, rules_path
-from invalidator.cli.verbs import Verbs
 from invalidator.runtime.terminal import Colour, paint
 
 if TYPE_CHECKING:

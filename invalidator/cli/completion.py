@@ -3,8 +3,8 @@
 import argparse
 from collections.abc import Callable, Iterator, Sequence
 
+from invalidator.cli.common import Verbs
 from invalidator.cli.grammar import Verb, Word
-from invalidator.cli.verbs import Verbs
 
 _EPILOG = """\
 examples:

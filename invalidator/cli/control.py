@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
-from invalidator.cli.verbs import UsageError, Verbs
+from invalidator.cli.common import UsageError, Verbs
 
 if TYPE_CHECKING:
     from urllib.request import OpenerDirector

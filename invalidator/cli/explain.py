@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from invalidator.cli.common import UsageError, Verbs
 from invalidator.cli.rules_path import rules_path
-from invalidator.cli.verbs import UsageError, Verbs
 from invalidator.runtime.terminal import paint
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 import sys
 
-from invalidator.cli.verbs import UsageError
+from invalidator.cli.common import UsageError
 from invalidator.errors import ConfigError, InvalidatorError, RulesError
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from invalidator.cli.verbs import UsageError, Verbs
+from invalidator.cli.common import UsageError, Verbs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,8 +5,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from invalidator.cli.common import NOT_CONFIRMED, UsageError, Verbs, confirmed
 from invalidator.cli.rules_path import rules_path
-from invalidator.cli.verbs import NOT_CONFIRMED, UsageError, Verbs, confirmed
 from invalidator.errors import ConfigError
 from invalidator.runtime.terminal import Progress as Bar
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from invalidator.cli.verbs import INTERRUPTED, UsageError, Verbs
+from invalidator.cli.common import INTERRUPTED, UsageError, Verbs
 
 if TYPE_CHECKING:
     from invalidator.daemon.once import Progress

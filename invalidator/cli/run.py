@@ -14,8 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from invalidator.cli.common import Verbs
 from invalidator.cli.mistakes import tell
-from invalidator.cli.verbs import Verbs
 
 if TYPE_CHECKING:
     from invalidator.rules import RuleSet
@@ -99,7 +99,7 @@ def _settings(args: argparse.Namespace, **more: str) -> "Settings":
 
 def _embedded(args: argparse.Namespace, stack: ExitStack, early: Early) -> "Settings":
     """The Redis of its own; and what a person who tries it wants, where they set nothing."""
-    from invalidator.embedded import redis_server
+    from invalidator.cli.embedded import redis_server
     from invalidator.settings import describe
 
     _settings(args)  # a mistake is said before a server is started

@@ -2,7 +2,7 @@
 
 import argparse
 
-from invalidator.cli.verbs import Verbs
+from invalidator.cli.common import Verbs
 
 _EPILOG = """\
 examples:

@@ -11,8 +11,8 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from msgspec import Struct
 
+from invalidator.cli.common import UsageError
 from invalidator.cli.send import Event
-from invalidator.cli.verbs import UsageError
 from invalidator.errors import Unavailable
 from invalidator.sources.describe import describe
 from invalidator.sources.kafka.brokers import CLIENT, Brokers

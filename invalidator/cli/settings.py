@@ -5,7 +5,7 @@ import json
 import textwrap
 from typing import TYPE_CHECKING
 
-from invalidator.cli.verbs import Verbs
+from invalidator.cli.common import Verbs
 
 if TYPE_CHECKING:
     from invalidator.settings import Described

@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from invalidator.cli.common import UsageError, Verbs
 from invalidator.cli.rules_path import rules_path
-from invalidator.cli.verbs import UsageError, Verbs
 
 if TYPE_CHECKING:
-    from invalidator.backplane.follower import Gap
-    from invalidator.listen import Lost
+    from invalidator.cli.follower import Gap
+    from invalidator.cli.listen import Lost
     from invalidator.redisclient import Client
     from invalidator.settings import Settings
     from invalidator.targets.redis.backplane import Message
@@ -61,7 +61,7 @@ def add(verbs: Verbs) -> None:
 def run(args: argparse.Namespace) -> int:
     import asyncio
 
-    from invalidator.listen import listen
+    from invalidator.cli.listen import listen
     from invalidator.runtime import logs
     from invalidator.settings import load
 

@@ -5,8 +5,8 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
+from invalidator.cli.common import Verbs
 from invalidator.cli.rules_path import add_rules, rules_path
-from invalidator.cli.verbs import Verbs
 from invalidator.runtime.terminal import paint
 
 _EPILOG = """\

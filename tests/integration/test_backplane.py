@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from structlog.testing import capture_logs
 
-from invalidator.backplane.follower import Gap
-from invalidator.listen import Heard, Lost, listen
+from invalidator.cli.follower import Gap
+from invalidator.cli.listen import Heard, Lost, listen
 from invalidator.model import Cause, Names
 from invalidator.redisclient import client
 from invalidator.runtime import metrics

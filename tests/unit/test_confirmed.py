@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from invalidator.cli.verbs import confirmed
+from invalidator.cli.common import confirmed
 
 
 def test_ctrl_c_ends_a_question_within_asyncio_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

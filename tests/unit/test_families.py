@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from invalidator.audit.families import DEPTH, Families, parts
+from invalidator.cli.audit.families import DEPTH, Families, parts
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from invalidator.backplane.follower import Gap
 from invalidator.cli import main, tail
+from invalidator.cli.follower import Gap
+from invalidator.cli.listen import Lost, listen
 from invalidator.cli.tail import Printer
-from invalidator.listen import Lost, listen
 from invalidator.model import Cause, Kind
 from invalidator.redisclient import client
 from invalidator.rules import load

@@ -3,8 +3,8 @@
 import argparse
 from collections.abc import Callable
 
-from invalidator.cli.dead.choosing import add_choice
-from invalidator.cli.verbs import UsageError, Verbs
+from invalidator.cli.common import UsageError, Verbs
+from invalidator.cli.dead.args import add_choice
 
 _EPILOG = """\
 examples:

@@ -10,10 +10,10 @@ import orjson
 import pytest
 from structlog.testing import capture_logs
 
-from invalidator.audit.findings import report
-from invalidator.audit.walk import audited
-from invalidator.audit.wanted import Wanted
 from invalidator.cli import main
+from invalidator.cli.audit.expected import Wanted
+from invalidator.cli.audit.findings import report
+from invalidator.cli.audit.walk import audited
 from invalidator.redisclient import Client, Command, client, converse, node, nodes
 from invalidator.redisclient.identity import Identity, identified
 from invalidator.rules import load

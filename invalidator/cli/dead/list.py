@@ -5,8 +5,8 @@ import sys
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from invalidator.cli.dead import telling
-from invalidator.cli.dead.choosing import choice
+from invalidator.cli.dead import text as telling
+from invalidator.cli.dead.args import choice
 from invalidator.deadletters.entry import Letter, plain
 from invalidator.deadletters.shelf import Shelf
 

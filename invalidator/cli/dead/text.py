@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from invalidator.cli.verbs import UsageError
+from invalidator.cli.common import UsageError
 from invalidator.runtime.text import visible
 
 if TYPE_CHECKING:

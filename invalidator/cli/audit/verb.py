@@ -6,15 +6,15 @@ import textwrap
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
+from invalidator.cli.common import Verbs
 from invalidator.cli.rules_path import rules_path
-from invalidator.cli.verbs import Verbs
 from invalidator.runtime.terminal import Progress, paint
 from invalidator.runtime.units import show_rough_size
 
 if TYPE_CHECKING:
-    from invalidator.audit.facts import Facts
-    from invalidator.audit.findings import Finding, Report
-    from invalidator.audit.wanted import Wanted
+    from invalidator.cli.audit.expected import Wanted
+    from invalidator.cli.audit.facts import Facts
+    from invalidator.cli.audit.findings import Finding, Report
     from invalidator.rules import RuleSet
     from invalidator.settings import Settings
 
@@ -44,7 +44,7 @@ settings or the rules cannot be used
 
 
 def add(verbs: Verbs) -> None:
-    from invalidator.audit.kinds import KINDS
+    from invalidator.cli.audit.kinds import KINDS
 
     parser = verbs.add_parser(
         "audit",
@@ -103,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _servers(settings: "Settings", ruleset: "RuleSet") -> "dict[str, Wanted]":
     """Each server that has a cache, and what is expected there."""
-    from invalidator.audit.wanted import Wanted
+    from invalidator.cli.audit.expected import Wanted
     from invalidator.settings.caches import cache_urls, spelled
 
     main, own = settings.redis_url.get_secret_value(), cache_urls(settings)
@@ -125,8 +125,8 @@ def _servers(settings: "Settings", ruleset: "RuleSet") -> "dict[str, Wanted]":
 async def _audited(
     settings: "Settings", url: str, wanted: "Wanted", speed: float, only: Collection[str]
 ) -> "Report":
-    from invalidator.audit.findings import report
-    from invalidator.audit.walk import audited
+    from invalidator.cli.audit.findings import report
+    from invalidator.cli.audit.walk import audited
     from invalidator.redisclient import client
     from invalidator.runtime.urls import redact
     from invalidator.targets.redis.sweep import Pace
@@ -183,7 +183,7 @@ def _about(entry: "Report", facts: "Facts") -> list[str]:
 
 
 def _of_kind(kind: str, findings: "Sequence[Finding]", *, all: bool) -> list[str]:  # noqa: A002
-    from invalidator.audit.kinds import MEANINGS
+    from invalidator.cli.audit.kinds import MEANINGS
     from invalidator.runtime.text import visible
 
     total = sum(finding.count for finding in findings)

@@ -10,10 +10,10 @@ from textwrap import dedent
 from typing import TYPE_CHECKING
 
 from invalidator.cli import explain
-from invalidator.cli.dead import telling
-from invalidator.cli.dead.choosing import expect_ids
+from invalidator.cli.common import UsageError
+from invalidator.cli.dead import text as telling
+from invalidator.cli.dead.args import expect_ids
 from invalidator.cli.rules_path import rules_path
-from invalidator.cli.verbs import UsageError
 from invalidator.deadletters.entry import Letter, plain
 from invalidator.deadletters.shelf import Shelf
 from invalidator.errors import RulesError

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing
 from typing import TYPE_CHECKING
 
-from invalidator.cli.dead import telling
-from invalidator.cli.dead.choosing import choice, expect_choice
+from invalidator.cli.common import INTERRUPTED, UsageError
+from invalidator.cli.dead import text as telling
+from invalidator.cli.dead.args import choice, expect_choice
 from invalidator.cli.rules_path import rules_path
-from invalidator.cli.verbs import INTERRUPTED, UsageError
 from invalidator.daemon.once import Progress, once
 from invalidator.deadletters import DeadLetters, Redactor
 from invalidator.deadletters.choose import Choice

@@ -6,9 +6,9 @@ from collections import Counter
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from invalidator.cli.dead import telling
-from invalidator.cli.dead.choosing import choice, expect_choice
-from invalidator.cli.verbs import NOT_CONFIRMED, confirmed
+from invalidator.cli.common import NOT_CONFIRMED, confirmed
+from invalidator.cli.dead import text as telling
+from invalidator.cli.dead.args import choice, expect_choice
 from invalidator.deadletters.shelf import Shelf
 
 if TYPE_CHECKING:

@@ -4,11 +4,11 @@ from collections.abc import Collection, Iterator
 
 from msgspec import Struct
 
-from invalidator.audit.facts import Facts
-from invalidator.audit.families import Tally
-from invalidator.audit.kinds import ADVICE
-from invalidator.audit.walk import BIG, Audited
-from invalidator.audit.wanted import Wanted
+from invalidator.cli.audit.expected import Wanted
+from invalidator.cli.audit.facts import Facts
+from invalidator.cli.audit.families import Tally
+from invalidator.cli.audit.kinds import ADVICE
+from invalidator.cli.audit.walk import BIG, Audited
 
 
 class Finding(Struct, frozen=True):

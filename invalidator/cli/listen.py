@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from msgspec import Struct
 
 from invalidator import layout
-from invalidator.backplane.follower import Follower, Gap
+from invalidator.cli.follower import Follower, Gap
 from invalidator.errors import Unavailable
 from invalidator.model import Batch
 from invalidator.redisclient import Client

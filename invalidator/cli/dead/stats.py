@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct, field
 from msgspec.structs import asdict
 
-from invalidator.cli.dead import telling
+from invalidator.cli.dead import text as telling
 from invalidator.deadletters.choose import Choice
 from invalidator.deadletters.entry import Letter
 from invalidator.deadletters.shelf import Shelf

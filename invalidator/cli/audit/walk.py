@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 from msgspec import Struct, field
 
-from invalidator.audit.facts import Facts, facts
-from invalidator.audit.families import Families
-from invalidator.audit.wanted import TagKeys, Wanted
+from invalidator.cli.audit.expected import TagKeys, Wanted
+from invalidator.cli.audit.facts import Facts, facts
+from invalidator.cli.audit.families import Families
 from invalidator.redisclient import Client, Command, Reply, nodes
 from invalidator.redisclient.errors import Meaning, diagnose, reaching
 from invalidator.redisclient.server import Server, Sleep
