@@ -141,7 +141,7 @@ def test_a_name_server_that_is_silent_does_not_hold_up_the_end(rules_file: Path)
 
 
 MISTAKEN = """
-from invalidator.settle import Line
+from invalidator.pipeline.settlement import Line
 Line.next = lambda self: 1 / 0
 """
 

@@ -84,7 +84,7 @@ def test_a_collector_that_is_away_holds_up_nothing(
 
 
 def test_nothing_of_it_is_imported_without_it() -> None:
-    program = "import invalidator.cli, invalidator.daemon, sys; print(*sys.modules)"
+    program = "import invalidator.cli, invalidator.daemon.daemon, sys; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
     modules = done.stdout.decode().split()
     assert "invalidator.pipeline.tracing" in modules

@@ -54,7 +54,7 @@ def _add_list(what: Verbs) -> None:
         "--limit", metavar="N", type=_count, default=20, help="how many at most (default 20)"
     )
     parser.add_argument("--json", action="store_true", help="whole, one JSON object a line")
-    parser.set_defaults(run=_in("listing"))
+    parser.set_defaults(run=_in("list"))
 
 
 def _add_show(what: Verbs) -> None:
@@ -64,7 +64,7 @@ def _add_show(what: Verbs) -> None:
     )
     parser.add_argument("--json", action="store_true", help="as JSON")
     parser.add_argument("--rules", metavar="PATH", help="rules file or directory")
-    parser.set_defaults(run=_in("showing"))
+    parser.set_defaults(run=_in("show"))
 
 
 def _add_replay(what: Verbs) -> None:
@@ -85,20 +85,20 @@ def _add_replay(what: Verbs) -> None:
         "of a masked value is not what they would have made of it",
     )
     parser.add_argument("--rules", metavar="PATH", help="rules file or directory")
-    parser.set_defaults(run=_in("replaying"))
+    parser.set_defaults(run=_in("replay"))
 
 
 def _add_drop(what: Verbs) -> None:
     parser = what.add_parser("drop", help="delete them unapplied; asks first")
     add_choice(parser, ids=True)
     parser.add_argument("--yes", action="store_true", help="do not ask")
-    parser.set_defaults(run=_in("dropping"))
+    parser.set_defaults(run=_in("drop"))
 
 
 def _add_stats(what: Verbs) -> None:
     parser = what.add_parser("stats", help="how many, since when, and why")
     parser.add_argument("--json", action="store_true", help="as JSON")
-    parser.set_defaults(run=_in("counting"))
+    parser.set_defaults(run=_in("stats"))
 
 
 def _in(module: str) -> Callable[[argparse.Namespace], int]:
