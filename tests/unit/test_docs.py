@@ -273,7 +273,7 @@ def test_the_first_rule_does_what_the_first_page_says(tmp_path: Path) -> None:
     rules = next(block for block in page.blocks if block.language == "yaml")
     (tmp_path / rules.file).write_text(rules.text)
     event, *keys = re.search(
-        r"publishes `(\{.*\})`,\s+the keys `(.*)` and `(.*)` are gone", page.text
+        r"publishes `(\{.*\})`,\s+the keys `(.*)` and `(.*)` are deleted", page.text
     ).groups()  # type: ignore[union-attr]  # without it the test fails, as it should
     told = load(tmp_path / rules.file).explain(Record("docs", "events", "", event.encode()))
     assert [name.name for name in told.names] == keys
