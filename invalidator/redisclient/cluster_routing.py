@@ -32,9 +32,7 @@ class Conversation:
         self._packed = [pack(command) for command in self._commands]
         self._slots = [slot_of(command) for command in self._commands]
         self._replies: list[Reply] = [None] * len(self._commands)
-        each = [at for at, slot in enumerate(self._slots) if slot is To.EACH]
-        self._each = each  # sent again with whatever is sent again
-        self._waiting = [at for at in range(len(self._commands)) if at not in each]
+        self._waiting = list(range(len(self._commands)))
         self._asking: dict[int, str] = {}  # where a slot is on its way to
         self._parts: dict[int, list[int]] = {}  # a command that was sent again key by key
 
@@ -61,8 +59,6 @@ class Conversation:
             asked.setdefault(address, []).append(at)
         calls += [Call(address, places, asking=True) for address, places in asked.items()]
         self._waiting, self._asking = [], {}
-        for call in calls:
-            call.commands.extend(self._each)
         return calls
 
     def packed(self, call: Call) -> list[bytes]:
@@ -74,7 +70,9 @@ class Conversation:
         redirected = False
         for at, reply in zip(call.commands, replies[1::2] if call.asking else replies, strict=True):
             if not isinstance(reply, Exception):
-                self._replies[at] = _worse(self._replies[at], reply)
+                # What goes to all primaries fails when one of them fails.
+                if not isinstance(self._replies[at], Exception):
+                    self._replies[at] = reply
             elif isinstance(reply, MovedError):
                 slots.moved(reply.slot_id, address_of(_where(reply), call.address))
                 self._waiting.append(at)
@@ -113,13 +111,6 @@ class Conversation:
         self._replies += [None] * len(keys)
         self._waiting += self._parts[at]
         return True
-
-
-def _worse(known: Reply, reply: Reply) -> Reply:
-    """Of what several nodes replied to one command: an error, else the smallest number."""
-    if known is None or (isinstance(known, int) and reply < known):
-        return reply
-    return known
 
 
 def _where(error: AskError) -> str:

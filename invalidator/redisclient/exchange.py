@@ -71,7 +71,7 @@ async def _exchange(connection: AbstractConnection, packed: Iterable[bytes]) -> 
     kinds = set(map(type, replies))
     if ReadOnlyError in kinds or (ResponseError in kinds and any(map(_in_script, replies))):
         # It became a replica: a new connection is led to the primary. The last reply alone does
-        # not show it: it may be that of a WAIT, or of a script that had nothing to write.
+        # not show it: it may be that of a read, or of a script that had nothing to write.
         await connection.disconnect(nowait=True)
     return replies
 

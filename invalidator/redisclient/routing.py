@@ -15,7 +15,6 @@ class To(Enum):
 
     ANY = "any node"
     ALL = "all primaries"
-    EACH = "every node that is sent something, after it and on the same connection"
 
 
 _WITHOUT_KEY = {
@@ -24,7 +23,6 @@ _WITHOUT_KEY = {
     "PING": To.ALL,
     "SCRIPT": To.ALL,
     "FUNCTION": To.ALL,
-    "WAIT": To.EACH,
 }
 # What one node of many would answer is not what was asked: each has to be asked by itself.
 _OF_ONE_NODE = frozenset(

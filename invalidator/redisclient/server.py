@@ -10,9 +10,8 @@ from typing import Generic, TypeVar
 from msgspec import Struct
 
 from invalidator.errors import Unavailable
-from invalidator.redisclient import Client, Command, Reply
+from invalidator.redisclient import Client, Command, Reply, converse
 from invalidator.redisclient.errors import Meaning, Verdict, diagnose, reaching
-from invalidator.redisclient.replicas import NONE, Replicas
 
 Name = TypeVar("Name", bound=str | bytes)
 Sleep = Callable[[float], Awaitable[object]]
@@ -54,9 +53,8 @@ class Call(Struct, frozen=True):
 class Server:
     """Error replies that blame a key are values; those that blame the server are raised."""
 
-    def __init__(self, client: Client, name: str, replicas: Replicas = NONE) -> None:
+    def __init__(self, client: Client, name: str) -> None:
         self.client = client
-        self.replicas = replicas
         self.name = name  # what a person calls it, without a password
 
     async def send(self, commands: Sequence[Command]) -> list[Reply]:
@@ -64,7 +62,7 @@ class Server:
         if not commands:
             return []
         with reaching(self.name):
-            return await self.replicas.send(self.client, self.name, commands)
+            return await converse(self.client, commands)
 
     async def ask(self, commands: Iterable[Command]) -> list[Reply]:
         """Send all in one write. Raises Unavailable, also where a reply says so."""

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 from invalidator.redisclient import client
-from invalidator.redisclient.replicas import Replicas
 from invalidator.runtime import metrics
 from invalidator.runtime.health import Health
 from invalidator.runtime.urls import redact
@@ -27,8 +26,6 @@ def store_of(
     if brake.on:
         metrics.LAST_MINUTE.set_function(brake.last_minute)
 
-    replicas = Replicas(settings.wait_replicas, settings.redis_timeout)
-
     def host(url: str, part: str, sweeps: str) -> Host:
         return Host(
             client(url, settings.redis_timeout, settings.redis_tls.options()),
@@ -37,7 +34,6 @@ def store_of(
             health.part(sweeps),
             announce="never" if settings.dry_run else settings.announce,
             brake=brake,
-            replicas=replicas,
             observe=observe,
             pulse=health.pulse(sweeps, applies=True),
         )

@@ -97,18 +97,6 @@ def test_scripts_are_taught_to_all_primaries(replies: list[Reply], told: Reply) 
     assert (str(found) if isinstance(found, Exception) else found) == told
 
 
-def test_replicas_are_waited_for_wherever_something_was_written() -> None:
-    said = Conversation([("UNLINK", "{x}"), ("UNLINK", "y"), ("WAIT", 1, 50)])
-    where = slots(_5=C)
-    (call,) = said.calls(where)
-    assert call == Call(A, [0, 1, 2])
-    said.hear(call, [MovedError(f"{SLOT} {B}"), 1, 2], where)
-    (again,) = said.calls(where)
-    assert again == Call(B, [0, 2])
-    said.hear(again, [1, 0], where)
-    assert said.replies() == [1, 1, 0], "the fewest of all nodes"
-
-
 def test_without_a_primary_for_a_slot_the_cluster_is_not_whole() -> None:
     half = SlotMap(Said(((0, SLOT - 1, A),), frozenset({A})))
     with pytest.raises(ClusterError, match=f"slot {SLOT} of the cluster has no primary"):
@@ -126,7 +114,6 @@ def test_without_a_primary_for_a_slot_the_cluster_is_not_whole() -> None:
         (("GET", "{}k"), key_slot(b"{}k")),
         (("PUBLISH", "channel", "m"), To.ANY),
         (("SCRIPT", "LOAD", "x"), To.ALL),
-        (("WAIT", 1, 2), To.EACH),
     ],
 )
 def test_the_key_of_a_command_decides(command: Command, where: int | To) -> None:

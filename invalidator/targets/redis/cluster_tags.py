@@ -74,7 +74,7 @@ class ClusterTags:
         )
 
     def _tags_on(self, address: str, layouts: Sequence[Layout]) -> Tags:
-        server = Server(self._cluster.node(address), address, self._whole.replicas)
+        server = Server(self._cluster.node(address), address)
         return Tags(server, layouts, self._unlink, cluster=True, sleep=self._sleep)
 
 

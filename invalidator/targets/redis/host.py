@@ -11,7 +11,6 @@ from msgspec import Struct
 from invalidator.errors import Unavailable
 from invalidator.model import Cause, Failure, Names, Outcome, Ticket
 from invalidator.redisclient import Client, ping
-from invalidator.redisclient.replicas import NONE, Replicas
 from invalidator.redisclient.server import Server
 from invalidator.rules.rule import Cache
 from invalidator.runtime import metrics
@@ -50,7 +49,6 @@ class Host:
         *,
         announce: When = "listened",
         brake: Brake = NO_BRAKE,
-        replicas: Replicas = NONE,
         observe: Callable[[Progress], None] | None = None,
         pulse: Pulse | None = None,
     ) -> None:
@@ -60,8 +58,8 @@ class Host:
         self.sweeps = sweeps
         self.moments = Moments(client, name)
         self._client = client
-        self._server = Server(client, name, replicas)
-        self._keys = Keys(client, name, replicas)
+        self._server = Server(client, name)
+        self._keys = Keys(client, name)
         self._braked = BrakedKeys(self._keys, brake) if brake.on else self._keys
         self._brake = brake
         self._announcer = Announcer(client, name, when=announce)

@@ -4,9 +4,8 @@ import asyncio
 from collections.abc import Sequence
 
 from invalidator import layout
-from invalidator.redisclient import Client, Cluster, Reply
+from invalidator.redisclient import Client, Cluster, Reply, converse
 from invalidator.redisclient.errors import Meaning, Verdict, diagnose, reaching
-from invalidator.redisclient.replicas import NONE, Replicas
 from invalidator.targets.redis.slots import Key, by_slot, in_order
 
 PER_COMMAND = 256  # keys; more gains nothing, and one command must not hold the server up
@@ -17,9 +16,8 @@ BETWEEN_TRIES = 0.1  # seconds
 class Keys:
     """UNLINK on one Redis; on a cluster, with keys of one slot in a command."""
 
-    def __init__(self, client: Client, server: str, replicas: Replicas = NONE) -> None:
+    def __init__(self, client: Client, server: str) -> None:
         self._client = client
-        self._replicas = replicas
         self._server = server
         self._cluster = isinstance(client, Cluster)
         self._granted: str | bytes | None = None  # a key that we were allowed to delete
@@ -96,4 +94,4 @@ class Keys:
     async def _send(self, chunks: Sequence[Sequence[str | bytes]]) -> list[Reply]:
         commands = [("UNLINK", *chunk) for chunk in chunks]
         with reaching(self._server):
-            return await self._replicas.send(self._client, self._server, commands)
+            return await converse(self._client, commands)

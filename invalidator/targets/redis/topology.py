@@ -32,7 +32,7 @@ async def nodes_on(server: Server, keys: Keys, brake: Brake) -> Sequence[Node]:
         return [_node(server, keys, brake)]
     with reaching(server.name):
         found = await nodes(server.client)
-    primaries = [Server(client, address, server.replicas) for address, client in found.items()]
+    primaries = [Server(client, address) for address, client in found.items()]
     return [_node(each, NodeKeys(each), brake, cluster=True) for each in primaries]
 
 
