@@ -69,7 +69,7 @@ def _counted(kind: Kind, name: str, reply: object, how: str) -> Counted:
         return Counted(kind, name, 0, f"now {now}" if now else "no counter yet")
     count = reply if isinstance(reply, int) else 0
     if kind == "keys":
-        return Counted(kind, name, count, "there" if count else "not there")
+        return Counted(kind, name, count, "exists" if count else "does not exist")
     if how == "stamp":
         return Counted(kind, name, count, "a stamp" if count else "no stamp")
     return Counted(kind, name, count, f"{count:,} in its {how}")
