@@ -10,8 +10,7 @@ from invalidator.redisclient.server import Server
 from invalidator.rules.rule import Cache
 from invalidator.runtime import metrics
 from invalidator.targets.pace import Unlinking
-from invalidator.targets.redis.patterns import Matcher
-from invalidator.targets.redis.protect import protected
+from invalidator.targets.redis.patterns import Matcher, protected
 from invalidator.targets.redis.sweep import Progress
 from invalidator.targets.redis.sweep import Ticket as Sweep
 from invalidator.targets.redis.sweeper import Sweeper

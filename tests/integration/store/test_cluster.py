@@ -16,7 +16,7 @@ from invalidator.targets.redis.cluster_tags import ClusterTags
 from invalidator.targets.redis.keys import Keys
 from invalidator.targets.redis.moved import look, primaries
 from invalidator.targets.redis.nodekeys import NodeKeys
-from invalidator.targets.redis.protect import protected
+from invalidator.targets.redis.patterns import protected
 from invalidator.targets.redis.sweep import Pace
 from invalidator.targets.redis.sweeper import Sweeper
 from invalidator.targets.redis.tags import Layout, Tags

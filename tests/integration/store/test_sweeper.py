@@ -14,8 +14,7 @@ from invalidator.redisclient.server import Server
 from invalidator.runtime.health import Health, Part
 from invalidator.targets.pace import Brake
 from invalidator.targets.redis.keys import Keys
-from invalidator.targets.redis.patterns import Matcher
-from invalidator.targets.redis.protect import protected
+from invalidator.targets.redis.patterns import Matcher, protected
 from invalidator.targets.redis.sweep import Pace, Progress, Ticket
 from invalidator.targets.redis.sweeper import Sweeper
 from invalidator.targets.redis.topology import nodes_on

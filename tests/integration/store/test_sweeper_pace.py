@@ -10,7 +10,7 @@ from invalidator.redisclient import Command, Reply
 from invalidator.redisclient.server import Server
 from invalidator.runtime.health import Part
 from invalidator.targets.redis.keys import Keys
-from invalidator.targets.redis.protect import protected
+from invalidator.targets.redis.patterns import protected
 from invalidator.targets.redis.sweeper import Sweeper
 from invalidator.targets.redis.walk import Node
 
