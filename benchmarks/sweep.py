@@ -47,7 +47,8 @@ def patterns(form: str, count: int) -> set[bytes]:
 
 
 async def sweep(redis: Client, wanted: set[bytes], pace: Pace) -> tuple[float, int]:
-    node = Node(Server(redis, "cache"), Keys(redis, "cache").unlink)
+    server = Server(redis, "cache")
+    node = Node(server, Keys(server).unlink)
 
     async def nodes() -> Sequence[Node]:
         return [node]

@@ -5,10 +5,11 @@ cancellation that comes when that is just done, or has just failed.
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
+T = TypeVar("T")
 PATIENCE: Final = 1.0  # seconds
 
 
@@ -31,3 +32,13 @@ async def end(*tasks: "asyncio.Task[Any]") -> None:
         for task in left:
             task.cancel()
         _, left = await asyncio.wait(left, timeout=PATIENCE)
+
+
+async def all_of(works: Iterable[Awaitable[T]]) -> list[T]:
+    """Run all side by side to their end; then raise the first failure, if there is one."""
+    results: list[T] = []
+    for result in await asyncio.gather(*works, return_exceptions=True):
+        if isinstance(result, BaseException):
+            raise result
+        results.append(result)
+    return results

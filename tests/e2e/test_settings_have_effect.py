@@ -286,8 +286,8 @@ def test_deletions_are_paced_and_many_of_them_raise_an_alarm(
     for n in range(60):
         redis_now.publish("orders", order(n))
     until_sync(lambda: count_keys(redis_now) == 0)
-    until_sync(lambda: daemon.events("many-deletes"))
-    assert daemon.events("braked")
+    until_sync(lambda: daemon.events("deletes-unusual"))
+    assert daemon.events("deletes-paced")
     assert daemon.stop() == 0
 
 

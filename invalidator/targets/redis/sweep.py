@@ -43,7 +43,7 @@ class Progress(Struct):
     seconds: float = 0.0  # since then
     refused: int = 0  # matched in the last pass, and can't be deleted
     failed: dict[bytes, Verdict] = field(default_factory=dict)  # some of these
-    told: dict[str, Sequence[Failure]] = field(default_factory=dict)  # by cache, once it ended
+    reported: dict[str, Sequence[Failure]] = field(default_factory=dict)  # by cache, at the end
     again: str = ""  # why the last pass was not enough
     ended: bool = False
     unhit: dict[bytes, Matcher] = field(default_factory=dict)  # watched patterns without a key yet

@@ -9,7 +9,7 @@ from invalidator.redisclient import Command
 from invalidator.redisclient.server import Server, Sleep
 from invalidator.runtime.health import Pulse
 from invalidator.targets.redis.glob import escape
-from invalidator.targets.redis.nodekeys import ON_THEIR_WAY
+from invalidator.targets.redis.keys import MOVING
 from invalidator.targets.redis.patterns import Matcher
 from invalidator.targets.redis.sweep import Pace, Progress
 from invalidator.targets.redis.tag_work import Unlink
@@ -24,7 +24,7 @@ class Node(Struct, frozen=True):
     server: Server
     unlink: Unlink
     cluster: bool = False
-    braked: Callable[[], float] = lambda: 0.0  # seconds that `unlink` was held back so far
+    paced: Callable[[], float] = lambda: 0.0  # seconds that `unlink` has waited for the pace
 
 
 class Walk:
@@ -65,7 +65,7 @@ class Walk:
         cursor, count, owed = b"0", self._pace.count, 0.0
         while True:
             self._pulse.beat()
-            began, worked, braked = self._clock(), self._cpu(), node.braked()
+            began, worked, paced = self._clock(), self._cpu(), node.paced()
             cursor, keys = await _page(node.server, cursor, matcher.prefix, count)
             looked_at = count if matcher.prefix else len(keys)
             progress.seen = min(progress.seen + looked_at, progress.total)
@@ -76,8 +76,8 @@ class Walk:
                 await self._delete(node, found, progress)
             if cursor == b"0":
                 return
-            # The brake's pauses are no work of the server's, and must not be paused for once more.
-            busy = self._clock() - began - (node.braked() - braked) - self._elsewhere(worked)
+            # Waiting for the pace of deletes is no work of the server's.
+            busy = self._clock() - began - (node.paced() - paced) - self._elsewhere(worked)
             busy = max(0.0, busy)
             count = self._pace.next_count(count, busy)
             self._tell(progress)
@@ -108,7 +108,7 @@ class Walk:
         removed, failed = await node.unlink(list(found))
         progress.removed += removed
         for key, verdict in failed.items():
-            if verdict.code in ON_THEIR_WAY:
+            if verdict.code in MOVING:
                 progress.on_their_way += 1
                 continue
             progress.refused += 1

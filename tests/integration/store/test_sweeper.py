@@ -12,7 +12,7 @@ from invalidator.errors import Unavailable
 from invalidator.redisclient import Command, Reply, client
 from invalidator.redisclient.server import Server
 from invalidator.runtime.health import Health, Part
-from invalidator.targets.pace import Brake
+from invalidator.targets.pace import Pacer
 from invalidator.targets.redis.keys import Keys
 from invalidator.targets.redis.patterns import Matcher, protected
 from invalidator.targets.redis.sweep import Pace, Progress, Ticket
@@ -54,7 +54,7 @@ def listening(server: Server) -> Listening:
 async def sweeping(
     server: Server, protect: Matcher = NOTHING, **options: Any
 ) -> AsyncIterator[Sweeper]:
-    node = Node(server, Keys(server.client, server.name).unlink)
+    node = Node(server, Keys(server).unlink)
 
     async def nodes() -> Sequence[Node]:
         return [node]
@@ -329,10 +329,10 @@ async def test_a_sweep_pauses_as_long_as_its_pace_asks(
     assert told[-1] == (1000, True)
 
 
-async def test_a_sweep_goes_as_fast_as_the_brake_lets_it(
+async def test_a_sweep_goes_as_fast_as_the_limit_on_deletes_lets_it(
     server: Server, redis_now: "redis.Redis"
 ) -> None:
-    """What the brake holds back is no work of the server's, for which the pace would pause."""
+    """Waiting for the limit is no work of the server's, for which the pace would pause."""
     redis_now.mset({f"k:{n}": "x" for n in range(3000)})
     now = 0.0
 
@@ -341,10 +341,10 @@ async def test_a_sweep_goes_as_fast_as_the_brake_lets_it(
         now += seconds
         await asyncio.sleep(0)
 
-    brake = Brake(1000, clock=lambda: now, sleep=sleep)
+    pacer = Pacer(1000, clock=lambda: now, sleep=sleep)
 
     async def nodes() -> Sequence[Node]:
-        return await nodes_on(server, Keys(server.client, "cache"), brake)
+        return await nodes_on(server, Keys(server), pacer)
 
     sweeper = Sweeper(nodes, NOTHING, Part("sweeper"), clock=lambda: now, sleep=sleep)
     task = asyncio.create_task(sweeper.run())

@@ -94,7 +94,7 @@ async def test_a_member_that_cannot_be_recovered_fails_the_event_that_comes_agai
             with pytest.raises(Unavailable):
                 await Tags(server, [SET], crash).consume(["a"])
             tags = tags_of(server)
-            await Keys(connected, "cache").unlink(["mine:0"])
+            await Keys(server).unlink(["mine:0"])
             assert len((await tags.recover()).failed) == 1
             assert not now.exists("mine:1")
             failed = (await tags.consume(["a"])).failed

@@ -23,7 +23,7 @@ from invalidator.sources.source import Source
 from invalidator.sources.start import Start
 from invalidator.sources.stream.dry import DryStreamSource
 from invalidator.sources.stream.source import StreamSource
-from invalidator.targets.redis.backplane import Announcer
+from invalidator.targets.redis.announce import Announcer
 from invalidator.targets.redis.sweep import Pace
 from tests.backends import until
 from tests.backends.choose import NO_OWN_REDIS, missing

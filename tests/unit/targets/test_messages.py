@@ -6,7 +6,7 @@ import pytest
 from invalidator.cli.follower import FORGOTTEN_AFTER, Follower, Gap
 from invalidator.model import Cause, Names
 from invalidator.targets.redis import messages as message
-from invalidator.targets.redis.backplane import Message, Sender, parse
+from invalidator.targets.redis.messages import Message, Sender, parse
 from tests.pages import TOP, Page
 
 ONE, OTHER = Sender("one", 1), Sender("other", 1)

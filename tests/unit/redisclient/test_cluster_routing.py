@@ -5,9 +5,18 @@ from redis.crc import key_slot
 from redis.exceptions import AskError, ClusterError, MovedError, ResponseError, TryAgainError
 
 from invalidator.redisclient import Command, Reply
-from invalidator.redisclient.cluster_routing import Call, Conversation
-from invalidator.redisclient.routing import To, slot, slot_of
-from invalidator.redisclient.slotmap import Said, SlotMap, address_of, common, read
+from invalidator.redisclient.cluster_routing import (
+    Call,
+    ClusterView,
+    RoutedCommands,
+    SlotMap,
+    To,
+    most_common,
+    parse_slots,
+    redirected_to,
+    slot,
+    slot_of,
+)
 
 A, B, C = "a:1", "b:2", "c:3"
 SLOT = slot("{x}")
@@ -16,69 +25,69 @@ ASKING = b"*1\r\n$6\r\nASKING\r\n"
 
 def slots(**owners: str) -> SlotMap:
     """All on A but for the slots that are named, as `_5="b:2"`."""
-    made = SlotMap(Said(((0, 16383, A),), frozenset({A, B, C})))
+    made = SlotMap(ClusterView(((0, 16383, A),), frozenset({A, B, C})))
     for name, address in owners.items():
         made.moved(int(name[1:]), address)
     return made
 
 
 def test_each_command_goes_to_the_owner_of_its_slot_in_order() -> None:
-    said = Conversation([("GET", "{x}1"), ("GET", "y"), ("GET", "{x}2")])
+    routed = RoutedCommands([("GET", "{x}1"), ("GET", "y"), ("GET", "{x}2")])
     where = slots(**{f"_{SLOT}": B})
-    calls = {call.address: call for call in said.calls(where)}
+    calls = {call.address: call for call in routed.calls(where)}
     assert [calls[B].commands, calls[A].commands] == [[0, 2], [1]]
-    assert said.hear(calls[B], [b"1", b"2"], where)
-    assert said.hear(calls[A], [None], where)
-    assert said.over
-    assert said.replies() == [b"1", None, b"2"]
+    assert routed.accept(calls[B], [b"1", b"2"], where)
+    assert routed.accept(calls[A], [None], where)
+    assert routed.done
+    assert routed.replies() == [b"1", None, b"2"]
 
 
 def test_what_moved_is_sent_again_where_the_reply_says_and_nothing_else_is() -> None:
-    said = Conversation([("UNLINK", "{x}1"), ("UNLINK", "y")])
+    routed = RoutedCommands([("UNLINK", "{x}1"), ("UNLINK", "y")])
     where = slots()
-    (call,) = said.calls(where)
-    assert not said.hear(call, [MovedError(f"{SLOT} {B}"), 1], where)
+    (call,) = routed.calls(where)
+    assert not routed.accept(call, [MovedError(f"{SLOT} {B}"), 1], where)
     assert where.owner(SLOT) == B
-    (again,) = said.calls(where)
+    (again,) = routed.calls(where)
     assert again == Call(B, [0])
-    assert said.hear(again, [1], where)
-    assert said.replies() == [1, 1]
+    assert routed.accept(again, [1], where)
+    assert routed.replies() == [1, 1]
 
 
 def test_a_slot_on_its_way_is_asked_for_in_the_same_write() -> None:
-    said = Conversation([("UNLINK", "{x}1"), ("UNLINK", "{x}2")])
+    routed = RoutedCommands([("UNLINK", "{x}1"), ("UNLINK", "{x}2")])
     where = slots()
-    (call,) = said.calls(where)
-    assert said.hear(call, [1, AskError(f"{SLOT} {C}")], where)
+    (call,) = routed.calls(where)
+    assert routed.accept(call, [1, AskError(f"{SLOT} {C}")], where)
     assert where.owner(SLOT) == A
-    (asking,) = said.calls(where)
+    (asking,) = routed.calls(where)
     assert asking == Call(C, [1], asking=True)
-    packed = said.packed(asking)
+    packed = routed.packed(asking)
     assert packed[0] == ASKING
     assert b"{x}2" in packed[1]
-    assert said.hear(asking, [b"OK", 0], where)
-    assert said.replies() == [1, 0]
+    assert routed.accept(asking, [b"OK", 0], where)
+    assert routed.replies() == [1, 0]
 
 
 def test_keys_that_lie_on_both_sides_of_a_move_go_one_by_one() -> None:
-    said = Conversation([("UNLINK", "{x}1", "{x}2", "{x}3"), ("UNLINK", "y")])
+    routed = RoutedCommands([("UNLINK", "{x}1", "{x}2", "{x}3"), ("UNLINK", "y")])
     where = slots()
-    (call,) = said.calls(where)
-    assert not said.hear(call, [TryAgainError(""), 1], where)
-    (single,) = said.calls(where)
-    assert said.hear(single, [1, AskError(f"{SLOT} {B}"), 1], where)
-    (asking,) = said.calls(where)
-    assert said.hear(asking, [b"OK", 1], where)
-    assert said.replies() == [3, 1]
+    (call,) = routed.calls(where)
+    assert not routed.accept(call, [TryAgainError(""), 1], where)
+    (single,) = routed.calls(where)
+    assert routed.accept(single, [1, AskError(f"{SLOT} {B}"), 1], where)
+    (asking,) = routed.calls(where)
+    assert routed.accept(asking, [b"OK", 1], where)
+    assert routed.replies() == [3, 1]
 
 
 def test_other_commands_that_cannot_be_divided_keep_their_error() -> None:
     refused = TryAgainError("")
-    said = Conversation([("MGET", "{x}1", "{x}2")])
-    (call,) = said.calls(slots())
-    said.hear(call, [refused], slots())
-    assert said.over
-    assert said.replies() == [refused]
+    routed = RoutedCommands([("MGET", "{x}1", "{x}2")])
+    (call,) = routed.calls(slots())
+    routed.accept(call, [refused], slots())
+    assert routed.done
+    assert routed.replies() == [refused]
 
 
 @pytest.mark.parametrize(
@@ -90,17 +99,17 @@ def test_other_commands_that_cannot_be_divided_keep_their_error() -> None:
     ],
 )
 def test_scripts_are_taught_to_all_primaries(replies: list[Reply], told: Reply) -> None:
-    said, where = Conversation([("SCRIPT", "LOAD", "x")]), slots(_5=B)
-    for call, reply in zip(said.calls(where), replies, strict=True):
-        said.hear(call, [reply], where)
-    (found,) = said.replies()
+    routed, where = RoutedCommands([("SCRIPT", "LOAD", "x")]), slots(_5=B)
+    for call, reply in zip(routed.calls(where), replies, strict=True):
+        routed.accept(call, [reply], where)
+    (found,) = routed.replies()
     assert (str(found) if isinstance(found, Exception) else found) == told
 
 
 def test_without_a_primary_for_a_slot_the_cluster_is_not_whole() -> None:
-    half = SlotMap(Said(((0, SLOT - 1, A),), frozenset({A})))
+    half = SlotMap(ClusterView(((0, SLOT - 1, A),), frozenset({A})))
     with pytest.raises(ClusterError, match=f"slot {SLOT} of the cluster has no primary"):
-        Conversation([("GET", "{x}")]).calls(half)
+        RoutedCommands([("GET", "{x}")]).calls(half)
 
 
 @pytest.mark.parametrize(
@@ -130,11 +139,11 @@ def test_nodes_tell_who_has_which_slots_and_what_most_say_counts() -> None:
         [0, 99, [b"h1", 1, b"id1"], [b"h2", 2, b"id2"]],
         [100, 16383, [b"", 3, b"id3"], [None, 4, b"id4"]],
     ]
-    said = read(told, "asked:9")
-    assert said.owners == ((0, 99, "h1:1"), (100, 16383, "asked:3"))
-    assert said.nodes == {"h1:1", "h2:2", "asked:3", "asked:4"}
-    stale = Said(((0, 16383, "h2:2"),), frozenset({"h2:2"}))
-    assert common([stale, said, said]) == said
-    assert SlotMap(said).primaries() == ["asked:3", "h1:1"]
-    assert address_of(":7", "host:1") == "host:7"
-    assert address_of("::1:7", "host:1") == "::1:7"
+    view = parse_slots(told, "asked:9")
+    assert view.owners == ((0, 99, "h1:1"), (100, 16383, "asked:3"))
+    assert view.nodes == {"h1:1", "h2:2", "asked:3", "asked:4"}
+    stale = ClusterView(((0, 16383, "h2:2"),), frozenset({"h2:2"}))
+    assert most_common([stale, view, view]) == view
+    assert SlotMap(view).primaries() == ["asked:3", "h1:1"]
+    assert redirected_to(":7", "host:1") == "host:7"
+    assert redirected_to("::1:7", "host:1") == "::1:7"

@@ -8,8 +8,8 @@ from structlog.testing import capture_logs
 from invalidator.errors import Unavailable
 from invalidator.redisclient.errors import Verdict
 from invalidator.runtime import metrics
-from invalidator.targets.pace import Brake, BrakedKeys
-from invalidator.targets.redis.slots import Key
+from invalidator.targets.pace import PacedKeys, Pacer
+from invalidator.targets.redis.keys import Key
 
 
 class Time:
@@ -39,15 +39,15 @@ class Deleting:
         return len(keys), {}
 
 
-def brake(time: Time, per_second: int = 0, alarm: int = 0) -> Brake:
-    return Brake(per_second, alarm, clock=time.clock, sleep=time.sleep)
+def pacer(time: Time, per_second: int = 0, alarm: int = 0) -> Pacer:
+    return Pacer(per_second, alarm, clock=time.clock, sleep=time.sleep)
 
 
 async def test_keys_go_smoothly_and_no_faster_than_allowed() -> None:
     time = Time()
     deleting = Deleting(time)
-    braked = BrakedKeys(deleting, brake(time, 1000))
-    existed, failed = await braked.unlink([f"k{n}" for n in range(5000)])
+    paced = PacedKeys(deleting, pacer(time, 1000))
+    existed, failed = await paced.unlink([f"k{n}" for n in range(5000)])
     assert (existed, failed) == (5000, {})
     assert max(count for _, count in deleting.calls) == 100
     assert time.now - 100 == pytest.approx(4.9)
@@ -58,7 +58,7 @@ async def test_keys_go_smoothly_and_no_faster_than_allowed() -> None:
 
 async def test_what_was_not_used_is_not_saved_up() -> None:
     time = Time()
-    slow = brake(time, 10)
+    slow = pacer(time, 10)
     await slow.take(10)
     time.now += 3600
     await slow.take(10)
@@ -70,51 +70,51 @@ async def test_what_was_not_used_is_not_saved_up() -> None:
 async def test_one_a_second_is_a_pace_too() -> None:
     time = Time()
     deleting = Deleting(time)
-    await BrakedKeys(deleting, brake(time, 1)).unlink(["a", "b", "c"])
+    await PacedKeys(deleting, pacer(time, 1)).unlink(["a", "b", "c"])
     assert [round(at - 100) for at, _ in deleting.calls] == [0, 1, 2]
 
 
 async def test_while_names_wait_it_is_said_counted_and_shown_to_be_alive() -> None:
     time, beats = Time(), []
-    slow = Brake(1, held_back=lambda: beats.append(time.now), clock=time.clock, sleep=time.sleep)
+    slow = Pacer(1, held_back=lambda: beats.append(time.now), clock=time.clock, sleep=time.sleep)
     before = metrics.BRAKED._value.get()
     with capture_logs() as said:
         await slow.take(100)
         await slow.take(1)
     assert metrics.BRAKED._value.get() - before == pytest.approx(100)
     assert len(beats) == 100, "each second"
-    assert [line["event"] for line in said] == ["braked"] * 4, "twice a minute"
+    assert [line["event"] for line in said] == ["deletes-paced"] * 4, "twice a minute"
 
 
 async def test_more_than_so_many_in_a_minute_raise_an_alarm_once_a_minute() -> None:
     time = Time()
-    watched = brake(time, alarm=100)
+    watched = pacer(time, alarm=100)
     before = metrics.ALARMS._value.get()
     with capture_logs() as said:
-        watched.gone(100)
+        watched.deleted(100)
         assert said == []
         for _ in range(50):
-            watched.gone(1)
-    assert [(line["event"], line["in_a_minute"]) for line in said] == [("many-deletes", 101)]
+            watched.deleted(1)
+    assert [(line["event"], line["in_a_minute"]) for line in said] == [("deletes-unusual", 101)]
     time.now += 61
     assert watched.last_minute() == 0
-    watched.gone(100)
+    watched.deleted(100)
     assert metrics.ALARMS._value.get() - before == 1
-    watched.gone(1)
+    watched.deleted(1)
     assert metrics.ALARMS._value.get() - before == 2
 
 
 async def test_the_minute_slides() -> None:
     time = Time()
-    watched = brake(time, alarm=1)
+    watched = pacer(time, alarm=1)
     for _ in range(120):
-        watched.gone(1)
+        watched.deleted(1)
         time.now += 1
     assert watched.last_minute() == 59
 
 
 async def test_what_a_server_that_is_away_did_not_take_raises_no_alarm() -> None:
-    watched = brake(Time(), alarm=100)
+    watched = pacer(Time(), alarm=100)
 
     class Away:
         async def unlink(self, keys: Sequence[Key]) -> tuple[int, dict[Key, Verdict]]:
@@ -122,11 +122,10 @@ async def test_what_a_server_that_is_away_did_not_take_raises_no_alarm() -> None
 
     for _ in range(10):
         with pytest.raises(Unavailable):
-            await BrakedKeys(Away(), watched).unlink([f"k{n}" for n in range(50)])
+            await PacedKeys(Away(), watched).unlink([f"k{n}" for n in range(50)])
     assert watched.last_minute() == 0
 
 
-def test_without_limits_it_is_off() -> None:
-    assert not Brake().on
-    assert Brake(alarm=1).on
-    assert [*Brake(alarm=1).portions(["a", "b"])] == [["a", "b"]]
+def test_without_a_limit_all_go_together() -> None:
+    assert [*Pacer(alarm=1).portions(["a", "b"])] == [["a", "b"]]
+    assert [*Pacer().portions([])] == []

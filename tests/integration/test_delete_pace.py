@@ -1,4 +1,4 @@
-"""The brake, from settings to a Redis: events, tags and sweeps alike."""
+"""The limit on deletes, from settings to a Redis: events, tags and sweeps alike."""
 
 import time
 from pathlib import Path
