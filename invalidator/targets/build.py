@@ -23,7 +23,8 @@ def store_of(
     pacer = Pacer(
         settings.max_deletes_per_second, settings.alarm_deletes, held_back=health.held_back
     )
-    metrics.LAST_MINUTE.set_function(pacer.last_minute)
+    if settings.max_deletes_per_second or settings.alarm_deletes:
+        metrics.LAST_MINUTE.set_function(pacer.last_minute)
 
     def host(url: str, part: str, sweeps: str) -> Host:
         return Host(

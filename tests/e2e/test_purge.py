@@ -75,7 +75,7 @@ def test_it_counts_asks_purges_logs_and_announces(orders: "redis.Redis", purge: 
         "  key      other  (exists)",
         "  tag      t  (2 in its set)",
         "  version  prices  (no counter yet)",
-        "  pattern  shop:orders:*  (20 of 25 keys; 1 protected keys are spared)",
+        "  pattern  shop:orders:*  (20 of 25 keys; 1 protected)",
         "about 23 keys to delete",
         "purge? [y/N] purged: 23 keys deleted, 1 version raised",
     ]

@@ -72,8 +72,8 @@ class Keys:
 class NodeKeys:
     """UNLINK on one primary of a cluster, whose slots may move: a command for each key.
 
-    ASKING lets it delete a key that has arrived in a slot that has not. A key that left is
-    reported as failed, with a verdict of MOVING: it has to be found again.
+    ASKING lets it delete a key that has arrived before its slot. A key that left is reported as
+    failed: the walk that found it sees that the slot is moving, and starts again.
     """
 
     def __init__(self, server: Server) -> None:

@@ -1,7 +1,7 @@
-"""Where keys lie, and whether that changed while they were walked.
+"""Where keys are, and whether that changed during a walk.
 
-A cursor means nothing to another process of the server, and a slot that moves takes its keys past
-a walk that was on its way to them. Both show only in the server's own words.
+A cursor means nothing to another process of the server, and a moving slot takes its keys past a
+walk that has not reached them. Only the server itself reports both.
 """
 
 from collections.abc import Mapping
@@ -21,11 +21,11 @@ class Place(Struct, frozen=True):
 
     run: bytes  # its process
     slots: frozenset[bytes] = frozenset()  # ranges, as CLUSTER NODES writes them
-    open: frozenset[bytes] = frozenset()  # slots on their way from or to it
+    open: frozenset[bytes] = frozenset()  # slots moving from or to it
 
 
 class Member(Struct, frozen=True):
-    """One node of a cluster, as another one sees it."""
+    """One node of a cluster, as another one describes it."""
 
     id: bytes
     address: str
@@ -35,7 +35,7 @@ class Member(Struct, frozen=True):
 
 
 def members(text: bytes) -> list[Member]:
-    """All lines of CLUSTER NODES. Only its own line says which slots of a node are open."""
+    """Parse CLUSTER NODES. Only its own line says which slots of a node are open."""
     return [_member(line.split()) for line in text.splitlines() if line.strip()]
 
 
@@ -52,12 +52,12 @@ def _member(words: list[bytes]) -> Member:
 
 
 def primaries(text: bytes) -> list[str]:
-    """The addresses of those that have keys."""
+    """Return the addresses of the nodes that have keys."""
     return [each.address for each in members(text) if b"master" in each.flags and each.slots]
 
 
 async def look(server: Server, *, cluster: bool) -> Place:
-    """Raises Unavailable, also for a replica: what it has may be older than an event."""
+    """Return the place of a server. Raises Unavailable, also for a replica: it may lag behind."""
     if not cluster:
         info, _ = await server.insist([RUN, ("UNLINK", layout.PROBE)])
         return Place(run_id(info))
@@ -69,7 +69,7 @@ async def look(server: Server, *, cluster: bool) -> Place:
 
 
 def moved(before: Mapping[str, Place], after: Mapping[str, Place]) -> str:
-    """Why a walk between the two may have missed a key; empty where it cannot."""
+    """Return why a walk between the two may have missed a key; empty where it cannot."""
     if before.keys() != after.keys():
         return "primaries came or went"
     for name, was in before.items():
@@ -77,7 +77,7 @@ def moved(before: Mapping[str, Place], after: Mapping[str, Place]) -> str:
         if was.run != now.run:
             return f"{name} is another process now"
         if was.open or now.open:
-            return f"{name} has slots on their way"
+            return f"{name} has moving slots"
         if was.slots != now.slots:
             return f"{name} has other slots now"
     return ""

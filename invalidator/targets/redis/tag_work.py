@@ -35,10 +35,8 @@ class Work(Struct, frozen=True):
     prefix: bytes
 
     def page(self, cursor: bytes, count: int) -> Command:
-        if self.kind == b"set":
-            return ("SSCAN", self.key, cursor, "COUNT", count)
-        # A score takes the server longer than its member: 3 ms of CPU for 1,000 of them.
-        return ("ZSCAN", self.key, cursor, "COUNT", count // 2)
+        scan = "SSCAN" if self.kind == b"set" else "ZSCAN"
+        return (scan, self.key, cursor, "COUNT", count)
 
     def keys(self, reply: list[bytes]) -> list[bytes]:
         members = reply if self.kind == b"set" else reply[::2]  # every other one is a score

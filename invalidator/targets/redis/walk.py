@@ -1,4 +1,4 @@
-"""One pass over all keys of a Redis: page by page, at a pace, and what matches is deleted."""
+"""One pass over all keys of a Redis: page by page, at a pace, deleting those that match."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Sequence
@@ -9,17 +9,16 @@ from invalidator.redisclient import Command
 from invalidator.redisclient.server import Server, Sleep
 from invalidator.runtime.health import Pulse
 from invalidator.targets.redis.glob import escape
-from invalidator.targets.redis.keys import MOVING
 from invalidator.targets.redis.patterns import Matcher
 from invalidator.targets.redis.sweep import Pace, Progress
 from invalidator.targets.redis.tag_work import Unlink
 
 SAMPLE = 100  # keys that could not be deleted, kept for a person to see
-SHORTEST_REST = 0.01  # seconds; shorter sleeps take longer than they are asked to
+SHORTEST_REST = 0.01  # seconds; shorter sleeps take longer than requested
 
 
 class Node(Struct, frozen=True):
-    """A server to sweep; of a cluster, one primary."""
+    """A server to sweep, or one primary of a cluster."""
 
     server: Server
     unlink: Unlink
@@ -28,33 +27,32 @@ class Node(Struct, frozen=True):
 
 
 class Walk:
-    """How all keys are walked. `spared` is never deleted, whatever it is found by."""
+    """Walks all keys. `spared` is never deleted, whatever pattern matches it."""
 
     def __init__(
         self,
         spared: Matcher,
         pace: Pace,
         pulse: Pulse,
-        tell: Callable[[Progress], None],
+        report: Callable[[Progress], None],
         *,
         clock: Callable[[], float],
         cpu: Callable[[], float],
         sleep: Sleep,
     ) -> None:
-        """`pulse` beats and `tell` hears of the progress with every page. `cpu` is what our thread
-        has worked, in seconds."""
+        """`pulse` beats and `report` is called with every page. `cpu` returns the seconds that
+        our thread has worked."""
         self.spared = spared
         self._pace = pace
         self._pulse = pulse
-        self._tell = tell
+        self._report = report
         self._clock = clock
         self._cpu = cpu
         self._sleep = sleep
 
     async def over(self, nodes: Sequence[Node], matcher: Matcher, progress: Progress) -> None:
-        """All nodes side by side. Raises Unavailable."""
+        """Walk all nodes side by side. Raises Unavailable."""
         progress.passes += 1
-        progress.on_their_way = 0
         progress.seen = 0
         progress.refused = 0
         progress.failed.clear()
@@ -80,19 +78,20 @@ class Walk:
             busy = self._clock() - began - (node.paced() - paced) - self._elsewhere(worked)
             busy = max(0.0, busy)
             count = self._pace.next_count(count, busy)
-            self._tell(progress)
+            self._report(progress)
             owed = await self._rest(owed + self._pace.pause(busy, sum(map(len, keys))))
 
     def _elsewhere(self, since: float) -> float:
-        """What our thread worked for others, while the reply may have been here for long.
+        """Return the seconds our thread worked for others, while the reply may have waited for it.
 
-        A page itself costs it much less. Else a sweep would crawl while there is much to do.
+        A page itself costs much less. Counted as the server's, they would slow the sweep down
+        whenever there is much to do.
         """
         worked = self._cpu() - since
         return worked if worked > self._pace.slow else 0.0
 
     async def _rest(self, owed: float) -> float:
-        """Sleep, unless it is too short to be kept to; returns what is still owed."""
+        """Sleep, unless it is too short to be exact; return the seconds still owed."""
         if owed < SHORTEST_REST:
             return owed
         began = self._clock()
@@ -108,9 +107,6 @@ class Walk:
         removed, failed = await node.unlink(list(found))
         progress.removed += removed
         for key, verdict in failed.items():
-            if verdict.code in MOVING:
-                progress.on_their_way += 1
-                continue
             progress.refused += 1
             if len(progress.failed) < SAMPLE:
                 progress.failed[key] = verdict
@@ -123,7 +119,7 @@ async def _keys(nodes: Sequence[Node]) -> int:
 async def _page(
     server: Server, cursor: bytes, prefix: bytes, count: int
 ) -> tuple[bytes, list[bytes]]:
-    """The server filters where all patterns share a prefix: what it sends is what costs."""
+    """Read a page. The server filters by a shared prefix, since sending names costs most."""
     match = ("MATCH", escape(prefix) + b"*") if prefix else ()
     command: Command = ("SCAN", cursor, "COUNT", count, *match)
     ((cursor, keys),) = await server.insist([command])
@@ -131,7 +127,7 @@ async def _page(
 
 
 async def _side_by_side(walks: Iterable[Coroutine[object, object, None]]) -> None:
-    """All of them; the first failure ends the others, and is raised as it is."""
+    """Run all; the first failure cancels the others, and is raised as it is."""
     try:
         async with asyncio.TaskGroup() as group:
             for walk in walks:

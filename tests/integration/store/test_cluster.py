@@ -74,7 +74,7 @@ async def test_a_slot_on_its_way_means_another_sweep(
     cluster.open_slot(slot, source, target)
     early = sweeper.request({b"{b}:*", b"nothing*"})
     await until(lambda: early.progress.passes >= 2)
-    assert "on their way" in early.progress.again
+    assert "moving slots" in early.progress.again
     ticket = sweeper.request({b"{a}:*", b"nothing*"})
     for key in keys[:100]:
         cluster.carry(key, source, target)
@@ -83,6 +83,7 @@ async def test_a_slot_on_its_way_means_another_sweep(
     async with asyncio.timeout(20):
         await ticket.wait()
     assert early.done
+    assert (early.progress.refused, early.progress.failed) == (0, {})
     assert cluster.keys() == 0
     cluster.close_slot(slot, source)
 

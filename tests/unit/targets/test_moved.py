@@ -29,7 +29,7 @@ A = Place(b"run", frozenset({b"0-16383"}))
         ({"a": A, "b": A}, "came or went"),
         ({"a": Place(b"other", A.slots)}, "another process"),
         ({"a": Place(b"run", frozenset({b"0-9"}))}, "other slots"),
-        ({"a": Place(b"run", A.slots, frozenset({b"[1->-x]"}))}, "on their way"),
+        ({"a": Place(b"run", A.slots, frozenset({b"[1->-x]"}))}, "moving slots"),
     ],
 )
 def test_whatever_may_hide_a_key_from_a_walk_is_noticed(
