@@ -12,13 +12,13 @@ from invalidator.targets.redis.walk import Node, Walk
 
 
 class Two(Server):
-    """A server with two keys."""
+    """A server with two keys, and eight that nobody may see."""
 
     def __init__(self) -> None:
         self.name = "cache"
 
     async def insist(self, commands: Iterable[Command]) -> list[Reply]:
-        return [2 if command == ("DBSIZE",) else (b"0", [b"a", b"b"]) for command in commands]
+        return [10 if command == ("DBSIZE",) else (b"0", [b"a", b"b"]) for command in commands]
 
 
 async def no_sleep(seconds: float) -> None:
