@@ -21,7 +21,7 @@ def store_of(
 ) -> Store:
     """Build a store with one host for each Redis, however many caches are on it."""
     pacer = Pacer(
-        settings.max_deletes_per_second, settings.alarm_deletes, held_back=health.held_back
+        settings.max_deletes_per_second, settings.alarm_deletes, progress=health.held_back
     )
     if settings.max_deletes_per_second or settings.alarm_deletes:
         metrics.LAST_MINUTE.set_function(pacer.last_minute)

@@ -55,25 +55,6 @@ def test_many_patterns_at_once_match_what_each_matches(
     assert all(name.startswith(matcher.prefix) for name in alone)
 
 
-LETTERS = [b"a", b"b", b"ab", b"*", b"*", b"?", b"[ab]"]
-middles = st.lists(st.sampled_from(LETTERS), max_size=6).map(b"".join)
-
-
-@settings(max_examples=100)
-@given(
-    names=st.sets(st.text("abc", max_size=12).map(str.encode), min_size=1, max_size=30),
-    globs=st.lists(middles, min_size=9, max_size=60, unique=True),
-    begin=st.sampled_from([b"", b"a"]),
-    end=st.sampled_from([b"", b"b", b"*"]),
-)
-def test_many_patterns_that_differ_between_their_ends_match_what_each_matches(
-    names: set[bytes], globs: list[bytes], begin: bytes, end: bytes
-) -> None:
-    globs = [begin + b"*" + glob + end for glob in globs]
-    alone = set().union(*(Matcher([glob]).matching(sorted(names)) for glob in globs))
-    assert Matcher(globs).matching(sorted(names)) == alone
-
-
 def test_thousands_of_values_between_two_stars_hold_up_nothing() -> None:
     matcher = Matcher(b"order:*:u%d:*" % number for number in range(5_000))
     began = time.process_time()

@@ -88,30 +88,6 @@ def test_no_pattern_takes_exponential_time() -> None:
     assert time.process_time() - began < 5
 
 
-def test_many_patterns_are_matched_as_one_by_one() -> None:
-    patterns = [b"a:*", b"a:b:*", b"b:*:x", b"b:*:y", b"c?", b"exact", b"*:tail", b"aa*aa"]
-    keys = [
-        b"a:",
-        b"a:b:c",
-        b"b:1:x",
-        b"b:1:z",
-        b"c1",
-        b"c12",
-        b"exact",
-        b"exactly",
-        b"x:tail",
-        b"aaa",
-    ]
-    assert Matcher(patterns).matching(keys) == {
-        b"a:",
-        b"a:b:c",
-        b"b:1:x",
-        b"c1",
-        b"exact",
-        b"x:tail",
-    }
-
-
 def test_no_patterns_match_nothing() -> None:
     assert Matcher([]).matching([b"", b"a"]) == set()
 
