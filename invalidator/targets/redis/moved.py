@@ -24,36 +24,10 @@ class Place(Struct, frozen=True):
     open: frozenset[bytes] = frozenset()  # slots moving from or to it
 
 
-class Member(Struct, frozen=True):
-    """One node of a cluster, as another one describes it."""
-
-    id: bytes
-    address: str
-    flags: frozenset[bytes]
-    slots: frozenset[bytes]
-    open: frozenset[bytes]
-
-
-def members(text: bytes) -> list[Member]:
-    """Parse CLUSTER NODES. Only its own line says which slots of a node are open."""
-    return [_member(line.split()) for line in text.splitlines() if line.strip()]
-
-
-def _member(words: list[bytes]) -> Member:
-    node, address, flags, *_ = words
-    ranges = words[8:]
-    return Member(
-        node,
-        address.partition(b"@")[0].decode(),
-        frozenset(flags.split(b",")),
-        frozenset(each for each in ranges if not each.startswith(b"[")),
-        frozenset(each for each in ranges if each.startswith(b"[")),
-    )
-
-
-def primaries(text: bytes) -> list[str]:
-    """Return the addresses of the nodes that have keys."""
-    return [each.address for each in members(text) if b"master" in each.flags and each.slots]
+def own_line(text: bytes) -> list[bytes]:
+    """Return the words of a node's own line in CLUSTER NODES: only there are open slots listed."""
+    lines = (line.split() for line in text.splitlines())
+    return next(words for words in lines if words and b"myself" in words[2].split(b","))
 
 
 async def look(server: Server, *, cluster: bool) -> Place:
@@ -62,10 +36,16 @@ async def look(server: Server, *, cluster: bool) -> Place:
         info, _ = await server.insist([RUN, ("UNLINK", layout.PROBE)])
         return Place(run_id(info))
     info, text = await server.insist([RUN, NODES])
-    own = next(each for each in members(text) if b"myself" in each.flags)
-    if b"master" not in own.flags:
+    words = own_line(text)
+    if b"master" not in words[2].split(b","):
         raise Unavailable(server.name, "is a replica")
-    return Place(run_id(info), own.slots, own.open)
+    return place_of(run_id(info), words)
+
+
+def place_of(run: bytes, own_line: list[bytes]) -> Place:
+    ranges = frozenset(own_line[8:])
+    moving = frozenset(each for each in ranges if each.startswith(b"["))
+    return Place(run, ranges - moving, moving)
 
 
 def moved(before: Mapping[str, Place], after: Mapping[str, Place]) -> str:

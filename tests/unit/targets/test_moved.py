@@ -1,6 +1,6 @@
 import pytest
 
-from invalidator.targets.redis.moved import Place, members, moved, primaries
+from invalidator.targets.redis.moved import Place, moved, own_line, place_of
 
 NODES = (
     b"07c 127.0.0.1:30004@31004,host4 slave e7d 0 1426238317239 4 connected\n"
@@ -11,12 +11,10 @@ NODES = (
 )
 
 
-def test_the_lines_of_a_cluster_are_read() -> None:
-    own = members(NODES)[1]
-    assert own.address == "127.0.0.1:30001"
-    assert own.slots == {b"0-5460", b"5462"}
-    assert own.open == {b"[93-<-292]", b"[77->-e7d]"}
-    assert primaries(NODES) == ["127.0.0.1:30001", ":0"]
+def test_a_nodes_own_line_says_which_slots_it_has_and_which_are_moving() -> None:
+    assert place_of(b"run", own_line(NODES)) == Place(
+        b"run", frozenset({b"0-5460", b"5462"}), frozenset({b"[93-<-292]", b"[77->-e7d]"})
+    )
 
 
 A = Place(b"run", frozenset({b"0-16383"}))
