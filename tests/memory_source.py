@@ -1,19 +1,27 @@
 """A source in memory: what tests feed the pipeline with, and replays."""
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
+
+from msgspec import Struct
 
 from invalidator.model import Batch, Record, Slice
-from invalidator.sources.source import EndsTogether, Lag
+from invalidator.sources.source import Lag
 
 ORIGIN = "memory"
 
 
-class MemorySource(EndsTogether):
-    """Keeps what is not settled, and gives it again when it is opened anew."""
+class Ends(Struct, frozen=True):
+    next: int
+    round: int  # how often the source had been paused when it was read
+
+
+class MemorySource:
+    """Keeps what is not settled, and gives it again when it is opened anew or resumed."""
 
     name = "memory"
     forgets = False
+    overflowing: frozenset[str] = frozenset()
 
     def __init__(self, moment: float = 0.05) -> None:
         self._moment = moment  # seconds that an empty read waits
@@ -22,6 +30,7 @@ class MemorySource(EndsTogether):
         self._settled = 0
         self._arrived = asyncio.Event()
         self._paused = False
+        self._round = 0
 
     @property
     def settled(self) -> int:
@@ -41,14 +50,20 @@ class MemorySource(EndsTogether):
             return None
         first, self._next = self._next, self._next + len(values)
         part = Slice(ORIGIN, values, lambda index: self._record(first, values, index))
-        return Batch(self.name, [part], len(values), part.size, self._next)
+        ends = Ends(self._next, self._round)
+        return Batch(self.name, [part], len(values), part.size, ends)
 
     async def settle(self, batch: Batch) -> None:
-        assert isinstance(batch.ends, int)
-        self._settled = batch.ends
+        assert isinstance(batch.ends, Ends)
+        if batch.ends.round == self._round:
+            self._settled = batch.ends.next
 
-    def pause(self, origins: Collection[str]) -> None:
-        self._paused = bool(origins)
+    def pause(self, origins: frozenset[str]) -> None:
+        before, self._paused = self._paused, ORIGIN in origins
+        if self._paused and not before:
+            self._round += 1
+        if before and not self._paused:
+            self._next = self._settled
 
     def lag(self) -> Lag:
         return {(ORIGIN, ""): len(self._records) - self._settled}
@@ -60,7 +75,7 @@ class MemorySource(EndsTogether):
         """Nothing comes in by itself."""
 
     async def close(self) -> None:
-        """Nothing to let go."""
+        """Nothing to release."""
 
     async def _wait(self) -> None:
         self._arrived.clear()

@@ -1,4 +1,4 @@
-"""The store as the settings want it."""
+"""Builds the store from the settings."""
 
 from collections.abc import Callable
 
@@ -14,16 +14,14 @@ from invalidator.targets.redis.host import Host
 from invalidator.targets.redis.sweep import Progress
 from invalidator.targets.store import Store
 
-MAIN = "redis"  # the part of readiness that INVALIDATOR_REDIS_URL is
+MAIN = "redis"  # the part of readiness that stands for INVALIDATOR_REDIS_URL
 
 
 def store_of(
     settings: Settings, health: Health, *, observe: Callable[[Progress], None] | None = None
 ) -> Store:
-    """One host for each Redis, however many caches live there."""
-    brake = Brake(
-        settings.max_deletes_per_second, settings.alarm_deletes, held_back=health.held_back
-    )
+    """Return a store with one host for each Redis, however many caches live there."""
+    brake = Brake(settings.max_deletes_per_second, settings.alarm_deletes, progress=health.progress)
     if brake.on:
         metrics.LAST_MINUTE.set_function(brake.last_minute)
 
@@ -39,7 +37,7 @@ def store_of(
             brake=brake,
             replicas=replicas,
             observe=observe,
-            pulse=health.pulse(sweeps, applies=True),
+            progress=health.progress,
         )
 
     main = settings.redis_url.get_secret_value()
@@ -53,5 +51,5 @@ def store_of(
 
 
 def gate(store: Store) -> str:
-    """The part of readiness that says whether batches can be applied."""
+    """Return the part of readiness that says whether batches can be applied."""
     return MAIN if len(store.hosts) == 1 else "caches"

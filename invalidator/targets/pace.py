@@ -19,7 +19,7 @@ from invalidator.targets.redis.slots import Key
 log = structlog.get_logger("invalidator")
 
 SMOOTH: Final = 0.1  # seconds; so much of the rate goes at once
-MOMENT: Final = 1.0  # seconds between two signs of life while names wait
+MOMENT: Final = 1.0  # seconds between two notes of progress while names wait
 SAY_EVERY: Final = 30.0  # seconds between two lines about names that wait
 MINUTE: Final = 60.0
 
@@ -32,14 +32,14 @@ class Brake:
         per_second: int = 0,
         alarm: int = 0,
         *,
-        held_back: Callable[[], None] = lambda: None,
+        progress: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
-        """0 is no limit. `held_back` is called again and again while names wait."""
+        """0 is no limit. `progress` is called repeatedly while names wait."""
         self._per_second = per_second
         self._alarm = alarm
-        self._held_back = held_back
+        self._progress = progress
         self._clock = clock
         self._sleep = sleep
         self._free_at = clock()
@@ -76,7 +76,7 @@ class Brake:
     async def _until(self, due: float) -> None:
         while (left := due - self._clock()) > 0:
             self._say(left)
-            self._held_back()
+            self._progress()
             began = self._clock()
             await self._sleep(min(left, MOMENT))
             metrics.BRAKED.inc(max(0.0, self._clock() - began))

@@ -76,7 +76,7 @@ async def test_one_a_second_is_a_pace_too() -> None:
 
 async def test_while_names_wait_it_is_said_counted_and_shown_to_be_alive() -> None:
     time, beats = Time(), []
-    slow = Brake(1, held_back=lambda: beats.append(time.now), clock=time.clock, sleep=time.sleep)
+    slow = Brake(1, progress=lambda: beats.append(time.now), clock=time.clock, sleep=time.sleep)
     before = metrics.BRAKED._value.get()
     with capture_logs() as said:
         await slow.take(100)

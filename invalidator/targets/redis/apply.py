@@ -15,6 +15,7 @@ from invalidator.targets.redis.protect import protected
 from invalidator.targets.redis.sweep import Progress
 from invalidator.targets.redis.sweep import Ticket as Sweep
 from invalidator.targets.redis.sweeper import Sweeper
+from invalidator.targets.redis.tag_work import Unlink
 from invalidator.targets.redis.tags import Layout
 from invalidator.targets.redis.topology import tags_on, versions_on
 
@@ -51,11 +52,19 @@ class Ticket(Struct, frozen=True):
 class CacheStore:
     """Makes one cache forget names. Everything here may be repeated."""
 
-    def __init__(self, cache: Cache, server: Server, keys: Unlinking, sweeper: Sweeper) -> None:
+    def __init__(
+        self,
+        cache: Cache,
+        server: Server,
+        keys: Unlinking,
+        sweeper: Sweeper,
+        members: Unlink | None = None,
+    ) -> None:
+        """`members` deletes what belongs to tags, if that differs from how keys are deleted."""
         self.name = cache.name
         self._keys = keys
         self._sweeper = sweeper
-        self.tags = tags_on(server, layouts(cache), keys.unlink)
+        self.tags = tags_on(server, layouts(cache), members or keys.unlink)
         self._versions = versions_on(server, cache.version)
 
     async def apply(self, names: Names, outcome: Outcome) -> None:

@@ -11,11 +11,12 @@ from msgspec import Struct
 from invalidator.errors import Unavailable
 from invalidator.model import Cause, Failure, Names, Outcome, Ticket
 from invalidator.redisclient import Client, ping
+from invalidator.redisclient.errors import Verdict
 from invalidator.redisclient.replicas import NONE, Replicas
 from invalidator.redisclient.server import Server
 from invalidator.rules.rule import Cache
 from invalidator.runtime import metrics
-from invalidator.runtime.health import Part, Pulse
+from invalidator.runtime.health import Part
 from invalidator.runtime.retry import until_available
 from invalidator.targets.pace import Brake, BrakedKeys
 from invalidator.targets.redis.apply import CacheStore, layouts, spared
@@ -52,9 +53,9 @@ class Host:
         brake: Brake = NO_BRAKE,
         replicas: Replicas = NONE,
         observe: Callable[[Progress], None] | None = None,
-        pulse: Pulse | None = None,
+        progress: Callable[[], None] = lambda: None,
     ) -> None:
-        """`pulse` is of its sweeps: one that hangs is seen."""
+        """`progress` is called with each step of what may take long."""
         self.name = name
         self.part = part
         self.sweeps = sweeps
@@ -64,6 +65,7 @@ class Host:
         self._keys = Keys(client, name, replicas)
         self._braked = BrakedKeys(self._keys, brake) if brake.on else self._keys
         self._brake = brake
+        self._progress = progress
         self._announcer = Announcer(client, name, when=announce)
         self._sweeper = Sweeper(
             self._nodes,
@@ -71,7 +73,7 @@ class Host:
             sweeps,
             observe=observe or partial(_observe, name),
             observe_every=WATCHED_EVERY if observe else LOGGED_EVERY,
-            pulse=pulse,
+            progress=progress,
         )
         sweeps.ready()  # until a sweep finds otherwise
 
@@ -82,7 +84,7 @@ class Host:
     def stores(self, caches: Mapping[str, Cache]) -> dict[str, CacheStore]:
         """What makes each of its caches forget."""
         return {
-            name: CacheStore(cache, self._server, self._braked, self._sweeper)
+            name: CacheStore(cache, self._server, self._braked, self._sweeper, self._members)
             for name, cache in caches.items()
         }
 
@@ -160,6 +162,11 @@ class Host:
             ]
         metrics.EXISTED.inc(outcome.existed)
         return outcome
+
+    async def _members(self, keys: Sequence[bytes]) -> tuple[int, dict[bytes, Verdict]]:
+        """Delete members of tags, of which a single one may have tens of millions."""
+        self._progress()
+        return await self._braked.unlink(keys)
 
     async def _noting(self, work: Awaitable[T], who: str) -> T:
         """Readiness shows each Redis by itself."""

@@ -8,7 +8,6 @@ from msgspec import Struct, field
 from invalidator.redisclient import Command
 from invalidator.redisclient.errors import Verdict
 from invalidator.redisclient.server import Call, Script, Server, run_id
-from invalidator.runtime.health import getting_on
 
 FINISH = Script.load("finish")
 SIDE_BY_SIDE = 64  # sets read at a time
@@ -84,7 +83,6 @@ class Consumer:
         for at in range(0, len(todo), SIDE_BY_SIDE):
             cursors = dict.fromkeys(todo[at : at + SIDE_BY_SIDE], START)
             while cursors:
-                getting_on()  # tens of millions of members take minutes
                 cursors, ended = await self._step(cursors, tags, result)
                 failed = result.failed if keep else {}
                 await self._drop([work for work in ended if tags[work] not in failed])

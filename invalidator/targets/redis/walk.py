@@ -7,7 +7,6 @@ from msgspec import Struct
 
 from invalidator.redisclient import Command
 from invalidator.redisclient.server import Server, Sleep
-from invalidator.runtime.health import Pulse
 from invalidator.targets.redis.glob import escape
 from invalidator.targets.redis.nodekeys import ON_THEIR_WAY
 from invalidator.targets.redis.patterns import Matcher
@@ -34,18 +33,18 @@ class Walk:
         self,
         spared: Matcher,
         pace: Pace,
-        pulse: Pulse,
+        note: Callable[[], None],
         tell: Callable[[Progress], None],
         *,
         clock: Callable[[], float],
         cpu: Callable[[], float],
         sleep: Sleep,
     ) -> None:
-        """`pulse` beats and `tell` hears of the progress with every page. `cpu` is what our thread
-        has worked, in seconds."""
+        """`note` and `tell` are called with every page. `cpu` is what our thread has worked, in
+        seconds."""
         self.spared = spared
         self._pace = pace
-        self._pulse = pulse
+        self._note = note
         self._tell = tell
         self._clock = clock
         self._cpu = cpu
@@ -64,7 +63,7 @@ class Walk:
     async def _one(self, node: Node, matcher: Matcher, progress: Progress) -> None:
         cursor, count, owed = b"0", self._pace.count, 0.0
         while True:
-            self._pulse.beat()
+            self._note()
             began, worked, braked = self._clock(), self._cpu(), node.braked()
             cursor, keys = await _page(node.server, cursor, matcher.prefix, count)
             looked_at = count if matcher.prefix else len(keys)
