@@ -20,12 +20,9 @@ class InFlight:
 
         Bytes are known only after a read, so that one batch may exceed their bound.
         """
-        return 0 if self.full else max(0, self._most_events - self._events)
-
-    @property
-    def full(self) -> bool:
-        """Return whether the bytes in memory have reached their bound."""
-        return self.bytes >= self.most_bytes
+        if self.bytes >= self.most_bytes:
+            return 0
+        return max(0, self._most_events - self._events)
 
     def add(self, events: int, size: int) -> None:
         """Count events, and bytes of whatever is kept in memory."""
@@ -35,7 +32,9 @@ class InFlight:
 
     def remove(self, events: int, size: int) -> None:
         """Undo `add`."""
-        self.add(-events, -size)
+        self._events -= events
+        self.bytes -= size
+        metrics.IN_FLIGHT.set(self._events)
         self._freed.set()
 
     async def wait(self) -> None:

@@ -66,6 +66,7 @@ class Pipeline:
 
         Without a `brake`, whatever rules reject becomes a dead letter.
         """
+        self.name = source.name
         self._source = source
         self._rules = rules
         self._target = target
@@ -91,10 +92,6 @@ class Pipeline:
         )
         self._planned: asyncio.Queue[Work | None] = asyncio.Queue(maxsize=1)
         self._stopping = asyncio.Event()
-
-    @property
-    def name(self) -> str:
-        return self._source.name
 
     @property
     def tickets(self) -> int:
@@ -165,9 +162,9 @@ class Pipeline:
 
     async def _take_in(self) -> bool:
         """Read and plan a batch, once there is room; return whether there was one."""
-        while self._pause.paused or not self._in_flight.room():
+        while self._pause.paused or not (room := self._in_flight.room()):
             await self._keep_alive_while(self._may_read())
-        batch = await self._read()
+        batch = await self._read(min(room, self._most))
         if batch is not None:
             await self._hand_on(self._plan_batch(batch))
         return batch is not None
@@ -187,9 +184,9 @@ class Pipeline:
         finally:
             await end(opening, stopping)
 
-    async def _read(self) -> Batch | None:
+    async def _read(self, limit: int) -> Batch | None:
         try:
-            batch = await self._source.read(min(self._in_flight.room(), self._most))
+            batch = await self._source.read(limit)
         except Unavailable as error:
             await self._reopen(error)
             return None
@@ -217,12 +214,13 @@ class Pipeline:
             batch = batch.without(paused)
             plan = rules.plan(batch, max_event_bytes=self._limits.event_bytes)
         ended = self._clock()
-        self._most = self._limits.fitting(batch.events, plan.names, ended - began)
+        names = plan.names
+        self._most = self._limits.fitting(batch.events, names, ended - began)
         self._in_flight.add(batch.events, batch.size)
         self._account.read()
         sample = self._sampler.take(batch, rules)
         seen = self._reporter.planned(batch, sample, read_at)
-        return Work(batch, rules, plan, sample, seen, ended)
+        return Work(batch, rules, plan, names, sample, seen, ended)
 
     async def _hand_on(self, work: Work | None) -> None:
         if self._planned.full():
@@ -262,7 +260,7 @@ class Pipeline:
             self._blame(work, outcome.failures),
             outcome,
             plan.unmatched,
-            plan.names,
+            work.names,
             applied_at - work.planned_at,
             waits,
             applied_at + max(plan.repeats, default=0.0),

@@ -51,7 +51,7 @@ class Window(Struct):
 
 
 class Flowing(Struct):
-    """A topic that is not paused."""
+    """A topic that is not paused, though a rule rejected some of its last events."""
 
     rules: str  # the hash of those that its events are planned with
     window: Window = field(default_factory=Window)
@@ -118,6 +118,8 @@ class RejectBrake:
 
     def judge(self, batch: Batch, plan: Plan, rules: str) -> frozenset[str]:
         """Return the topics of a planned batch that are paused: nothing of them may be applied."""
+        if not (plan.rejections or self._paused or self._flowing or self._unreadable):
+            return frozenset()  # all is well, as ever
         shares = _shares(batch, plan)
         for origin, share in shares.items():
             self._watch_unreadable(origin, share)
@@ -133,13 +135,16 @@ class RejectBrake:
             return False
         if paused := self._paused.get(origin):
             return not paused.looking or self._look(origin, paused, share)
+        if not share.events or not (share.failed or origin in self._flowing):
+            return False
         flowing = self._flow(origin, rules)
-        if flowing.pardoned or not share.events:
+        if flowing.pardoned:
             return False
         flowing.window.add(share.events, share.failed)
         if flowing.window.is_bad:
-            del self._flowing[origin]
             self._pause(origin, rules, flowing.window, batch)
+        if flowing.window.is_bad or not flowing.window.failed:
+            del self._flowing[origin]
         return origin in self._paused
 
     def _pause(self, origin: str, rules: str, window: Window, batch: Batch) -> None:

@@ -53,7 +53,8 @@ class Settlement:
 
     async def join(self, applied: Applied) -> None:
         """Stand in line."""
-        self._in_flight.add(len(applied.rejections), applied.size)
+        if applied.rejections:
+            self._in_flight.add(len(applied.rejections), applied.size)
         await self._line.put(applied)
 
     async def end(self) -> None:
@@ -75,8 +76,9 @@ class Settlement:
             if waited.left:
                 return False
             rejections = [*rejections, *unexplained(self._source.name, waited.failures)]
-        await self._bury(rejections, applied.rules.hash)
-        self._in_flight.remove(len(applied.rejections), applied.size)
+        if rejections:
+            await self._bury(rejections, applied.rules.hash)
+            self._in_flight.remove(len(applied.rejections), applied.size)
         await self._source.settle(applied.batch)
         self._account.settled()
         self._reporter.settled(applied, rejections)

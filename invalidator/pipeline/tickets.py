@@ -133,7 +133,8 @@ class Tickets:
         metrics.WAITING.inc(names)
         self._bytes += size
         self._in_flight.add(0, size)
-        crowded = self._in_flight.full and self._bytes >= self._in_flight.most_bytes / 2
+        bound = self._in_flight.most_bytes
+        crowded = self._in_flight.bytes >= bound and self._bytes >= bound / 2
         if crowded and self._repeats.admit("crowded") is not None:
             log.warning(
                 "waiting-names-fill-memory",

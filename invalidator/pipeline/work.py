@@ -34,6 +34,7 @@ class Work(Struct, frozen=True):
     batch: Batch
     rules: RuleSet  # those it was planned with
     plan: Plan
+    names: int
     sample: Sample
     seen: Seen
     planned_at: float

@@ -173,5 +173,5 @@ def test_before_a_drain_only_a_source_that_forgets_has_its_topics_resumed(
 
 def test_what_is_remembered_is_bounded(bench: Bench) -> None:
     for number in range(2 * ORIGINS):
-        bench.judge(1, 0, origin=f"channel {number}")
+        bench.judge(1, 1, origin=f"channel {number}")
     assert len(bench.brake._flowing) == ORIGINS

@@ -41,7 +41,7 @@ def reporter(clock: Clock) -> Reporter:
 def planned(report: Reporter, *parts: Slice) -> Work:
     batch = batch_of(*parts)
     seen = report.planned(batch, Sample(), report.now())
-    return Work(batch, RULES, Plan(), Sample(), seen, 0.0)
+    return Work(batch, RULES, Plan(), 0, Sample(), seen, 0.0)
 
 
 def settle(report: Reporter, batch: Batch, seen: Seen) -> None:
