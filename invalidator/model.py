@@ -52,7 +52,7 @@ class Slice(Struct, frozen=True):
     # Why these are dead letters that must not even be decoded, such as bytes that the source could
     # not read.
     refused: Fault | None = None
-    keys: int = 0  # bytes of all their keys
+    keys: int = 0  # bytes of all their keys, about
 
     @property
     def size(self) -> int:
