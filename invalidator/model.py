@@ -1,4 +1,4 @@
-"""What flows through the pipeline. No I/O here.
+"""The data that flows through the pipeline. No I/O here.
 
 The hot path handles whole batches: lists of raw bytes and sets of names. An object for one
 event (`Record`, `Event`) is made only when somebody has to look at that event.
@@ -15,7 +15,7 @@ OWN_EVENTS = frozenset({GAP})  # types of the daemon's own events; no wildcard m
 
 
 class Record(Struct, frozen=True):
-    """One raw record, whole. Made for rejections and explanations only."""
+    """A raw record, whole. It is made for rejections and explanations only."""
 
     source: str  # "kafka", "pubsub", "memory"
     origin: str  # the topic, channel or stream it came from
@@ -32,7 +32,7 @@ class Record(Struct, frozen=True):
 
 
 class Fault(Struct, frozen=True):
-    """One reason why an event, or one rule for it, was rejected."""
+    """A reason why an event, or a rule for it, was rejected."""
 
     error: str  # a short stable word: "not-json", "missing-field", "noperm"
     message: str
@@ -99,7 +99,7 @@ def size_of_headers(headers: Sequence[tuple[str, bytes]]) -> int:
 
 
 class Event(Struct, frozen=True):
-    """One decoded event, as rules see it. Made for rejections and explanations only."""
+    """A decoded event, as rules see it. It is made for rejections and explanations only."""
 
     type: str
     data: dict[str, Any]
@@ -125,7 +125,7 @@ class Names(Struct):
 
 
 class Rejection(Struct, frozen=True):
-    """One event for the dead letters, with every reason."""
+    """An event for the dead letters, with every reason."""
 
     record: Record
     type: str | None  # None: it is not known
@@ -158,7 +158,7 @@ class Plan(Struct):
 
 
 class Cause(Struct, frozen=True):
-    """Who has names forgotten: it is announced with them."""
+    """The origin of names, which is announced with them."""
 
     source: str  # "kafka", "pubsub"; "purge" for a person
     rules: str = ""  # the hash of those that gave the names; empty for a person

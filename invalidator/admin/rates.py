@@ -1,4 +1,4 @@
-"""What happened in the last minute, from counters that are read now and then."""
+"""Rates over the last minute, from counters that are read now and then."""
 
 import asyncio
 import time

@@ -115,8 +115,8 @@ class Admin:
         """Explain what the rules in force do with an event. Nothing is invalidated."""
         rules = self._view.rules
         record = Record("explain", request.query.get("source", ""), "", request.body)
-        told = rules.explain(record, only_matching=len(rules.rules) > ALL_RULES)
-        return _json({"rules_hash": rules.hash, **told.plain()})
+        explained = rules.explain(record, only_matching=len(rules.rules) > ALL_RULES)
+        return _json({"rules_hash": rules.hash, **explained.plain()})
 
 
 def _json(plain: dict[str, Any]) -> Response:

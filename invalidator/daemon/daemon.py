@@ -1,4 +1,4 @@
-"""One process: pipelines, what runs beside them, and a person's control over both."""
+"""The daemon: pipelines, the tasks that support them, and a person's control over both."""
 
 import asyncio
 import gc
@@ -37,8 +37,8 @@ log = structlog.get_logger("invalidator")
 
 PROBE_EVERY = 2.0  # seconds between two probes of a server that has nothing to do
 LEFT = (
-    "not all that was read: second passes (repeat_after) are due after INVALIDATOR_DRAIN_TIMEOUT; "
-    "their events, and those behind them, are read again by the next start"
+    "not all that was read: topics are paused, or second passes (repeat_after) are due after "
+    "INVALIDATOR_DRAIN_TIMEOUT. Their events are read again by the next start"
 )
 CLEAN, UNSETTLED = 0, 3  # exit codes; the others are the command line's
 
@@ -155,16 +155,16 @@ class Daemon:
             pipeline.stop(within=self._drain.within)
 
     async def _run_all(self) -> None:
-        """Run the pipelines; beside them what sweeps, probes and reloads, for as long."""
+        """Run the pipelines, and for as long the tasks that sweep, probe and reload."""
         rules = self.in_force
-        async with asyncio.TaskGroup() as beside:
+        async with asyncio.TaskGroup() as support:
             helpers = [
-                beside.create_task(self._recover()),
-                beside.create_task(self._store.run()),
-                *([beside.create_task(self._watch.run())] if self._watch else []),
-                beside.create_task(self._keep_probing(self._store, gate(self._store))),
-                beside.create_task(self._keep_probing(self._dead, "dead letters")),
-                beside.create_task(
+                support.create_task(self._recover()),
+                support.create_task(self._store.run()),
+                *([support.create_task(self._watch.run())] if self._watch else []),
+                support.create_task(self._keep_probing(self._store, gate(self._store))),
+                support.create_task(self._keep_probing(self._dead, "dead letters")),
+                support.create_task(
                     watch(self._watcher, self._reload, rules.reject, wake=rules.look)
                 ),
             ]

@@ -26,7 +26,7 @@ class Drain:
         return self._force.is_set()
 
     async def complete(self, work: "asyncio.Task[None]", stop: Callable[[], None]) -> bool:
-        """Return whether the work ended, by itself or in time after a signal; raise its error.
+        """Return whether the work ended, on its own or in time after a signal; raise its error.
 
         `stop` is called once, at the first signal or at the end. What does not end in time is
         cancelled.

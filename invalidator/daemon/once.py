@@ -27,7 +27,7 @@ from invalidator.targets.build import gate, store_of
 from invalidator.targets.dry import DryLetters, DryTarget
 from invalidator.targets.store import Store
 
-SMOOTH: Final = 0.1  # seconds; so much of the rate goes at once
+SMOOTH: Final = 0.1  # seconds of the rate that are read together
 
 
 class Finite(Source, Protocol):
@@ -43,7 +43,7 @@ class Finite(Source, Protocol):
 
 
 class Progress(Struct):
-    """How far a replay is."""
+    """The progress of a replay."""
 
     total: int | None = None
     settled: int = 0  # events that are applied, or dead letters
@@ -97,8 +97,8 @@ async def once(
 
 
 async def _work(pipeline: Pipeline, store: Store) -> None:
-    async with asyncio.TaskGroup() as beside:
-        serving = beside.create_task(store.run(), name="store")
+    async with asyncio.TaskGroup() as support:
+        serving = support.create_task(store.run(), name="store")
         await pipeline.run()
         await end(serving)
 

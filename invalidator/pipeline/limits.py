@@ -1,4 +1,4 @@
-"""How much one pipeline takes in at a time."""
+"""Bounds on what one pipeline reads at a time."""
 
 from msgspec import Struct
 from msgspec.structs import replace

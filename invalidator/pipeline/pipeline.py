@@ -1,4 +1,4 @@
-"""How an event travels, from its source to its acknowledgement.
+"""The way of an event, from its source to its acknowledgement.
 
 1. `read`    a source returns a batch of raw records and the positions that end it
 2. `plan`    envelope and rules turn it into sets of names, one per cache and kind
@@ -42,7 +42,7 @@ KEEP_ALIVE_EVERY = 5.0  # seconds, while nothing is read
 
 
 class Pipeline:
-    """One source's events, through the rules in force, to the caches."""
+    """Takes the events of one source through the rules in force to the caches."""
 
     def __init__(
         self,

@@ -74,7 +74,7 @@ class Paused(Struct):
 
 
 class Share(Struct):
-    """One topic's events in a batch."""
+    """Counts of one topic's events in a batch."""
 
     events: int = 0  # that rules name
     unreadable: int = 0

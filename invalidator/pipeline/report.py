@@ -1,4 +1,4 @@
-"""What a pipeline reports: a line and some counts for each batch, never an event at info."""
+"""Reports of a pipeline: a line and some counts for each batch, never an event at info."""
 
 import time
 from collections import Counter
@@ -118,10 +118,10 @@ class Reporter:
         """Log what an operator should know of a rule, now and then, for all its events."""
         for (rule, word), note in notes.items():
             metrics.NOTES.labels(rule, word).inc(note.count)
-            held = self._repeats.admit((rule, word))
-            if held is not None:
+            skipped = self._repeats.admit((rule, word))
+            if skipped is not None:
                 first = {"first": note.message} if self._narrate else {}  # it may quote the event
-                log.warning(word, rule=rule, held_back=held, events=note.count, **first)
+                log.warning(word, rule=rule, held_back=skipped, events=note.count, **first)
 
 
 def times_of(batch: Batch, now: float) -> list[float]:
@@ -140,10 +140,10 @@ def _times(part: Slice, now: float) -> Iterator[float]:
 def _log_events(batch: Batch, rules: RuleSet) -> None:
     """Log event by event, planned once more: for a person who watches, never on the hot path."""
     for record in batch.records():
-        told = rules.explain(record)
-        for verdict in told.verdicts:
-            if verdict.matched and told.event:
+        explained = rules.explain(record)
+        for verdict in explained.verdicts:
+            if verdict.matched and explained.event:
                 names: dict[str, list[str]] = {}
                 for name in verdict.names:
                     names.setdefault(name.kind, []).append(name.name)
-                log.debug("invalidated", type=told.event.type, rule=verdict.rule, **names)
+                log.debug("invalidated", type=explained.event.type, rule=verdict.rule, **names)

@@ -38,7 +38,7 @@ _TYPES: Final = Bounded()
 
 
 class Aim(Struct, frozen=True):
-    """One template of one rule, as its author wrote it."""
+    """A template of a rule, as its author wrote it."""
 
     rule: str
     kind: Kind
@@ -49,7 +49,7 @@ Aimed = Sequence[tuple[Aim, Yield]]
 
 
 class Sample(Struct, frozen=True):
-    """What a few records of a batch show."""
+    """Counts and names that a few records of a batch gave."""
 
     size: int = 0  # records
     types: Mapping[str, float] = {}  # how many events of each, without those that a rule rejected

@@ -23,7 +23,7 @@ BURIED_TOGETHER = 100  # each carries its whole event
 
 
 class Letters(Protocol):
-    """Where rejected events are kept."""
+    """Keeps rejected events."""
 
     async def put(self, rejections: Sequence[Rejection], rules_hash: str) -> None:
         """Store them. Raises Unavailable; then they may be stored again."""

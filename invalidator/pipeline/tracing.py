@@ -47,7 +47,7 @@ class NoSpans:
 
 
 class Traces:
-    """All spans of a daemon, and where they are sent."""
+    """Makes all spans of a daemon, and sends them."""
 
     def __init__(self, provider: "TracerProvider") -> None:
         self._provider = provider
@@ -94,7 +94,7 @@ def traces(exporter: "SpanExporter | None" = None) -> Traces:
 
 
 class BatchSpans:
-    """From the read of a batch to its acknowledgement."""
+    """Makes spans that last from the read of a batch to its acknowledgement."""
 
     def __init__(self, provider: "TracerProvider", source: str) -> None:
         self._tracer = provider.get_tracer("invalidator", __version__)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Seen(Struct, frozen=True, eq=False):
-    """What is reported of a batch once it is applied and settled."""
+    """Facts that are reported once a batch is applied and settled."""
 
     published: Sequence[float]  # when some of its events were; Unix time
     types: Mapping[str, float]  # how many events of each, in a sample

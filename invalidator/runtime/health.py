@@ -1,4 +1,4 @@
-"""What the daemon is waiting for, and whether it makes progress: the facts behind the probes."""
+"""The facts behind the probes: what the daemon waits for, and whether it makes progress."""
 
 import time
 from collections.abc import Callable
@@ -65,12 +65,12 @@ class Part(Struct):
 
 
 class Unsettled(Struct):
-    """How much one pipeline has read and not settled, and when that last changed."""
+    """Counts the batches that one pipeline has read and not settled."""
 
     name: str
     clock: Callable[[], float] = time.monotonic
     batches: int = 0
-    moved: float = 0.0  # lies ahead while a batch waits for a time to come
+    moved: float = 0.0  # when that last changed; in the future while a batch waits for a time
 
     def read(self) -> None:
         """Note that a batch was read."""
@@ -89,7 +89,7 @@ class Unsettled(Struct):
 
 
 class Health(Struct):
-    """All parts of one daemon, and all that it has read and not settled."""
+    """Knows all parts of a daemon, and the batches of all its pipelines."""
 
     clock: Callable[[], float] = time.monotonic
     stuck_after: float = 180.0  # seconds

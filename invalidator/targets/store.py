@@ -1,4 +1,4 @@
-"""All caches of the rules: the store applies each name on the Redis where its cache lives.
+"""The store of all caches of the rules: it applies each name on the Redis where its cache lives.
 
 All caches live on one Redis unless the settings say otherwise.
 """

@@ -1,4 +1,4 @@
-"""What the pipeline needs of the caches: names are applied, and a few of them are looked up."""
+"""The caches, as the pipeline sees them: names are applied, and a few are looked up."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
@@ -19,7 +19,7 @@ class Watched(Protocol):
 
 
 class Home(Protocol):
-    """Where caches live: it says which names exist."""
+    """A server where caches live, which knows the names that exist."""
 
     async def present(self, keys: Sequence[str]) -> list[bool | None]:
         """Return whether each key exists; None where we may not know. Raises Unavailable."""
@@ -29,7 +29,7 @@ class Home(Protocol):
 
 
 class Target(Protocol):
-    """All caches of the rules."""
+    """Makes all caches of the rules forget names."""
 
     def application(
         self, names: Mapping[str, Names], caches: Mapping[str, Cache], cause: Cause
