@@ -120,12 +120,12 @@ class Daemon:
                 stack.push_async_callback(self._traces.close)
             stack.push_async_callback(self._admin.stop)
             url = await self._admin.start()
-            with self._drain.signals():
-                asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.in_force.look.set)
-                self._announce(url)
-                on_start(url)
-                _spare_the_collector()
-                return await self._work()
+            self._drain.listen()
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.in_force.look.set)
+            self._announce(url)
+            on_start(url)
+            _spare_the_collector()
+            return await self._work()
 
     async def _work(self) -> int:
         work = asyncio.create_task(self._run_all(), name="work")

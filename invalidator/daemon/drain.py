@@ -2,8 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from invalidator.errors import first_of
 
@@ -46,18 +45,11 @@ class Drain:
                 task.cancel()
             await asyncio.wait({work, stopping, forcing}, timeout=FORCED_WITHIN)
 
-    @contextmanager
-    def signals(self) -> Iterator[None]:
-        """Listen to SIGTERM and SIGINT."""
+    def listen(self) -> None:
+        """Listen to SIGTERM and SIGINT for as long as the event loop lives."""
         loop = asyncio.get_running_loop()
-        numbers = (signal.SIGTERM, signal.SIGINT)
-        for number in numbers:
+        for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal, number)
-        try:
-            yield
-        finally:
-            for number in numbers:
-                loop.remove_signal_handler(number)
 
     def _on_signal(self, number: signal.Signals) -> None:
         if self.signal:

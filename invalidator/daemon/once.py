@@ -89,9 +89,9 @@ async def once(
         )
         metered.at_end = pipeline.stop
         drain = Drain(settings.drain_timeout)
-        with drain.signals():
-            work = asyncio.create_task(_work(pipeline, store), name="work")
-            ended = await drain.complete(work, lambda: pipeline.stop(settings.drain_timeout))
+        drain.listen()
+        work = asyncio.create_task(_work(pipeline, store), name="work")
+        ended = await drain.complete(work, lambda: pipeline.stop(settings.drain_timeout))
         metered.progress.complete = ended and source.done and not pipeline.unsettled
         return metered.progress
 
