@@ -18,6 +18,7 @@ from tempfile import TemporaryDirectory
 from types import CodeType, FrameType
 from typing import NamedTuple
 
+import structlog
 from confluent_kafka import Producer
 
 import invalidator
@@ -93,16 +94,18 @@ async def traces(on: Servers, folder: Path, records: int) -> list[Trace]:
     producer = Producer({"bootstrap.servers": on.kafka.bootstrap, "linger.ms": 0})
     daemon = Daemon(settings, Watcher(folder / "rules.yaml"))
     running = asyncio.create_task(daemon.run())
-    found = []
-    for number in range(records):
+    found: list[Trace] = []
+    number = 0
+    while len(found) < records:
+        number += 1
         with Trace() as trace:
             producer.produce(topic, EVENT % number)
             producer.poll(0)
             await asyncio.sleep(SETTLES_WITHIN)
-        found.append(trace)
+        found += [trace] if trace.settled else []  # it takes a while to join the group
     running.cancel()
     await asyncio.wait({running})
-    return [trace for trace in found if trace.settled]
+    return found
 
 
 def show(trace: Trace, *, every_call: bool) -> None:
@@ -119,10 +122,13 @@ def show(trace: Trace, *, every_call: bool) -> None:
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    asked = sizes(__doc__, words, records=(40, 5), show=(0, 0))
+    asked = sizes(__doc__, words, records=(40, 2), show=(0, 0))
     logs.configure("console", "warning")
-    with TemporaryDirectory() as folder, servers() as on:
-        found = asyncio.run(traces(on, Path(folder), asked.records))
+    try:
+        with TemporaryDirectory() as folder, servers() as on:
+            found = asyncio.run(traces(on, Path(folder), asked.records))
+    finally:
+        structlog.reset_defaults()
     show(min(found, key=lambda trace: len(trace.calls)), every_call=bool(asked.show))
 
 
