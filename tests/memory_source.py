@@ -1,4 +1,4 @@
-"""A source in memory: what tests feed the pipeline with, and replays."""
+"""A source in memory: it feeds the pipeline in tests."""
 
 import asyncio
 from collections.abc import Sequence
@@ -12,12 +12,14 @@ ORIGIN = "memory"
 
 
 class Ends(Struct, frozen=True):
-    next: int
-    round: int  # how often the source had been paused when it was read
+    """What settling a batch acknowledges."""
+
+    position: int
+    round: int  # batches of an older one were read before it was paused
 
 
 class MemorySource:
-    """Keeps what is not settled, and gives it again when it is opened anew or resumed."""
+    """Keeps what is not settled, and gives it again when it is opened anew."""
 
     name = "memory"
     forgets = False
@@ -56,14 +58,14 @@ class MemorySource:
     async def settle(self, batch: Batch) -> None:
         assert isinstance(batch.ends, Ends)
         if batch.ends.round == self._round:
-            self._settled = batch.ends.next
+            self._settled = batch.ends.position
 
     def pause(self, origins: frozenset[str]) -> None:
-        before, self._paused = self._paused, ORIGIN in origins
-        if self._paused and not before:
+        paused = ORIGIN in origins
+        if paused and not self._paused:
             self._round += 1
-        if before and not self._paused:
             self._next = self._settled
+        self._paused = paused
 
     def lag(self) -> Lag:
         return {(ORIGIN, ""): len(self._records) - self._settled}
@@ -75,7 +77,7 @@ class MemorySource:
         """Nothing comes in by itself."""
 
     async def close(self) -> None:
-        """Nothing to release."""
+        """Nothing to let go."""
 
     async def _wait(self) -> None:
         self._arrived.clear()
