@@ -1,7 +1,7 @@
-"""A task that is asked to end must hear of it.
+"""A task that is asked to end must learn of it.
 
 The client library connects and sends under `asyncio.wait_for`, which on Python 3.11 forgets a
-cancellation that comes when that is just done, or has just failed.
+cancellation that arrives when that has just finished or failed.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ PATIENCE: Final = 1.0  # seconds
 
 @contextmanager
 def cancellations_kept() -> Iterator[None]:
-    """The running task learns that it was asked to end meanwhile."""
+    """Raise, at the end, a cancellation that the running task missed meanwhile."""
     task = asyncio.current_task()
     before = task.cancelling() if task else 0
     try:
@@ -26,7 +26,7 @@ def cancellations_kept() -> Iterator[None]:
 
 
 async def end(*tasks: "asyncio.Task[Any]") -> None:
-    """Cancel them, until they have ended. What came of them is left to see."""
+    """Cancel tasks until they have ended. Their results stay to be read."""
     left = set(tasks)
     while left:
         for task in left:

@@ -20,9 +20,7 @@ def store_of(
     settings: Settings, health: Health, *, observe: Callable[[Progress], None] | None = None
 ) -> Store:
     """Build a store with one host for each Redis, however many caches are on it."""
-    pacer = Pacer(
-        settings.max_deletes_per_second, settings.alarm_deletes, progress=health.held_back
-    )
+    pacer = Pacer(settings.max_deletes_per_second, settings.alarm_deletes, progress=health.progress)
     if settings.max_deletes_per_second or settings.alarm_deletes:
         metrics.LAST_MINUTE.set_function(pacer.last_minute)
 
@@ -35,7 +33,7 @@ def store_of(
             announce="never" if settings.dry_run else settings.announce,
             pacer=pacer,
             observe=observe,
-            pulse=health.pulse(sweeps, applies=True),
+            progress=health.progress,
         )
 
     main = settings.redis_url.get_secret_value()

@@ -14,6 +14,7 @@ from invalidator.targets.redis.patterns import Matcher, protected
 from invalidator.targets.redis.sweep import Progress
 from invalidator.targets.redis.sweep import Ticket as Sweep
 from invalidator.targets.redis.sweeper import Sweeper
+from invalidator.targets.redis.tag_work import Unlink
 from invalidator.targets.redis.tags import Layout, stamps
 from invalidator.targets.redis.topology import tags_on, versions_on
 
@@ -50,12 +51,20 @@ class Ticket(Struct, frozen=True):
 class CacheStore:
     """Invalidates names in one cache. Everything here may be repeated."""
 
-    def __init__(self, cache: Cache, server: Server, keys: Unlinking, sweeper: Sweeper) -> None:
+    def __init__(
+        self,
+        cache: Cache,
+        server: Server,
+        keys: Unlinking,
+        sweeper: Sweeper,
+        members: Unlink | None = None,
+    ) -> None:
+        """`members` deletes what belongs to tags, if that differs from how keys are deleted."""
         self.name = cache.name
         self._keys = keys
         self._sweeper = sweeper
         self._layouts = layouts(cache)
-        self.tags = tags_on(server, self._layouts, keys.unlink)
+        self.tags = tags_on(server, self._layouts, members or keys.unlink)
         self._versions = versions_on(server, cache.version)
 
     async def apply(self, names: Names) -> Outcome:

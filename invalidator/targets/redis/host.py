@@ -11,10 +11,11 @@ from msgspec import Struct
 from invalidator.errors import Unavailable
 from invalidator.model import Cause, Failure, Names, Outcome, Ticket
 from invalidator.redisclient import Client, ping
+from invalidator.redisclient.errors import Verdict
 from invalidator.redisclient.server import Server
 from invalidator.rules.rule import Cache
 from invalidator.runtime import metrics
-from invalidator.runtime.health import Part, Pulse
+from invalidator.runtime.health import Part
 from invalidator.runtime.retry import until_available
 from invalidator.targets.pace import PacedKeys, Pacer
 from invalidator.targets.redis.announce import Announcer, When
@@ -49,9 +50,9 @@ class Host:
         announce: When = "listened",
         pacer: Pacer | None = None,
         observe: Callable[[Progress], None] | None = None,
-        pulse: Pulse | None = None,
+        progress: Callable[[], None] = lambda: None,
     ) -> None:
-        """`pulse` shows whether its sweeps make progress."""
+        """`progress` is called with each step of what may take long."""
         self.name = name
         self.part = part
         self.sweeps = sweeps
@@ -61,6 +62,7 @@ class Host:
         self._keys = Keys(self._server)
         self._pacer = pacer or Pacer()
         self._paced = PacedKeys(self._keys, self._pacer)
+        self._progress = progress
         self._announcer = Announcer(client, name, when=announce)
         self._sweeper = Sweeper(
             self._nodes,
@@ -68,7 +70,7 @@ class Host:
             sweeps,
             observe=observe or partial(_observe, name),
             observe_every=WATCHED_EVERY if observe else LOGGED_EVERY,
-            pulse=pulse,
+            progress=progress,
         )
         sweeps.ready()
 
@@ -79,7 +81,7 @@ class Host:
     def stores(self, caches: Mapping[str, Cache]) -> dict[str, CacheStore]:
         """Return a store for each of its caches."""
         return {
-            name: CacheStore(cache, self._server, self._paced, self._sweeper)
+            name: CacheStore(cache, self._server, self._paced, self._sweeper, self._members)
             for name, cache in caches.items()
         }
 
@@ -156,6 +158,11 @@ class Host:
             ]
         metrics.EXISTED.inc(outcome.existed)
         return outcome
+
+    async def _members(self, keys: Sequence[bytes]) -> tuple[int, dict[bytes, Verdict]]:
+        """Delete members of tags, of which a single one may have tens of millions."""
+        self._progress()
+        return await self._paced.unlink(keys)
 
     async def _noting(self, work: Awaitable[T], who: str) -> T:
         """Report to readiness, which shows each Redis separately."""

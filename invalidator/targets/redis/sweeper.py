@@ -14,8 +14,8 @@ from msgspec.structs import replace
 from invalidator.redisclient.errors import Verdict
 from invalidator.redisclient.server import Sleep
 from invalidator.runtime import metrics
-from invalidator.runtime.health import Part, Pulse
-from invalidator.runtime.retry import Backoff, beating, until_available
+from invalidator.runtime.health import Part
+from invalidator.runtime.retry import Backoff, until_available
 from invalidator.targets.redis.moved import Place, look, moved
 from invalidator.targets.redis.patterns import Matcher
 from invalidator.targets.redis.sweep import Pace, Progress, Ticket
@@ -35,7 +35,7 @@ class Sweeper:
         protect: Matcher,
         part: Part,
         *,
-        pulse: Pulse | None = None,
+        progress: Callable[[], None] = lambda: None,
         pace: Pace = PACE,
         backoff: Backoff = BACKOFF,
         observe: Callable[[Progress], None] = lambda progress: None,
@@ -47,14 +47,13 @@ class Sweeper:
     ) -> None:
         """`nodes` returns all that have keys, or raises Unavailable; it is called before each pass.
 
-        `pulse` beats with every page. `observe` is called with the progress of a long sweep every
-        `observe_every` seconds, and of every sweep at its end.
+        `progress` is called with every page. `observe` is called every `observe_every` seconds with
+        the progress of a long sweep, and at the end of every sweep.
         """
         self._nodes = nodes
         self.part = part
-        self._pulse = pulse or Pulse("sweeps")
         self._walk = Walk(
-            protect, pace, self._pulse, self._report_seldom, clock=clock, cpu=cpu, sleep=sleep
+            protect, pace, progress, self._report_seldom, clock=clock, cpu=cpu, sleep=sleep
         )
         self._backoff = backoff
         self._observe = observe
@@ -94,7 +93,7 @@ class Sweeper:
     async def run(self) -> None:
         """Serve tickets until cancelled."""
         while True:
-            await beating(self._pulse, self._wanted.wait)
+            await self._wanted.wait()
             with metrics.SWEEPS_RUNNING.track_inprogress():
                 await self._serve()
 
@@ -148,7 +147,6 @@ class Sweeper:
         return await until_available(
             attempt,
             self.part,
-            pulse=self._pulse,
             backoff=self._backoff,
             sleep=self._sleep,
             chance=self._chance,

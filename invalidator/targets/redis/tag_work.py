@@ -9,7 +9,6 @@ from invalidator import layout
 from invalidator.redisclient import Command
 from invalidator.redisclient.errors import Meaning, Verdict
 from invalidator.redisclient.server import Call, Server, run_id
-from invalidator.runtime.health import getting_on
 from invalidator.targets.redis import scripts
 
 FINISH = scripts.load("finish")
@@ -92,7 +91,6 @@ class Consumer:
         for at in range(0, len(todo), SIDE_BY_SIDE):
             cursors = dict.fromkeys(todo[at : at + SIDE_BY_SIDE], START)
             while cursors:
-                getting_on()  # tens of millions of members take minutes
                 cursors, ended = await self._consume_page(cursors, tags, result)
                 failed = result.failed if keep else {}
                 await self._drop([work for work in ended if tags[work] not in failed])

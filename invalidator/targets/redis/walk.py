@@ -7,7 +7,6 @@ from msgspec import Struct
 
 from invalidator.redisclient import Command
 from invalidator.redisclient.server import Server, Sleep
-from invalidator.runtime.health import Pulse
 from invalidator.targets.redis.glob import escape
 from invalidator.targets.redis.patterns import Matcher
 from invalidator.targets.redis.sweep import Pace, Progress
@@ -33,18 +32,18 @@ class Walk:
         self,
         spared: Matcher,
         pace: Pace,
-        pulse: Pulse,
+        note: Callable[[], None],
         report: Callable[[Progress], None],
         *,
         clock: Callable[[], float],
         cpu: Callable[[], float],
         sleep: Sleep,
     ) -> None:
-        """`pulse` beats and `report` is called with every page. `cpu` returns the seconds that
+        """`note` and `report` are called with every page. `cpu` returns the seconds that
         our thread has worked."""
         self.spared = spared
         self._pace = pace
-        self._pulse = pulse
+        self._note = note
         self._report = report
         self._clock = clock
         self._cpu = cpu
@@ -62,7 +61,7 @@ class Walk:
     async def _one(self, node: Node, matcher: Matcher, progress: Progress) -> None:
         cursor, count, owed = b"0", self._pace.count, 0.0
         while True:
-            self._pulse.beat()
+            self._note()
             began, worked, paced = self._clock(), self._cpu(), node.paced()
             cursor, keys = await _page(node.server, cursor, matcher.prefix, count)
             looked_at = count if matcher.prefix else len(keys)

@@ -6,12 +6,11 @@ from typing import Any
 
 import pytest
 import redis
-from prometheus_client import REGISTRY
 
 from invalidator.errors import Unavailable
 from invalidator.redisclient import Command, Reply, client
 from invalidator.redisclient.server import Server
-from invalidator.runtime.health import Health, Part
+from invalidator.runtime.health import Part
 from invalidator.targets.pace import Pacer
 from invalidator.targets.redis.keys import Keys
 from invalidator.targets.redis.patterns import Matcher, protected
@@ -72,30 +71,6 @@ async def sweeping(
 async def outcome(ticket: Ticket) -> Progress:
     async with asyncio.timeout(10):
         return await ticket.wait()
-
-
-async def test_a_sweep_that_hangs_gives_no_sign_of_life() -> None:
-    now = [0.0]
-    health = Health(lambda: now[0], stuck_after=60)
-    asked = asyncio.Event()
-
-    async def nodes() -> Sequence[Node]:
-        asked.set()
-        await asyncio.Event().wait()
-        return []
-
-    sweeper = Sweeper(nodes, NOTHING, Part("sweeper"), pulse=health.pulse("sweeps"))
-    task = asyncio.create_task(sweeper.run())
-    sweeper.request({b"a*"})
-    async with asyncio.timeout(10):
-        await asked.wait()
-    assert health.stuck() == []
-    now[0] = 61.0
-    assert health.stuck() == ["sweeps"]
-    assert REGISTRY.get_sample_value("invalidator_sweeps_running") == 1
-    task.cancel()
-    await asyncio.wait({task})
-    assert REGISTRY.get_sample_value("invalidator_sweeps_running") == 0
 
 
 async def test_what_matches_goes_and_nothing_else(server: Server, redis_now: "redis.Redis") -> None:

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 from invalidator.redisclient import Command, Reply
 from invalidator.redisclient.errors import Meaning, Verdict
 from invalidator.redisclient.server import Server
-from invalidator.runtime.health import Pulse
 from invalidator.targets.redis.patterns import Matcher
 from invalidator.targets.redis.sweep import Pace, Progress
 from invalidator.targets.redis.walk import Node, Walk
@@ -35,7 +34,7 @@ async def test_a_key_that_failed_in_an_earlier_pass_and_is_gone_now_is_no_failur
     walk = Walk(
         Matcher([]),
         Pace(),
-        Pulse("sweeps"),
+        lambda: None,
         lambda progress: None,
         clock=lambda: 0.0,
         cpu=lambda: 0.0,

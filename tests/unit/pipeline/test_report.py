@@ -2,8 +2,13 @@
 
 from prometheus_client import REGISTRY
 
-from invalidator.model import Batch, Record, Slice
-from invalidator.pipeline.ages import Ages
+from invalidator.model import Batch, Outcome, Plan, Record, Slice
+from invalidator.pipeline.report import Reporter
+from invalidator.pipeline.samples import Sample
+from invalidator.pipeline.work import Applied, Seen, Work
+from invalidator.rules import RuleSet
+
+RULES = RuleSet([], {}, "r")
 
 
 def slice_of(*seconds: float | None) -> Slice:
@@ -29,47 +34,59 @@ class Clock:
         return self.now
 
 
+def reporter(clock: Clock) -> Reporter:
+    return Reporter("ages", narrate=False, clock=clock, now=clock)
+
+
+def planned(report: Reporter, *parts: Slice) -> Work:
+    batch = batch_of(*parts)
+    seen = report.planned(batch, Sample(), report.now())
+    return Work(batch, RULES, Plan(), 0, Sample(), seen, 0.0)
+
+
+def settle(report: Reporter, batch: Batch, seen: Seen) -> None:
+    applied = Applied(batch.ended(), RULES, [], Outcome(), 0, 0, 0.0, None, 0.0, seen)
+    report.settled(applied, [])
+
+
 def test_first_and_last_event_of_each_slice_count() -> None:
     clock = Clock()
-    ages = Ages("ages", now=clock)
+    report = reporter(clock)
     count, total = (observed("event_to_applied", what) for what in ("count", "sum"))
-    ages.read(batch_of(slice_of(990, 1, 995), slice_of(998)))
+    work = planned(report, slice_of(990, 1, 995), slice_of(998))
     clock.now = 1002.0
-    ages.applied()
+    report.applied(work)
     assert observed("event_to_applied", "count") - count == 3  # 12, 7 and 4 s
     assert observed("event_to_applied", "sum") - total == 23
 
 
 def test_the_oldest_is_that_of_all_batches_that_are_not_settled() -> None:
     clock = Clock()
-    ages = Ages("ages", now=clock)
-    assert ages.oldest() == 0
-    old, new = batch_of(slice_of(900, 950)), batch_of(slice_of(None))
-    ages.read(old)
-    ages.read(new)
-    assert ages.oldest() == 100
-    ages.settled(old)
+    report = reporter(clock)
+    assert report.oldest == 0
+    old, new = planned(report, slice_of(900, 950)), planned(report, slice_of(None))
+    assert report.oldest == 100
+    settle(report, old.batch, old.seen)
     clock.now = 1001.0
-    assert ages.oldest() == 1  # without a time: since it was read
-    ages.settled(new)
-    assert ages.oldest() == 0
+    assert report.oldest == 1  # without a time: since it was read
+    settle(report, new.batch, new.seen)
+    assert report.oldest == 0
 
 
 def test_settling_counts_the_oldest_event_of_a_batch_and_nothing_for_one_without_events() -> None:
-    ages = Ages("ages", now=Clock())
+    report = reporter(Clock())
     count, total = (observed("event_to_settled", what) for what in ("count", "sum"))
-    for batch in (batch_of(slice_of(990, 980)), batch_of()):
-        ages.read(batch)
-        ages.applied()
-        ages.settled(batch)
+    for work in (planned(report, slice_of(990, 980)), planned(report)):
+        report.applied(work)
+        settle(report, work.batch, work.seen)
     assert observed("event_to_settled", "count") - count == 1
     assert observed("event_to_settled", "sum") - total == 20
 
 
 def test_a_clock_that_runs_ahead_makes_no_negative_age() -> None:
-    ages = Ages("ages", now=Clock())
+    report = reporter(Clock())
     total = observed("event_to_applied", "sum")
-    ages.read(batch_of(slice_of(2000)))
-    assert ages.oldest() == 0
-    ages.applied()
+    work = planned(report, slice_of(2000))
+    assert report.oldest == 0
+    report.applied(work)
     assert observed("event_to_applied", "sum") == total

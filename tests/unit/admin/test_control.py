@@ -10,7 +10,6 @@ from invalidator.admin import control
 from invalidator.admin.control import Calls
 from invalidator.http import Request
 from invalidator.pipeline.rules_in_force import Reloaded
-from invalidator.sources.person import Sent
 
 
 class Stuck:
@@ -24,9 +23,6 @@ class Stuck:
         raise AssertionError
 
     def resume(self) -> None:
-        raise AssertionError
-
-    def send(self, raw: bytes, origin: str) -> Sent:
         raise AssertionError
 
 

@@ -1,14 +1,13 @@
-"""Waiting for a server that is away, without waiting."""
+"""Waiting for an unavailable server, without waiting."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
 from structlog.testing import capture_logs
 
 from invalidator.errors import Rejected, Unavailable
-from invalidator.runtime.health import REMIND_EVERY, Part, Pulse, getting_on
-from invalidator.runtime.retry import Backoff, beating, until_available
+from invalidator.runtime.health import REMIND_EVERY, Part
+from invalidator.runtime.retry import Backoff, until_available
 
 
 class Clock:
@@ -92,60 +91,11 @@ async def test_a_long_wait_is_said_at_once_then_now_and_then_and_when_it_is_over
             sleep=clock.sleep,
             chance=lambda: 0.0,
         )
-    waits = [log for log in logs if log["event"] == "waiting"]
+    waits = [log for log in logs if log["event"] == "server-unavailable"]
     assert len(waits) == pytest.approx(minutes * 60 / REMIND_EVERY, abs=1)
     assert waits[0]["seconds"] == 0.0
     assert waits[-1]["reason"] == "redis: connection refused"
-    assert [(log["event"], log["seconds"]) for log in logs][-1] == ("back", minutes * 60)
-
-
-async def test_who_waits_for_work_beats_and_keeps_its_source_alive(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("invalidator.runtime.retry.BEAT_EVERY", 0.01)
-    clock = Clock()
-    pulse = Pulse("intake", clock)
-    arrived = asyncio.Event()
-    beats: list[float] = []
-
-    async def keep_alive() -> None:
-        beats.append(pulse.last)
-        clock.now += 1
-        if len(beats) == 3:
-            arrived.set()
-
-    assert await asyncio.wait_for(beating(pulse, arrived.wait, keep_alive), 5)
-    assert beats == [1000.0, 1001.0, 1002.0]
-
-
-async def test_a_timeout_of_what_is_waited_for_is_a_failure_and_not_patience() -> None:
-    with pytest.raises(TimeoutError, match="its own"):
-        await asyncio.wait_for(beating(Pulse("x"), fails(TimeoutError("its own"))), 1)
-
-
-async def test_each_try_to_reach_a_server_is_a_sign_of_life() -> None:
-    clock = Clock()
-    pulse, part = Pulse("outflow", clock), Part("redis", clock)
-    began = clock.now
-    await until_available(fails(AWAY, AWAY), part, pulse=pulse, sleep=clock.sleep)
-    assert pulse.last == clock.now > began
-
-
-async def test_a_part_of_a_long_try_is_a_sign_of_life_of_those_who_wait_and_of_nobody_else() -> (
-    None
-):
-    clock = Clock()
-    mine, other = Pulse("outflow", clock), Pulse("settlement", clock)
-
-    async def long() -> None:
-        await clock.sleep(1000)
-        await asyncio.gather(asyncio.sleep(0), part_of_it())
-
-    async def part_of_it() -> None:
-        getting_on()
-
-    await until_available(long, Part("redis", clock), pulse=mine)
-    assert clock.now == mine.last > other.last
-    at = clock.now
-    await until_available(long, Part("redis", clock))
-    assert mine.last == at
+    assert [(log["event"], log["seconds"]) for log in logs][-1] == (
+        "server-available",
+        minutes * 60,
+    )

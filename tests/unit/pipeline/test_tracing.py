@@ -8,8 +8,8 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from invalidator.model import Batch, Outcome, Record, Slice
-from invalidator.pipeline.settlement import Applied
 from invalidator.pipeline.tracing import MOST_LINKS, traces
+from invalidator.pipeline.work import Applied, Seen
 from invalidator.rules import RuleSet
 from tests.integration.piping import RULES, rules_from
 
@@ -34,13 +34,11 @@ async def spans_of(rules: RuleSet, *batches: Batch) -> Sequence[ReadableSpan]:
     exporter = InMemorySpanExporter()
     tracing = traces(exporter)
     spans = tracing.spans("kafka")
-    for batch in batches:  # the next is read before this one is applied
-        spans.read(batch)
-    for _ in batches:
-        spans.applied()
-    for batch in batches:
-        applied = Applied(batch.ended(), [], rules, Outcome(existed=2), 1, 5, 0.1, None)
-        spans.settled(applied, 1)
+    begun = [spans.begin(batch, 1.5) for batch in batches]  # before the first one ends
+    for batch, span in zip(batches, begun, strict=True):
+        seen = Seen((), {}, span)
+        outcome = Outcome(existed=2)
+        spans.end(Applied(batch.ended(), rules, [], outcome, 1, 5, 0.1, None, 0.0, seen), 1)
     await tracing.close()
     return exporter.get_finished_spans()
 
@@ -60,7 +58,7 @@ async def test_a_batch_is_a_span_that_says_what_came_of_it(rules: RuleSet) -> No
         "invalidator.unmatched": 1,
         "invalidator.rejected": 1,
     }
-    assert [event.name for event in first.events] == ["applied"]
+    assert first.start_time == 1_500_000_000
     assert [link.context.trace_id for link in first.links] == [1, 2]
     assert [link.context.span_id for link in first.links] == [7, 7]
     assert second.links == ()
@@ -81,20 +79,3 @@ async def test_a_traceparent_that_is_none_is_no_link(rules: RuleSet) -> None:
 
 async def test_a_batch_without_events_is_no_span(rules: RuleSet) -> None:
     assert await spans_of(rules, batch_of()) == ()
-
-
-async def test_a_batch_that_is_held_ends_its_span_and_the_others_go_on(rules: RuleSet) -> None:
-    exporter = InMemorySpanExporter()
-    tracing = traces(exporter)
-    spans = tracing.spans("kafka")
-    first, second = batch_of([]), batch_of([], [])
-    for batch in (first, second):
-        spans.read(batch)
-        spans.applied()
-    spans.held()  # the second
-    spans.settled(Applied(first.ended(), [], rules, Outcome(), 0, 1, 0.1, None), 0)
-    await tracing.close()
-    held, settled = exporter.get_finished_spans()
-    assert [event.name for event in held.events] == ["applied", "held"]
-    assert (held.attributes or {})["messaging.batch.message_count"] == 2
-    assert (settled.attributes or {})["invalidator.names"] == 1

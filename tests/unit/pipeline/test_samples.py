@@ -1,4 +1,4 @@
-"""What kinds of events flow is told from a few of each batch, and never by an event's own words."""
+"""A sample stands for its batch, and metrics never repeat an event's own words."""
 
 import random
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from invalidator.model import Batch, Fault, Record, Slice
-from invalidator.pipeline.mix import PER_SECOND, SAMPLE, Mix, type_label
+from invalidator.pipeline.samples import PER_SECOND, SAMPLE, Sampler, type_label
 from invalidator.rules import RuleSet
 from invalidator.runtime.metrics import Bounded
 from tests.integration.piping import LIMITS, event, rules_from
@@ -52,7 +52,7 @@ def test_in_a_small_batch_nothing_is_guessed(rules: RuleSet) -> None:
         event("nobody.knows", id=5),
         b"no json",
     ]
-    types = Mix(LIMITS.event_bytes).count(batch_of(values), rules)
+    types = Sampler(LIMITS.event_bytes).take(batch_of(values), rules).types
     assert types == {"order.paid": 2, "order.{what}": 1, "user.**": 1}
     after = {
         "mix-one": (
@@ -74,30 +74,38 @@ def test_in_a_small_batch_nothing_is_guessed(rules: RuleSet) -> None:
 def test_a_large_batch_is_estimated_from_a_sample(rules: RuleSet) -> None:
     before = counted("rule_events", rule="mix-one")
     values = [event("order.sent", id=n) for n in range(SAMPLE * 100)]
-    Mix(LIMITS.event_bytes, random.Random(1)).count(batch_of(values), rules)
+    Sampler(LIMITS.event_bytes, random.Random(1)).take(batch_of(values), rules)
     assert counted("rule_events", rule="mix-one") - before == SAMPLE * 100
 
 
 def test_of_many_small_batches_fewer_events_are_looked_at(rules: RuleSet) -> None:
     now = [0.0]
-    mix = Mix(LIMITS.event_bytes, random.Random(1), lambda: now[0])
+    sampler = Sampler(LIMITS.event_bytes, random.Random(1), lambda: now[0])
     few = batch_of([event("order.sent", id=n) for n in range(SAMPLE)])
     before = counted("rule_events", rule="mix-one")
-    looked = [sum(mix.count(few, rules).values()) for _ in range(100)]
+    looked = [sum(sampler.take(few, rules).types.values()) for _ in range(100)]
     share, rest = divmod(PER_SECOND, SAMPLE)
     assert looked == [SAMPLE] * share + [rest] * (100 - share)  # the last sample stands for all
     assert counted("rule_events", rule="mix-one") - before == pytest.approx(SAMPLE * 100)
     others = batch_of([event("order.paid", id=n) for n in range(SAMPLE)])
-    assert mix.count(others, rules) == {"order.{what}": rest}
+    assert sampler.take(others, rules).types == {"order.{what}": rest}
     now[0] += 1
-    assert mix.count(others, rules) == {"order.paid": SAMPLE}
+    assert sampler.take(others, rules).types == {"order.paid": SAMPLE}
 
 
-def test_what_may_not_be_decoded_is_not_looked_at(rules: RuleSet) -> None:
-    refused = Fault("poison", "it ended who planned it")
-    assert (
-        Mix(LIMITS.event_bytes).count(batch_of([event("order.paid", id=1)], refused), rules) == {}
-    )
+def test_records_that_must_not_be_decoded_are_not_sampled(rules: RuleSet) -> None:
+    refused = Fault("unreadable-batch", "its source could not read it")
+    batch = batch_of([event("order.paid", id=1)], refused)
+    assert Sampler(LIMITS.event_bytes).take(batch, rules).size == 0
+
+
+def test_the_names_of_a_sample_are_looked_up_once(rules: RuleSet) -> None:
+    sampler = Sampler(LIMITS.event_bytes, clock=lambda: 0.0)
+    batch = batch_of([event("order.sent", id=1), event("order.sent", id=1)])
+    samples = [sampler.take(batch, rules) for _ in range(PER_SECOND)]
+    assert [name.name for _, name in samples[0].aimed] == ["o:1", "p:1"]
+    assert samples[-1].types == samples[0].types
+    assert samples[-1].aimed == ()
 
 
 def test_a_type_is_a_label_only_as_rules_write_it(rules: RuleSet) -> None:
