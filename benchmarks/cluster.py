@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from benchmarks.options import sizes
 from invalidator.redisclient import Client, Command, client, converse
+from invalidator.redisclient.server import Server
 from invalidator.targets.redis.keys import Keys
 from tests.backends.redis_cluster import RedisCluster
 from tests.backends.redis_server import RedisServer
@@ -28,7 +29,7 @@ async def fill(redis: Client, keys: Sequence[str]) -> None:
 
 async def together(redis: Client, keys: Sequence[str]) -> int:
     """As the daemon deletes them."""
-    store = Keys(redis, "cache")
+    store = Keys(Server(redis, "cache"))
     return sum(
         [(await store.unlink(keys[at : at + BATCH]))[0] for at in range(0, len(keys), BATCH)]
     )

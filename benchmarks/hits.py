@@ -13,7 +13,7 @@ import orjson
 from benchmarks import plan
 from benchmarks.options import sizes
 from invalidator.model import Batch, Cause
-from invalidator.pipeline.samples import Hits
+from invalidator.pipeline.samples import Hits, Sampler
 from invalidator.redisclient import client
 from invalidator.rules import RuleSet
 from invalidator.runtime.health import Health
@@ -30,12 +30,14 @@ async def work(
     store: Store, rules: RuleSet, batch: Batch, hits: Hits | None, seconds: float
 ) -> float:
     """Events a second."""
-    began, events = time.perf_counter(), 0
+    began, events, sampler = time.perf_counter(), 0, Sampler(LARGEST)
     while (now := time.perf_counter()) - began < seconds:
         planned = rules.plan(batch, max_event_bytes=LARGEST)
+        sample = sampler.take(batch, rules)
         if hits:
-            await hits.look(batch, rules)
-        await store.applying(planned.caches, rules.caches, Cause("memory", rules.hash))()
+            await hits.look_up(sample.aimed, rules)
+        cause = Cause("memory", rules.hash)
+        await store.application(planned.caches, rules.caches, cause).apply_names()
         events += batch.events
     return events / (now - began)
 
@@ -56,13 +58,13 @@ async def compare(count: int, rounds: int, seconds: float, looks: int) -> None:
         without, with_ = [], []
         for _ in range(rounds):
             without.append(await work(store, rules, batch, None, seconds))
-            with_.append(await work(store, rules, batch, Hits(store, LARGEST), seconds))
+            with_.append(await work(store, rules, batch, Hits(store), seconds))
         looked = (looked_up() - before) / (rounds * seconds)
-        eager = Hits(store, LARGEST, share=1e9)
+        eager = Hits(store, share=1e9)
         costs = []
         for _ in range(looks):
             began = time.perf_counter()
-            await eager.look(batch, rules)
+            await eager.look_up(Sampler(LARGEST).take(batch, rules).aimed, rules)
             costs.append(time.perf_counter() - began)
         await store.close()
     rates = median(without), median(with_)

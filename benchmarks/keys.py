@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 
 from benchmarks.options import sizes
 from invalidator.redisclient import Client, Command, client, converse
+from invalidator.redisclient.server import Server
 from invalidator.targets.redis.keys import PER_COMMAND, Keys
 from tests.backends.redis_server import RedisServer
 
@@ -52,7 +53,7 @@ async def measure(port: int, url: str, count: int, rounds: int) -> dict[str, lis
     found: dict[str, list[float]] = {}
     plain = Redis.from_url(url)
     async with client(url, 10.0) as redis, plain:
-        store = Keys(redis, "cache")
+        store = Keys(Server(redis, "cache"))
 
         async def together(keys: Sequence[str]) -> None:
             for at in range(0, len(keys), BATCH):

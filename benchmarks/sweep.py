@@ -13,7 +13,7 @@ from invalidator.redisclient import Client, client, converse
 from invalidator.redisclient.server import Server
 from invalidator.runtime.health import Part
 from invalidator.targets.redis.keys import Keys
-from invalidator.targets.redis.protect import protected
+from invalidator.targets.redis.patterns import protected
 from invalidator.targets.redis.sweep import Pace
 from invalidator.targets.redis.sweeper import Sweeper
 from invalidator.targets.redis.walk import Node
@@ -47,7 +47,8 @@ def patterns(form: str, count: int) -> set[bytes]:
 
 
 async def sweep(redis: Client, wanted: set[bytes], pace: Pace) -> tuple[float, int]:
-    node = Node(Server(redis, "cache"), Keys(redis, "cache").unlink)
+    server = Server(redis, "cache")
+    node = Node(server, Keys(server).unlink)
 
     async def nodes() -> Sequence[Node]:
         return [node]

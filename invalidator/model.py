@@ -1,33 +1,38 @@
-"""What flows through the pipeline. No I/O here.
+"""The data that flows through the pipeline. No I/O here.
 
 The hot path handles whole batches: lists of raw bytes and sets of names. An object for one
 event (`Record`, `Event`) is made only when somebody has to look at that event.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Literal, Protocol
 
 from msgspec import Struct, field
 
 DEFAULT_CACHE = "default"
 GAP = "invalidator.gap"  # a source may have missed events for good
-OWN_EVENTS = frozenset({GAP})  # types that we tell ourselves; no wildcard matches them
+OWN_EVENTS = frozenset({GAP})  # types of the daemon's own events; no wildcard matches them
 
 
 class Record(Struct, frozen=True):
-    """One raw record, whole. Made for rejections and explanations only."""
+    """A raw record, whole. It is made for rejections and explanations only."""
 
     source: str  # "kafka", "pubsub", "memory"
     origin: str  # the topic, channel or stream it came from
-    position: str  # where it lies there, for a person: "3@1042"; empty where there is none
+    position: str  # its place there, for a person: "3@1042"; empty where there is none
     raw: bytes | None  # exactly as received; None is a Kafka tombstone
     key: bytes | None = None
     headers: tuple[tuple[str, bytes], ...] = ()
     time_ms: int | None = None  # when it was published, Unix milliseconds
 
+    @property
+    def size(self) -> int:
+        """Return the bytes of its value, key and headers."""
+        return len(self.raw or b"") + len(self.key or b"") + size_of_headers(self.headers)
+
 
 class Fault(Struct, frozen=True):
-    """One reason why an event, or one rule for it, was rejected."""
+    """A reason why an event, or a rule for it, was rejected."""
 
     error: str  # a short stable word: "not-json", "missing-field", "noperm"
     message: str
@@ -36,53 +41,65 @@ class Fault(Struct, frozen=True):
 
 
 class Slice(Struct, frozen=True):
-    """Records of one partition, channel or stream, in their order."""
+    """Records of one partition, channel or stream, in order."""
 
     origin: str
     values: list[bytes | None]
-    record: Callable[[int], Record]  # the i-th of them, whole
-    # Their headers, where any has some. Without it only the first record is asked whether its
-    # type stands in headers.
+    record: Callable[[int], Record]  # makes the i-th of them
+    # Their headers, where any record has some. Without it, only the first record is asked whether
+    # headers give the type.
     headers: Sequence[Sequence[tuple[str, bytes]]] = ()
-    # Why these are dead letters and must not even be decoded: one that ended every process that
-    # planned it, one whose bytes the source could not give.
+    # Why these are dead letters that must not even be decoded, such as bytes that the source could
+    # not read.
     refused: Fault | None = None
+    keys: int = 0  # bytes of all their keys, about
 
     @property
     def size(self) -> int:
-        """Bytes of all values."""
+        """Return the bytes of all values, keys and headers."""
+        size = self.keys + sum(map(size_of_headers, self.headers))
         try:
-            return sum(map(len, self.values))  # type: ignore[arg-type]  # a tombstone raises
+            return size + sum(map(len, self.values))  # type: ignore[arg-type]  # a tombstone raises
         except TypeError:
-            return sum(len(value) for value in self.values if value is not None)
+            return size + sum(len(value) for value in self.values if value is not None)
 
 
 class Batch(Struct, frozen=True):
-    """What one read of a source gave, and the positions that end it."""
+    """Records that one read of a source returned, and the positions that end them."""
 
     source: str
     slices: list[Slice]
     events: int
-    size: int  # bytes of all values
+    size: int  # bytes of all slices
     ends: object  # what settling acknowledges; only the source that wrote it reads it
-    own: Sequence[Slice] = ()  # events that the source tells itself (a gap); they do not count
-    again: bool = False  # the brake held it: it was planned before
-    pardoned: bool = False  # what rules reject of it are dead letters, however much it is
+    own: Sequence[Slice] = ()  # events of the daemon's own (a gap); they do not count
+
+    def without(self, origins: Collection[str]) -> "Batch":
+        """Return the batch without the records of these topics, channels or streams."""
+        slices = [part for part in self.slices if part.origin not in origins]
+        events = sum(len(part.values) for part in slices)
+        size = sum(part.size for part in slices)
+        return Batch(self.source, slices, events, size, self.ends, self.own)
 
     def ended(self) -> "Batch":
-        """The same batch without its records: all that is needed once it is applied."""
+        """Return the batch without its records: nothing else is needed once it is applied."""
         return Batch(self.source, [], self.events, self.size, self.ends)
 
     def records(self) -> Iterator[Record]:
-        """All that rules may look at."""
+        """Yield all records that rules may look at."""
         for part in (*self.slices, *self.own):
             if part.refused is None:
                 for index in range(len(part.values)):
                     yield part.record(index)
 
 
+def size_of_headers(headers: Sequence[tuple[str, bytes]]) -> int:
+    """Return the bytes of one record's headers, where names have one byte a letter."""
+    return sum(len(name) + len(value) for name, value in headers)
+
+
 class Event(Struct, frozen=True):
-    """One decoded event, as rules see it. Made for rejections and explanations only."""
+    """A decoded event, as rules see it. It is made for rejections and explanations only."""
 
     type: str
     data: dict[str, Any]
@@ -95,7 +112,7 @@ KINDS: tuple[Kind, ...] = ("keys", "patterns", "tags", "versions")
 
 
 class Names(Struct):
-    """What one cache has to forget: deduplicated names, complete with the cache's prefix."""
+    """The names that one cache has to forget, deduplicated and with the cache's prefix."""
 
     keys: set[str] = field(default_factory=set)
     patterns: set[str] = field(default_factory=set)  # Redis globs; values in them are escaped
@@ -103,14 +120,15 @@ class Names(Struct):
     versions: set[str] = field(default_factory=set)
 
     def count(self) -> int:
+        """Return how many names of all kinds there are."""
         return len(self.keys) + len(self.patterns) + len(self.tags) + len(self.versions)
 
 
 class Rejection(Struct, frozen=True):
-    """One event for the dead letters, with every reason."""
+    """An event for the dead letters, with every reason."""
 
     record: Record
-    type: str | None  # None: it could not be told
+    type: str | None  # None: it is not known
     faults: tuple[Fault, ...]
 
 
@@ -122,30 +140,30 @@ class Note(Struct):
 
 
 class Plan(Struct):
-    """What a batch asks of the caches."""
+    """The names that a batch invalidates, and the events that cannot be planned."""
 
     caches: dict[str, Names] = field(default_factory=dict)
     rejections: list[Rejection] = field(default_factory=list)
     unmatched: int = 0  # events that no rule names
     unmatched_of: dict[str, int] = field(default_factory=dict)  # the same by topic or channel
-    # Names to be applied once more, so many seconds later; they are in `caches` too.
+    # Names to be applied once more, by the delay in seconds; they are in `caches` too.
     repeats: dict[float, dict[str, Names]] = field(default_factory=dict)
     # By rule and a stable word: "condition-failed", "on-reject".
     notes: dict[tuple[str, str], Note] = field(default_factory=dict)
 
     @property
     def names(self) -> int:
-        """How many there are, second passes apart."""
+        """Return how many names there are, without second passes."""
         return sum(names.count() for names in self.caches.values())
 
 
 class Cause(Struct, frozen=True):
-    """On whose account names are forgotten: it is announced with them."""
+    """The origin of names, which is announced with them."""
 
     source: str  # "kafka", "pubsub"; "purge" for a person
     rules: str = ""  # the hash of those that gave the names; empty for a person
     who: str = ""  # a person, as user@host
-    why: str = ""  # what they say
+    why: str = ""  # their reason
 
 
 class Failure(Struct, frozen=True):
@@ -162,17 +180,29 @@ class Ticket(Protocol):
     """Something that an applied batch still waits for."""
 
     async def wait(self) -> Sequence[Failure]:
-        """Until it is over; what could not be done."""
+        """Wait until it is over; return what could not be done."""
 
 
 class Outcome(Struct):
-    """What applying names came to."""
+    """The result of applying names."""
 
-    existed: int = 0  # keys that were really there
+    existed: int = 0  # keys that really existed
     failures: list[Failure] = field(default_factory=list)
     sweeps: list[Ticket] = field(default_factory=list)
 
     def add(self, other: "Outcome") -> None:
+        """Add what another part of the same names came to."""
         self.existed += other.existed
         self.failures += other.failures
         self.sweeps += other.sweeps
+
+
+class Application(Protocol):
+    """Names that caches have to forget, and what is left of them to do."""
+
+    @property
+    def left(self) -> int:
+        """Return how many caches have not forgotten their names yet."""
+
+    async def apply_names(self) -> Outcome:
+        """Apply what is left. Raises Unavailable; then it may be called again."""

@@ -1,8 +1,8 @@
-"""The admin port: is it alive, is it ready, what does it do; and a person's hand on it."""
+"""The admin port: probes, metrics, status, and control by a person."""
 
-from invalidator.admin.control import Control
+from invalidator.admin.control import Busy, Control
 from invalidator.admin.rates import Rates
 from invalidator.admin.server import Admin
-from invalidator.admin.status import House
+from invalidator.admin.status import DaemonView
 
-__all__ = ["Admin", "Control", "House", "Rates"]
+__all__ = ["Admin", "Busy", "Control", "DaemonView", "Rates"]

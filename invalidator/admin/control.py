@@ -1,38 +1,37 @@
-"""Calls that change something. They want a token, and are off without one."""
+"""Calls that change something. They require a token, and are off without one."""
 
 import asyncio
 import hmac
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from pydantic import SecretStr
 
 from invalidator.http import Handler, Request, Response, as_json, said
 from invalidator.pipeline.rules_in_force import Reloaded
-from invalidator.sources.person import Busy, Sent
 
-ANSWER_WITHIN: Final = 60.0  # seconds that a call waits for its event to be applied
-RELOAD_WITHIN: Final = 20.0  # seconds that a call waits for rules that a file system keeps back
+RELOAD_WITHIN: Final = 20.0  # seconds that a call waits for a slow file system
 LONGEST_REASON: Final = 200  # characters
 
 
+class Busy(Exception):  # noqa: N818 - not an error, but news
+    """The daemon cannot do this now."""
+
+
 class Control(Protocol):
-    """The daemon, as a person may steer it."""
+    """The daemon, as a person may control it."""
 
     async def reload(self) -> Reloaded:
-        """Look at the rules now."""
+        """Look at the rules now; return the result."""
 
     def pause(self, why: str) -> None:
-        """Let no event in. What was read goes its way. Raises Busy."""
+        """Read no event, and complete what was read. Raises Busy."""
 
     def resume(self) -> None:
-        """Let events in again; whatever held them."""
-
-    def send(self, raw: bytes, origin: str) -> Sent:
-        """An event of a person. Raises Busy."""
+        """Resume reading, or the topics that are paused because rules reject them."""
 
 
 class Calls:
-    """The handlers. All are behind the token."""
+    """Handles these calls, all of which require the token."""
 
     def __init__(self, control: Control, token: SecretStr) -> None:
         self._control = control
@@ -44,11 +43,10 @@ class Calls:
             ("POST", "/reload"): self._reload,
             ("POST", "/pause"): self._pause,
             ("POST", "/resume"): self._resume,
-            ("POST", "/events"): self._events,
         }
 
     def refusal(self, request: Request) -> Response | None:
-        """Of a call of ours by somebody who may not make it."""
+        """Return the refusal of a call by somebody who may not make it; None for all others."""
         if (request.method, request.path) not in self._guarded:
             return None
         if not self._token:
@@ -81,39 +79,3 @@ class Calls:
     async def _resume(self, _: Request) -> Response:
         self._control.resume()
         return as_json({"status": "resumed"})
-
-    async def _events(self, request: Request) -> Response:
-        """Answers when it is applied."""
-        try:
-            sent = self._control.send(request.body, request.query.get("source", ""))
-        except Busy as busy:
-            return said(503, str(busy))
-        try:
-            async with asyncio.timeout(ANSWER_WITHIN):
-                await sent.settled.wait()
-        except TimeoutError:
-            waited = f"not applied within {ANSWER_WITHIN:g} s, and tried on; /readyz says why"
-            return as_json({"outcome": "waiting", "error": waited}, status=202)
-        answer = outcome(sent)
-        return as_json(answer, status=422 if answer["outcome"] == "rejected" else 200)
-
-
-def outcome(sent: Sent) -> dict[str, Any]:
-    """What came of an event. Where a rule rejected it, the other rules applied all the same."""
-    told = sent.told
-    matched = [verdict for verdict in told.verdicts if verdict.matched] if told else []
-    word = "rejected" if sent.faults else "applied" if matched else "unmatched"
-    return {
-        "outcome": word,
-        "type": told.event.type if told and told.event else None,
-        "names": [
-            {"rule": verdict.rule, "cache": name.cache, "kind": name.kind, "name": name.name}
-            for verdict in matched
-            for name in verdict.names
-        ],
-        "existed": sent.existed,
-        "faults": [
-            {"rule": fault.rule, "error": fault.error, "message": fault.message, "what": fault.what}
-            for fault in sent.faults
-        ],
-    }

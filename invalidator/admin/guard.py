@@ -1,7 +1,7 @@
-"""Who may ask. A web page of somebody else's must not read what the daemon says to its owner.
+"""Keeps web pages of others from reading what the daemon answers its owner.
 
-Such a page cannot read our answers, unless its own name is made to lead to our address (DNS
-rebinding): the name then stands in `Host`, and is none of ours.
+Such a page cannot read our answers unless its own name is made to resolve to our address (DNS
+rebinding). `Host` then has that name, which is not one of ours.
 """
 
 import ipaddress
@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 from invalidator.http import Request, Response, said
 
-FREE: Final = frozenset({"/livez", "/readyz", "/metrics"})  # tell nothing of rules and keys
-# Whatever is answered: browsers are to run and embed nothing that is not ours.
+FREE: Final = frozenset({"/livez", "/readyz", "/metrics"})  # show no rules and no keys
+# On every answer: browsers must run and embed nothing that is not ours.
 HEADERS: Final[Mapping[str, str]] = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; "
@@ -26,7 +26,7 @@ HEADERS: Final[Mapping[str, str]] = {
 
 
 def guarding(names: Collection[str]) -> Callable[[Request], Response | None]:
-    """Refuses what comes by a strange name, or from the page of another."""
+    """Return what rejects requests under an unknown name, or from pages of other sites."""
     ours = frozenset(name.lower() for name in names)
     return lambda request: _refusal(request, ours)
 
@@ -36,16 +36,16 @@ def _refusal(request: Request, ours: Collection[str]) -> Response | None:
         return None
     name = host_of(request.header("Host"))
     if not (is_ours(name) or name in ours):
-        why = f"{name or 'no name'} is none of this daemon's: add it to INVALIDATOR_ADMIN__HOSTS"
+        why = f"host {name or '(none)'} is not allowed: add it to INVALIDATOR_ADMIN__HOSTS"
         return said(403, why)
     elsewhere = request.header("Sec-Fetch-Site") not in ("", "none", "same-origin")
     if elsewhere and (request.method, request.path) != ("GET", "/"):  # a link is no harm
-        return said(403, "the page of another site asks here: that is not allowed")
+        return said(403, "requests from pages of other sites are not allowed")
     return None
 
 
 def host_of(header: str) -> str:
-    """The name in `Host`, without the port; empty where there is none."""
+    """Return the name in `Host`, without the port; empty where there is none."""
     try:
         return (urlsplit(f"//{header}").hostname or "").rstrip(".")
     except ValueError:
@@ -53,7 +53,8 @@ def host_of(header: str) -> str:
 
 
 def is_ours(name: str) -> bool:
-    """An address, localhost, or a name without a dot, which nobody can own in the public DNS."""
+    """Return whether it is an address, localhost, or a name without a dot: nobody can own such a
+    name in the public DNS."""
     try:
         ipaddress.ip_address(name)
     except ValueError:

@@ -79,7 +79,7 @@ function showStatus(status) {
 function showNotices(status) {
   const found = [];
   for (const name of status.stuck) {
-    found.push(["bad", `${name} gives no sign of life: the daemon should be restarted`]);
+    found.push(["bad", `${name} has settled nothing for three minutes: the daemon should be restarted`]);
   }
   if (status.paused) {
     const why = status.paused.why ? `: ${status.paused.why}` : "";

@@ -1,4 +1,4 @@
-"""What happened in the last minute, told from counters that are looked at now and then."""
+"""Rates over the last minute, from counters that are read now and then."""
 
 import asyncio
 import time
@@ -19,7 +19,7 @@ _WATCHED: Final = (metrics.EVENTS, metrics.RULE_EVENTS, metrics.EXISTED)
 
 
 class Rates:
-    """Per second, over the last minute or the time since the start."""
+    """Computes rates per second, over the last minute or the time since the start."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -33,7 +33,7 @@ class Rates:
             self._looks.popleft()
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Read the counters until cancelled."""
         while True:
             await asyncio.sleep(EVERY)
             self.look()

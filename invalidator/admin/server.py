@@ -1,4 +1,4 @@
-"""The HTTP server beside the pipelines. It answers from what is known, and waits for no server."""
+"""The HTTP server of the daemon. It answers from what is known, and waits for no other server."""
 
 import asyncio
 import contextlib
@@ -11,14 +11,14 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from invalidator.admin.control import Calls, Control
 from invalidator.admin.guard import HEADERS, guarding
-from invalidator.admin.status import House, rules_in_force, status
+from invalidator.admin.status import DaemonView, rules_in_force, status
 from invalidator.errors import ConfigError
 from invalidator.http import Handler, Limits, Request, Response, Server, as_json
 from invalidator.model import Record
 from invalidator.settings import Settings
 
-ALL_RULES: Final = 200  # up to so many, those are explained too that do not match
-STOP_WITHIN: Final = 1.0  # seconds that calls in work have left when the daemon ends
+ALL_RULES: Final = 200  # up to so many, rules that do not match are explained, too
+STOP_WITHIN: Final = 1.0  # seconds that open calls have when the daemon ends
 TYPES: Final = {
     "html": "text/html",
     "css": "text/css",
@@ -28,10 +28,10 @@ TYPES: Final = {
 
 
 class Admin:
-    """Probes and metrics for machines, status and a page for people, and calls that steer."""
+    """Serves probes, metrics, status, a page for people, and calls that control the daemon."""
 
-    def __init__(self, house: House, control: Control, settings: Settings) -> None:
-        self._house = house
+    def __init__(self, view: DaemonView, control: Control, settings: Settings) -> None:
+        self._view = view
         self._host = settings.admin.host
         self._port = settings.admin.port
         self._names = {self._host, socket.gethostname(), *settings.admin.hosts}
@@ -41,7 +41,7 @@ class Admin:
         self._rates: asyncio.Task[None] | None = None
 
     async def start(self) -> str:
-        """Listen; the URL."""
+        """Listen; return the URL."""
         guard = guarding(self._names)
         self._server = Server(
             self._routes(),
@@ -60,7 +60,7 @@ class Admin:
                 f"cannot listen there: {getattr(error, 'strerror', None) or error}. "
                 "Choose another port (0 picks a free one) or an address of this machine."
             ) from error
-        self._rates = asyncio.create_task(self._house.rates.run(), name="admin-rates")
+        self._rates = asyncio.create_task(self._view.rates.run(), name="admin-rates")
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     async def stop(self) -> None:
@@ -87,16 +87,16 @@ class Admin:
         }
 
     async def _livez(self, _: Request) -> Response:
-        """Progress, not reachability: waiting for a server that is away is progress."""
-        stuck = self._house.health.stuck()
+        """Report progress, not reachability: waiting for an unavailable server is progress."""
+        stuck = self._view.health.stuck()
         return as_json(
             {"status": "stuck" if stuck else "alive", "stuck": stuck},
             status=503 if stuck else 200,
         )
 
     async def _readyz(self, _: Request) -> Response:
-        waiting = self._house.health.waiting()
-        parts = {name: waiting.get(name, "ready") for name in self._house.health.parts}
+        waiting = self._view.health.waiting()
+        parts = {name: waiting.get(name, "ready") for name in self._view.health.parts}
         return as_json(
             {"status": "waiting" if waiting else "ready", "parts": parts},
             status=503 if waiting else 200,
@@ -106,17 +106,17 @@ class Admin:
         return Response(200, generate_latest(), {"Content-Type": CONTENT_TYPE_LATEST})
 
     async def _status(self, _: Request) -> Response:
-        return _json(status(self._house))
+        return _json(status(self._view))
 
     async def _rules(self, _: Request) -> Response:
-        return _json(rules_in_force(self._house))
+        return _json(rules_in_force(self._view))
 
     async def _explain(self, request: Request) -> Response:
-        """What the rules in force make of an event. Nothing is invalidated."""
-        rules = self._house.rules
+        """Explain what the rules in force do with an event. Nothing is invalidated."""
+        rules = self._view.rules
         record = Record("explain", request.query.get("source", ""), "", request.body)
-        told = rules.explain(record, only_matching=len(rules.rules) > ALL_RULES)
-        return _json({"rules_hash": rules.hash, **told.plain()})
+        explained = rules.explain(record, only_matching=len(rules.rules) > ALL_RULES)
+        return _json({"rules_hash": rules.hash, **explained.plain()})
 
 
 def _json(plain: dict[str, Any]) -> Response:
@@ -125,7 +125,7 @@ def _json(plain: dict[str, Any]) -> Response:
 
 
 def _file(name: str) -> Handler:
-    """A part of the page, from the package."""
+    """Return the handler of one file of the page, from the package."""
     body = (files("invalidator.admin") / name).read_bytes()
     kind = f"{TYPES[name.rpartition('.')[2]]}; charset=utf-8"
 

@@ -1,4 +1,7 @@
-"""What `/status` and `/rules` say. docs/admin.md describes it; `format` grows when a field goes."""
+"""The answers of `/status` and `/rules`, as docs/admin.md describes them.
+
+`format` grows when a field is removed.
+"""
 
 import math
 import time
@@ -11,9 +14,9 @@ from prometheus_client import REGISTRY
 
 from invalidator import __version__
 from invalidator.admin.rates import Rates
-from invalidator.pipeline.pause import Valve
+from invalidator.pipeline.pause import Pause
 from invalidator.pipeline.pipeline import Pipeline
-from invalidator.pipeline.rules_in_force import InForce
+from invalidator.pipeline.rules_in_force import RulesInForce
 from invalidator.rules import Rule, RuleSet
 from invalidator.runtime import metrics
 from invalidator.runtime.health import Health
@@ -34,15 +37,15 @@ Plain = dict[str, Any]
 Figures = Mapping[str, float | None]
 
 
-class House(Struct):
-    """All that the admin port may look at."""
+class DaemonView(Struct):
+    """Everything that the admin port may look at."""
 
-    in_force: InForce
+    in_force: RulesInForce
     health: Health
     pipelines: Sequence[Pipeline]
     store: Store
-    valve: Valve
-    path: str  # where the rules lie
+    pause: Pause
+    path: str  # of the rules
     dry_run: bool
     rates: Rates = field(default_factory=Rates)
     now: Callable[[], float] = time.time
@@ -56,31 +59,31 @@ class House(Struct):
         return self.in_force.rules
 
 
-def status(house: House) -> Plain:
-    """Everything at a glance, from what is known: no server is asked."""
-    waiting, figures = house.health.waiting(), _figures()
+def status(view: DaemonView) -> Plain:
+    """Return everything at a glance, from what is known: no server is asked."""
+    waiting, figures = view.health.waiting(), _figures()
     return {
         "format": FORMAT,
         "version": __version__,
-        "status": _word(house, waiting),
-        "started_at": _time(house.started),
-        "now": _time(house.now()),
-        "dry_run": house.dry_run,
+        "status": _word(view, waiting),
+        "started_at": _time(view.started),
+        "now": _time(view.now()),
+        "dry_run": view.dry_run,
         "waiting": waiting,
-        "stuck": house.health.stuck(),
-        "paused": _paused(house.valve),
-        "rules": _rules(house),
-        "sources": [_source(pipeline, house, waiting) for pipeline in house.pipelines],
-        "caches": list(_caches(house, waiting)),
-        "events": _events(house),
-        "sweeps": _sweeps(house.store, figures),
-        "tickets": sum(pipeline.tickets for pipeline in house.pipelines),
+        "stuck": view.health.stuck(),
+        "paused": _paused(view.pause),
+        "rules": _rules(view),
+        "sources": [_source(pipeline, view, waiting) for pipeline in view.pipelines],
+        "caches": list(_caches(view, waiting)),
+        "events": _events(view),
+        "sweeps": _sweeps(view.store, figures),
+        "tickets": sum(pipeline.tickets for pipeline in view.pipelines),
         "brake": {
             "deletes_last_minute": figures["deletes_last_minute"],
             "held_back_seconds": figures["braked_seconds_total"],
             "held": [
                 {"source": pipeline.name, "topic": topic, "why": why}
-                for pipeline in house.pipelines
+                for pipeline in view.pipelines
                 for topic, why in pipeline.braked.items()
             ],
         },
@@ -89,13 +92,13 @@ def status(house: House) -> Plain:
             "entries": figures["dead_letter_entries"],
             "by_error": {error: n for (error,), n in counted(metrics.DEAD).items()},
         },
-        "by_rule": _by_rule(house),
+        "by_rule": _by_rule(view),
     }
 
 
-def rules_in_force(house: House) -> Plain:
-    """Each rule as its author wrote it."""
-    rules = house.rules
+def rules_in_force(view: DaemonView) -> Plain:
+    """Return each rule as its author wrote it."""
+    rules = view.rules
     return {
         "format": FORMAT,
         "hash": rules.hash,
@@ -103,34 +106,34 @@ def rules_in_force(house: House) -> Plain:
     }
 
 
-def _word(house: House, waiting: Mapping[str, str]) -> str:
-    if house.health.stuck():
+def _word(view: DaemonView, waiting: Mapping[str, str]) -> str:
+    if view.health.stuck():
         return "stuck"
-    if house.valve.closed:
+    if view.pause.paused:
         return "paused"
     return "waiting" if waiting else "ready"
 
 
-def _paused(valve: Valve) -> Plain | None:
-    closed = valve.closed
-    return {"since": _time(closed.since), "why": closed.why} if closed else None
+def _paused(pause: Pause) -> Plain | None:
+    paused = pause.paused
+    return {"since": _time(paused.since), "why": paused.why} if paused else None
 
 
-def _rules(house: House) -> Plain:
-    rules = house.rules
+def _rules(view: DaemonView) -> Plain:
+    rules = view.rules
     return {
         "hash": rules.hash,
-        "path": house.path,
-        "loaded_at": _time(house.in_force.loaded),
+        "path": view.path,
+        "loaded_at": _time(view.in_force.loaded),
         "count": len(rules.rules),
-        "refused": list(house.in_force.refused),
+        "refused": list(view.in_force.refused),
     }
 
 
-def _source(pipeline: Pipeline, house: House, waiting: Mapping[str, str]) -> Plain:
+def _source(pipeline: Pipeline, view: DaemonView, waiting: Mapping[str, str]) -> Plain:
     name, lag = pipeline.name, pipeline.lag()
     rates: dict[str, float] = {}
-    for (source, _, outcome), rate in house.rates.of(metrics.EVENTS).items():
+    for (source, _, outcome), rate in view.rates.of(metrics.EVENTS).items():
         if source == name:
             rates[outcome] = rates.get(outcome, 0.0) + rate
     partitions = sorted(lag.items())[:MOST_PARTITIONS]
@@ -149,10 +152,10 @@ def _source(pipeline: Pipeline, house: House, waiting: Mapping[str, str]) -> Pla
     }
 
 
-def _caches(house: House, waiting: Mapping[str, str]) -> Iterator[Plain]:
-    rules = house.rules
+def _caches(view: DaemonView, waiting: Mapping[str, str]) -> Iterator[Plain]:
+    rules = view.rules
     for name in sorted(rules.caches):
-        host = house.store.home(name, rules.caches)
+        host = view.store.home(name, rules.caches)
         yield {
             "name": name,
             "redis": host.name,
@@ -161,9 +164,9 @@ def _caches(house: House, waiting: Mapping[str, str]) -> Iterator[Plain]:
         }
 
 
-def _events(house: House) -> list[Plain]:
-    """What flowed, by type as the rules write it."""
-    rates = house.rates.of(metrics.EVENTS)
+def _events(view: DaemonView) -> list[Plain]:
+    """Return what flowed, by type as the rules write it."""
+    rates = view.rates.of(metrics.EVENTS)
     return [
         {
             "source": source,
@@ -184,9 +187,9 @@ def _sweeps(store: Store, figures: Figures) -> Plain:
     }
 
 
-def _by_rule(house: House) -> list[Plain]:
-    """Figures of a sample: docs/admin.md says which."""
-    events, rates = counted(metrics.RULE_EVENTS), house.rates.of(metrics.RULE_EVENTS)
+def _by_rule(view: DaemonView) -> list[Plain]:
+    """Return figures of a sample: docs/admin.md says which."""
+    events, rates = counted(metrics.RULE_EVENTS), view.rates.of(metrics.RULE_EVENTS)
     names, looked = _sums(metrics.RULE_NAMES), _sums(metrics.SAMPLED)
     existed = _sums(metrics.SAMPLED_EXISTED)
     return [
@@ -198,12 +201,12 @@ def _by_rule(house: House) -> list[Plain]:
             "looked_up": int(looked.get(rule.name, 0)),
             "existed": int(existed.get(rule.name, 0)),
         }
-        for rule in house.rules.rules[:MOST_RULES]
+        for rule in view.rules.rules[:MOST_RULES]
     ]
 
 
 def _sums(counter: Any) -> dict[str, float]:
-    """By rule, over all kinds."""
+    """Return sums by rule, over all kinds."""
     found: dict[str, float] = {}
     for (rule, _), value in counted(counter).items():
         found[rule] = found.get(rule, 0.0) + value
@@ -229,7 +232,8 @@ def _rule(rule: Rule) -> Plain:
 
 
 def _figures() -> Figures:
-    """None where there is none. Asked together: each question goes through all metrics."""
+    """Return figures, None where there is none. They are collected together, since each collection
+    goes through all metrics."""
     wanted = REGISTRY.restricted_registry(f"{PREFIX}{name}" for name in FIGURES)
     found = {
         sample.name.removeprefix(PREFIX): _round(sample.value)

@@ -12,6 +12,8 @@ from invalidator.cli.rules_path import rules_path
 from invalidator.runtime.terminal import paint
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from invalidator.model import Record
     from invalidator.rules import Explanation, RuleSet, Verdict, Yield
 
@@ -57,7 +59,6 @@ def add(verbs: Verbs) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from invalidator.cli.live import found
     from invalidator.rules import load
 
     if (args.event is None) == (args.key is None):
@@ -67,9 +68,35 @@ def run(args: argparse.Namespace) -> int:
     record = _record(args)
     rules = load(rules_path(args.rules))
     told = rules.explain(record)
-    live = found(rules, told.names) if args.live else {}
+    live = _live(rules, told.names) if args.live else {}
     print(json.dumps(_plain(told, live), indent=2) if args.json else "\n".join(shown(told, live)))
     return int(told.fault is not None or any(verdict.fault for verdict in told.verdicts))
+
+
+def _live(ruleset: "RuleSet", names: "Sequence[Yield]") -> Live:
+    """Return how much of each name exists in Redis. Raises Unavailable."""
+    import asyncio
+
+    from invalidator.model import Names
+    from invalidator.runtime.health import Health
+    from invalidator.settings import load
+    from invalidator.targets.build import store_of
+
+    silent = load(None).model_copy(update={"announce": "never"})
+
+    async def count() -> Live:
+        store = store_of(silent, Health(), observe=lambda progress: None)
+        live = {}
+        try:
+            for name in dict.fromkeys(names):
+                alone = {name.cache: Names(**{name.kind: {name.name}})}
+                found = await store.count(alone, ruleset.caches)
+                live[name] = ", ".join(counted.found for counted in found)
+        finally:
+            await store.close()
+        return live
+
+    return asyncio.run(count())
 
 
 def _record(args: argparse.Namespace) -> "Record":

@@ -164,7 +164,7 @@ class _Purge:
         cause = Cause("purge", "", _who(), self._args.why.strip())
         serving = asyncio.create_task(store.run())
         try:
-            outcome = await store.applying(self._names, self._caches, cause)()
+            outcome = await store.application(self._names, self._caches, cause).apply_names()
             failures = [*outcome.failures]
             for sweep in outcome.sweeps:
                 failures += await sweep.wait()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from invalidator.cli.listen import Lost
     from invalidator.redisclient import Client
     from invalidator.settings import Settings
-    from invalidator.targets.redis.backplane import Message
+    from invalidator.targets.redis.messages import Message
 
 _EPILOG = """\
 examples:
@@ -143,7 +143,7 @@ class Printer:
         self._left = count
 
     def tell(self, heard: "Message | Gap | Lost") -> bool:
-        from invalidator.targets.redis.backplane import Message
+        from invalidator.targets.redis.messages import Message
 
         if not isinstance(heard, Message):
             self._print(_plain(heard) if self._as_json else f"-- {heard}")

@@ -1,9 +1,9 @@
-"""One process: wiring, signals, drain."""
+"""The daemon: pipelines, the tasks that support them, and a person's control over both."""
 
 import asyncio
 import gc
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Protocol
@@ -11,20 +11,15 @@ from typing import Protocol
 import structlog
 
 from invalidator import __version__
-from invalidator.admin import Admin, House
-from invalidator.daemon import gauges
+from invalidator.admin import Admin, Busy, DaemonView
+from invalidator.daemon.build import build_pipelines, connect_gauges
+from invalidator.daemon.drain import Drain
 from invalidator.deadletters import letters_of
-from invalidator.errors import ConfigError, InvalidatorError, RulesError, first_of, place_of
-from invalidator.model import Record
-from invalidator.pipeline.holding import Holding, Pausable
-from invalidator.pipeline.inflight import InFlight
-from invalidator.pipeline.injection import Injection
-from invalidator.pipeline.pause import Valve
-from invalidator.pipeline.pipeline import Caches, Letters, Limits, Pipeline
-from invalidator.pipeline.rules_in_force import InForce, Reloaded
-from invalidator.pipeline.samples import Hits
+from invalidator.errors import ConfigError, InvalidatorError, RulesError, place_of
+from invalidator.pipeline.pause import Pause
+from invalidator.pipeline.rules_in_force import Reloaded, RulesInForce
 from invalidator.pipeline.tracing import traces
-from invalidator.rules import Explanation, RuleSet
+from invalidator.rules import RuleSet
 from invalidator.rules.file.reload import Watcher, watch
 from invalidator.runtime import metrics
 from invalidator.runtime.health import Health
@@ -34,26 +29,22 @@ from invalidator.runtime.urls import redact
 from invalidator.settings import Settings
 from invalidator.settings.caches import strangers
 from invalidator.sources.build import sources_of
-from invalidator.sources.person import Busy, Sent
-from invalidator.sources.source import Source
 from invalidator.sources.trail import TIMELESS
 from invalidator.targets.build import gate, store_of
-from invalidator.targets.dry import DryLetters, DryStore
 from invalidator.targets.redis.rewind import Known, Watch
 
 log = structlog.get_logger("invalidator")
 
-WATCH_EVERY = 2.0  # seconds between two questions to a Redis that has nothing to do
-FORCED_WITHIN = 3.0  # seconds that a forced exit leaves for closing connections
+PROBE_EVERY = 2.0  # seconds between two probes of a server that has nothing to do
 LEFT = (
-    "not all that was read: second passes (repeat_after) are due after INVALIDATOR_DRAIN_TIMEOUT; "
-    "their events, and those behind them, are read again by the next start"
+    "not all that was read: topics are paused, or second passes (repeat_after) are due after "
+    "INVALIDATOR_DRAIN_TIMEOUT. Their events are read again by the next start"
 )
 CLEAN, UNSETTLED = 0, 3  # exit codes; the others are the command line's
 
 
 class Crashed(InvalidatorError):  # noqa: N818 - the domain's word
-    """A mistake of ours. The error's own words are not repeated: they may quote an event."""
+    """A mistake of ours. The error's own text is not repeated: it may quote an event."""
 
     def __init__(self, error: str, where: str) -> None:
         super().__init__(
@@ -62,14 +53,14 @@ class Crashed(InvalidatorError):  # noqa: N818 - the domain's word
         )
 
 
-class Asked(Protocol):
-    """A server that may be away, and not know of it."""
+class Probed(Protocol):
+    """A server that may be unavailable while nobody needs it."""
 
     async def ping(self) -> None:
         """Raise Unavailable unless it answers."""
 
     async def probe(self) -> None:
-        """The same, and whether it lets us work."""
+        """Raise Unavailable unless it answers and lets us work."""
 
 
 class Daemon:
@@ -88,32 +79,40 @@ class Daemon:
         if unknown := [*strangers(settings, rules.caches)]:
             raise ConfigError("\n".join(unknown))
         self._health = Health()
-        self._valve = Valve(self._health)
+        self._pause = Pause(self._health)
         self._store = store_of(settings, self._health)
-        self.in_force = InForce(rules, settings, self._store.enforce)
+        self.in_force = RulesInForce(rules, settings, self._store.enforce)
         self._watch = self._build_watch()
         self._dead = letters_of(settings)
         self._traces = traces() if settings.traces else None
-        self._injection: Injection | None = None
-        self._pipelines = self._build_pipelines()
-        self._house = House(
+        self._pipelines = build_pipelines(
+            settings,
+            self._health,
+            sources_of(settings, self._health, self._watch or TIMELESS),
+            lambda: self.in_force.rules,
+            Known(self._store, self._watch) if self._watch else self._store,
+            gate(self._store),
+            self._dead,
+            self._pause,
+            self._traces,
+        )
+        view = DaemonView(
             self.in_force,
             self._health,
             self._pipelines,
             self._store,
-            self._valve,
+            self._pause,
             str(settings.rules),
             settings.dry_run,
         )
-        self._admin = Admin(self._house, self, settings)
-        self._stop = asyncio.Event()
-        self._force = asyncio.Event()
-        gauges.connect(self._pipelines, self._store, self._health)
+        self._admin = Admin(view, self, settings)
+        self._drain = Drain(settings.drain_timeout)
+        connect_gauges(self._pipelines, self._store, self._health)
         if problems:
-            self.in_force.refuse(RulesError(problems))
+            self.in_force.reject(RulesError(problems))
 
     async def run(self, on_start: Callable[[str], None] = lambda admin_url: None) -> int:
-        """Until a signal; the exit code. `on_start` hears the admin URL once it listens."""
+        """Run until a signal; return the exit code. `on_start` is called with the admin URL."""
         async with AsyncExitStack() as stack:
             for close in (self._store.close, self._dead.aclose):
                 stack.push_async_callback(close)
@@ -121,7 +120,8 @@ class Daemon:
                 stack.push_async_callback(self._traces.close)
             stack.push_async_callback(self._admin.stop)
             url = await self._admin.start()
-            self._listen_to_signals()
+            self._drain.listen()
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.in_force.look.set)
             self._announce(url)
             on_start(url)
             _spare_the_collector()
@@ -129,51 +129,43 @@ class Daemon:
 
     async def _work(self) -> int:
         work = asyncio.create_task(self._run_all(), name="work")
-        stop = asyncio.create_task(self._stop.wait(), name="stop")
-        force = asyncio.create_task(self._force.wait(), name="force")
         try:
-            await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
-            self._valve.open()
-            for pipeline in self._pipelines:
-                pipeline.stop(within=self._settings.drain_timeout)
-            await asyncio.wait(
-                {work, force},
-                timeout=self._settings.drain_timeout,
-                return_when=asyncio.FIRST_COMPLETED,
+            ended = await self._drain.complete(work, self._stop)
+        except InvalidatorError:
+            raise
+        except Exception as error:
+            raise _crash(error) from error
+        if not ended:
+            log.warning(
+                "drain-forced" if self._drain.forced else "drain-timeout",
+                settled="not all that was read; the rest is read again, except from pub/sub",
             )
-            return await self._end(work)
-        finally:
-            for task in (work, stop, force):
-                task.cancel()
-            await asyncio.wait({work, stop, force}, timeout=FORCED_WITHIN)
+            return UNSETTLED
+        if left := sum(pipeline.unsettled for pipeline in self._pipelines):
+            log.warning("stopped", settled=LEFT, unsettled=left)
+            return UNSETTLED
+        log.info("stopped", settled="all that was read")
+        return CLEAN
 
-    async def _end(self, work: asyncio.Task[None]) -> int:
-        if work.done():
-            if error := work.exception():
-                raise _crash(error)
-            if left := sum(pipeline.unsettled for pipeline in self._pipelines):
-                log.warning("stopped", settled=LEFT, batches=left)
-                return UNSETTLED
-            log.info("stopped", settled="all that was read")
-            return CLEAN
-        log.warning(
-            "forced" if self._force.is_set() else "drain-timeout",
-            settled="not all that was read; the rest is read again, except from pub/sub",
-        )
-        return UNSETTLED
+    def _stop(self) -> None:
+        if signal := self._drain.signal:
+            log.info("stopping", signal=signal, drain_timeout=self._drain.within)
+        self._pause.resume()
+        for pipeline in self._pipelines:
+            pipeline.stop(within=self._drain.within)
 
     async def _run_all(self) -> None:
-        """The pipelines; beside them what sweeps, watches and reloads, for as long as they run."""
+        """Run the pipelines, and for as long the tasks that sweep, probe and reload."""
         rules = self.in_force
-        async with asyncio.TaskGroup() as beside:
+        async with asyncio.TaskGroup() as support:
             helpers = [
-                beside.create_task(self._recover()),
-                beside.create_task(self._store.run()),
-                *([beside.create_task(self._watch.run())] if self._watch else []),
-                beside.create_task(self._keep_asking(self._store, gate(self._store))),
-                beside.create_task(self._keep_asking(self._dead, "dead letters")),
-                beside.create_task(
-                    watch(self._watcher, self._accept, rules.refuse, wake=rules.look)
+                support.create_task(self._recover()),
+                support.create_task(self._store.run()),
+                *([support.create_task(self._watch.run())] if self._watch else []),
+                support.create_task(self._keep_probing(self._store, gate(self._store))),
+                support.create_task(self._keep_probing(self._dead, "dead letters")),
+                support.create_task(
+                    watch(self._watcher, self._reload, rules.reject, wake=rules.look)
                 ),
             ]
             async with asyncio.TaskGroup() as pipelines:
@@ -181,24 +173,24 @@ class Daemon:
                     pipelines.create_task(pipeline.run())
             await end(*helpers)
 
-    def _accept(self, rules: RuleSet) -> None:
-        self.in_force.accept(rules)
-        self._tell_unkept()
+    def _reload(self, rules: RuleSet) -> None:
+        self.in_force.load(rules)
+        self._warn_of_unkept_rules()
 
-    def _tell_unkept(self) -> None:
-        """Else it is noticed when the copy is needed."""
+    def _warn_of_unkept_rules(self) -> None:
+        """Warn now: otherwise it is noticed when the copy is needed."""
         if reason := self._watcher.unkept:
             log.warning("last-good-rules-not-kept", reason=reason)
 
-    async def _keep_asking(self, server: Asked, part: str) -> None:
-        """Keep the truth about one that has nothing to do. A dry run only looks."""
+    async def _keep_probing(self, server: Probed, part: str) -> None:
+        """Keep readiness true for a server that has nothing to do. A dry run writes nothing."""
         probe = server.ping if self._settings.dry_run else server.probe
         while True:
             await until_available(probe, self._health.part(part), who="probe")
-            await asyncio.sleep(WATCH_EVERY)
+            await asyncio.sleep(PROBE_EVERY)
 
     async def _recover(self) -> None:
-        """What a crash left half done, where no event comes again to finish it."""
+        """Finish tags that a crash left half consumed: no event may come again to do it."""
         rules = self.in_force.rules
         if "tags" in rules.kinds and not self._settings.dry_run:
             await until_available(
@@ -207,30 +199,27 @@ class Daemon:
                 who="recovery",
             )
 
-    # --- a person's hand --------------------------------------------------------------------
+    # --- a person's control -----------------------------------------------------------------
 
     async def reload(self) -> Reloaded:
         return await self.in_force.reload()
 
     def pause(self, why: str) -> None:
-        """Not while all ends: what pub/sub has in memory would be lost with it."""
-        if self._stop.is_set():
-            raise Busy("the daemon is about to end: it lets nothing new in, and applies the rest")
-        log.warning("paused", why=why)
-        self._valve.close(why)
+        """Pause reading, but not during a drain: what pub/sub has in memory would be lost."""
+        if self._drain.signal:
+            raise Busy("the daemon is about to end: it reads nothing new, and applies the rest")
+        log.warning("reading-paused", why=why)
+        self._pause.pause(why)
 
     def resume(self) -> None:
-        """After a person's pause; else what the brake holds, whatever the rules reject of it."""
-        if self._valve.closed:
-            self._valve.open()
-            log.info("resumed")
+        """Resume reading after a person's pause; otherwise resume the topics that are paused
+        because rules reject them."""
+        if self._pause.paused:
+            self._pause.resume()
+            log.info("reading-resumed")
             return
-        released = [origin for pipeline in self._pipelines for origin in pipeline.resume()]
-        log.info("resumed", released=released)
-
-    def send(self, raw: bytes, origin: str) -> Sent:
-        assert self._injection  # its pipeline runs wherever a token lets anybody call this
-        return self._injection.source.send(raw, origin)
+        topics = [topic for pipeline in self._pipelines for topic in pipeline.resume()]
+        log.info("reading-resumed", topics=topics)
 
     # --- wiring -----------------------------------------------------------------------------
 
@@ -239,64 +228,6 @@ class Daemon:
         if self._settings.dry_run or not self._settings.rewind:
             return None
         return Watch([host.moments for host in self._store.hosts], self._settings.rewind)
-
-    def _build_pipelines(self) -> Sequence[Pipeline]:
-        settings = self._settings
-        in_flight = InFlight(settings.in_flight.events, settings.in_flight.bytes)
-        limits = Limits.of(settings)
-        hits = Hits(self._store, limits.event_bytes)
-        known = Known(self._store, self._watch) if self._watch else self._store
-        caches: Caches = DryStore() if settings.dry_run else known
-        letters: Letters = DryLetters() if settings.dry_run else self._dead
-        fed: list[tuple[Source, Caches, Letters]] = [
-            (source, caches, letters)
-            for source in sources_of(settings, self._health, self._watch or TIMELESS)
-        ]
-        if settings.admin.token.get_secret_value():
-            self._injection = Injection(caches, letters, self._explain)
-            fed.append((self._injection.source, self._injection, self._injection))
-        return [
-            Pipeline(
-                source,
-                lambda: self.in_force.rules,
-                its_caches,
-                its_letters,
-                in_flight=in_flight,
-                limits=limits,
-                health=self._health,
-                hits=hits,
-                holding=self._holding(source, in_flight),
-                gate=gate(self._store),
-                valve=None if its_caches is self._injection else self._valve,
-                narrate=settings.log.level == "debug",
-                spans=self._traces.spans(source.name) if self._traces else None,
-            )
-            for source, its_caches, its_letters in fed
-        ]
-
-    def _holding(self, source: Source, in_flight: InFlight) -> Holding | None:
-        """The brake: none in a dry run, which keeps nothing."""
-        if self._settings.dry_run or not isinstance(source, Pausable):
-            return None
-        most = self._settings.in_flight.bytes
-        return Holding(source, self._health.part("rules"), in_flight, most)
-
-    def _explain(self, record: Record) -> Explanation:
-        return self.in_force.rules.explain(record, only_matching=True)
-
-    def _listen_to_signals(self) -> None:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._on_signal, number)
-        loop.add_signal_handler(signal.SIGHUP, self.in_force.look.set)
-
-    def _on_signal(self, number: signal.Signals) -> None:
-        """The first asks for an orderly end, the second forces it."""
-        if self._stop.is_set():
-            self._force.set()
-            return
-        log.info("stopping", signal=number.name, drain_timeout=self._settings.drain_timeout)
-        self._stop.set()
 
     def _announce(self, admin_url: str) -> None:
         metrics.BUILD.info({"version": __version__})
@@ -309,23 +240,19 @@ class Daemon:
             sources=[pipeline.name for pipeline in self._pipelines],
             **({"dry_run": True} if self._settings.dry_run else {}),
         )
-        self.in_force.tell()
-        self._tell_unkept()
+        self.in_force.report()
+        self._warn_of_unkept_rules()
 
 
-def _crash(error: BaseException) -> Exception:
-    """What a person needs to know of the failure that ended all tasks."""
-    error = first_of(error)
-    if isinstance(error, InvalidatorError):
-        return error
+def _crash(error: Exception) -> Crashed:
+    """Return what a person needs to know of the mistake that ended all tasks."""
     crashed = Crashed(type(error).__name__, place_of(error))
     log.critical("crashed", reason=str(crashed))
-    crashed.__cause__ = error
     return crashed
 
 
 def _spare_the_collector() -> None:
-    """What is loaded stays; and batches are many objects that no cycle ties.
+    """Make garbage collection rare: batches are many objects without cycles.
 
     Nothing is collected before: the little garbage of a start is not worth the 60 ms.
     """

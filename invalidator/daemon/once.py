@@ -1,46 +1,49 @@
-"""A finite source through a pipeline of its own, to its end: what a person replays.
+"""Runs a finite source through a pipeline of its own, to its end: events that a person replays.
 
-The daemon's own pipeline, store and dead letters do the work; only signals, pace and end differ.
+The daemon's pipeline, store and dead letters do the work; only pace and end differ.
 """
 
 import asyncio
-import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack, suppress
 from typing import Final, Protocol
 
 from msgspec import Struct
 
+from invalidator.daemon.drain import Drain
 from invalidator.deadletters import letters_of
-from invalidator.errors import first_of
 from invalidator.model import Batch, Rejection
 from invalidator.pipeline.inflight import InFlight
-from invalidator.pipeline.pipeline import Letters, Limits, Pipeline
+from invalidator.pipeline.limits import Limits
+from invalidator.pipeline.pipeline import Pipeline
+from invalidator.pipeline.settlement import Letters
 from invalidator.rules import RuleSet
 from invalidator.runtime.health import Health
+from invalidator.runtime.tasks import end
 from invalidator.settings import Settings
-from invalidator.sources.source import Lag, Source
+from invalidator.sources.source import Lag, Source, WithoutBrake
 from invalidator.targets.build import gate, store_of
-from invalidator.targets.dry import DryLetters, DryStore
+from invalidator.targets.dry import DryLetters, DryTarget
+from invalidator.targets.store import Store
 
-SMOOTH: Final = 0.1  # seconds; so much of the rate goes at once
+SMOOTH: Final = 0.1  # seconds of the rate that are read together
 
 
 class Finite(Source, Protocol):
-    """A source that ends by itself. What it gave and was not settled, `open` may give again."""
+    """A source that ends. Records that were read and not settled may be read again after `open`."""
 
     @property
     def done(self) -> bool:
-        """Nothing more will come."""
+        """Return whether nothing more will come."""
 
     @property
     def total(self) -> int | None:
-        """How many events it has, about; None while that is not known."""
+        """Return how many events it has, about; None while that is not known."""
 
 
 class Progress(Struct):
-    """How far it is."""
+    """The progress of a replay."""
 
     total: int | None = None
     settled: int = 0  # events that are applied, or dead letters
@@ -60,11 +63,11 @@ async def once(
     per_second: int = 0,
     tell: Tell = lambda progress: None,
 ) -> Progress:
-    """Until the source has ended, or a signal came; then what was read is settled first.
+    """Run until the source has ended or a signal came, and what was read is settled.
 
     A second signal, or INVALIDATOR_DRAIN_TIMEOUT, gives that up. `per_second` is how many events
-    may be read in a second, 0 as many as come. `tell` hears of the progress after every batch.
-    With `dry_run` in the settings nothing is written. A server that is away is waited for.
+    may be read in a second, 0 is no limit. `tell` is called with the progress after every batch.
+    With `dry_run` in the settings nothing is written. Unavailable servers are waited for.
     """
     health = Health()
     store = store_of(settings, health)
@@ -77,7 +80,7 @@ async def once(
         pipeline = Pipeline(
             metered,
             lambda: rules,
-            DryStore() if settings.dry_run else store,
+            DryTarget(store) if settings.dry_run else store,
             Counting(DryLetters() if settings.dry_run else letters, metered.progress),
             in_flight=InFlight(settings.in_flight.events, settings.in_flight.bytes),
             limits=Limits.of(settings),
@@ -85,18 +88,23 @@ async def once(
             gate=gate(store),
         )
         metered.at_end = pipeline.stop
-        serving = asyncio.create_task(store.run(), name="store")
-        running = asyncio.create_task(pipeline.run(), name="pipeline")
-        try:
-            ended = await _until_over({serving, running}, pipeline, settings.drain_timeout)
-        finally:
-            await _cancel(serving, running)
+        drain = Drain(settings.drain_timeout)
+        drain.listen()
+        work = asyncio.create_task(_work(pipeline, store), name="work")
+        ended = await drain.complete(work, lambda: pipeline.stop(settings.drain_timeout))
         metered.progress.complete = ended and source.done and not pipeline.unsettled
         return metered.progress
 
 
-class Metered:
-    """A source at a pace, which says when it has ended and how far it is."""
+async def _work(pipeline: Pipeline, store: Store) -> None:
+    async with asyncio.TaskGroup() as support:
+        serving = support.create_task(store.run(), name="store")
+        await pipeline.run()
+        await end(serving)
+
+
+class Metered(WithoutBrake):
+    """Reads a source at a pace, and reports its end and its progress."""
 
     def __init__(
         self,
@@ -153,14 +161,14 @@ class Metered:
         return max(1, int(self._per_second * SMOOTH)) if self._per_second else 0
 
     async def _is_due(self) -> bool:
-        """Whether more may be read, once the pace allows it; never after a stop."""
+        """Wait until the pace allows more to be read; return whether there was no stop."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._stopped.wait(), max(0.0, self._due - self._clock()))
         return not self._stopped.is_set()
 
 
 class Counting:
-    """Dead letters, counted."""
+    """Counts dead letters."""
 
     def __init__(self, letters: Letters, progress: Progress) -> None:
         self._letters = letters
@@ -169,55 +177,3 @@ class Counting:
     async def put(self, rejections: Sequence[Rejection], rules_hash: str) -> None:
         await self._letters.put(rejections, rules_hash)
         self._progress.rejected += len(rejections)
-
-
-async def _until_over(
-    tasks: set["asyncio.Task[None]"], pipeline: Pipeline, drain_timeout: float
-) -> bool:
-    """Until one of them has ended; whether all that was read is settled."""
-    stop, force = asyncio.Event(), asyncio.Event()
-    stopping = asyncio.create_task(stop.wait(), name="stop")
-    forcing = asyncio.create_task(force.wait(), name="force")
-    try:
-        with _signals(stop, force):
-            await asyncio.wait({*tasks, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            within = drain_timeout if stop.is_set() else None
-            pipeline.stop(float("inf") if within is None else within)
-            over = {*tasks, forcing}
-            await asyncio.wait(over, timeout=within, return_when=asyncio.FIRST_COMPLETED)
-        ended = [task for task in tasks if task.done()]
-        for task in ended:
-            _check(task)
-        return bool(ended)
-    finally:
-        await _cancel(stopping, forcing)
-
-
-def _check(task: "asyncio.Task[None]") -> None:
-    """Raise what it failed by, as that was raised."""
-    if error := task.exception():
-        raise first_of(error)
-
-
-@contextmanager
-def _signals(stop: asyncio.Event, force: asyncio.Event) -> Iterator[None]:
-    """The first asks for an orderly end, the second forces it."""
-    loop = asyncio.get_running_loop()
-
-    def heard() -> None:
-        (force if stop.is_set() else stop).set()
-
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    for number in numbers:
-        loop.add_signal_handler(number, heard)
-    try:
-        yield
-    finally:
-        for number in numbers:
-            loop.remove_signal_handler(number)
-
-
-async def _cancel(*tasks: "asyncio.Task[object]") -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.wait(tasks)

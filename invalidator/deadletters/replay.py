@@ -14,12 +14,12 @@ from invalidator.deadletters.redact import NOTHING, Redactor
 from invalidator.deadletters.shelf import Shelf
 from invalidator.deadletters.stream import DeadLetters
 from invalidator.model import Batch, Record, Rejection, Slice
-from invalidator.sources.source import Lag
+from invalidator.sources.source import Lag, WithoutBrake
 
 AT_ONCE: Final = 500  # entries in a batch: what is interrupted is soon done
 
 
-class LettersAgain:
+class LettersAgain(WithoutBrake):
     """A finite source."""
 
     name = "dead-letters"

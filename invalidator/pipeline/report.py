@@ -1,66 +1,78 @@
-"""What a pipeline tells people: a line and some counts for each batch, never an event at info."""
+"""Reports of a pipeline: a line and some counts for each batch, never an event at info."""
 
-from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final
 
 import structlog
 
-from invalidator.model import Batch, Note, Plan, Rejection
-from invalidator.pipeline.ages import Ages
-from invalidator.pipeline.mix import Mix, Types, type_label
-from invalidator.pipeline.settlement import Applied
+from invalidator.model import Batch, Note, Rejection, Slice
+from invalidator.pipeline.samples import Sample, type_label
 from invalidator.pipeline.tracing import NoSpans, Spans
+from invalidator.pipeline.work import Applied, Seen, Work
 from invalidator.rules import RuleSet
 from invalidator.runtime import metrics
 from invalidator.runtime.logs import Repeats
 
 log = structlog.get_logger("invalidator")
 
+MILLISECOND: Final = 1e-3
+
 
 class Reporter:
-    """Of one source's batches."""
+    """Reports the batches of one source."""
 
     def __init__(
         self,
         source: str,
         *,
-        max_event_bytes: int,
         narrate: bool,
         clock: Callable[[], float],
         spans: Spans | None = None,
+        now: Callable[[], float] = time.time,
     ) -> None:
-        """`narrate` tells of each event too."""
-        self._spans = spans or NoSpans()
+        """`narrate` logs each event, too."""
         self._source = source
         self._narrate = narrate
         self._repeats = Repeats(clock)
-        self._mix = Mix(max_event_bytes)
-        self._types: deque[Types] = deque()  # of each batch that is applied and not settled
-        self.ages = Ages(source)
+        self._spans = spans or NoSpans()
+        self.now = now
+        self._unsettled: set[Seen] = set()
+        self._applied_age = metrics.EVENT_TO_APPLIED_SECONDS.labels(source)
+        self._settled_age = metrics.EVENT_TO_SETTLED_SECONDS.labels(source)
 
-    def read(self, batch: Batch) -> None:
-        self.ages.read(batch)
-        self._spans.read(batch)
+    @property
+    def oldest(self) -> float:
+        """Return the age of the oldest unsettled event in seconds; 0 where there is none."""
+        return max(0.0, self.now() - min((s.oldest for s in self._unsettled), default=1e99))
 
-    def applied(self, batch: Batch, rules: RuleSet, plan: Plan) -> None:
-        self.ages.applied()
-        self._spans.applied()
-        self._types.append(self._mix.count(batch, rules))
-        if plan.notes:
-            self._pass_on(plan.notes)
+    def planned(self, batch: Batch, sample: Sample, read_at: float) -> Seen:
+        """Return what is reported of the batch later."""
+        span = self._spans.begin(batch, read_at)
+        seen = Seen(times_of(batch, read_at), sample.types, span)
+        self._unsettled.add(seen)
+        return seen
+
+    def applied(self, work: Work) -> None:
+        """Report a batch whose keys, tags and versions are gone; sweeps may still be to come."""
+        now = self.now()
+        for published in work.seen.published:
+            self._applied_age.observe(max(0.0, now - published))
+        if work.seen.span:
+            work.seen.span.add_event("applied")
+        if work.plan.notes:
+            self._log_notes(work.plan.notes)
         if self._narrate:
-            self._tell(batch, rules)
-
-    def held(self) -> None:
-        """The batch that was applied last will be read again."""
-        self._types.pop()
-        self.ages.held()
-        self._spans.held()
+            _log_events(work.batch, work.rules)
 
     def settled(self, applied: Applied, rejections: Sequence[Rejection]) -> None:
+        """Report a batch that is acknowledged."""
         batch, name, rejected = applied.batch, self._source, len(rejections)
-        self.ages.settled(batch)
-        self._spans.settled(applied, rejected)
+        self._unsettled.discard(applied.seen)
+        if batch.events:
+            self._settled_age.observe(max(0.0, self.now() - applied.seen.oldest))
+        self._spans.end(applied, rejected)
         self._count(applied, rejections)
         metrics.BATCHES.labels(name).inc()
         metrics.BATCH_EVENTS.labels(name).observe(batch.events)
@@ -77,17 +89,19 @@ class Reporter:
         )
 
     def ended(self, early: int) -> None:
+        """Report second passes that were made before they were due."""
         if early:
             log.warning(
                 "second-passes-early",
                 source=self._source,
                 batches=early,
-                reason="the source does not give them again, and they were due after the drain",
+                reason="the source does not deliver their events again, and they were due after "
+                "the drain",
             )
 
     def _count(self, applied: Applied, rejections: Sequence[Rejection]) -> None:
-        """By outcome and type. What was applied divides into types as its sample did."""
-        found = self._types.popleft()
+        """Count by outcome and type; applied events divide into types as those of the sample."""
+        found = applied.seen.types
         share = applied.batch.events - applied.unmatched - len(rejections)
         total = sum(found.values())
         for kind, count in (found if total else {metrics.OTHER: 1}).items():
@@ -100,22 +114,36 @@ class Reporter:
         if count > 0:
             metrics.EVENTS.labels(self._source, kind, outcome).inc(count)
 
-    def _pass_on(self, notes: Mapping[tuple[str, str], Note]) -> None:
-        """What an operator should know of a rule; now and then, however many events it was."""
+    def _log_notes(self, notes: Mapping[tuple[str, str], Note]) -> None:
+        """Log what an operator should know of a rule, now and then, for all its events."""
         for (rule, word), note in notes.items():
             metrics.NOTES.labels(rule, word).inc(note.count)
-            held = self._repeats.admit((rule, word))
-            if held is not None:
-                told = {"first": note.message} if self._narrate else {}  # it may quote the event
-                log.warning(word, rule=rule, held_back=held, events=note.count, **told)
+            skipped = self._repeats.admit((rule, word))
+            if skipped is not None:
+                first = {"first": note.message} if self._narrate else {}  # it may quote the event
+                log.warning(word, rule=rule, held_back=skipped, events=note.count, **first)
 
-    def _tell(self, batch: Batch, rules: RuleSet) -> None:
-        """Event by event, planned once more: for a person who watches, never on the hot path."""
-        for record in batch.records():
-            told = rules.explain(record)
-            for verdict in told.verdicts:
-                if verdict.matched and told.event:
-                    names: dict[str, list[str]] = {}
-                    for name in verdict.names:
-                        names.setdefault(name.kind, []).append(name.name)
-                    log.debug("invalidated", type=told.event.type, rule=verdict.rule, **names)
+
+def times_of(batch: Batch, now: float) -> list[float]:
+    """Return when the first and the last event of each slice were published; a record without a
+    time counts as published now."""
+    return [at for part in batch.slices for at in _times(part, now)]
+
+
+def _times(part: Slice, now: float) -> Iterator[float]:
+    last = len(part.values) - 1
+    for index in {0, last} if last >= 0 else ():
+        found = part.record(index).time_ms
+        yield now if found is None else found * MILLISECOND
+
+
+def _log_events(batch: Batch, rules: RuleSet) -> None:
+    """Log event by event, planned once more: for a person who watches, never on the hot path."""
+    for record in batch.records():
+        explained = rules.explain(record)
+        for verdict in explained.verdicts:
+            if verdict.matched and explained.event:
+                names: dict[str, list[str]] = {}
+                for name in verdict.names:
+                    names.setdefault(name.kind, []).append(name.name)
+                log.debug("invalidated", type=explained.event.type, rule=verdict.rule, **names)

@@ -1,4 +1,4 @@
-"""The rules in force, and how others take their place: whole and sound, or not at all."""
+"""The rules in force. Others replace them as a whole and valid, or not at all."""
 
 import asyncio
 import time
@@ -20,14 +20,14 @@ log = structlog.get_logger("invalidator")
 
 
 class Reloaded(Struct, frozen=True):
-    """What a look at the rules on disk came to."""
+    """The result of a look at the rules on disk."""
 
     rules: str  # the hash of those in force
     problems: Sequence[str] = ()  # why those on disk are not
 
 
-class InForce:
-    """Batches that were read before a change keep the rules they were read with."""
+class RulesInForce:
+    """Batches that were planned before a change keep the rules they were planned with."""
 
     def __init__(
         self,
@@ -35,11 +35,11 @@ class InForce:
         settings: Settings,
         configure: Callable[[Mapping[str, Cache]], None],
     ) -> None:
-        """`configure` tells the store of their caches."""
+        """`configure` is called with the caches of the rules."""
         self.rules = rules
         self.loaded = time.time()
         self.refused: Sequence[str] = ()  # why those on disk are not in force
-        self.look = asyncio.Event()  # somebody wants them to be read again now
+        self.look = asyncio.Event()  # somebody asks for a look at them now
         self._settings = settings
         self._configure = configure
         self._asked: list[asyncio.Future[Reloaded]] = []  # who waits for that
@@ -47,35 +47,37 @@ class InForce:
         metrics.RELOAD_OK.set(1)
 
     async def reload(self) -> Reloaded:
-        """Look at those on disk now."""
+        """Look at those on disk now; return the result."""
         answer: asyncio.Future[Reloaded] = asyncio.get_running_loop().create_future()
         self._asked.append(answer)
         self.look.set()
         return await answer
 
-    def accept(self, rules: RuleSet) -> None:
+    def load(self, rules: RuleSet) -> None:
+        """Put valid rules in force, unless the settings name caches that they do not have."""
         if unknown := [*strangers(self._settings, rules.caches)]:
             where = str(self._settings.rules)
-            self.refuse(RulesError([Problem(where, 0, 0, said) for said in unknown]))
+            self.reject(RulesError([Problem(where, 0, 0, said) for said in unknown]))
             return
         before, self.rules = self.rules, rules
         self.loaded = time.time()
         self._configure(rules.caches)
         metrics.RELOADS.labels("accepted").inc()
         metrics.RELOAD_OK.set(1)
-        log.info("rules-accepted", rules=rules.hash, before=before.hash, count=len(rules.rules))
-        self.tell()
+        log.info("rules-reloaded", rules=rules.hash, before=before.hash, count=len(rules.rules))
+        self.report()
         self._answer(())
 
-    def refuse(self, error: RulesError) -> None:
+    def reject(self, error: RulesError) -> None:
+        """Keep the rules in force, and report what is wrong with those on disk."""
         metrics.RELOADS.labels("refused").inc()
         metrics.RELOAD_OK.set(0)
         problems = [str(problem) for problem in error.problems]
-        log.error("rules-refused", in_force=self.rules.hash, problems=problems)
+        log.error("rules-rejected", in_force=self.rules.hash, problems=problems)
         self._answer(problems)
 
-    def tell(self) -> None:
-        """Metrics say which they are, and the log what they cannot do here."""
+    def report(self) -> None:
+        """Report which rules are in force, and log what they cannot do here."""
         metrics.RULES.info({"hash": self.rules.hash})
         metrics.LOADED.set(self.loaded)
         for rule, said in outlasting(self.rules.rules, self._settings.drain_timeout):

@@ -1,59 +1,100 @@
-"""What an applied batch still waits for, and the order in which batches are settled.
+"""Applied batches: they wait for their tickets, and are settled in the order they were read in.
 
-Once its names are applied, a batch shrinks to the positions that end it and the tickets it holds:
-a sweep that began after it was read, a second pass. Later batches are applied meanwhile; they are
-settled in the order in which they were read.
+Once its names are applied, a batch shrinks to the positions that end it and what it waits for: a
+sweep that began after it was read, a second pass. Later batches are applied meanwhile. Rejected
+events are dead letters before their positions are acknowledged.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Protocol
 
-from msgspec import Struct
-
-from invalidator.model import Batch, Failure, Fault, Outcome, Record, Rejection
-from invalidator.pipeline.later import Waited
-from invalidator.rules import RuleSet
+from invalidator.model import Failure, Fault, Record, Rejection
+from invalidator.pipeline.inflight import InFlight
+from invalidator.pipeline.report import Reporter
+from invalidator.pipeline.work import Applied
+from invalidator.runtime.health import Part, Unsettled
+from invalidator.runtime.retry import until_available
+from invalidator.sources.source import Source
 
 MOST_WAITING = 10_000  # applied batches; then applying waits, too
+BURIED_TOGETHER = 100  # each carries its whole event
 
 
-class Applied(Struct, frozen=True):
-    """A batch on its way to its acknowledgement."""
+class Letters(Protocol):
+    """Keeps rejected events."""
 
-    batch: Batch  # without its records
-    rejections: list[Rejection]
-    rules: RuleSet  # those it was planned with
-    outcome: Outcome
-    unmatched: int
-    names: int
-    seconds: float  # from planned to applied
-    waits: "asyncio.Task[Waited] | None"  # None: there is nothing to wait for
-
-    def held(self) -> Batch:
-        """What still takes memory: rejected events, until they lie in the dead letters."""
-        size = sum(len(rejection.record.raw or b"") for rejection in self.rejections)
-        return Batch(self.batch.source, [], len(self.rejections), size, None)
+    async def put(self, rejections: Sequence[Rejection], rules_hash: str) -> None:
+        """Store them. Raises Unavailable; then they may be stored again."""
 
 
-class Line:
-    """Applied batches, first come, first settled."""
+class Settlement:
+    """Settles the batches of one source."""
 
-    def __init__(self) -> None:
-        self._queue: asyncio.Queue[Applied | None] = asyncio.Queue(MOST_WAITING)
+    def __init__(
+        self,
+        source: Source,
+        letters: Letters,
+        part: Part,
+        in_flight: InFlight,
+        reporter: Reporter,
+        account: Unsettled,
+    ) -> None:
+        """`part` says whether dead letters can be stored."""
+        self.left = 0  # batches that a drain left, as a second pass was due too late
+        self._source = source
+        self._letters = letters
+        self._part = part
+        self._in_flight = in_flight
+        self._reporter = reporter
+        self._account = account
+        self._line: asyncio.Queue[Applied | None] = asyncio.Queue(MOST_WAITING)
 
     async def join(self, applied: Applied) -> None:
-        await self._queue.put(applied)
+        """Stand in line."""
+        if applied.rejections:
+            self._in_flight.add(len(applied.rejections), applied.size)
+        await self._line.put(applied)
 
     async def end(self) -> None:
-        """Nobody joins any more."""
-        await self._queue.put(None)
+        """Let `run` end once all who stand in line are settled."""
+        await self._line.put(None)
 
-    async def next(self) -> Applied | None:
-        return await self._queue.get()
+    async def run(self) -> None:
+        """Settle batches in order."""
+        while (applied := await self._line.get()) is not None:
+            if self.left or not await self._settle(applied):
+                self.left += 1  # and all behind it, for the order's sake
+
+    async def _settle(self, applied: Applied) -> bool:
+        """Return whether it could be settled: a drain does not wait for everything."""
+        rejections = applied.rejections
+        if waits := applied.waits:
+            self._account.expect(applied.due)
+            waited = await asyncio.shield(waits)
+            if waited.left:
+                return False
+            rejections = [*rejections, *unexplained(self._source.name, waited.failures)]
+        if rejections:
+            await self._bury(rejections, applied.rules.hash)
+            self._in_flight.remove(len(applied.rejections), applied.size)
+        await self._source.settle(applied.batch)
+        self._account.settled()
+        self._reporter.settled(applied, rejections)
+        return True
+
+    async def _bury(self, rejections: Sequence[Rejection], rules_hash: str) -> None:
+        """Store a few at a time: these are not stored again when their server becomes unavailable
+        later."""
+        for at in range(0, len(rejections), BURIED_TOGETHER):
+            few = rejections[at : at + BURIED_TOGETHER]
+            put = partial(self._letters.put, few, rules_hash)
+            await until_available(put, self._part, who=self._source.name)
 
 
-def left_alone(source: str, failures: Iterable[Failure]) -> list[Rejection]:
-    """Dead letters for names that no event can be found for: they say what may be stale."""
+def unexplained(source: str, failures: Iterable[Failure]) -> list[Rejection]:
+    """Return dead letters for names without a known event: they say what may be stale."""
     return [
         Rejection(
             Record(source, "", "", None),

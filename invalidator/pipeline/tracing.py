@@ -1,13 +1,12 @@
 """OpenTelemetry: a span for each batch, linked to the traces of its events.
 
-Off unless INVALIDATOR_TRACES says otherwise, and nothing of it is imported before. Where spans go
-is said by OpenTelemetry's own variables, such as OTEL_EXPORTER_OTLP_ENDPOINT.
+INVALIDATOR_TRACES switches it on; OpenTelemetry is not imported otherwise. Its own variables, such
+as OTEL_EXPORTER_OTLP_ENDPOINT, say where spans are sent.
 """
 
 import asyncio
 import re
 import threading
-from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from invalidator import __version__
 from invalidator.errors import ConfigError
 from invalidator.model import Batch
-from invalidator.pipeline.settlement import Applied
+from invalidator.pipeline.work import Applied
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -31,45 +30,39 @@ _SYSTEMS: Final = {"kafka": "kafka", "pubsub": "redis", "stream": "redis"}
 
 
 class Spans(Protocol):
-    """Told of each batch of one source, in its order."""
+    """Makes a span for each batch of one source; the span rides on the batch."""
 
-    def read(self, batch: Batch) -> None: ...
+    def begin(self, batch: Batch, read_at: float) -> "Span | None": ...
 
-    def applied(self) -> None: ...
-
-    def held(self) -> None: ...
-
-    def settled(self, applied: Applied, rejected: int) -> None: ...
+    def end(self, applied: Applied, rejected: int) -> None: ...
 
 
 class NoSpans:
-    """Where nobody traces."""
+    """Makes no span where nobody traces."""
 
-    def read(self, batch: Batch) -> None: ...
+    def begin(self, batch: Batch, read_at: float) -> "Span | None":
+        return None
 
-    def applied(self) -> None: ...
-
-    def held(self) -> None: ...
-
-    def settled(self, applied: Applied, rejected: int) -> None: ...
+    def end(self, applied: Applied, rejected: int) -> None: ...
 
 
 class Traces:
-    """All spans of a daemon, and their way out."""
+    """Makes all spans of a daemon, and sends them."""
 
     def __init__(self, provider: "TracerProvider") -> None:
         self._provider = provider
 
     def spans(self, source: str) -> Spans:
+        """Return what makes the spans of a source's batches."""
         return BatchSpans(self._provider, source)
 
     async def close(self) -> None:
-        """Send what is left; a collector that is away must not hold up the end."""
+        """Send what is left; an unavailable collector must not delay the end."""
         loop, sent = asyncio.get_running_loop(), asyncio.Event()
 
         def send() -> None:
             self._provider.shutdown()
-            with suppress(RuntimeError):  # we did not wait
+            with suppress(RuntimeError):  # we did not wait so long
                 loop.call_soon_threadsafe(sent.set)
 
         threading.Thread(target=send, daemon=True).start()
@@ -78,7 +71,10 @@ class Traces:
 
 
 def traces(exporter: "SpanExporter | None" = None) -> Traces:
-    """By OTLP over HTTP, or with that exporter. A ConfigError where the library is missing."""
+    """Return what sends spans by OTLP over HTTP, or by that exporter.
+
+    Raises ConfigError where the library is missing.
+    """
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
         from opentelemetry.sdk.resources import SERVICE_NAME, Resource
@@ -98,33 +94,14 @@ def traces(exporter: "SpanExporter | None" = None) -> Traces:
 
 
 class BatchSpans:
-    """From the read of a batch to its acknowledgement."""
+    """Makes spans that last from the read of a batch to its acknowledgement."""
 
     def __init__(self, provider: "TracerProvider", source: str) -> None:
         self._tracer = provider.get_tracer("invalidator", __version__)
         self._source = source
-        self._read: deque[Span | None] = deque()  # not applied
-        self._applied: deque[Span | None] = deque()  # not settled
 
-    def read(self, batch: Batch) -> None:
-        self._read.append(self._begin(batch) if batch.events else None)
-
-    def applied(self) -> None:
-        span = self._read.popleft()
-        if span:
-            span.add_event("applied")  # keys, tags and versions; sweeps may still be to come
-        self._applied.append(span)
-
-    def held(self) -> None:
-        """The batch that was applied last will be read again, as another span."""
-        span = self._applied.pop()
-        if span:
-            span.add_event("held")
-            span.end()
-
-    def settled(self, applied: Applied, rejected: int) -> None:
-        span = self._applied.popleft()
-        if span:
+    def end(self, applied: Applied, rejected: int) -> None:
+        if span := applied.seen.span:
             span.set_attributes(
                 {
                     "invalidator.rules": applied.rules.hash,
@@ -136,8 +113,11 @@ class BatchSpans:
             )
             span.end()
 
-    def _begin(self, batch: Batch) -> "Span":
+    def begin(self, batch: Batch, read_at: float) -> "Span | None":
         from opentelemetry.trace import SpanKind
+
+        if not batch.events:
+            return None
 
         attributes: dict[str, str | int] = {
             "messaging.operation.type": "process",
@@ -149,13 +129,14 @@ class BatchSpans:
         return self._tracer.start_span(
             f"invalidate {self._source}",
             kind=SpanKind.CONSUMER,
+            start_time=int(read_at * 1e9),
             links=_links(batch),
             attributes=attributes,
         )
 
 
 def _links(batch: Batch) -> "Sequence[Link]":
-    """To the traces that its events were published in, each once."""
+    """Return links to the traces that its events were published in, each once."""
     from opentelemetry.trace import Link, SpanContext, TraceFlags
 
     looked_at = islice(_parents(batch), MOST_LOOKED_AT)
@@ -169,7 +150,7 @@ def _links(batch: Batch) -> "Sequence[Link]":
 
 
 def _parents(batch: Batch) -> Iterator[tuple[bytes, bytes, bytes] | None]:
-    """What the `traceparent` of each event says; None where there is none."""
+    """Yield the `traceparent` of each event; None where there is none."""
     for part in batch.slices:
         for headers in part.headers:
             value = next((value for name, value in headers if name.lower() == "traceparent"), b"")

@@ -1,4 +1,4 @@
-"""Redis clients, made one way: raw bytes, deadlines on every await, retries left to us."""
+"""Redis clients, all made alike: raw bytes, a deadline on every await, retries left to us."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -30,7 +30,7 @@ Client = Redis | Cluster
 
 
 def client(url: str, timeout: float, tls: Mapping[str, str] | None = None) -> Client:
-    """A client for what is at `url`. It connects on first use.
+    """Return a client for `url`. It connects on first use.
 
     `tls` holds options such as ssl_ca_certs, for URLs with TLS that do not have their own.
     """
@@ -57,7 +57,7 @@ async def converse(client: Client, commands: Iterable[Command]) -> list[Reply]:
 
 
 async def publish(client: Client, channel: str, messages: Sequence[bytes]) -> list[Reply]:
-    """How many heard each, or an error. A node of a cluster counts only its own subscribers."""
+    """Return how many received each, or an error; a cluster's node counts only its own."""
     replies = await converse(client, [("PUBLISH", channel, message) for message in messages])
     if isinstance(client, Cluster) and all(isinstance(reply, int) for reply in replies):
         everywhere = await client.listeners(channel)
@@ -66,9 +66,9 @@ async def publish(client: Client, channel: str, messages: Sequence[bytes]) -> li
 
 
 async def node(client: Client, key: bytes | None = None) -> Redis:
-    """The server that has this key, or one of them: for those who need a connection of their own.
+    """Return the server that has this key, or any: for those who need a connection of their own.
 
-    Raises what `converse` raises; and a cluster's next answer may be another one.
+    Raises what `converse` raises. The next call may return another node of a cluster.
     """
     if not isinstance(client, Cluster):
         return client
@@ -79,14 +79,14 @@ async def node(client: Client, key: bytes | None = None) -> Redis:
 
 
 async def nodes(client: Client) -> Mapping[str, Redis]:
-    """All servers that have keys, by address; of a cluster, its primaries as they are now."""
+    """Return all servers that have keys, by address; of a cluster, its primaries now."""
     return await client.primaries() if isinstance(client, Cluster) else {"": client}
 
 
 async def key_on_each(
     client: Client, name: Callable[[int], str]
 ) -> Mapping[str, tuple[Redis, str]]:
-    """All servers that have keys, by address; and a key that lies there, one of these names."""
+    """Return all servers that have keys, by address, each with a key of its own."""
     if not isinstance(client, Cluster):
         return {"": (client, name(0))}
     keys = await client.key_on_each(name)

@@ -1,4 +1,4 @@
-"""Asking several servers the same, of which some may be frozen."""
+"""Asking several servers the same question, some of which may be frozen."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -15,7 +15,7 @@ T = TypeVar("T")
 async def ask_all(
     servers: Mapping[str, Redis], ask: Callable[[str, Redis], Awaitable[T]], timeout: float
 ) -> tuple[list[T], str]:
-    """The answers of those who are quick; and, where there are none, why not, in words."""
+    """Return the answers of those who are quick; and, if there are none, the reasons."""
 
     async def one(name: str, server: Redis) -> T:
         return await ask(name, server)

@@ -13,15 +13,21 @@ from redis.exceptions import ClusterError, RedisError
 from redis.exceptions import ConnectionError as Disconnected
 
 from invalidator.redisclient.ask_all import ask_all
-from invalidator.redisclient.cluster_routing import Call, Conversation
+from invalidator.redisclient.cluster_routing import (
+    ClusterView,
+    RoutedCommands,
+    SlotMap,
+    most_common,
+    parse_slots,
+    slot,
+)
 from invalidator.redisclient.exchange import Command, Reply, pack, talk
-from invalidator.redisclient.routing import slot
-from invalidator.redisclient.slotmap import Said, SlotMap, common, read
+from invalidator.runtime.tasks import all_of
 from invalidator.runtime.urls import Address, Host
 
-ROUNDS = 6  # of following redirections, before the cluster is left to settle
+ROUNDS = 6  # of redirections that are followed before the command fails
 ASKED_AT_ONCE = 5  # nodes, for the slot map
-REFRESH_EVERY = 30.0  # seconds, where nothing says that the map is outdated
+REFRESH_EVERY = 30.0  # seconds, while nothing suggests that the map is outdated
 REFRESH_PAUSE = 0.2  # seconds between two refreshes while slots move: redirections are followed
 MOST_NAMES = 100_000  # tried for a key on each primary: enough even for one with a single slot
 CLUSTER_SLOTS = pack(("CLUSTER", "SLOTS"))
@@ -29,7 +35,7 @@ LOST = (RedisError, OSError, TimeoutError)
 
 
 class Cluster:
-    """Knows who owns which slot; the nodes are ordinary clients."""
+    """A client that knows which node owns which slot; the nodes are ordinary clients."""
 
     def __init__(
         self,
@@ -50,34 +56,36 @@ class Cluster:
         self._refreshing = asyncio.Lock()
 
     async def converse(self, commands: Iterable[Command]) -> list[Reply]:
-        """Send all, each to its node; an error reply is a value in the list.
+        """Send each command to its node; an error reply is a value in the list.
 
-        A command's keys must share a slot. Raises what a node that is away raises.
+        A command's keys must share a slot. Raises what an unavailable node raises.
         """
-        said = Conversation(commands)
+        routed = RoutedCommands(commands)
         try:
             for _ in range(ROUNDS):
                 slots = await self._slots()
-                calls = said.calls(slots)
-                for call, replies in zip(calls, await self._talk(said, calls), strict=True):
-                    if not said.hear(call, replies, slots):
+                calls = routed.calls(slots)
+                # All calls end: what one node answers is not lost with another.
+                talks = [talk(self.node(call.address), routed.packed(call)) for call in calls]
+                for call, replies in zip(calls, await all_of(talks), strict=True):
+                    if not routed.accept(call, replies, slots):
                         self._outdated = True
-                if said.over:
+                if routed.done:
                     break
         except LOST:
             self._outdated = True
             raise
-        said.give_up(ClusterError("slots are on the move: redirected again and again"))
-        return said.replies()
+        routed.give_up(ClusterError("slots are on the move: redirected again and again"))
+        return routed.replies()
 
     async def primaries(self) -> Mapping[str, Redis]:
-        """All that have keys, by address, as they are now."""
-        slots = await self._slots(at_once=True)
+        """Return all nodes that have keys, by address, as they are now."""
+        slots = await self._slots(fresh=True)
         return {address: self.node(address) for address in slots.primaries()}
 
     async def key_on_each(self, name: Callable[[int], str]) -> dict[str, str]:
-        """For each primary as they are now the first of these names that lies there."""
-        slots = await self._slots(at_once=True)
+        """Return for each primary the first of these names that is a key of its own."""
+        slots = await self._slots(fresh=True)
         lacking = set(slots.primaries())
         found: dict[str, str] = {}
         for number in range(MOST_NAMES):
@@ -94,24 +102,24 @@ class Cluster:
         return found
 
     async def owners(self, keys: Iterable[bytes]) -> dict[bytes, str]:
-        """The address of the primary that has each key."""
+        """Return the address of the primary that has each key."""
         slots = await self._slots()
         return {key: slots.owner(slot(key)) for key in keys}
 
     async def anyone(self) -> Redis:
-        """A primary, chosen by chance: the next try may find another."""
+        """Return a random primary: the next try may find another."""
         slots = await self._slots()
         return self.node(random.choice(slots.primaries()))  # noqa: S311 - no secret
 
     async def listeners(self, channel: str) -> int:
-        """Subscribers on all nodes that answer; a pattern counts whatever it matches."""
+        """Count subscribers on all nodes that answer; a pattern counts whatever it matches."""
         slots = await self._slots()
         nodes = {address: self.node(address) for address in slots.nodes}
         counts, _ = await ask_all(nodes, partial(_count, channel), self._timeout / 2)
         return sum(counts)
 
     def outdated(self) -> None:
-        """Somebody else was redirected: ask for the slots before the next command."""
+        """Ask for the slots before the next command: somebody else was redirected."""
         self._outdated = True
         self._refreshed_at = -REFRESH_EVERY
 
@@ -126,19 +134,8 @@ class Cluster:
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
-    async def _talk(self, said: Conversation, calls: list[Call]) -> list[list[Reply]]:
-        """All calls side by side, to their end: what one node answers another has not lost."""
-        talks = [talk(self.node(call.address), said.packed(call)) for call in calls]
-        heard = await asyncio.gather(*talks, return_exceptions=True)
-        replies: list[list[Reply]] = []
-        for each in heard:
-            if isinstance(each, BaseException):
-                raise each
-            replies.append(each)
-        return replies
-
     def node(self, address: str) -> Redis:
-        """The client of one node."""
+        """Return the client of one node."""
         if address not in self._nodes:
             host, _, port = address.rpartition(":")
             self._nodes[address] = self._open((host, int(port)))
@@ -146,9 +143,9 @@ class Cluster:
 
     # --- the slot map -------------------------------------------------------------------------
 
-    async def _slots(self, *, at_once: bool = False) -> SlotMap:
+    async def _slots(self, *, fresh: bool = False) -> SlotMap:
         asked_at = self._clock()
-        if (known := self._known(at_once)) is not None:
+        if not fresh and (known := self._known()) is not None:
             return known
         async with self._refreshing:
             if self._map is None or self._refreshed_at < asked_at:
@@ -158,13 +155,13 @@ class Cluster:
                 await self._forget_nodes(self._map)
             return self._map
 
-    def _known(self, at_once: bool) -> SlotMap | None:
+    def _known(self) -> SlotMap | None:
         age = self._clock() - self._refreshed_at
         limit = REFRESH_PAUSE if self._outdated else REFRESH_EVERY
-        return None if at_once or age >= limit else self._map
+        return None if age >= limit else self._map
 
-    async def _ask_for_slots(self) -> Said:
-        """A few nodes that are likely to answer; if none does, all others."""
+    async def _ask_for_slots(self) -> ClusterView:
+        """Ask a few nodes that are likely to answer; if none does, all others."""
         known = self._map.primaries() if self._map else []
         random.shuffle(known)
         names = list(dict.fromkeys(chain(known, self._seeds)))
@@ -173,10 +170,10 @@ class Cluster:
             nodes = {address: self.node(address) for address in some}
             answers, why_not = await ask_all(nodes, _ask, self._timeout / 2) if some else ([], "")
             if answers:
-                return common(answers)
+                return most_common(answers)
             reasons.append(why_not)
         raise Disconnected(
-            f"no node tells the cluster's slots ({'; '.join(filter(None, reasons))})"
+            f"no node reports the cluster's slots ({'; '.join(filter(None, reasons))})"
         )
 
     async def _forget_nodes(self, slots: SlotMap) -> None:
@@ -194,10 +191,10 @@ async def _count(channel: str, address: str, node: Redis) -> int:
     return int(named[1]) + int(patterns)
 
 
-async def _ask(address: str, node: Redis) -> Said:
+async def _ask(address: str, node: Redis) -> ClusterView:
     (reply,) = await talk(node, [CLUSTER_SLOTS])
     if isinstance(reply, Exception):
         if "cluster support disabled" in str(reply):
             raise Disconnected("is no cluster; write redis:// in place of redis+cluster://")
         raise reply
-    return read(reply, address)
+    return parse_slots(reply, address)

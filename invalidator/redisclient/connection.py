@@ -25,7 +25,7 @@ from redis.maint_notifications import MaintNotificationsConfig
 from invalidator.runtime.urls import Address
 
 CLIENT_NAME = "invalidator"
-DRIVER = DriverInfo(lib_version=redis.__version__)  # else each connection looks it up on the disk
+DRIVER = DriverInfo(lib_version=redis.__version__)  # else each connection reads it from disk
 
 
 class Login(Struct, CredentialProvider, frozen=True):
@@ -55,7 +55,7 @@ class Login(Struct, CredentialProvider, frozen=True):
 
 
 class TlsConnection(SSLConnection):
-    """Reads its certificates anew for each connection, so that they may change."""
+    """Reads its certificates for each connection, so that they may change."""
 
     def _connection_arguments(self) -> Mapping[str, Any]:
         context: Any = self.ssl_context
@@ -70,11 +70,11 @@ class TlsConnection(SSLConnection):
 
 
 def options_of(address: Address, timeout: float, tls: Mapping[str, str]) -> dict[str, Any]:
-    """What every connection is made with, but for where it goes.
+    """Return the options of every connection, except its target.
 
-    The library's defaults are switched off with care: its ten retries turn a frozen server
-    into a wait of a minute, and with maintenance notifications it no longer notices replies
-    that an earlier error left in the connection.
+    Some of the library's defaults are switched off: its ten retries turn a frozen server into a
+    wait of a minute, and with maintenance notifications it no longer notices replies that an
+    earlier error left in the connection.
     """
     given = dict(address.options)
     secured = {name: value for name, value in given.items() if name.startswith("ssl_")}
@@ -102,7 +102,7 @@ def login(
 
 
 def at_host(host: str, port: int, options: Mapping[str, Any], *, tls: bool) -> Redis:
-    """A client for one server. It connects on first use."""
+    """Return a client for one server. It connects on first use."""
     kind: type[AbstractConnection] = TlsConnection if tls else Connection
     return Redis.from_pool(ConnectionPool(kind, host=host, port=port, **options))
 

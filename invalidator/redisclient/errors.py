@@ -1,7 +1,7 @@
-"""What an error from Redis means: come back later, never, or who knows.
+"""The meaning of an error from Redis: retry later, never, or unknown.
 
-Redis says it by the first word of its reply, redis-py sometimes turns that word into a class
-and sometimes leaves it in the text, and a script on Redis 6 wraps it in a sentence of its own.
+Redis puts it into the first word of its reply; redis-py sometimes turns that word into a class and
+sometimes leaves it in the text, and a script on Redis 6 wraps it in another sentence.
 """
 
 import re
@@ -16,9 +16,9 @@ from invalidator.errors import Unavailable
 
 
 class Meaning(Enum):
-    UNAVAILABLE = "unavailable"  # the server is away or refuses everything: again later
+    UNAVAILABLE = "unavailable"  # the server is down or rejects everything: retry later
     PERMANENT = "permanent"  # this command with this key can never work
-    NOSCRIPT = "noscript"  # the server lost its scripts: load them and send it again
+    NOSCRIPT = "noscript"  # the server does not have the script: load it and send again
     UNKNOWN = "unknown"  # try the key alone a few times, then reject it
 
 
@@ -28,9 +28,9 @@ class Verdict(Struct, frozen=True):
     message: str  # for a person; without the command, which redis-py would put there
 
     def unavailable(self, server: str, doing: str = "") -> Unavailable:
-        """`doing` is told where a permission is missing: Redis does not always say which."""
-        told = f" ({doing})" if doing and self.code == "noperm" else ""
-        return Unavailable(server, self.message + told, self.code)
+        """`doing` is added where a permission is missing: Redis does not always name it."""
+        needed = f" ({doing})" if doing and self.code == "noperm" else ""
+        return Unavailable(server, self.message + needed, self.code)
 
 
 # fmt: off
@@ -41,8 +41,8 @@ _UNAVAILABLE = frozenset({
     "UNKILLABLE", "WRONGPASS",
 })
 # fmt: on
-# CROSSSLOT: each key works alone, which is how keys of a permanent failure are sent again.
-# The last two are said by our own scripts, of a version's value.
+# CROSSSLOT: each key works alone, and keys of a permanent failure are sent again one by one.
+# The last two come from our own scripts, about a version's value.
 _PERMANENT = frozenset({"WRONGTYPE", "CROSSSLOT", "INVALIDOBJ", "NOTANUMBER", "TOOLARGE"})
 _CLASSES: tuple[tuple[type[Exception], str], ...] = (
     (redis_errors.AuthenticationError, "NOAUTH"),
@@ -55,7 +55,7 @@ _CLASSES: tuple[tuple[type[Exception], str], ...] = (
     (redis_errors.ConnectionError, "CONNECTION"),
     (redis_errors.RedisClusterException, "CLUSTER"),
     (redis_errors.ClusterError, "CLUSTER"),
-    # What came back was not Redis's protocol: this connection is lost, the key is not to blame.
+    # The reply was not Redis's protocol: the connection is lost, the key is not to blame.
     (redis_errors.InvalidResponse, "CONNECTION"),
     (TimeoutError, "TIMEOUT"),
     (OSError, "CONNECTION"),
@@ -65,16 +65,16 @@ _CODE = re.compile(r"([A-Z]{2,})(?: |$)")
 _WRAPPED_BY_SCRIPT = re.compile(r"^Error (?:running|compiling) script.*?(?:@\w+: ?\d+: )+-?", re.S)
 # Redis 7: "OOM command not … script: c6271c…, on @user_script:1."
 _CALLED_IN_SCRIPT = re.compile(r"\s*script: [0-9a-f]{40}, on @user_script:\d+\.?$")
-# Keys may be shown at debug only; a message is shown to operators.
+# Operators see messages; keys may be shown at level debug only.
 _QUOTED_ARGUMENTS = re.compile(r",? with args beginning with:.*", re.S)
 _ANNOTATED_BY_PIPELINE = re.compile(r"^Command # \d+ \(.*\) of pipeline caused error: ", re.S)
-# Said in a plain "ERR" reply, yet the server's condition or configuration, and no key's fault.
+# A plain "ERR" reply, but due to the server's state or configuration and to no key.
 _REFUSES_EVERYTHING = re.compile(
     r"unknown (?:sub)?command|Unknown Redis command|max number of clients|operation not permitted"
     r"|Script killed by user",
     re.IGNORECASE,
 )
-# All keys of a script of ours share a slot: it is on its way, and some of them are there already.
+# All keys of a script of ours share a slot: it is moving, and some of them have arrived.
 _OPEN_SLOT = re.compile(r"attempted to access a non local key in a cluster node")
 _NO_SUCH_KEY_FOR_YOU = re.compile(r"permissions? to access|can't access at least one of the keys")
 _NO_SUCH_COMMAND_FOR_YOU = re.compile(r"permissions? to run|can't run this command")
@@ -82,7 +82,7 @@ _NO_SUCH_COMMAND_FOR_YOU = re.compile(r"permissions? to run|can't run this comma
 
 @contextmanager
 def reaching(name: str) -> Iterator[None]:
-    """Whatever says that a server cannot be reached becomes Unavailable."""
+    """Raise every failure to reach a server as Unavailable."""
     try:
         yield
     except (redis_errors.RedisError, OSError, TimeoutError) as error:
@@ -90,7 +90,7 @@ def reaching(name: str) -> Iterator[None]:
 
 
 def diagnose(error: BaseException) -> Verdict:
-    """What an exception means, or an error that came back as a reply of a pipeline."""
+    """Return the meaning of an exception, or of an error in the reply of a pipeline."""
     if isinstance(error, redis_errors.DataError):
         return Verdict(Meaning.PERMANENT, "data", str(error))
     code = _code_of_class(error)
@@ -126,7 +126,7 @@ def _diagnose_reply(status: str | None, message: str) -> Verdict:
 
 
 def _code_of_reply(status: str | None, message: str) -> str:
-    """The reply's first word: redis-py moves those it knows out of the text."""
+    """Return the reply's first word: redis-py moves those it knows out of the text."""
     if status not in (None, "ERR"):
         return status
     found = _CODE.match(message)

@@ -18,10 +18,10 @@ from redis.exceptions import TimeoutError as TooSlow
 from invalidator.runtime.tasks import cancellations_kept
 
 Command = tuple[str | bytes | int, ...]
-PORTION = 1 << 20  # bytes; sending that much must not take longer than an answer may
+PORTION = 1 << 20  # bytes; sending them must not take longer than a reply may
 PIECES = 8  # of a portion
 PIECE = PORTION // PIECES
-Reply = Any  # what Redis answers: bytes, int, None, lists of these, or a ResponseError
+Reply = Any  # bytes, int, None, lists of these, or a ResponseError
 
 
 def pack(command: Command) -> bytes:
@@ -32,8 +32,8 @@ def pack(command: Command) -> bytes:
 async def talk(server: Redis, packed: Iterable[bytes]) -> list[Reply]:
     """Send packed commands on one connection; an error reply is a value in the list.
 
-    This is the hot path: one round trip for what nearly every batch has to say, and hiredis packs a
-    command of 256 keys five times as fast as the client library's pipeline does.
+    This is the hot path: one round trip for nearly every batch, and hiredis packs a command of 256
+    keys five times as fast as the client library's pipeline does.
     """
     async with holding(server) as exchange:
         return await exchange(packed)
@@ -43,14 +43,14 @@ async def talk(server: Redis, packed: Iterable[bytes]) -> list[Reply]:
 async def holding(
     server: Redis,
 ) -> AsyncIterator[Callable[[Iterable[bytes]], Awaitable[list[Reply]]]]:
-    """`talk` on one connection, again and again: where the same process has to answer."""
+    """Yield `talk` for one connection, where all replies must come from the same process."""
     pool = server.connection_pool
     with cancellations_kept():
         connection = await connected(pool)
         try:
             yield partial(_exchange, connection)
         except BaseException:
-            # Replies may still be on their way: nobody must ever read them as their own.
+            # Replies may still arrive: nobody must ever read them as their own.
             await connection.disconnect(nowait=True)
             raise
         finally:
@@ -58,7 +58,7 @@ async def holding(
 
 
 async def _exchange(connection: AbstractConnection, packed: Iterable[bytes]) -> list[Reply]:
-    """Piece by piece: while the server works on one, the next one is packed."""
+    """Send piece by piece: while the server works on one, the next one is packed."""
     replies: list[Reply] = []
     unanswered: deque[int] = deque()  # how many commands each piece has
     for piece in _pieces(packed):
@@ -70,19 +70,19 @@ async def _exchange(connection: AbstractConnection, packed: Iterable[bytes]) -> 
     replies += await _replies(connection, sum(unanswered))
     kinds = set(map(type, replies))
     if ReadOnlyError in kinds or (ResponseError in kinds and any(map(_in_script, replies))):
-        # It became a replica: a new connection is led to the primary. The last reply alone does
-        # not show it: it may be that of a WAIT, or of a script that had nothing to write.
+        # It became a replica: a new connection will find the primary. The last reply alone does
+        # not show it: it may be that of a read, or of a script that had nothing to write.
         await connection.disconnect(nowait=True)
     return replies
 
 
 def _in_script(reply: Reply) -> bool:
-    """Redis 6 wraps what a script was told, here that the server became a replica."""
+    """Return whether a script on Redis 6 wraps the error that the server is a replica."""
     return isinstance(reply, ResponseError) and "-READONLY " in str(reply)
 
 
 async def connected(pool: ConnectionPool) -> AbstractConnection:
-    """The library's deadlines hold for each step of connecting, this one for all together."""
+    """Connect within one deadline: the library's hold for each step of connecting."""
     limit: float = pool.connection_kwargs["socket_connect_timeout"]
     try:
         async with asyncio.timeout(limit):
@@ -100,7 +100,7 @@ def _whereto(pool: ConnectionPool) -> str:
 
 
 def _pieces(packed: Iterable[bytes]) -> Iterator[list[bytes]]:
-    """The deadline holds for a whole write: what is larger could never get through a slow link."""
+    """Divide commands into writes that meet their deadline on a slow link."""
     piece: list[bytes] = []
     size = 0
     for command in packed:
@@ -114,10 +114,10 @@ def _pieces(packed: Iterable[bytes]) -> Iterator[list[bytes]]:
 
 
 async def _replies(connection: AbstractConnection, count: int) -> list[Reply]:
-    """As many as were asked for.
+    """Read so many replies.
 
-    The library sets up a deadline for each reply, which costs more than the reply itself: so only
-    those that are still on their way are waited for, and what has arrived is taken as it is.
+    The library sets up a deadline for each reply, which costs more than the reply itself: so it
+    reads only those that have not arrived, and the parser gives the others.
     """
     replies: list[Reply] = []
     while len(replies) < count:
@@ -131,7 +131,7 @@ async def _replies(connection: AbstractConnection, count: int) -> list[Reply]:
 
 
 def _arrived(connection: AbstractConnection) -> Callable[[], Reply]:
-    """What takes the next reply out of the parser, without waiting."""
+    """Return a function that takes the next reply out of the parser without waiting."""
     taking: Callable[[], Reply] = connection._parser._reader.gets  # type: ignore[attr-defined]  # as hiredis makes it
     return taking
 

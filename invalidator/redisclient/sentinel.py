@@ -1,4 +1,4 @@
-"""A primary that sentinels watch: found by asking all of them at once, and checked on connect."""
+"""A primary that sentinels watch: all of them are asked, and it is checked on connect."""
 
 import asyncio
 import time
@@ -16,18 +16,18 @@ from invalidator.redisclient.connection import TlsConnection, at_host, login, op
 from invalidator.redisclient.exchange import Reply, pack, talk
 from invalidator.runtime.urls import Address, Host
 
-ASK_AGAIN_AFTER = 5.0  # seconds; a primary that was cut off from the sentinels still answers us
+ASK_AGAIN_AFTER = 5.0  # seconds; a primary that lost its sentinels still answers us
 
 
 class Answer(Struct, frozen=True):
-    """Where one sentinel believes the primary to be."""
+    """The primary, as one sentinel knows it."""
 
     epoch: int  # grows with each failover: the highest knows best
     host: Host
 
 
 class Sentinels:
-    """Those who know where the primary is."""
+    """The sentinels of one service."""
 
     def __init__(
         self,
@@ -45,16 +45,16 @@ class Sentinels:
         self._primary: Host | None = None
 
     async def primary(self) -> Host:
-        """As most recently elected. Raises a connection error that says what each answered."""
+        """Return the most recently elected primary. Raises a connection error with all answers."""
         self._asked_at = self._clock()
         answers, why_not = await ask_all(self._sentinels, self._ask, self._timeout)
         if not answers:
-            raise Disconnected(f"no sentinel tells where {self._service} is ({why_not})")
+            raise Disconnected(f"no sentinel knows where {self._service} is ({why_not})")
         self._primary = max(answers, key=lambda answer: answer.epoch).host
         return self._primary
 
     async def confirm(self) -> Host | None:
-        """The same, asked only now and then: who has a connection needs no answer at all."""
+        """Return the primary, asking seldom: an open connection can be used without an answer."""
         if self._clock() - self._asked_at < ASK_AGAIN_AFTER:
             return self._primary
         try:
@@ -79,11 +79,11 @@ class Sentinels:
 
 
 class SentinelPool(ConnectionPool):
-    """Connections to the primary of the moment."""
+    """Connections to the current primary."""
 
     def __init__(self, sentinels: Sentinels, **options: Any) -> None:
         self._sentinels = sentinels
-        super().__init__(sentinels=sentinels, redis_connect_func=_be_sure, **options)
+        super().__init__(sentinels=sentinels, redis_connect_func=_reject_replicas, **options)
 
     async def ensure_connection(self, connection: AbstractConnection) -> None:
         assert isinstance(connection, Connection)
@@ -99,7 +99,7 @@ class SentinelPool(ConnectionPool):
 
 
 class SentinelConnection(Connection):
-    """Asks where to connect to each time it connects."""
+    """A connection that looks the primary up each time it connects."""
 
     def __init__(self, *, sentinels: Sentinels, **options: Any) -> None:
         self._sentinels = sentinels
@@ -115,7 +115,7 @@ class SentinelTlsConnection(SentinelConnection, TlsConnection):
 
 
 def at_service(address: Address, timeout: float, tls: Mapping[str, str]) -> Redis:
-    """A client for the primary that the address's sentinels name. It connects on first use."""
+    """Return a client for the primary that the sentinels name. It connects on first use."""
     options = options_of(address, timeout, tls)
     given = address.options
     theirs = options | {
@@ -137,8 +137,8 @@ def at_service(address: Address, timeout: float, tls: Mapping[str, str]) -> Redi
     return Redis.from_pool(SentinelPool(sentinels, connection_class=kind, **options))
 
 
-async def _be_sure(connection: AbstractConnection) -> None:
-    """Sentinels may be behind: what calls itself a replica would refuse writes, or lose them."""
+async def _reject_replicas(connection: AbstractConnection) -> None:
+    """Reject a replica, which would refuse writes or lose them: sentinels may lag behind."""
     await connection.on_connect()
     await connection.send_command("ROLE")
     role: Sequence[Reply] = await connection.read_response()
@@ -148,7 +148,7 @@ async def _be_sure(connection: AbstractConnection) -> None:
 
 
 def _epoch(state: Reply) -> int:
-    """Of the configuration; 0 where we may not ask for it."""
+    """Return the epoch of the configuration; 0 where we may not ask for it."""
     if not isinstance(state, list):
         return 0
     fields = dict(zip(state[::2], state[1::2], strict=False))

@@ -1,41 +1,39 @@
-"""One Redis server as the store sees it: it answers, or it is Unavailable."""
+"""One Redis server that answers, or is Unavailable."""
 
 import asyncio
 import hashlib
 import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from importlib.resources import files
 from typing import Generic, TypeVar
 
 from msgspec import Struct
 
 from invalidator.errors import Unavailable
-from invalidator.redisclient import Client, Command, Reply
+from invalidator.redisclient import Client, Command, Reply, converse
 from invalidator.redisclient.errors import Meaning, Verdict, diagnose, reaching
-from invalidator.redisclient.replicas import NONE, Replicas
 
 Name = TypeVar("Name", bound=str | bytes)
 Sleep = Callable[[float], Awaitable[object]]
 
-TRIES = 3  # for an error that nobody knows, before its name is given up
+TRIES = 3  # of a name alone, before an error that nobody knows is the name's
 BETWEEN_TRIES = 0.1  # seconds
 
 
 class Script(Struct, frozen=True):
-    """A Lua script of this package."""
+    """A Lua script."""
 
     name: str
     text: bytes
     sha: str
-    runs: tuple[str, ...]  # commands, in their order
 
     @classmethod
-    def load(cls, name: str) -> "Script":
-        text = files("invalidator.targets.redis").joinpath("scripts", f"{name}.lua").read_bytes()
-        sha = hashlib.sha1(text, usedforsecurity=False).hexdigest()
-        runs = sorted(set(re.findall(r"redis\.p?call\('(\w+)'", text.decode())))
-        _SCRIPTS[sha] = cls(name, text, sha, tuple(runs))
-        return _SCRIPTS[sha]
+    def of(cls, name: str, text: bytes) -> "Script":
+        script = cls(name, text, hashlib.sha1(text, usedforsecurity=False).hexdigest())
+        return _SCRIPTS.setdefault(script.sha, script)
+
+    def __str__(self) -> str:
+        runs = sorted(set(re.findall(r"redis\.p?call\('(\w+)'", self.text.decode())))
+        return f"the script {self.name}, which runs {', '.join(runs)}"
 
 
 _SCRIPTS: dict[object, Script] = {}  # by their sha
@@ -52,51 +50,48 @@ class Call(Struct, frozen=True):
 
 
 class Server:
-    """Error replies that blame a key are values; those that blame the server are raised."""
+    """A client whose error replies are values where they blame a key, and raised otherwise."""
 
-    def __init__(self, client: Client, name: str, replicas: Replicas = NONE) -> None:
+    def __init__(self, client: Client, name: str) -> None:
         self.client = client
-        self.replicas = replicas
-        self.name = name  # what a person calls it, without a password
+        self.name = name  # for a person, without a password
 
     async def send(self, commands: Sequence[Command]) -> list[Reply]:
         """Send all in one write; every error reply is a value. Raises Unavailable."""
-        if not commands:
-            return []
         with reaching(self.name):
-            return await self.replicas.send(self.client, self.name, commands)
+            return await converse(self.client, commands) if commands else []
 
-    async def ask(self, commands: Iterable[Command]) -> list[Reply]:
+    async def ask(self, commands: Sequence[Command]) -> list[Reply]:
         """Send all in one write. Raises Unavailable, also where a reply says so."""
-        asked = list(commands)
-        replies = await self.send(asked)
-        for command, reply in zip(asked, replies, strict=True):
-            self._unless_away(reply, command)
+        replies = await self.send(commands)
+        for command, reply in zip(commands, replies, strict=True):
+            if isinstance(reply, Exception):
+                self._unless_unavailable(reply, command)
         return replies
 
     async def run(self, script: Script, calls: Sequence[Call]) -> list[Reply]:
-        """Run a script many times in one write, and teach it to a server that does not know it."""
+        """Run a script many times in one write; load it where the server does not have it."""
         replies = await self.ask([call.command(script) for call in calls])
-        lost = [at for at, reply in enumerate(replies) if _lost(reply)]
-        if lost:
+        if lost := [at for at, reply in enumerate(replies) if _lost(reply)]:
             load = ("SCRIPT", "LOAD", script.text)
-            again = await self.ask([load, *(calls[at].command(script) for at in lost)])
-            for at, reply in zip(lost, again[1:], strict=True):
-                if _lost(reply):
-                    raise Unavailable(self.name, f"does not keep the script {script.name}")
+            _, *again = await self.ask([load, *(calls[at].command(script) for at in lost)])
+            if any(map(_lost, again)):
+                raise Unavailable(self.name, f"does not keep the script {script.name}")
+            for at, reply in zip(lost, again, strict=True):
                 replies[at] = reply
         for reply in replies:
             for part in reply if isinstance(reply, list) else ():
-                self._unless_away(part, ("EVALSHA", script.sha))
+                if isinstance(part, Exception):
+                    self._unless_unavailable(part, ("EVALSHA", script.sha))
         return replies
 
     async def insist(self, commands: Iterable[Command]) -> list[Reply]:
-        """`ask` about keys of our own: whatever fails there is no fault of an event."""
+        """Ask about keys of our own: no event is to blame for an error, so each is raised."""
         asked = list(commands)
         return self._only_good(await self.ask(asked), asked)
 
     async def insist_on(self, script: Script, calls: Sequence[Call]) -> list[Reply]:
-        """`run` on keys of our own."""
+        """Run a script on keys of our own."""
         asked = [call.command(script) for call in calls]
         return self._only_good(await self.run(script, calls), asked)
 
@@ -106,23 +101,20 @@ class Server:
                 raise diagnose(reply).unavailable(self.name, _described(command))
         return replies
 
-    def _unless_away(self, reply: Reply, command: Command) -> None:
-        if isinstance(reply, Exception):
-            verdict = diagnose(reply)
-            if verdict.meaning is Meaning.UNAVAILABLE:
-                raise verdict.unavailable(self.name, _described(command))
+    def _unless_unavailable(self, error: Exception, command: Command) -> None:
+        verdict = diagnose(error)
+        if verdict.meaning is Meaning.UNAVAILABLE:
+            raise verdict.unavailable(self.name, _described(command))
 
 
 def _described(command: Command) -> str:
-    """For a person who grants permissions. Without keys: they may hold an event's data."""
+    """Describe it to a person who grants permissions. Keys may hold an event's data: none here."""
     script = _SCRIPTS.get(command[1]) if len(command) > 1 else None
-    if script is None:
-        return str(command[0])
-    return f"the script {script.name}, which runs {', '.join(script.runs)}"
+    return str(script or command[0])
 
 
 def run_id(info: bytes) -> bytes:
-    """Which process answered, from `INFO server`: a cursor means nothing to another one."""
+    """Return which process answered `INFO server`: a cursor means nothing to another one."""
     _, _, rest = info.partition(b"run_id:")
     return rest.partition(b"\r\n")[0]
 
@@ -132,23 +124,23 @@ def _lost(reply: Reply) -> bool:
 
 
 class Answers(Struct, Generic[Name]):
-    """What became of each name."""
+    """The reply to each name, or why there is none."""
 
     replies: dict[Name, Reply]
     failed: dict[Name, Verdict]
 
 
-async def each(
+async def ask_each(
     names: Sequence[Name],
     attempt: Callable[[Sequence[Sequence[Name]]], Awaitable[list[Reply]]],
     *,
-    together: int,
+    together: int = 1,
     sleep: Sleep = asyncio.sleep,
 ) -> Answers[Name]:
-    """Ask about many names in groups, whose reply is a list with one part for each name.
+    """Ask about many names in groups; the reply to a group is a list with one part for each name.
 
-    An error for a group may be the fault of one name: its names are asked about again, one by
-    one. An error that nobody knows gets a few tries.
+    An error for a group may be due to one name: its names are asked about again, one by one. An
+    error that nobody knows is retried.
     """
     answers: Answers[Name] = Answers({}, {})
     groups = [names[at : at + together] for at in range(0, len(names), together)]

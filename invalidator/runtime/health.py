@@ -1,8 +1,7 @@
-"""What the daemon is waiting for, and whether it still gets on: the truth behind the probes."""
+"""The facts behind the probes: what the daemon waits for, and whether it makes progress."""
 
 import time
 from collections.abc import Callable
-from contextvars import ContextVar
 
 import structlog
 from msgspec import Struct, field
@@ -13,100 +12,115 @@ REMIND_EVERY = 30.0  # seconds between two lines about the same wait
 
 
 class Part(Struct):
-    """A server or source that readiness depends on.
+    """Something that readiness depends on: a server, a source, or a person's will.
 
-    Several may use it, and it may refuse the work of one only: it is ready for all or not at all.
+    Several may use it, and it may reject the work of one only: it is ready for all or not at all.
     """
 
     name: str
     clock: Callable[[], float] = time.monotonic
+    server: bool = True  # waiting for it is no standstill, and is logged
     reason: str = "starting"  # why it is not ready; empty when it is
     since: float = 0.0
-    _said: float | None = None  # when its absence was last logged
-    _missed: dict[str, str] = field(default_factory=dict)  # who finds it away, and why
+    _logged: float | None = None  # when its unavailability was last logged
+    _reasons: dict[str, str] = field(default_factory=dict)  # who finds it unavailable, and why
 
     def __post_init__(self) -> None:
         self.since = self.clock()
 
+    @property
+    def is_down(self) -> bool:
+        """Return whether somebody found it unavailable."""
+        return bool(self._reasons)
+
     def away(self, reason: str, who: str = "") -> None:
-        """Note that it cannot be reached; say so at once, then now and then."""
+        """Note that it is unavailable; log that immediately, then now and then."""
         now = self.clock()
-        self._missed[who] = reason
-        if self._said is None:
+        self._reasons[who] = reason
+        if self._logged is None:
             self.since = now
         self.reason = reason
-        if self._said is None or now - self._said >= REMIND_EVERY:
-            self._said = now
-            log.warning(
-                "waiting", part=self.name, reason=reason, seconds=round(now - self.since, 1)
-            )
+        if self._logged is None or now - self._logged >= REMIND_EVERY:
+            self._logged = now
+            self._log("server-unavailable", reason=reason)
 
     def ready(self, who: str = "") -> None:
-        """Note that it answers."""
+        """Note that it is available."""
         if not self.reason:
             return
-        self._missed.pop(who, None)
-        if self._missed:
-            self.reason = next(iter(self._missed.values()))
+        self._reasons.pop(who, None)
+        if self._reasons:
+            self.reason = next(iter(self._reasons.values()))
             return
-        if self._said is not None:
-            log.info("back", part=self.name, seconds=round(self.clock() - self.since, 1))
+        if self._logged is not None:
+            self._log("server-available")
         self.reason = ""
-        self._said = None
+        self._logged = None
         self.since = self.clock()
 
+    def _log(self, event: str, **more: str) -> None:
+        if self.server:
+            level = log.warning if more else log.info
+            level(event, part=self.name, seconds=round(self.clock() - self.since, 1), **more)
 
-class Pulse(Struct):
-    """A loop's sign of life. Idle loops beat too; one that is stuck does not."""
+
+class Unsettled(Struct):
+    """Counts the batches that one pipeline has read and not settled."""
 
     name: str
     clock: Callable[[], float] = time.monotonic
-    applies: bool = False  # it deletes, so that its work may be held back on purpose
-    last: float = 0.0
+    batches: int = 0
+    moved: float = 0.0  # when that last changed; in the future while a batch waits for a time
 
-    def __post_init__(self) -> None:
-        self.beat()
+    def read(self) -> None:
+        """Note that a batch was read."""
+        if not self.batches:
+            self.moved = self.clock()
+        self.batches += 1
 
-    def beat(self) -> None:
-        self.last = self.clock()
+    def settled(self) -> None:
+        """Note that a batch was settled."""
+        self.batches -= 1
+        self.moved = self.clock()
 
-
-WORKING: ContextVar[Pulse | None] = ContextVar("working", default=None)  # of the loop we work for
-
-
-def getting_on() -> None:
-    """A part of something long is done: whoever waits for the whole of it is not stuck."""
-    if pulse := WORKING.get():
-        pulse.beat()
+    def expect(self, at: float) -> None:
+        """Note that nothing can be settled before a time, on the same clock."""
+        self.moved = max(self.moved, at)
 
 
 class Health(Struct):
-    """All parts and pulses of one daemon."""
+    """Knows all parts of a daemon, and the batches of all its pipelines."""
 
     clock: Callable[[], float] = time.monotonic
-    stuck_after: float = 180.0  # seconds; longer than one try to join a Kafka group may take
+    stuck_after: float = 180.0  # seconds
     parts: dict[str, Part] = field(default_factory=dict)
-    pulses: list[Pulse] = field(default_factory=list)
+    pipelines: list[Unsettled] = field(default_factory=list)
+    _progress: float = 0.0
 
-    def part(self, name: str) -> Part:
-        return self.parts.setdefault(name, Part(name, self.clock))
+    def part(self, name: str, *, server: bool = True) -> Part:
+        """Return the part of that name."""
+        return self.parts.setdefault(name, Part(name, self.clock, server))
 
-    def pulse(self, name: str, *, applies: bool = False) -> Pulse:
-        pulse = Pulse(name, self.clock, applies)
-        self.pulses.append(pulse)
-        return pulse
+    def unsettled(self, name: str) -> Unsettled:
+        """Return the account of a new pipeline."""
+        found = Unsettled(name, self.clock)
+        self.pipelines.append(found)
+        return found
 
-    def held_back(self) -> None:
-        """Deletions wait on purpose, and so do the loops that apply them: that is no standstill."""
-        for pulse in self.pulses:
-            if pulse.applies:
-                pulse.beat()
+    def progress(self) -> None:
+        """Note a step of work that may take longer than `stuck_after` until it is done."""
+        self._progress = self.clock()
 
     def waiting(self) -> dict[str, str]:
-        """What is not ready, and why."""
+        """Return what is not ready, and why."""
         return {part.name: part.reason for part in self.parts.values() if part.reason}
 
     def stuck(self) -> list[str]:
-        """Loops without a sign of life. Waiting for a server known to be away beats."""
-        now = self.clock()
-        return [p.name for p in self.pulses if now - p.last > self.stuck_after]
+        """Return the pipelines that have work and settle nothing, though no server is known to be
+        unavailable."""
+        servers = [part for part in self.parts.values() if part.server]
+        if any(part.is_down for part in servers):
+            return []
+        moved = max([self._progress, *(part.since for part in servers)])
+        limit = self.clock() - self.stuck_after
+        return [p.name for p in self.pipelines if p.batches and max(moved, p.moved) < limit]

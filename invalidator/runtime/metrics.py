@@ -199,7 +199,7 @@ DEAD_LENGTH.set(math.nan)  # until then
 DEAD = Counter("invalidator_dead_letters_total", "Events put into the dead letters.", ["error"])
 BRAKED_ORIGINS = Gauge(
     "invalidator_braked_origins",
-    "Topics, channels and streams that are held, because rules reject most of their events.",
+    "Topics, channels and streams that are paused, because rules reject most of their events.",
     ["source"],
 )
 UNREADABLE_ALARMS = Counter(

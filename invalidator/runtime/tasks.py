@@ -1,20 +1,21 @@
-"""A task that is asked to end must hear of it.
+"""A task that is asked to end must learn of it.
 
 The client library connects and sends under `asyncio.wait_for`, which on Python 3.11 forgets a
-cancellation that comes when that is just done, or has just failed.
+cancellation that arrives when that has just finished or failed.
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
+T = TypeVar("T")
 PATIENCE: Final = 1.0  # seconds
 
 
 @contextmanager
 def cancellations_kept() -> Iterator[None]:
-    """The running task learns that it was asked to end meanwhile."""
+    """Raise, at the end, a cancellation that the running task missed meanwhile."""
     task = asyncio.current_task()
     before = task.cancelling() if task else 0
     try:
@@ -25,9 +26,19 @@ def cancellations_kept() -> Iterator[None]:
 
 
 async def end(*tasks: "asyncio.Task[Any]") -> None:
-    """Cancel them, until they have ended. What came of them is left to see."""
+    """Cancel tasks until they have ended. Their results stay to be read."""
     left = set(tasks)
     while left:
         for task in left:
             task.cancel()
         _, left = await asyncio.wait(left, timeout=PATIENCE)
+
+
+async def all_of(works: Iterable[Awaitable[T]]) -> list[T]:
+    """Run all side by side to their end; then raise the first failure, if there is one."""
+    results: list[T] = []
+    for result in await asyncio.gather(*works, return_exceptions=True):
+        if isinstance(result, BaseException):
+            raise result
+        results.append(result)
+    return results

@@ -284,12 +284,6 @@ class Settings(BaseSettings):
         "log and a metric. 0: never.",
     )
     redis_tls: RedisTls = RedisTls()
-    wait_replicas: Limit = Field(
-        default=0,
-        description="How many replicas must have what was deleted (WAIT) before it counts as "
-        "applied; fewer count as a Redis that is away. 0: none. A failover can then forget less, "
-        "and every batch takes as long as replication does.",
-    )
     rewind: Duration = Field(
         default=3600.0,
         description="How far back events are read again where a cache's Redis may have forgotten "

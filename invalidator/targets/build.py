@@ -1,33 +1,28 @@
-"""The store as the settings want it."""
+"""Building the store from the settings."""
 
 from collections.abc import Callable
 
 from invalidator.redisclient import client
-from invalidator.redisclient.replicas import Replicas
 from invalidator.runtime import metrics
 from invalidator.runtime.health import Health
 from invalidator.runtime.urls import redact
 from invalidator.settings import Settings
 from invalidator.settings.caches import cache_urls
-from invalidator.targets.pace import Brake
+from invalidator.targets.pace import Pacer
 from invalidator.targets.redis.host import Host
 from invalidator.targets.redis.sweep import Progress
 from invalidator.targets.store import Store
 
-MAIN = "redis"  # the part of readiness that INVALIDATOR_REDIS_URL is
+MAIN = "redis"  # the part of readiness for INVALIDATOR_REDIS_URL
 
 
 def store_of(
     settings: Settings, health: Health, *, observe: Callable[[Progress], None] | None = None
 ) -> Store:
-    """One host for each Redis, however many caches live there."""
-    brake = Brake(
-        settings.max_deletes_per_second, settings.alarm_deletes, held_back=health.held_back
-    )
-    if brake.on:
-        metrics.LAST_MINUTE.set_function(brake.last_minute)
-
-    replicas = Replicas(settings.wait_replicas, settings.redis_timeout)
+    """Build a store with one host for each Redis, however many caches are on it."""
+    pacer = Pacer(settings.max_deletes_per_second, settings.alarm_deletes, progress=health.progress)
+    if settings.max_deletes_per_second or settings.alarm_deletes:
+        metrics.LAST_MINUTE.set_function(pacer.last_minute)
 
     def host(url: str, part: str, sweeps: str) -> Host:
         return Host(
@@ -36,10 +31,9 @@ def store_of(
             health.part(part),
             health.part(sweeps),
             announce="never" if settings.dry_run else settings.announce,
-            brake=brake,
-            replicas=replicas,
+            pacer=pacer,
             observe=observe,
-            pulse=health.pulse(sweeps, applies=True),
+            progress=health.progress,
         )
 
     main = settings.redis_url.get_secret_value()
@@ -53,5 +47,5 @@ def store_of(
 
 
 def gate(store: Store) -> str:
-    """The part of readiness that says whether batches can be applied."""
+    """Return the part of readiness that shows whether batches can be applied."""
     return MAIN if len(store.hosts) == 1 else "caches"

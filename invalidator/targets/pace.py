@@ -1,7 +1,7 @@
-"""A brake on blast radius: how fast names may go, and when so many went that somebody should look.
+"""A limit on blast radius: how fast names are deleted, and an alarm when very many are.
 
-A wrong rule, or a producer that floods, empties a cache within seconds, and the database behind
-it is asked for everything at once.
+A wrong rule, or a producer that floods, empties a cache within seconds, and then every request goes
+to the database behind it.
 """
 
 import asyncio
@@ -14,52 +14,48 @@ import structlog
 
 from invalidator.redisclient.errors import Verdict
 from invalidator.runtime import metrics
-from invalidator.targets.redis.slots import Key
+from invalidator.targets.redis.keys import Key
 
 log = structlog.get_logger("invalidator")
 
-SMOOTH: Final = 0.1  # seconds; so much of the rate goes at once
-MOMENT: Final = 1.0  # seconds between two signs of life while names wait
-SAY_EVERY: Final = 30.0  # seconds between two lines about names that wait
+SMOOTH: Final = 0.1  # seconds of the rate that go together
+MOMENT: Final = 1.0  # seconds between two notes of progress while names wait
+LOG_EVERY: Final = 30.0  # seconds between two lines about names that wait
 MINUTE: Final = 60.0
 
 
-class Brake:
-    """One for all caches of a daemon."""
+class Pacer:
+    """The pace of all caches of a daemon."""
 
     def __init__(
         self,
         per_second: int = 0,
         alarm: int = 0,
         *,
-        held_back: Callable[[], None] = lambda: None,
+        progress: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
-        """0 is no limit. `held_back` is called again and again while names wait."""
+        """0 is no limit. `progress` is called repeatedly while names wait."""
         self._per_second = per_second
         self._alarm = alarm
-        self._held_back = held_back
+        self._progress = progress
         self._clock = clock
         self._sleep = sleep
         self._free_at = clock()
-        self._said_at = clock() - SAY_EVERY
+        self._logged_at = clock() - LOG_EVERY
         self._alarmed_at = clock() - MINUTE
-        self._seconds: deque[tuple[float, int]] = deque()  # what went, second by second
+        self._seconds: deque[tuple[float, int]] = deque()  # names deleted, second by second
         self._last_minute = 0
 
-    @property
-    def on(self) -> bool:
-        return bool(self._per_second or self._alarm)
-
     def portions(self, names: Sequence[Key]) -> Iterator[Sequence[Key]]:
-        """Few enough at a time for a smooth pace."""
-        size = max(1, int(self._per_second * SMOOTH)) if self._per_second else len(names)
-        for at in range(0, len(names), size):
-            yield names[at : at + size]
+        """Divide names into portions that are small enough for a smooth pace."""
+        size = int(self._per_second * SMOOTH) if self._per_second else len(names)
+        for at in range(0, len(names), max(1, size)):
+            yield names[at : at + max(1, size)]
 
     async def take(self, count: int) -> float:
-        """Wait until so many more may go; for how long that was."""
+        """Wait until so many more may be deleted; return the seconds waited."""
         began = self._clock()
         if self._per_second:
             due = max(self._free_at, began)
@@ -68,26 +64,28 @@ class Brake:
         return self._clock() - began
 
     def last_minute(self) -> int:
-        """How many went in it."""
+        """Return how many were deleted in the last minute."""
         while self._seconds and self._seconds[0][0] <= self._clock() - MINUTE:
             self._last_minute -= self._seconds.popleft()[1]
         return self._last_minute
 
     async def _until(self, due: float) -> None:
         while (left := due - self._clock()) > 0:
-            self._say(left)
-            self._held_back()
+            self._log_seldom(left)
+            self._progress()
             began = self._clock()
             await self._sleep(min(left, MOMENT))
             metrics.BRAKED.inc(max(0.0, self._clock() - began))
 
-    def _say(self, left: float) -> None:
-        if self._clock() - self._said_at >= SAY_EVERY:
-            self._said_at = self._clock()
-            log.warning("braked", max_deletes_per_second=self._per_second, seconds=round(left, 2))
+    def _log_seldom(self, left: float) -> None:
+        if self._clock() - self._logged_at >= LOG_EVERY:
+            self._logged_at = self._clock()
+            log.warning(
+                "deletes-paced", max_deletes_per_second=self._per_second, seconds=round(left, 2)
+            )
 
-    def gone(self, count: int) -> None:
-        """So many went. What a server that is away did not take does not count."""
+    def deleted(self, count: int) -> None:
+        """Count deleted names. Those that an unavailable server did not take do not count."""
         now = self._clock()
         if self._seconds and now - self._seconds[-1][0] < 1:
             began, before = self._seconds.pop()
@@ -99,30 +97,30 @@ class Brake:
         if self._alarm and total > self._alarm and now - self._alarmed_at >= MINUTE:
             self._alarmed_at = now
             metrics.ALARMS.inc()
-            log.error("many-deletes", in_a_minute=total, alarm_deletes=self._alarm)
+            log.error("deletes-unusual", in_a_minute=total, alarm_deletes=self._alarm)
 
 
 class Unlinking(Protocol):
-    """What deletes keys."""
+    """Deletes keys."""
 
     async def unlink(self, keys: Sequence[Key]) -> tuple[int, dict[Key, Verdict]]: ...
 
 
-class BrakedKeys:
-    """UNLINK at the brake's pace; whatever deletes keys (events, tags, sweeps) comes by here."""
+class PacedKeys:
+    """UNLINK at the pace; all that deletes keys (events, tags, sweeps) uses it."""
 
-    def __init__(self, keys: Unlinking, brake: Brake) -> None:
+    def __init__(self, keys: Unlinking, pacer: Pacer) -> None:
         self.waited = 0.0  # seconds
         self._keys = keys
-        self._brake = brake
+        self._pacer = pacer
 
     async def unlink(self, keys: Sequence[Key]) -> tuple[int, dict[Key, Verdict]]:
         existed = 0
         failed: dict[Key, Verdict] = {}
-        for portion in self._brake.portions(keys):
-            self.waited += await self._brake.take(len(portion))
+        for portion in self._pacer.portions(keys):
+            self.waited += await self._pacer.take(len(portion))
             found, refused = await self._keys.unlink(portion)
-            self._brake.gone(len(portion))
+            self._pacer.deleted(len(portion))
             existed += found
             failed |= refused
         return existed, failed

@@ -1,13 +1,11 @@
-"""The caches: what a plan names is forgotten once it is applied and its tickets are over.
+"""The store of all caches of the rules: it applies each name on the Redis where its cache lives.
 
-Each cache lives on one Redis, and all of them on the same unless the settings say otherwise.
+All caches live on one Redis unless the settings say otherwise.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-
-from msgspec import Struct, field
+from collections.abc import Awaitable, Mapping, Sequence
 
 from invalidator.errors import Unavailable
 from invalidator.model import Cause, Names, Outcome
@@ -20,50 +18,53 @@ from invalidator.targets.redis.host import Host
 Caches = Mapping[str, Cache]
 
 
-class Share(Struct):
-    """What of a batch is to be done on one Redis, and what it came to so far."""
+class Application:
+    """Names of several caches. An attempt leaves out what the ones before it did: a server that
+    answers must not pay for one that is unavailable."""
 
-    host: Host
-    todo: list[tuple[CacheStore, Names]] = field(default_factory=list)
+    def __init__(self, todo: Mapping[Host, list[tuple[CacheStore, Names]]], cause: Cause) -> None:
+        self._todo = todo
+        self._cause = cause
+        self._outcome = Outcome()
 
-    async def work(self, cause: Cause, outcome: Outcome) -> None:
-        """Raises Unavailable; then it goes on from there."""
-        while self.todo:
-            cache, names = self.todo[0]
-            outcome.add(await self.host.apply(cache, names, cause))
-            self.todo.pop(0)
+    @property
+    def left(self) -> int:
+        return sum(map(len, self._todo.values()))
+
+    async def apply_names(self) -> Outcome:
+        await _side_by_side([self._apply_on(host) for host in self._todo])
+        return self._outcome
+
+    async def _apply_on(self, host: Host) -> None:
+        todo = self._todo[host]
+        while todo:
+            cache, names = todo[0]
+            self._outcome.add(await host.apply(cache, names, self._cause))
+            todo.pop(0)
 
 
 class Store:
-    """All caches of the rules; `others` by the name of their cache, as the settings spell it."""
+    """Applies names on the Redis servers of their caches."""
 
     def __init__(self, main: Host, others: Mapping[str, Host] | None = None) -> None:
+        """`others` are by the name of their cache, as the settings spell it."""
         self._main = main
         self._others = dict(others or {})
         self.hosts: Sequence[Host] = list(dict.fromkeys([main, *self._others.values()]))
         self._enforced = False
         self._known: deque[tuple[Caches, dict[str, tuple[Host, CacheStore]]]] = deque(maxlen=4)
 
-    def applying(
-        self, names: Mapping[str, Names], caches: Caches, cause: Cause
-    ) -> Callable[[], Awaitable[Outcome]]:
-        """An attempt at everything that is named. It raises Unavailable; the next one then leaves
-        out what was done: a server that answers must not pay for one that is away."""
+    def application(self, names: Mapping[str, Names], caches: Caches, cause: Cause) -> Application:
+        """Return the application of all that is named. Nothing is applied yet."""
         configured = self._configured(caches)
-        shares: dict[Host, Share] = {}
+        todo: dict[Host, list[tuple[CacheStore, Names]]] = {}
         for name, wanted in names.items():
             host, cache = configured[name]
-            shares.setdefault(host, Share(host)).todo.append((cache, wanted))
-        outcome = Outcome()
-
-        async def attempt() -> Outcome:
-            await _side_by_side([share.work(cause, outcome) for share in shares.values()])
-            return outcome
-
-        return attempt
+            todo.setdefault(host, []).append((cache, wanted))
+        return Application(todo, cause)
 
     async def count(self, names: Mapping[str, Names], caches: Caches) -> list[Counted]:
-        """How much there is of what is named. Reads only. Raises Unavailable."""
+        """Return how much exists of what is named. Reads only. Raises Unavailable."""
         homes = {name: self._configured(caches)[name][0] for name in names}
         return [
             found
@@ -72,7 +73,7 @@ class Store:
         ]
 
     def home(self, cache: str, caches: Caches) -> Host:
-        """Where a cache lives."""
+        """Return where a cache lives."""
         return self._configured(caches)[cache][0]
 
     async def probe(self) -> None:
@@ -89,23 +90,24 @@ class Store:
         await _side_by_side([host.recover(cache) for host, cache in one_of_each.items()])
 
     async def run(self) -> None:
-        """Serve patterns and announce ourselves, until cancelled."""
+        """Serve patterns and announce deletions, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             for host in self.hosts:
                 tasks.create_task(host.run())
 
     async def close(self) -> None:
+        """Close all connections."""
         for host in self.hosts:
             await host.close()
 
     def enforce(self, caches: Caches) -> None:
-        """Sweeps spare from now on what these say, also for batches of the rules before."""
+        """Have sweeps spare what these caches protect, also for batches of earlier rules."""
         self._enforced = True
         for host, living in self._homes(caches).items():
             host.spare(living)
 
     def _configured(self, caches: Caches) -> dict[str, tuple[Host, CacheStore]]:
-        """The stores for these rules; batches of the last ones may still be applied."""
+        """Return the stores for these rules; batches of earlier ones may still be applied."""
         for known, stores in self._known:
             if known is caches:
                 return stores
@@ -120,7 +122,7 @@ class Store:
         return stores
 
     def _homes(self, caches: Caches) -> dict[Host, dict[str, Cache]]:
-        """All hosts, with the caches that live there."""
+        """Return all hosts, with the caches that live there."""
         homes: dict[Host, dict[str, Cache]] = {host: {} for host in self.hosts}
         for name, cache in caches.items():
             homes[self._others.get(spelled(name), self._main)][name] = cache
@@ -128,7 +130,7 @@ class Store:
 
 
 async def _side_by_side(works: Sequence[Awaitable[None]]) -> None:
-    """All of them to their end; then the first failure is raised."""
+    """Wait for all of them; then raise the first failure."""
     if len(works) == 1:
         return await works[0]
     failures = [

@@ -16,7 +16,7 @@ from tests.backends import until_sync
 from tests.conftest import StartRedis
 from tests.e2e.conftest import RULES, RunDaemon
 from tests.e2e.process import DaemonProcess, run_program
-from tests.integration.piping import AllowKeys, dead_letters, event, looking, order
+from tests.integration.piping import AllowKeys, event, looking, order
 
 if TYPE_CHECKING:
     import redis
@@ -56,7 +56,7 @@ def test_calls_that_change_something_are_off_without_a_token(
     run_daemon: RunDaemon, redis_url: str
 ) -> None:
     daemon = run_daemon(REDIS_URL=redis_url, PUBSUB__CHANNELS="orders").await_ready()
-    for path in ("/reload", "/pause", "/resume", "/events"):
+    for path in ("/reload", "/pause", "/resume"):
         status, answer = call(daemon, path)
         assert (status, "INVALIDATOR_ADMIN__TOKEN" in answer["error"]) == (403, True)
     assert call(daemon, "/status", None)[1]["paused"] is None
@@ -146,38 +146,6 @@ def test_a_daemon_that_ends_cannot_be_paused_and_loses_nothing_by_it(
         assert (status, answer["error"].partition(":")[0]) == (503, "the daemon is about to end")
         assert daemon.wait() == 0
         assert list(now.scan_iter("order:*")) == []
-
-
-def test_an_event_that_is_sent_is_applied_before_the_answer(
-    daemon: DaemonProcess, redis_now: "redis.Redis", allow_keys: AllowKeys
-) -> None:
-    allow_keys("events", "invalidator:dead")
-    redis_now.set("order:single:o1", "stale")
-    status, answer = call(daemon, "/events", order(1))
-    assert not redis_now.exists("order:single:o1")
-    name = {
-        "rule": "order-changed", "cache": "default", "kind": "keys", "name": "order:single:o1",
-    }  # fmt: skip
-    assert (status, answer) == (
-        200,
-        {
-            "outcome": "applied",
-            "type": "order.updated",
-            "names": [name],
-            "existed": 1,
-            "faults": [],
-        },
-    )
-    status, answer = call(daemon, "/events", event("nobody.asks"))
-    assert (status, answer["outcome"], answer["names"]) == (200, "unmatched", [])
-    for raw, error in ((event("order.updated"), "missing-field"), (b"no json", "not-json")):
-        status, answer = call(daemon, "/events?source=orders", raw)
-        assert (status, answer["outcome"]) == (422, "rejected")
-        assert [fault["error"] for fault in answer["faults"]] == [error]
-        assert dead_letters(redis_now)[-1]["error"] == error
-        assert dead_letters(redis_now)[-1]["origin"] == "orders"
-    assert call(daemon, "/pause")[0] == 200
-    assert call(daemon, "/events", order(2))[1]["outcome"] == "applied"  # it was asked for
 
 
 def test_a_reload_answers_when_the_rules_are_in_force_or_refused(

@@ -95,7 +95,7 @@ def test_a_bad_deployment_of_rules_holds_a_stream_until_it_is_mended(
     with looking(server.url) as now:
         daemon = run_daemon(REDIS_URL=server.url, STREAMS__KEYS="orders").await_ready()
         rules_file.write_text(good.replace("{orderId}", "{orderID}"))
-        until_sync(lambda: daemon.events("rules-accepted"))
+        until_sync(lambda: daemon.events("rules-reloaded"))
         with now.pipeline() as at_once:
             for number in range(300):
                 at_once.set(f"order:single:o{number}", "stale")

@@ -41,7 +41,6 @@ STREAMS = "Streams, on the source's server"
 PATTERNS = ["Rules with patterns"]
 TAGS = ["Rules with tags: `set` and `sorted-set`", "Rules with tags: `stamp`"]
 VERSIONS = ["Rules with versions"]
-WAIT = ["With `INVALIDATOR_WAIT_REPLICAS`"]
 DATABASE = ["A URL with a database's number"]
 
 RULES = """
@@ -184,15 +183,6 @@ def test_sharded_channels_need_one_permission_more(site: Site, tmp_path: Path) -
         until_sync(lambda: not site.admin.exists("order:1"))
         assert daemon.stop() == 0
         assert site.denied() == []
-
-
-def test_replicas_may_be_waited_for_with_one_permission_more(site: Site, tmp_path: Path) -> None:
-    site.grant(EVERY)
-    with running(site, tmp_path, "key", WAIT_REPLICAS="1") as daemon:
-        until_sync(lambda: "WAIT" in daemon.admin("/readyz")[1])
-        site.grant(EVERY + WAIT)
-        until_sync(lambda: "0 of INVALIDATOR_WAIT_REPLICAS=1" in daemon.admin("/readyz")[1])
-        assert daemon.stop() == 0
 
 
 def test_a_dry_run_may_only_look(site: Site, tmp_path: Path) -> None:

@@ -71,11 +71,11 @@ def test_it_counts_asks_purges_logs_and_announces(orders: "redis.Redis", purge: 
     assert sorted(orders.keys()) == [b"cache:version:prices", b"shop:orders:1:lock"]
     assert done.stdout.splitlines() == [
         "in the cache default:",
-        "  key      absent  (not there)",
-        "  key      other  (there)",
+        "  key      absent  (does not exist)",
+        "  key      other  (exists)",
         "  tag      t  (2 in its set)",
         "  version  prices  (no counter yet)",
-        "  pattern  shop:orders:*  (20 of 25 keys; 1 protected keys are spared)",
+        "  pattern  shop:orders:*  (20 of 25 keys; 1 protected)",
         "about 23 keys to delete",
         "purge? [y/N] purged: 23 keys deleted, 1 version raised",
     ]

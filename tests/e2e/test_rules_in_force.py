@@ -22,7 +22,7 @@ def test_changed_rules_are_in_force_for_the_next_event(
     redis_now.publish("orders", order(1))
     until_sync(lambda: not redis_now.exists("order:single:o1"))
     rules_file.write_text(RULES.replace("order:single:", "order:v2:"))
-    (accepted,) = until_sync(lambda: daemon.events("rules-accepted"))
+    (accepted,) = until_sync(lambda: daemon.events("rules-reloaded"))
     redis_now.publish("orders", order(2))
     until_sync(lambda: count_keys(redis_now) == 0)
     assert accepted["rules"] in daemon.admin("/metrics")[1]
@@ -35,13 +35,13 @@ def test_broken_rules_leave_the_old_ones_in_force_and_mended_ones_are_taken(
     redis_now.mset({"order:single:o1": 1})
     daemon = run_daemon(REDIS_URL=redis_url, PUBSUB__CHANNELS="orders").await_ready()
     rules_file.write_text(RULES.replace("keys:", "keyz:"))
-    (refused,) = until_sync(lambda: daemon.events("rules-refused"))
+    (refused,) = until_sync(lambda: daemon.events("rules-rejected"))
     assert "rules.yaml:5:" in refused["problems"][0]
     assert "invalidator_rules_reload_ok 0.0" in daemon.admin("/metrics")[1]
     redis_now.publish("orders", order(1))
     until_sync(lambda: count_keys(redis_now) == 0)
     rules_file.write_text(RULES + "# mended\n")
-    until_sync(lambda: daemon.events("rules-accepted"))
+    until_sync(lambda: daemon.events("rules-reloaded"))
     assert "invalidator_rules_reload_ok 1.0" in daemon.admin("/metrics")[1]
     assert daemon.stop() == 0
 
@@ -55,7 +55,7 @@ def test_rules_without_a_cache_that_has_a_redis_of_its_own_are_refused(
         REDIS_URL=redis_url, PUBSUB__CHANNELS="orders", CACHES__USERS=redis_url
     ).await_ready()
     rules_file.write_text(RULES + "caches: {user: {}}\n")
-    (refused,) = until_sync(lambda: daemon.events("rules-refused"))
+    (refused,) = until_sync(lambda: daemon.events("rules-rejected"))
     assert "did you mean INVALIDATOR_CACHES__USER?" in refused["problems"][0]
     assert daemon.stop() == 0
 
@@ -66,7 +66,7 @@ def test_rules_whose_own_tests_fail_are_refused(
     daemon = run_daemon(REDIS_URL=redis_url, PUBSUB__CHANNELS="orders").await_ready()
     wrong = "tests:\n  - {event: {type: order.updated, data: {orderId: a}}, expect: nothing}\n"
     rules_file.write_text(RULES + wrong)
-    until_sync(lambda: daemon.events("rules-refused"))
+    until_sync(lambda: daemon.events("rules-rejected"))
     assert daemon.stop() == 0
 
 
@@ -86,7 +86,7 @@ def test_a_configmaps_symlink_swap_is_seen(
     swap = tmp_path / "..tmp"
     swap.symlink_to("v2")
     os.replace(swap, data)
-    until_sync(lambda: daemon.events("rules-accepted"))
+    until_sync(lambda: daemon.events("rules-reloaded"))
     assert daemon.stop() == 0
 
 
@@ -95,7 +95,7 @@ def test_a_sighup_reads_the_rules_again(
 ) -> None:
     daemon = run_daemon(REDIS_URL=redis_url, PUBSUB__CHANNELS="orders").await_ready()
     daemon.signal(signal.SIGHUP)
-    (accepted,) = until_sync(lambda: daemon.events("rules-accepted"))
+    (accepted,) = until_sync(lambda: daemon.events("rules-reloaded"))
     assert accepted["rules"] == accepted["before"]
     assert daemon.stop() == 0
 
@@ -116,7 +116,7 @@ def test_broken_rules_at_start_give_way_to_the_last_good_ones(
     rules_file.write_text("rules: [")
     redis_now.set("order:single:o1", 1)
     daemon = run_daemon(**settings).await_ready()
-    assert daemon.events("rules-refused")
+    assert daemon.events("rules-rejected")
     redis_now.publish("orders", order(1))
     until_sync(lambda: count_keys(redis_now) == 0)
     assert daemon.stop() == 0

@@ -77,7 +77,7 @@ def test_a_wrong_password_is_waited_for_and_not_shown(
 ) -> None:
     server = _locked(start_redis)
     daemon = run_daemon(REDIS_URL=_url(server, PASSWORD + "!"), PUBSUB__CHANNELS="orders")
-    until_sync(lambda: len({entry["part"] for entry in daemon.events("waiting")}) == 3)
+    until_sync(lambda: len({entry["part"] for entry in daemon.events("server-unavailable")}) == 3)
     assert "password" in daemon.admin("/readyz")[1]
     _shows_no_password(daemon)
     assert daemon.stop() == 0
@@ -188,7 +188,7 @@ def test_a_redis_that_does_not_answer_in_time_is_away(
     began = time.monotonic()
     with looking(bus.url) as now:
         now.publish("orders", order(1))
-    until_sync(lambda: daemon.events("waiting"))
+    until_sync(lambda: daemon.events("server-unavailable"))
     assert time.monotonic() - began < 1.5, "by default it takes 2 s"
     cache.thaw()
     daemon.await_ready()
@@ -286,8 +286,8 @@ def test_deletions_are_paced_and_many_of_them_raise_an_alarm(
     for n in range(60):
         redis_now.publish("orders", order(n))
     until_sync(lambda: count_keys(redis_now) == 0)
-    until_sync(lambda: daemon.events("many-deletes"))
-    assert daemon.events("braked")
+    until_sync(lambda: daemon.events("deletes-unusual"))
+    assert daemon.events("deletes-paced")
     assert daemon.stop() == 0
 
 

@@ -51,11 +51,11 @@ def test_servers_that_come_later_are_waited_for_without_a_stack_trace(
         until_sync(lambda: not now.exists("order:single:o1"))
     assert daemon.stop() == 0
     assert "Traceback" not in daemon.log()
-    assert len(daemon.events("waiting")) < 15, "now and then, not all the time"
+    assert len(daemon.events("server-unavailable")) < 15, "now and then, not all the time"
 
 
 def _waiting(daemon: DaemonProcess) -> set[str]:
-    return {entry["part"] for entry in daemon.events("waiting")}
+    return {entry["part"] for entry in daemon.events("server-unavailable")}
 
 
 def test_a_drain_that_takes_too_long_ends_with_3(
@@ -77,7 +77,7 @@ def test_a_second_signal_ends_at_once_with_3(
     assert daemon.process.poll() is None
     daemon.signal(signal.SIGTERM)
     assert daemon.wait(10) == 3
-    assert daemon.events("forced")
+    assert daemon.events("drain-forced")
     server.thaw()
 
 
@@ -132,7 +132,7 @@ def _that_finds_no_name(rules: Path, program: str) -> DaemonProcess:
 def test_a_name_server_that_is_silent_does_not_hold_up_the_end(rules_file: Path) -> None:
     daemon = _that_finds_no_name(rules_file, SLOW_NAMES)
     try:
-        until_sync(lambda: daemon.events("waiting"))
+        until_sync(lambda: daemon.events("server-unavailable"))
         daemon.signal(signal.SIGTERM)
         assert daemon.wait(10) == 0
         assert daemon.events("stopped")
@@ -141,8 +141,8 @@ def test_a_name_server_that_is_silent_does_not_hold_up_the_end(rules_file: Path)
 
 
 MISTAKEN = """
-from invalidator.pipeline.settlement import Line
-Line.next = lambda self: 1 / 0
+from invalidator.pipeline.settlement import Settlement
+Settlement.run = lambda self: 1 / 0
 """
 
 

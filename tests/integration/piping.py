@@ -11,10 +11,10 @@ import orjson
 import redis
 
 from invalidator.deadletters import DeadLetters
-from invalidator.pipeline.holding import Holding
 from invalidator.pipeline.inflight import InFlight
-from invalidator.pipeline.pipeline import Limits, Pipeline
-from invalidator.pipeline.reject_brake import RulesBrake
+from invalidator.pipeline.limits import Limits
+from invalidator.pipeline.pipeline import Pipeline
+from invalidator.pipeline.reject_brake import RejectBrake
 from invalidator.pipeline.samples import Hits
 from invalidator.redisclient import client
 from invalidator.rules import RuleSet, load
@@ -77,9 +77,8 @@ async def piping(
     health: Health | None = None,
     store: Store | None = None,
     gate: str = "redis",
-    hits: Callable[[Store], Hits] = lambda store: Hits(store, LIMITS.event_bytes),
-    brake: RulesBrake | None = None,
-    most_held: int = 1 << 24,
+    hits: Callable[[Store], Hits] = Hits,
+    brake: bool = False,
 ) -> AsyncIterator[Bench]:
     """A pipeline that runs; at the end it is stopped, and what it still has is given up."""
     health = health or Health()
@@ -99,9 +98,7 @@ async def piping(
         health=health,
         gate=gate,
         hits=hits(store),
-        holding=Holding(made, health.part("rules"), bound, most_held, brake=brake)
-        if brake
-        else None,
+        brake=RejectBrake(made, health.part("rules", server=False)) if brake else None,
     )
     bench = Bench(made, pipeline, health, bound, rules)
     bench.running = asyncio.create_task(pipeline.run())

@@ -15,7 +15,8 @@ from invalidator.cli.listen import Heard, Lost, listen
 from invalidator.model import Cause, Names
 from invalidator.redisclient import client
 from invalidator.runtime import metrics
-from invalidator.targets.redis.backplane import Announcer, Message
+from invalidator.targets.redis.announce import Announcer
+from invalidator.targets.redis.messages import Message
 from tests.backends import until
 from tests.conftest import StartRedis
 from tests.integration.piping import AllowKeys, event, looking, piping, rules_from, run

@@ -2,19 +2,18 @@
 
 import asyncio
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from structlog.testing import capture_logs
 
 from invalidator.daemon.daemon import Crashed, Daemon
 from invalidator.errors import ConfigError
-from invalidator.model import Names
+from invalidator.model import Outcome
 from invalidator.rules.file.reload import Watcher
 from invalidator.settings import load
-from invalidator.targets.store import Store
+from invalidator.targets.store import Application
 from tests.backends import until
 from tests.integration.piping import RULES, order
 
@@ -33,18 +32,16 @@ def daemon(redis_url: str, tmp_path: Path) -> Daemon:
 async def break_it(daemon: Daemon, error: Exception, now: "redis.Redis") -> None:
     """Run it, and let an event meet that error."""
 
-    async def attempt() -> None:
-        raise error
+    usual = Application.apply_names
 
-    usual = Store.applying
-
-    def applying(store: Store, names: Mapping[str, Names], *more: Any) -> object:
+    async def apply_names(application: Application) -> Outcome:
         """The start of the source is a batch, too, in which nothing is named."""
-        named = any(wanted.count() for wanted in names.values())
-        return attempt if named else usual(store, names, *more)
+        if application.left:
+            raise error
+        return await usual(application)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Store, "applying", applying)
+        patch.setattr(Application, "apply_names", apply_names)
         running = asyncio.create_task(daemon.run())
         await until(lambda: now.publish("orders", order("secret-7")))
         await asyncio.wait_for(running, 5)

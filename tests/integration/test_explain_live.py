@@ -42,9 +42,9 @@ async def test_it_counts_keys_members_and_matches(
     out = capsys.readouterr().out
     for said in (
         "k:1  by k:{id}  (exists)",
-        "gone:1  by gone:{id}  (no such key)",
-        "l:1:*  by l:{id}:*  (2 keys)",
-        "g:1  by g:{id}  (1 key, no stamp)",
+        "gone:1  by gone:{id}  (does not exist)",
+        "l:1:*  by l:{id}:*  (2 of 6 keys)",
+        "g:1  by g:{id}  (1 in its set, no stamp)",
         "bad:1  by bad:{id}  (cannot be counted: WRONGTYPE",
         "v  by v  (now 7)",
     ):

@@ -10,7 +10,7 @@ from invalidator.pipeline.samples import Hits
 from invalidator.targets.store import Store
 from tests.backends import until
 from tests.conftest import StartRedis
-from tests.integration.piping import LIMITS, event, looking, piping, rules_from, run
+from tests.integration.piping import event, looking, piping, rules_from, run
 
 if TYPE_CHECKING:
     import redis
@@ -34,7 +34,7 @@ KINDS = {"keys", "tags", "patterns"}
 
 def eager(store: Store) -> Hits:
     # at each batch, however long the last look took
-    return Hits(store, LIMITS.event_bytes, share=math.inf, enough=5)
+    return Hits(store, share=math.inf, enough=5)
 
 
 def fill(now: "redis.Redis", number: int) -> None:

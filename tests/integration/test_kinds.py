@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from invalidator.model import Batch
 from invalidator.pipeline.inflight import InFlight
-from invalidator.pipeline.pipeline import Limits
+from invalidator.pipeline.limits import Limits
 from invalidator.redisclient import client
 from invalidator.runtime.health import Health
 from invalidator.targets.redis.host import Host
@@ -136,19 +136,19 @@ async def test_names_that_wait_for_their_second_pass_count_as_in_flight(
 
             def settled() -> bool:
                 nonlocal most
-                most = max(most, in_flight.held)
+                most = max(most, in_flight.bytes)
                 return bench.source.settled == 200
 
             await until(settled)
-            assert 1000 < most < 4000, "one batch over, and one that was planned"
-            assert (in_flight.held, in_flight.room()) == (0, 10_000)
+            assert 1000 < most < 5000, "one batch over, and one that was planned"
+            assert (in_flight.bytes, in_flight.room()) == (0, 10_000)
     assert len([entry for entry in logs if entry["event"] == "waiting-names-fill-memory"]) == 1
 
 
 async def test_a_pipeline_whose_batches_all_wait_is_alive(
     redis_url: str, redis_now: "redis.Redis", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("invalidator.runtime.retry.BEAT_EVERY", 0.02)
+    monkeypatch.setattr("invalidator.pipeline.pipeline.KEEP_ALIVE_EVERY", 0.02)
     monkeypatch.setattr("invalidator.pipeline.settlement.MOST_WAITING", 1)
     rules = rules_from(RULES.replace("300ms", "1s"), tmp_path)
     async with piping(rules, redis_url, limits=Limits(1, 1000)) as bench:

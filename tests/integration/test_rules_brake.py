@@ -1,16 +1,13 @@
-"""Bad rules do not drain a topic into the dead letters, and other topics flow meanwhile."""
+"""Bad rules do not empty a topic into the dead letters, and other topics flow meanwhile."""
 
 import asyncio
-from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from structlog.testing import capture_logs
 
-from invalidator.pipeline.inflight import InFlight
-from invalidator.pipeline.pipeline import Limits
-from invalidator.pipeline.reject_brake import RulesBrake
+from invalidator.pipeline.limits import Limits
 from invalidator.redisclient import client
 from invalidator.rules import RuleSet
 from invalidator.runtime.health import Health, Part
@@ -21,6 +18,7 @@ from invalidator.sources.start import Start
 from invalidator.sources.stream.source import StreamSource
 from tests.backends import until
 from tests.backends.kafka_client import Kafka, unique
+from tests.conftest import StartRedis
 from tests.integration.piping import AllowKeys, dead_letters, event, order, piping, rules_from
 from tests.integration.test_kafka_source import QUICK
 from tests.memory_source import MemorySource
@@ -62,33 +60,31 @@ def likely(health: Health) -> str:
 # --- what happens to a topic ------------------------------------------------------------------
 
 
-async def test_a_topic_that_rules_reject_is_held_and_planned_again_by_mended_ones(
+async def test_a_topic_that_rules_reject_is_paused_and_planned_again_by_fixed_ones(
     redis_url: str, stale: "redis.Redis", good: RuleSet, bad: RuleSet
 ) -> None:
-    async with piping(bad, redis_url, brake=RulesBrake(), limits=Limits(150, 10_000)) as bench:
+    async with piping(bad, redis_url, brake=True, limits=Limits(150, 10_000)) as bench:
         bench.source.publish(*ORDERS)
         await until(lambda: likely(bench.health))
         said = likely(bench.health)
-        assert f"memory is held: rules {bad.hash} rejected 150 of 150 events" in said
+        assert f"memory is paused: rules {bad.hash} rejected 150 of 150 events" in said
         assert bench.pipeline.braked == {"memory": f"rules {bad.hash} rejected 150 of 150 events"}
         bench.source.publish(order(0))  # it is not read
         assert bench.source.settled == 0
         assert bench.pipeline.oldest >= 0
-        await until(lambda: bench.in_flight.room() == 10_000)
+        assert (bench.in_flight.room(), bench.in_flight.bytes) == (10_000, 0)
         bench.rules = good
         await until(lambda: bench.source.settled == 201)
         assert not likely(bench.health)
         assert bench.pipeline.braked == {}
-        assert bench.in_flight.room() == 10_000
-        assert bench.in_flight.held == 0
     assert stale.keys() == []
 
 
-async def test_rules_that_are_no_better_hold_it_again(
+async def test_rules_that_are_no_better_pause_it_again(
     redis_url: str, stale: "redis.Redis", good: RuleSet, bad: RuleSet, tmp_path: Path
 ) -> None:
     worse = rules_from(BAD.replace("orderID", "orderid"), tmp_path)
-    async with piping(bad, redis_url, brake=RulesBrake(), limits=Limits(110, 10_000)) as bench:
+    async with piping(bad, redis_url, brake=True, limits=Limits(110, 10_000)) as bench:
         bench.source.publish(*ORDERS)
         await until(lambda: bad.hash in likely(bench.health))
         bench.rules = worse
@@ -99,10 +95,10 @@ async def test_rules_that_are_no_better_hold_it_again(
     assert stale.keys() == []
 
 
-async def test_a_person_lets_it_go_into_the_dead_letters(
+async def test_a_person_resumes_it_into_the_dead_letters(
     redis_url: str, stale: "redis.Redis", bad: RuleSet
 ) -> None:
-    async with piping(bad, redis_url, brake=RulesBrake()) as bench:
+    async with piping(bad, redis_url, brake=True) as bench:
         bench.source.publish(*ORDERS)
         await until(lambda: likely(bench.health))
         assert bench.pipeline.resume() == ["memory"]
@@ -113,11 +109,11 @@ async def test_a_person_lets_it_go_into_the_dead_letters(
     stale.flushdb()
 
 
-async def test_newer_events_that_are_good_let_it_go(
+async def test_next_events_that_are_good_resume_it(
     redis_url: str, stale: "redis.Redis", good: RuleSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("invalidator.pipeline.reject_brake.FIRST_LOOK", 0.5)
-    async with piping(good, redis_url, brake=RulesBrake()) as bench:
+    async with piping(good, redis_url, brake=True) as bench:
         bench.source.publish(*(event("order.updated", wrong=1) for _ in range(150)))
         await until(lambda: likely(bench.health))
         bench.source.publish(*ORDERS)
@@ -126,10 +122,10 @@ async def test_newer_events_that_are_good_let_it_go(
     assert stale.keys() == [b"invalidator:dead"]
 
 
-async def test_at_a_stop_what_is_held_is_neither_acknowledged_nor_a_dead_letter(
+async def test_at_a_stop_what_is_paused_is_neither_acknowledged_nor_a_dead_letter(
     redis_url: str, stale: "redis.Redis", bad: RuleSet
 ) -> None:
-    async with piping(bad, redis_url, brake=RulesBrake()) as bench:
+    async with piping(bad, redis_url, brake=True) as bench:
         bench.source.publish(*ORDERS)
         await until(lambda: likely(bench.health))
         bench.pipeline.stop()
@@ -140,33 +136,48 @@ async def test_at_a_stop_what_is_held_is_neither_acknowledged_nor_a_dead_letter(
 
 
 class Forgetful(MemorySource):
-    """As pub/sub: it pauses nothing, and gives nothing again."""
+    """As pub/sub: it keeps a window of what is paused, and is never asked again at a stop."""
 
     forgets = True
 
-    def pause(self, origins: Collection[str]) -> None:
-        pass
 
-
-@pytest.mark.parametrize(("most", "held"), [(1 << 20, 0), (10_000, 100)])
-async def test_what_nobody_gives_again_is_buried_at_a_stop_or_beyond_the_bound(
-    redis_url: str, stale: "redis.Redis", bad: RuleSet, most: int, held: int
+@pytest.mark.parametrize("overflowing", [True, False])
+async def test_what_nobody_delivers_again_is_buried_at_a_stop_or_beyond_the_bound(
+    redis_url: str, stale: "redis.Redis", bad: RuleSet, overflowing: bool
 ) -> None:
-    async with piping(
-        bad,
-        redis_url,
-        source=Forgetful(),
-        brake=RulesBrake(),
-        limits=Limits(100, 10_000),
-        most_held=most,
-    ) as bench:
-        bench.source.publish(*ORDERS)
-        await until(lambda: likely(bench.health))
-        await until(lambda: len(dead_letters(stale)) == held)
-        bench.pipeline.stop()
-        await asyncio.wait_for(bench.running, 5)
-        assert bench.pipeline.unsettled == 0
+    source = Forgetful()
+    async with piping(bad, redis_url, source=source, brake=True, limits=Limits(100, 10_000)) as b:
+        source.publish(*ORDERS)
+        await until(lambda: likely(b.health))
+        assert dead_letters(stale) == []
+        if overflowing:
+            source.overflowing = frozenset({"memory"})
+            await until(lambda: source.settled == 200)
+        b.pipeline.stop()
+        await asyncio.wait_for(b.running, 60)
+        assert (source.settled, b.pipeline.unsettled) == (200, 0)
     assert len(dead_letters(stale)) == 200
+    stale.flushdb()
+
+
+async def test_what_was_in_flight_when_its_topic_is_paused_is_applied_and_read_again(
+    stale: "redis.Redis", good: RuleSet, bad: RuleSet, start_redis: StartRedis
+) -> None:
+    server = start_redis()
+    async with piping(good, server.url, brake=True, limits=Limits(100, 10_000), timeout=5) as bench:
+        bench.source.publish(order(0))
+        await until(lambda: bench.source.settled == 1)
+        server.freeze()
+        bench.source.publish(order(1))
+        await until(lambda: bench.in_flight.room() == 9_999)
+        bench.rules = bad
+        bench.source.publish(*ORDERS[:100])
+        await until(lambda: likely(bench.health))
+        server.thaw()
+        await until(lambda: bench.in_flight.room() == 10_000)
+        assert bench.source.settled == 1, "it is passed over"
+        bench.rules = good
+        await until(lambda: bench.source.settled == 102)
     stale.flushdb()
 
 
@@ -174,7 +185,7 @@ async def test_events_that_no_rule_names_and_unreadable_ones_do_not_hide_bad_rul
     redis_url: str, stale: "redis.Redis", bad: RuleSet
 ) -> None:
     others = [event("other")] * 300 + [b"not json"] * 300
-    async with piping(bad, redis_url, brake=RulesBrake()) as bench:
+    async with piping(bad, redis_url, brake=True) as bench:
         bench.source.publish(*ORDERS, *others)
         await until(lambda: likely(bench.health))
         assert bench.source.settled == 0
@@ -185,60 +196,13 @@ async def test_unreadable_events_raise_an_alarm_and_are_dead_letters(
     redis_url: str, stale: "redis.Redis", good: RuleSet
 ) -> None:
     with capture_logs() as logs:
-        async with piping(good, redis_url, brake=RulesBrake()) as bench:
+        async with piping(good, redis_url, brake=True) as bench:
             bench.source.publish(*[b"not json"] * 150, *ORDERS[:100])
             await until(lambda: bench.source.settled == 250)
             assert not likely(bench.health)
     (alarm,) = [entry for entry in logs if entry["event"] == "unreadable-events"]
     assert (alarm["unreadable"], alarm["of"], alarm["log_level"]) == (150, 250, "error")
     assert len(dead_letters(stale)) == 150
-    stale.flushdb()
-
-
-async def test_what_is_held_beyond_its_bound_counts_as_work_in_flight(
-    redis_url: str, stale: "redis.Redis", good: RuleSet, bad: RuleSet
-) -> None:
-    bound = InFlight(10_000, 1 << 20)
-    async with piping(bad, redis_url, brake=RulesBrake(), most_held=1, in_flight=bound) as bench:
-        bench.source.publish(*ORDERS)
-        await until(lambda: bound.held == sum(map(len, ORDERS)))
-        bench.rules = good
-        await until(lambda: bench.source.settled == 200)
-        assert bound.held == 0
-    assert stale.keys() == []
-
-
-async def test_what_is_held_is_let_go_though_it_takes_all_the_room_there_is(
-    redis_url: str,
-    stale: "redis.Redis",
-    good: RuleSet,
-    bad: RuleSet,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("invalidator.runtime.retry.BEAT_EVERY", 0.2)
-    bound = InFlight(10_000, 1000)
-    async with piping(bad, redis_url, brake=RulesBrake(), most_held=1, in_flight=bound) as bench:
-        bench.source.publish(*ORDERS)
-        await until(lambda: likely(bench.health))
-        await until(lambda: not bound.room())
-        bench.rules = good
-        await until(lambda: bench.source.settled == 200)
-        assert bound.held == 0
-    assert stale.keys() == []
-
-
-async def test_at_a_stop_what_is_held_leaves_its_room_to_others(
-    redis_url: str, stale: "redis.Redis", bad: RuleSet
-) -> None:
-    bound = InFlight(10_000, 1000)
-    async with piping(bad, redis_url, brake=RulesBrake(), most_held=1, in_flight=bound) as bench:
-        bench.source.publish(*ORDERS)
-        await until(lambda: likely(bench.health))
-        await until(lambda: not bound.room())
-        bench.pipeline.stop()
-        await asyncio.wait_for(bench.running, 5)
-        assert (bench.source.settled, bench.pipeline.unsettled) == (0, 1)
-        assert (bound.held, bound.room()) == (0, 10_000)
     stale.flushdb()
 
 
@@ -280,14 +244,14 @@ async def test_on_kafka_one_topic_is_held_and_the_other_flows(
         )
         return cast(MemorySource, source)
 
-    async with piping(bad, redis_url, source=member(), brake=RulesBrake(), timeout=5) as one:
+    async with piping(bad, redis_url, source=member(), brake=True, timeout=5) as one:
         await until(lambda: likely(one.health), 30)
         kafka.produce(orders, ORDERS[120:])
         kafka.produce(users, [order(number) for number in range(150, 300)])
         await until(lambda: not stale.keys("user:*"), 30, "the other topic flows")
         await until(lambda: committed(users) == 300, 30)
         assert committed(orders) == 0
-        async with piping(bad, redis_url, source=member(), brake=RulesBrake(), timeout=5) as other:
+        async with piping(bad, redis_url, source=member(), brake=True, timeout=5) as other:
             # a rebalance: what is held belongs to nobody any more, and is read again
             await until(lambda: likely(other.health) or likely(one.health), 30)
             assert committed(orders) == 0
@@ -334,7 +298,7 @@ async def test_on_streams_one_is_held_and_kept_and_the_other_flows(
         max_wait=0.0,
         claim_after=0.4,
     )
-    async with piping(bad, redis_url, source=source, brake=RulesBrake()) as bench:
+    async with piping(bad, redis_url, source=source, brake=True) as bench:
         await until(lambda: likely(bench.health))
         publish("orders", ORDERS[120:])
         publish("users", [order(number) for number in range(150, 300)])
@@ -357,7 +321,7 @@ async def test_on_pubsub_what_comes_meanwhile_is_held_in_memory(
     source: Any = PubSubSource(
         client(redis_url, 1.0), ["orders", "users"], part=Part("pubsub"), buffer=1000, max_wait=0.0
     )
-    async with piping(bad, redis_url, source=source, brake=RulesBrake()) as bench:
+    async with piping(bad, redis_url, source=source, brake=True) as bench:
         await until(lambda: stale.pubsub_numsub("users")[0][1] == 1)
         for value in ORDERS[:120]:
             stale.publish("orders", value)

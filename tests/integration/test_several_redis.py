@@ -122,4 +122,4 @@ async def test_an_unknown_error_of_one_server_is_not_taken_for_one_that_is_away(
         caches = {"default": Cache(), "b": Cache("b")}
         names = {name: Names(keys={"k"}) for name in caches}
         with pytest.raises(ZeroDivisionError):
-            await store.applying(names, caches, CAUSE)()
+            await store.application(names, caches, CAUSE).apply_names()

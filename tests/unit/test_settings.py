@@ -52,7 +52,6 @@ def test_every_setting_is_read_from_the_environment(monkeypatch: pytest.MonkeyPa
         "ANNOUNCE": "always",
         "MAX_DELETES_PER_SECOND": "1000",
         "ALARM_DELETES": "50000",
-        "WAIT_REPLICAS": "1",
         "REWIND": "2h",
         "KAFKA__BOOTSTRAP_SERVERS": "a:9092,[::1]:9093",
         "KAFKA__TOPICS": "orders,users",

@@ -13,7 +13,7 @@ from invalidator.model import Cause, Kind
 from invalidator.redisclient import client
 from invalidator.rules import load
 from invalidator.settings import load as load_settings
-from invalidator.targets.redis.backplane import Message, Sender
+from invalidator.targets.redis.messages import Message, Sender
 
 ONE = Sender("9f0c", 5)
 KAFKA = Cause("kafka", "4be1")

@@ -12,7 +12,7 @@ from invalidator.cli.audit.families import Families
 from invalidator.redisclient import Client, Command, Reply, nodes
 from invalidator.redisclient.errors import Meaning, diagnose, reaching
 from invalidator.redisclient.server import Server, Sleep
-from invalidator.targets.redis.nodekeys import ON_THEIR_WAY
+from invalidator.targets.redis.keys import MOVING
 from invalidator.targets.redis.sweep import Pace
 
 BIG = 1 << 20  # bytes
@@ -161,6 +161,6 @@ async def _ask(server: Server, commands: list[Command]) -> list[Reply]:
     for command, reply in zip(commands, replies, strict=True):
         if isinstance(reply, Exception):
             verdict = diagnose(reply)
-            if verdict.meaning is Meaning.UNAVAILABLE and verdict.code not in ON_THEIR_WAY:
+            if verdict.meaning is Meaning.UNAVAILABLE and verdict.code not in MOVING:
                 raise verdict.unavailable(server.name, str(command[0]))
     return replies

@@ -81,7 +81,9 @@ def slice_of(tp: TopicPartition, records: list[Fetched]) -> Slice:
 
     named = any(map(HEADERS, records))  # most topics have none: no list is made for these
     headers = [_filled(r.headers) for r in records] if named else ()
-    return Slice(tp.topic, list(map(VALUE, records)), record, headers)
+    # Keys of one topic are about equally long: to add them all up would cost every event 100 ns.
+    keys = (len(records[0].key or b"") + len(records[-1].key or b"")) * len(records) // 2
+    return Slice(tp.topic, list(map(VALUE, records)), record, headers, keys=keys)
 
 
 def _filled(headers: Iterable[tuple[str, bytes | None]]) -> list[tuple[str, bytes]]:

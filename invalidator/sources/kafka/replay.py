@@ -21,14 +21,14 @@ from invalidator.sources.kafka.diagnose import why
 from invalidator.sources.kafka.fetch import Polled
 from invalidator.sources.kafka.topics import Wanted
 from invalidator.sources.replay import NotThere, Offsets, Part, Times
-from invalidator.sources.source import Lag
+from invalidator.sources.source import Lag, WithoutBrake
 
 MOMENT = 0.3  # seconds that an empty read waits
 LOOK_EVERY = 5.0  # seconds without a record, between two looks whether the topics are there
 LOOK_UP_WITHIN = 20.0  # seconds; the library asks again for ever, whatever the brokers answer
 
 
-class KafkaPast:
+class KafkaPast(WithoutBrake):
     """Ends by itself, and commits nothing."""
 
     name = NAME

@@ -52,6 +52,7 @@ class KafkaSource:
 
     name = NAME
     forgets = False
+    overflowing: frozenset[str] = frozenset()
 
     def __init__(
         self,

@@ -9,7 +9,7 @@ from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection
 
 from invalidator.redisclient import Client, Cluster, connected, node
-from invalidator.redisclient.routing import slot
+from invalidator.redisclient.cluster_routing import slot
 
 PING_EVERY = 1.0  # seconds without a message before we ask whether the link still lives
 PONG_WITHIN = 3.0  # seconds; PING_EVERY and this together find a dead link within 5 s

@@ -42,6 +42,7 @@ class PubSubSource:
 
     name = "pubsub"
     forgets = True
+    overflowing: frozenset[str] = frozenset()
 
     def __init__(
         self,

@@ -7,11 +7,11 @@ from redis.exceptions import RedisError
 
 from invalidator.model import Batch
 from invalidator.redisclient import Client
-from invalidator.sources.source import Lag
+from invalidator.sources.source import Lag, WithoutBrake
 from invalidator.sources.stream.server import Server
 
 
-class Onlooker:
+class Onlooker(WithoutBrake):
     """Acknowledges nothing, and writes nothing anywhere."""
 
     name = "stream"

@@ -60,6 +60,7 @@ class StreamSource:
 
     name = "stream"
     forgets = False
+    overflowing: frozenset[str] = frozenset()
 
     def __init__(
         self,

@@ -1,4 +1,7 @@
-"""Says on a channel what was applied, before it is acknowledged."""
+"""The backplane: what was applied is announced on a channel, before it is acknowledged.
+
+docs/backplane.md says how a listener reads it and how it knows that it missed something.
+"""
 
 import asyncio
 import secrets
@@ -20,18 +23,18 @@ from invalidator.targets.redis.messages import Sender, Sign
 log = structlog.get_logger("invalidator")
 
 HEARTBEAT: Final = 1.0  # seconds
-AGAIN: Final = 30.0  # seconds until a server that forbids us to publish is asked once more
-FORBIDDEN: Final = ("noperm", "refused")  # refused: the server does not even know the command
+AGAIN: Final = 30.0  # seconds until publishing is tried again where it is forbidden
+FORBIDDEN: Final = ("noperm", "refused")  # refused: the server does not know the command
 
 When = Literal["listened", "always", "never"]
 
 
 class Announcer:
-    """What was applied on one Redis.
+    """Announces what was applied on one Redis.
 
-    Numbers go up by one with each message, also with those that nobody would have heard and that
-    were not even written: a listener that comes back sees that it missed some. Redis says with
-    each message, heartbeats included, how many received it.
+    Numbers grow by one with each message, also with those that are not sent because nobody would
+    receive them: a listener that returns sees that it missed some. Redis replies to each message,
+    heartbeats included, how many received it.
     """
 
     def __init__(
@@ -49,7 +52,7 @@ class Announcer:
         self._when = when
         self._clock = clock
         self._sleep = sleep
-        # One of its own: announcers of two databases of one server speak on the same channel.
+        # An instance of its own: announcers of two databases of one server share a channel.
         self._sender = Sender(instance or secrets.token_hex(8), self._now())
         self._seq = 0
         self._listeners = 0
@@ -58,17 +61,17 @@ class Announcer:
 
     @property
     def heard(self) -> bool:
-        """Whether anybody would hear us now."""
+        """Return whether anybody would receive a message now."""
         return not self._forbidden and (self._listeners > 0 or self._when == "always")
 
     def skip(self, count: int = 1) -> None:
-        """Something was applied and nobody is told."""
+        """Count messages that are not sent."""
         if self._when != "never":
             self._seq += count
             metrics.ANNOUNCED.labels("skipped").inc(count)
 
     async def announce(self, cause: Cause, cache: str, names: Names) -> None:
-        """Say that these names were forgotten. Raises Unavailable; then it may be said again."""
+        """Announce that these were invalidated. Raises Unavailable; then it may be repeated."""
         if not self.heard:
             self.skip(sum(bool(getattr(names, kind)) for kind in KINDS))
             return
@@ -80,13 +83,13 @@ class Announcer:
             await self._publish(said)
 
     async def run(self) -> None:
-        """A sign of life each second, until cancelled."""
+        """Send a heartbeat each second, until cancelled."""
         while self._when != "never":
             await self._sign_of_life("heartbeat")
             await self._sleep(AGAIN if self._forbidden else HEARTBEAT)
 
     async def end(self) -> None:
-        """Nothing more will be applied by us."""
+        """Announce that we will apply nothing more."""
         if self.heard:
             await self._sign_of_life("bye")
 
@@ -96,7 +99,7 @@ class Announcer:
             try:
                 await self._publish([said])
             except Unavailable:
-                return  # those who delete there say so
+                return  # it shows where names are deleted
 
     async def _publish(self, messages: Sequence[bytes]) -> None:
         with reaching(self._server):

@@ -1,4 +1,4 @@
-"""How much there is of what a person wants to purge. Reads only."""
+"""Counting how much of some names exists, for a person. Reads only."""
 
 from collections.abc import Iterable, Sequence
 
@@ -16,7 +16,7 @@ TOGETHER = 1000  # commands in one write
 
 
 class Counted(Struct, frozen=True):
-    """One name; of patterns all together, since one sweep counts them."""
+    """One name, or all patterns together, since one sweep counts them."""
 
     kind: Kind
     name: str
@@ -27,7 +27,7 @@ class Counted(Struct, frozen=True):
 async def counted(
     server: Server, cache: Cache, layouts: Sequence[Layout], names: Names
 ) -> list[Counted]:
-    """Keys, tags and versions. Raises Unavailable."""
+    """Count keys, tags and versions. Raises Unavailable."""
     asked: list[tuple[Kind, str, Command, str]] = [
         ("keys", key, ("EXISTS", key), "") for key in sorted(names.keys)
     ]
@@ -42,7 +42,7 @@ async def counted(
     for at in range(0, len(asked), TOGETHER):
         part = asked[at : at + TOGETHER]
         replies = await server.send([command for _, _, command, _ in part])
-        _unless_away(server, replies)
+        _unless_unavailable(server, replies)
         found += [
             _counted(kind, name, reply, how)
             for (kind, name, _, how), reply in zip(part, replies, strict=True)
@@ -50,8 +50,8 @@ async def counted(
     return found
 
 
-def _unless_away(server: Server, replies: Sequence[object]) -> None:
-    """Who may delete need not be allowed to count."""
+def _unless_unavailable(server: Server, replies: Sequence[object]) -> None:
+    """Raise Unavailable for a reply that says so; a missing permission to count is no reason."""
     for reply in replies:
         verdict = diagnose(reply) if isinstance(reply, Exception) else None
         if verdict and verdict.meaning is Meaning.UNAVAILABLE and verdict.code != "noperm":
@@ -69,16 +69,16 @@ def _counted(kind: Kind, name: str, reply: object, how: str) -> Counted:
         return Counted(kind, name, 0, f"now {now}" if now else "no counter yet")
     count = reply if isinstance(reply, int) else 0
     if kind == "keys":
-        return Counted(kind, name, count, "there" if count else "not there")
+        return Counted(kind, name, count, "exists" if count else "does not exist")
     if how == "stamp":
         return Counted(kind, name, count, "a stamp" if count else "no stamp")
     return Counted(kind, name, count, f"{count:,} in its {how}")
 
 
 async def matched(sweeper: Sweeper, patterns: Iterable[str]) -> Counted:
-    """What a sweep would delete. Raises Unavailable."""
+    """Count what a sweep would delete. Raises Unavailable."""
     progress = await sweeper.survey(pattern.encode() for pattern in patterns)
     found = f"{progress.matched:,} of {progress.total:,} keys"
     if progress.protected:
-        found += f"; {progress.protected:,} protected keys are spared"
+        found += f"; {progress.protected:,} protected"
     return Counted("patterns", " ".join(sorted(patterns)), progress.matched, found)

@@ -11,15 +11,15 @@ from msgspec import Struct
 from invalidator.errors import Unavailable
 from invalidator.model import Cause, Failure, Names, Outcome, Ticket
 from invalidator.redisclient import Client, ping
-from invalidator.redisclient.replicas import NONE, Replicas
+from invalidator.redisclient.errors import Verdict
 from invalidator.redisclient.server import Server
 from invalidator.rules.rule import Cache
 from invalidator.runtime import metrics
-from invalidator.runtime.health import Part, Pulse
+from invalidator.runtime.health import Part
 from invalidator.runtime.retry import until_available
-from invalidator.targets.pace import Brake, BrakedKeys
+from invalidator.targets.pace import PacedKeys, Pacer
+from invalidator.targets.redis.announce import Announcer, When
 from invalidator.targets.redis.apply import CacheStore, layouts, spared
-from invalidator.targets.redis.backplane import Announcer, When
 from invalidator.targets.redis.count import Counted, counted, matched
 from invalidator.targets.redis.failover import Moments
 from invalidator.targets.redis.keys import Keys
@@ -32,14 +32,13 @@ from invalidator.targets.redis.walk import Node
 log = structlog.get_logger("invalidator")
 
 T = TypeVar("T")
-MOST_PATTERNS = 50_000  # distinct ones that may wait for a sweep before intake waits, too
-NO_BRAKE = Brake()
+MOST_PATTERNS = 50_000  # distinct ones that may wait for a sweep; then the intake waits, too
 LOGGED_EVERY = 5.0  # seconds between two lines about a sweep
-WATCHED_EVERY = 0.1  # where a person watches it
+WATCHED_EVERY = 0.1  # while a person watches it
 
 
 class Host:
-    """What is done to one Redis. `part` says whether it answers, `sweeps` whether it is swept."""
+    """One Redis. `part` is whether it answers, `sweeps` whether it can be swept."""
 
     def __init__(
         self,
@@ -49,21 +48,21 @@ class Host:
         sweeps: Part,
         *,
         announce: When = "listened",
-        brake: Brake = NO_BRAKE,
-        replicas: Replicas = NONE,
+        pacer: Pacer | None = None,
         observe: Callable[[Progress], None] | None = None,
-        pulse: Pulse | None = None,
+        progress: Callable[[], None] = lambda: None,
     ) -> None:
-        """`pulse` is of its sweeps: one that hangs is seen."""
+        """`progress` is called with each step of what may take long."""
         self.name = name
         self.part = part
         self.sweeps = sweeps
         self.moments = Moments(client, name)
         self._client = client
-        self._server = Server(client, name, replicas)
-        self._keys = Keys(client, name, replicas)
-        self._braked = BrakedKeys(self._keys, brake) if brake.on else self._keys
-        self._brake = brake
+        self._server = Server(client, name)
+        self._keys = Keys(self._server)
+        self._pacer = pacer or Pacer()
+        self._paced = PacedKeys(self._keys, self._pacer)
+        self._progress = progress
         self._announcer = Announcer(client, name, when=announce)
         self._sweeper = Sweeper(
             self._nodes,
@@ -71,41 +70,41 @@ class Host:
             sweeps,
             observe=observe or partial(_observe, name),
             observe_every=WATCHED_EVERY if observe else LOGGED_EVERY,
-            pulse=pulse,
+            progress=progress,
         )
-        sweeps.ready()  # until a sweep finds otherwise
+        sweeps.ready()
 
     def spare(self, caches: Mapping[str, Cache]) -> None:
-        """Sweeps leave alone from now on what these caches say."""
+        """Protect from now on what these caches name."""
         self._sweeper.protect(spared(caches.values()))
 
     def stores(self, caches: Mapping[str, Cache]) -> dict[str, CacheStore]:
-        """What makes each of its caches forget."""
+        """Return a store for each of its caches."""
         return {
-            name: CacheStore(cache, self._server, self._braked, self._sweeper)
+            name: CacheStore(cache, self._server, self._paced, self._sweeper, self._members)
             for name, cache in caches.items()
         }
 
     async def apply(self, cache: CacheStore, names: Names, cause: Cause) -> Outcome:
-        """Forget them in one cache, and say so. Raises Unavailable; then it may be repeated."""
+        """Invalidate names in one cache, and announce it. Raises Unavailable; then repeat it."""
         outcome = await self._noting(self._apply(cache, names, cause), cause.source)
         self.moments.worked = True
         return outcome
 
     async def count(self, cache: Cache, names: Names) -> list[Counted]:
-        """How much there is of them. Raises Unavailable."""
+        """Count how much of them exists. Raises Unavailable."""
         found = await counted(self._server, cache, layouts(cache), names)
         if names.patterns:
             found.append(await matched(self._sweeper, names.patterns))
         return found
 
     async def present(self, keys: Sequence[str]) -> list[bool | None]:
-        """Which of them are there; None where we may not know. Raises Unavailable."""
+        """Return whether each exists; None where we may not know. Raises Unavailable."""
         replies = await self._server.ask([("EXISTS", key) for key in keys])
         return [None if isinstance(reply, Exception) else bool(reply) for reply in replies]
 
     def watch(self, patterns: Collection[str]) -> Sweep:
-        """The sweep that will serve them, which then knows whether each matched a key."""
+        """Return the sweep that will serve them, and make it note whether each matched a key."""
         return self._sweeper.watch([pattern.encode() for pattern in patterns])
 
     @property
@@ -122,7 +121,7 @@ class Host:
         await self._noting(ping(self._client, self.name), "probe")
 
     async def recover(self, cache: CacheStore) -> None:
-        """Finish tags that a crash left half consumed; one registry serves all of a Redis."""
+        """Consume what a crash left of tags; one registry serves all caches of a Redis."""
         consumed = await self._noting(cache.tags.recover(), "recovery")
         if consumed.existed:
             log.info("tags-recovered", existed=consumed.existed)
@@ -131,7 +130,7 @@ class Host:
             log.warning("tags-not-recovered", tags=len(consumed.failed), reason=reason)
 
     async def run(self) -> None:
-        """Serve patterns, and give signs of life, until cancelled."""
+        """Serve patterns, and send heartbeats, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._sweeper.run())
             tasks.create_task(self._announcer.run())
@@ -143,26 +142,30 @@ class Host:
     async def _apply(self, cache: CacheStore, names: Names, cause: Cause) -> Outcome:
         if names.patterns and self._sweeper.waiting >= MOST_PATTERNS:
             # The next sweep to begin takes all that wait.
-            raise Unavailable(self.name, "too many patterns wait for a sweep to begin")
-        if names.versions and self._brake.on:
-            await self._brake.take(len(names.versions))
-        outcome = Outcome()
-        await cache.apply(names, outcome)
-        if names.versions and self._brake.on:
-            self._brake.gone(len(names.versions))
-        said = _without_patterns(names, outcome.failures)
-        await self._announcer.announce(cause, cache.name, said)
+            raise Unavailable(self.name, "too many patterns are waiting for the next sweep")
+        if names.versions:
+            await self._pacer.take(len(names.versions))
+        outcome = await cache.apply(names)
+        if names.versions:
+            self._pacer.deleted(len(names.versions))
+        gone = _without_patterns(names, outcome.failures)
+        await self._announcer.announce(cause, cache.name, gone)
         if outcome.sweeps:
-            told = names.patterns if self._announcer.heard else None
+            announced = names.patterns if self._announcer.heard else None
             outcome.sweeps = [
-                Announced(ticket, self._announcer, self.part, cause, cache.name, told)
+                AnnouncedSweep(ticket, self._announcer, self.part, cause, cache.name, announced)
                 for ticket in outcome.sweeps
             ]
         metrics.EXISTED.inc(outcome.existed)
         return outcome
 
+    async def _members(self, keys: Sequence[bytes]) -> tuple[int, dict[bytes, Verdict]]:
+        """Delete members of tags, of which a single one may have tens of millions."""
+        self._progress()
+        return await self._paced.unlink(keys)
+
     async def _noting(self, work: Awaitable[T], who: str) -> T:
-        """Readiness shows each Redis by itself."""
+        """Report to readiness, which shows each Redis separately."""
         try:
             result = await work
         except Unavailable as error:
@@ -172,18 +175,18 @@ class Host:
         return result
 
     async def _nodes(self) -> Sequence[Node]:
-        return await nodes_on(self._server, self._keys, self._brake)
+        return await nodes_on(self._server, self._keys, self._pacer)
 
 
-class Announced(Struct, frozen=True):
-    """A sweep that is announced when it is over: before, what it deletes could be read again."""
+class AnnouncedSweep(Struct, frozen=True):
+    """A sweep that is announced when it is over: earlier, a listener could read an entry again."""
 
     ticket: Ticket
     announcer: Announcer
     part: Part
     cause: Cause
     cache: str
-    patterns: set[str] | None  # None: nobody listened when it was asked for
+    patterns: set[str] | None  # None: there were no listeners when it was requested
 
     async def wait(self) -> Sequence[Failure]:
         failures = await self.ticket.wait()
@@ -200,7 +203,7 @@ class Announced(Struct, frozen=True):
 
 
 def _without_patterns(names: Names, failures: Sequence[Failure]) -> Names:
-    """What is gone now."""
+    """Return the names that are invalidated now."""
     if not names.patterns and not failures:
         return names
     gone = Names(set(names.keys), set(), set(names.tags), set(names.versions))

@@ -1,4 +1,4 @@
-"""The messages on the channel of what was applied; docs/backplane.md is their contract."""
+"""The messages on the backplane's channel; docs/backplane.md is their contract."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, Literal
@@ -9,25 +9,25 @@ from msgspec import Struct
 from invalidator.model import KINDS, Cause, Kind, Names
 
 VERSION: Final = 1
-MOST_TEXT: Final = 64 * 1024  # characters of names in a message; one longer name stands alone
+MOST_TEXT: Final = 64 * 1024  # characters of names in a message; a longer name has one of its own
 
 Sign = Literal["heartbeat", "bye"]
 Type = Sign | Literal["applied"]
 
 
 class Sender(Struct, frozen=True):
-    """Who counts. A number is used once in an epoch of an instance."""
+    """The sender of messages. A number is used once in an epoch of an instance."""
 
     instance: str  # a process
-    epoch: int  # when it began to count, Unix milliseconds
+    epoch: int  # its start, Unix milliseconds
 
 
 class Message(Struct, frozen=True):
-    """One message, as a listener reads it."""
+    """One message, as a listener sees it."""
 
     type: Type
     sender: Sender
-    seq: int  # of an `applied` its own; else the last one that was used
+    seq: int  # its own number for `applied`, else the last one used
     time: int  # Unix milliseconds
     cache: str = ""
     kind: Kind | None = None
@@ -42,7 +42,7 @@ def sign_of_life(sign: Sign, sender: Sender, seq: int, time: int) -> bytes:
 def applied(
     sender: Sender, seq: int, time: int, cause: Cause, cache: str, names: Names
 ) -> list[bytes]:
-    """One message or several, numbered from `seq` on."""
+    """Return one message or several, numbered from `seq` on."""
     parts = [(kind, part) for kind in KINDS for part in _split(getattr(names, kind))]
     more = {"who": cause.who, "why": cause.why} if cause.who else {}
     return [
@@ -62,7 +62,7 @@ def applied(
 
 
 def parse(raw: bytes) -> Message | None:
-    """None for what is not of this version: somebody else may publish there, too."""
+    """Parse a message; None if it is not of this version: others may publish there, too."""
     try:
         found = orjson.loads(raw)
         return _message(found) if found["v"] == VERSION else None
@@ -92,7 +92,7 @@ def _head(kind: Type, sender: Sender, seq: int, time: int) -> dict[str, object]:
 
 
 def _split(names: Iterable[str]) -> Iterator[list[str]]:
-    """Redis drops a listener that falls behind by megabytes."""
+    """Split names into messages, since Redis drops a listener that lags by megabytes."""
     part: list[str] = []
     size = 0
     for name in names:

@@ -1,7 +1,7 @@
-"""Where keys lie, and whether that changed while they were walked.
+"""Where keys are, and whether that changed during a walk.
 
-A cursor means nothing to another process of the server, and a slot that moves takes its keys past
-a walk that was on its way to them. Both show only in the server's own words.
+A cursor means nothing to another process of the server, and a moving slot takes its keys past a
+walk that has not reached them. Only the server itself reports both.
 """
 
 from collections.abc import Mapping
@@ -21,55 +21,35 @@ class Place(Struct, frozen=True):
 
     run: bytes  # its process
     slots: frozenset[bytes] = frozenset()  # ranges, as CLUSTER NODES writes them
-    open: frozenset[bytes] = frozenset()  # slots on their way from or to it
+    open: frozenset[bytes] = frozenset()  # slots moving from or to it
 
 
-class Member(Struct, frozen=True):
-    """One node of a cluster, as another one sees it."""
-
-    id: bytes
-    address: str
-    flags: frozenset[bytes]
-    slots: frozenset[bytes]
-    open: frozenset[bytes]
-
-
-def members(text: bytes) -> list[Member]:
-    """All lines of CLUSTER NODES. Only its own line says which slots of a node are open."""
-    return [_member(line.split()) for line in text.splitlines() if line.strip()]
-
-
-def _member(words: list[bytes]) -> Member:
-    node, address, flags, *_ = words
-    ranges = words[8:]
-    return Member(
-        node,
-        address.partition(b"@")[0].decode(),
-        frozenset(flags.split(b",")),
-        frozenset(each for each in ranges if not each.startswith(b"[")),
-        frozenset(each for each in ranges if each.startswith(b"[")),
-    )
-
-
-def primaries(text: bytes) -> list[str]:
-    """The addresses of those that have keys."""
-    return [each.address for each in members(text) if b"master" in each.flags and each.slots]
+def own_line(text: bytes) -> list[bytes]:
+    """Return the words of a node's own line in CLUSTER NODES: only there are open slots listed."""
+    lines = (line.split() for line in text.splitlines())
+    return next(words for words in lines if words and b"myself" in words[2].split(b","))
 
 
 async def look(server: Server, *, cluster: bool) -> Place:
-    """Raises Unavailable, also for a replica: what it has may be older than an event."""
+    """Return the place of a server. Raises Unavailable, also for a replica: it may lag behind."""
     if not cluster:
         info, _ = await server.insist([RUN, ("UNLINK", layout.PROBE)])
         return Place(run_id(info))
     info, text = await server.insist([RUN, NODES])
-    own = next(each for each in members(text) if b"myself" in each.flags)
-    if b"master" not in own.flags:
+    words = own_line(text)
+    if b"master" not in words[2].split(b","):
         raise Unavailable(server.name, "is a replica")
-    return Place(run_id(info), own.slots, own.open)
+    return place_of(run_id(info), words)
+
+
+def place_of(run: bytes, own_line: list[bytes]) -> Place:
+    ranges = frozenset(own_line[8:])
+    moving = frozenset(each for each in ranges if each.startswith(b"["))
+    return Place(run, ranges - moving, moving)
 
 
 def moved(before: Mapping[str, Place], after: Mapping[str, Place]) -> str:
-    """Why a walk between the two may have missed a key; empty where it cannot."""
+    """Return why a walk between the two may have missed a key; empty where it cannot."""
     if before.keys() != after.keys():
         return "primaries came or went"
     for name, was in before.items():
@@ -77,7 +57,7 @@ def moved(before: Mapping[str, Place], after: Mapping[str, Place]) -> str:
         if was.run != now.run:
             return f"{name} is another process now"
         if was.open or now.open:
-            return f"{name} has slots on their way"
+            return f"{name} has moving slots"
         if was.slots != now.slots:
             return f"{name} has other slots now"
     return ""

@@ -1,27 +1,28 @@
-"""Many patterns at once, for little more per key than one.
+"""Many patterns at once: one regular expression over a whole page of keys.
 
-One expression for the literal beginnings of all patterns picks the few keys that may fit; these are
-looked up by their beginning. A prefix followed by `*` alone needs no more. Others are looked up by
-their literal end as well, and only what lies between is left to an expression of its own; of many
-such expressions those are tried whose literal text the key has.
+RE2 takes time in proportion to the text, whatever and however many the patterns are. A call costs
+as much as several keys, so the keys of a page are matched as the lines of one text.
 """
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import groupby
-from typing import TypeVar
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 
-from invalidator.targets.redis.glob import Token, common_prefix, shared, split
-from invalidator.targets.redis.inside import Fitting, Middle, any_of
+import re2
 
-T = TypeVar("T")
-Pick = Callable[[list[bytes]], list[bytes]]
-Tails = list[tuple[int, dict[bytes, Fitting]]]  # literal ends, by their length
+from invalidator import layout
+from invalidator.errors import ConfigError
+from invalidator.targets.redis.glob import ANY, common_prefix, escape, literal_prefix, parse
 
-FEW = 8  # prefixes that are tried one after the other
-MOST = 1_000  # prefixes that an expression is made of: that takes its time
-DEEPEST = 32  # bytes of these, behind what all share: so deep may an expression nest
+FEW = 8  # prefixes that are compared one after the other
+MOST = 1 << 16  # bytes of patterns of one expression: to compile it holds up all else for 60 ms
+DEEPEST = 8  # stars that patterns share in an expression
+MEMORY = 32 << 20  # bytes for an expression; beyond that RE2 becomes slower, not wrong
+
+_PLACEHOLDER = re.compile(r"\{[^{}]*\}")
+
+Parts = tuple[bytes, ...]  # the expressions between the stars of a pattern
 
 
 class Matcher:
@@ -30,92 +31,140 @@ class Matcher:
     def __init__(self, patterns: Iterable[bytes]) -> None:
         self.patterns = frozenset(patterns)
         self.prefix = common_prefix(self.patterns)  # of every key that any of them matches
-        open_ended: set[bytes] = set()
-        between: dict[bytes, dict[bytes, set[Middle]]] = defaultdict(lambda: defaultdict(set))
-        for pattern in self.patterns:
-            begin, middle, end = _ends(pattern)
-            if middle == [None] and not end:
-                open_ended.add(begin)
-            else:
-                between[begin][end].add(tuple(middle))
-        self._begun = _beginning({*open_ended, *between}, len(self.prefix))
-        self._open = _by_length(dict.fromkeys(_outermost(open_ended)))
-        self._between = _by_length({begin: _compile(ends) for begin, ends in between.items()})
+        others = sorted(self.patterns)
+        prefixes = {pattern: literal_prefix(pattern) for pattern in others if _is_prefix(pattern)}
+        if len(prefixes) > FEW:
+            prefixes = {}
+        self._prefixes = tuple(prefixes.values())
+        self._expressions = [
+            Expression(portion)
+            for portion in _portions(each for each in others if each not in prefixes)
+        ]
 
     def matching(self, keys: list[bytes]) -> set[bytes]:
+        """Return those that match."""
         found: set[bytes] = set()
-        keys = self._begun(keys)
-        for length, begins in self._open if keys else ():
-            found.update([key for key in keys if key[:length] in begins])
-        for length, tails in self._between if keys else ():
-            candidates = [key for key in keys if key[:length] in tails]
-            found.update([key for key in candidates if _fits(key, length, tails[key[:length]])])
+        if self._prefixes:
+            found.update([key for key in keys if key.startswith(self._prefixes)])
+        if self._expressions and len(found) < len(keys):
+            lines, others = _lines([key for key in keys if key not in found] if found else keys)
+            for expression in self._expressions:
+                found |= expression.matching(lines, others)
         return found
 
 
-def _ends(pattern: bytes) -> tuple[bytes, list[Token], bytes]:
-    begin, rest = split(pattern)
-    end = bytearray()
-    while rest and rest[-1] is not None and len(rest[-1]) == 1:
-        end += rest.pop() or b""
-    return begin, rest, bytes(reversed(end))
+class Expression:
+    """Some patterns, compiled to one regular expression."""
+
+    def __init__(self, patterns: Iterable[bytes]) -> None:
+        self._text = b"(?m:^(?:" + _any_of({_parts(each) for each in patterns}) + b")$)"
+        self._line = _re2(self._text, never_nl=True)
+
+    @cached_property
+    def _key(self) -> "re2._Regexp":
+        return _re2(self._text, dot_nl=True)
+
+    def matching(self, lines: bytes | None, others: Sequence[bytes]) -> set[bytes]:
+        """Return those that match; `others` are keys with a line break in them."""
+        found = {key for key in others if self._key.fullmatch(key)}
+        if lines is not None:
+            found.update([match.group() for match in self._line.finditer(lines)])
+        return found
 
 
-def _compile(ends: dict[bytes, set[Middle]]) -> Tails:
-    return _by_length({end: any_of(middles) for end, middles in ends.items()})
+def _lines(keys: Sequence[bytes]) -> tuple[bytes | None, Sequence[bytes]]:
+    """Return keys as lines of one text, and those that are no lines."""
+    text = b"\n".join(keys)
+    if text.count(b"\n") == len(keys) - 1:
+        return text, ()
+    lines = [key for key in keys if b"\n" not in key]
+    return b"\n".join(lines) if lines else None, [key for key in keys if b"\n" in key]
 
 
-def _fits(key: bytes, start: int, tails: Tails) -> bool:
-    for length, ends in tails:
-        stop = len(key) - length
-        middle = ends.get(key[stop:]) if stop >= start else None
-        if middle and middle.match(key, start, stop):
-            return True
-    return False
+def protected(templates: Iterable[str], patterns: Iterable[str]) -> Matcher:
+    """Match what no sweep deletes: our own keys, tags and versions by template, and patterns."""
+    own = escape(layout.OWN.encode()) + b"*"
+    every = [own, *map(_pattern_of, templates), *(pattern.encode() for pattern in patterns)]
+    if not all(pattern.strip(b"*") for pattern in every):
+        raise ConfigError("a protected pattern that is only `*` would stop every sweep")
+    return Matcher(every)
 
 
-def _beginning(prefixes: set[bytes], same: int) -> Pick:
-    """Picks the keys that begin with any of these, or may: long and many ones are cut.
-
-    All of them begin with the `same` bytes, so many.
-    """
-    words = {prefix[: same + DEEPEST] for prefix in prefixes}
-    longest = max(map(len, words), default=0)
-    while len(words) > MOST:
-        longest = same + (longest - same) * 3 // 4
-        words = {word[:longest] for word in words}
-    if len(words) <= FEW:
-        few = tuple(words)
-        return lambda keys: [key for key in keys if key.startswith(few)]
-    begins = re.compile(_tree(sorted(words)), re.DOTALL).match
-    return lambda keys: list(filter(begins, keys))
+def _pattern_of(template: str) -> bytes:
+    """Return `tag:*` for `tag:{tag}`."""
+    return b"*".join(escape(text.encode()) for text in _PLACEHOLDER.split(template))
 
 
-def _tree(words: Sequence[bytes]) -> bytes:
-    """An expression for any of these: what they share is looked at once."""
-    same = shared(words[0], words[-1])  # they are in order
-    if same == words[0]:
-        return re.escape(same)  # the others only go on
-    at = len(same)
-    branches = groupby(words, key=lambda word: word[at])
-    rest = b"|".join(_tree([word[at:] for word in branch]) for _, branch in branches)
-    return re.escape(same) + b"(?:" + rest + b")"
+def _is_prefix(pattern: bytes) -> bool:
+    """Return whether it is a literal text followed by `*` alone."""
+    tokens = parse(pattern)
+    return tokens[-1:] == [None] and len(tokens) - 1 == len(literal_prefix(pattern))
 
 
-def _by_length(prefixes: Mapping[bytes, T]) -> list[tuple[int, dict[bytes, T]]]:
-    lengths: dict[int, dict[bytes, T]] = defaultdict(dict)
-    for prefix, rest in prefixes.items():
-        lengths[len(prefix)][prefix] = rest
-    return sorted(lengths.items())
+def _portions(patterns: Iterable[bytes]) -> Iterator[list[bytes]]:
+    portion: list[bytes] = []
+    size = 0
+    for pattern in patterns:
+        if portion and size + len(pattern) > MOST:
+            yield portion
+            portion, size = [], 0
+        portion.append(pattern)
+        size += len(pattern)
+    if portion:
+        yield portion
 
 
-def _outermost(prefixes: set[bytes]) -> set[bytes]:
-    """Without those that begin with another of them."""
-    outer: set[bytes] = set()
-    lengths: list[int] = []
-    for prefix in sorted(prefixes, key=len):
-        if not any(prefix[:length] in outer for length in lengths):
-            outer.add(prefix)
-            if lengths[-1:] != [len(prefix)]:
-                lengths.append(len(prefix))
-    return outer
+def _re2(text: bytes, **options: bool) -> "re2._Regexp":
+    wanted = re2.Options()
+    wanted.encoding = re2.Options.Encoding.LATIN1
+    wanted.never_capture = True
+    wanted.log_errors = False
+    wanted.max_mem = MEMORY
+    for name, value in options.items():
+        setattr(wanted, name, value)
+    try:
+        return re2.compile(text, wanted)
+    finally:
+        re2.purge()  # else the library keeps the last 128 expressions, with their memory
+
+
+def _any_of(patterns: set[Parts], depth: int = DEEPEST) -> bytes:
+    """Return an expression in which patterns that begin alike share their beginning."""
+    branches: list[bytes] = []
+    for first, rests in sorted(_by_first(patterns).items()):
+        ended = {rest for rest in rests if not rest}
+        more = rests - ended
+        branches += [first for _ in ended]
+        if len(more) > 1 and depth:
+            branches.append(first + b".*(?:" + _any_of(more, depth - 1) + b")")
+        else:
+            branches += [b".*".join((first, *rest)) for rest in sorted(more)]
+    return b"|".join(branches)
+
+
+def _by_first(patterns: set[Parts]) -> dict[bytes, set[Parts]]:
+    groups: dict[bytes, set[Parts]] = defaultdict(set)
+    for first, *rest in patterns:
+        groups[first].add(tuple(rest))
+    return groups
+
+
+def _parts(pattern: bytes) -> Parts:
+    parts = [b""]
+    for token in parse(pattern):
+        if token is None:
+            parts.append(b"")
+        else:
+            parts[-1] += _character(token)
+    return tuple(parts)
+
+
+def _character(allowed: bytes) -> bytes:
+    if len(allowed) == 1:
+        escaped: bytes = re2.escape(allowed)
+        return escaped
+    if len(allowed) == len(ANY):
+        return b"."
+    if not allowed:
+        return rb"[^\x00-\xff]"
+    return b"[" + b"".join(b"\\x%02x" % byte for byte in allowed) + b"]"

@@ -10,14 +10,15 @@ import hashlib
 import math
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Final, Protocol
+from typing import Final
 
 import structlog
 
 from invalidator.errors import Unavailable
-from invalidator.model import Cause, Names, Outcome
+from invalidator.model import Application, Cause, Names, Outcome
 from invalidator.rules import Cache
 from invalidator.targets.redis.failover import Identities, Moments
+from invalidator.targets.target import Home, Target
 
 log = structlog.get_logger("invalidator")
 
@@ -134,30 +135,34 @@ class Watch:
             self._alike.add(was)
 
 
-class Caches(Protocol):
-    """What a pipeline applies to."""
-
-    def applying(
-        self, names: Mapping[str, Names], caches: Mapping[str, Cache], cause: Cause
-    ) -> Callable[[], Awaitable[Outcome]]: ...
-
-
 class Known:
-    """Caches to which nothing is applied before somebody has looked who they are."""
+    """Caches to which nothing is applied before it is known who they are."""
 
-    def __init__(self, caches: Caches, watch: Watch) -> None:
-        self._caches = caches
+    def __init__(self, target: Target, watch: Watch) -> None:
+        self._target = target
         self._watch = watch
 
-    def applying(
+    def application(
         self, names: Mapping[str, Names], caches: Mapping[str, Cache], cause: Cause
-    ) -> Callable[[], Awaitable[Outcome]]:
-        attempt = self._caches.applying(names, caches, cause)
-        if self._watch.current:
-            return attempt
+    ) -> Application:
+        application = self._target.application(names, caches, cause)
+        return application if self._watch.current else AfterALook(application, self._watch)
 
-        async def after_a_look() -> Outcome:
-            await self._watch.known()
-            return await attempt()
+    def home(self, cache: str, caches: Mapping[str, Cache]) -> Home:
+        return self._target.home(cache, caches)
 
-        return after_a_look
+
+class AfterALook:
+    """An application that first asks who the caches are."""
+
+    def __init__(self, application: Application, watch: Watch) -> None:
+        self._application = application
+        self._watch = watch
+
+    @property
+    def left(self) -> int:
+        return self._application.left
+
+    async def apply_names(self) -> Outcome:
+        await self._watch.known()
+        return await self._application.apply_names()

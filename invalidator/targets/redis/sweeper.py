@@ -1,7 +1,7 @@
 """Patterns: one sweep for all that wait.
 
 Walking the keyspace costs the same for one pattern and for a thousand. So patterns gather, and
-each sweep serves all that were asked for before it began.
+each sweep serves all that were requested before it began.
 """
 
 import asyncio
@@ -14,8 +14,8 @@ from msgspec.structs import replace
 from invalidator.redisclient.errors import Verdict
 from invalidator.redisclient.server import Sleep
 from invalidator.runtime import metrics
-from invalidator.runtime.health import Part, Pulse
-from invalidator.runtime.retry import Backoff, beating, until_available
+from invalidator.runtime.health import Part
+from invalidator.runtime.retry import Backoff, until_available
 from invalidator.targets.redis.moved import Place, look, moved
 from invalidator.targets.redis.patterns import Matcher
 from invalidator.targets.redis.sweep import Pace, Progress, Ticket
@@ -23,11 +23,11 @@ from invalidator.targets.redis.walk import Node, Walk
 
 PACE = Pace()
 BACKOFF = Backoff()
-AT_ONCE = 500  # patterns that are compiled without leaving the event loop
+AT_ONCE = 500  # patterns that are compiled in the event loop; more, in a thread
 
 
 class Sweeper:
-    """Sweeps one cache's Redis, again and again, while somebody waits for it."""
+    """Sweeps one Redis whenever somebody waits for it."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class Sweeper:
         protect: Matcher,
         part: Part,
         *,
-        pulse: Pulse | None = None,
+        progress: Callable[[], None] = lambda: None,
         pace: Pace = PACE,
         backoff: Backoff = BACKOFF,
         observe: Callable[[Progress], None] = lambda progress: None,
@@ -45,16 +45,15 @@ class Sweeper:
         sleep: Sleep = asyncio.sleep,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        """`nodes` are all that hold keys; asked before each pass. Raises Unavailable.
+        """`nodes` returns all that have keys, or raises Unavailable; it is called before each pass.
 
-        `pulse` beats with every page. `observe` sees the progress of a long sweep now and then,
-        and of every sweep at its end.
+        `progress` is called with every page. `observe` is called every `observe_every` seconds with
+        the progress of a long sweep, and at the end of every sweep.
         """
         self._nodes = nodes
         self.part = part
-        self._pulse = pulse or Pulse("sweeps")
         self._walk = Walk(
-            protect, pace, self._pulse, self._tell_sometimes, clock=clock, cpu=cpu, sleep=sleep
+            protect, pace, progress, self._report_seldom, clock=clock, cpu=cpu, sleep=sleep
         )
         self._backoff = backoff
         self._observe = observe
@@ -67,9 +66,9 @@ class Sweeper:
         self._wanted = asyncio.Event()
 
     def request(self, patterns: Iterable[bytes]) -> Ticket:
-        """A ticket that is done when a sweep that began after now is over.
+        """Return a ticket that is done when a sweep that began after now is over.
 
-        All who ask before that sweep begins hold the same ticket.
+        All who ask before that sweep begins share the ticket.
         """
         self._next = self._next or Ticket(self._clock())
         self._next.patterns.update(patterns)
@@ -77,48 +76,48 @@ class Sweeper:
         return self._next
 
     def watch(self, patterns: Iterable[bytes]) -> Ticket:
-        """The next ticket: it will know whether these match anything. This asks for no sweep."""
+        """Make the next ticket note whether these match a key; return it. Requests no sweep."""
         self._next = self._next or Ticket(self._clock())
         self._next.watched.update(patterns)
         return self._next
 
     def protect(self, matcher: Matcher) -> None:
-        """What is spared from now on, by a sweep under way too."""
+        """Spare these from now on, also in a running sweep."""
         self._walk.spared = matcher
 
     @property
     def waiting(self) -> int:
-        """Distinct patterns that no sweep has begun on."""
+        """Return how many distinct patterns wait for the next sweep."""
         return len(self._next.patterns) if self._next else 0
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Serve tickets until cancelled."""
         while True:
-            await beating(self._pulse, self._wanted.wait)
+            await self._wanted.wait()
             with metrics.SWEEPS_RUNNING.track_inprogress():
                 await self._serve()
 
     async def survey(self, patterns: Iterable[bytes]) -> Progress:
-        """What a sweep would find, in one pass that deletes nothing. Raises Unavailable.
+        """Count what a sweep would delete, in one pass. Raises Unavailable.
 
-        Where slots are on their way it may miss keys, or count some twice.
+        While slots move it may miss keys, or count some twice.
         """
         progress = Progress(began=self._clock())
         self._observed_at = progress.began
         wanted = set(patterns)
         progress.patterns = len(wanted)
-        nodes = [replace(node, unlink=_let_be) for node in await self._nodes()]
+        nodes = [replace(node, unlink=_unlink_nothing) for node in await self._nodes()]
         await self._walk.over(nodes, await _compile(wanted), progress)
         return progress
 
     async def _serve(self) -> None:
-        """A sweep that has to begin anew takes along all who came meanwhile."""
+        """Sweep until a pass was enough; tickets requested meanwhile join the next pass."""
         served: list[Ticket] = []
         progress = Progress(began=self._clock())
         self._observed_at = progress.began
 
         async def attempt() -> str:
-            self._take_along(served, progress)
+            self._include_waiting(served, progress)
             patterns = set().union(*(ticket.patterns for ticket in served))
             progress.patterns = len(patterns)
             return await self._pass(await _compile(patterns), progress) if patterns else ""
@@ -128,15 +127,15 @@ class Sweeper:
             progress.again = await self._when_available(attempt)
             if not progress.again:
                 break
-            self._tell(progress)
+            self._report(progress)
             tries += 1
             await self._sleep(self._backoff.delay(tries, self._chance()))
         progress.ended = True
         for ticket in served:
             ticket.finish()
-        self._tell(progress)
+        self._report(progress)
 
-    def _take_along(self, served: list[Ticket], progress: Progress) -> None:
+    def _include_waiting(self, served: list[Ticket], progress: Progress) -> None:
         self._wanted.clear()
         ticket, self._next = self._next, None
         if ticket:
@@ -148,25 +147,23 @@ class Sweeper:
         return await until_available(
             attempt,
             self.part,
-            pulse=self._pulse,
             backoff=self._backoff,
             sleep=self._sleep,
             chance=self._chance,
         )
 
     async def _pass(self, matcher: Matcher, progress: Progress) -> str:
-        """Over all keys once. Returns why that was not enough, or nothing."""
+        """Walk all keys once. Return why another pass is needed, or nothing."""
         nodes = await self._nodes()
         before = await _places(nodes)
         await self._walk.over(nodes, matcher, progress)
-        missed = moved(before, await _places(await self._nodes()))
-        return missed or (f"{progress.on_their_way} keys moved" if progress.on_their_way else "")
+        return moved(before, await _places(await self._nodes()))
 
-    def _tell_sometimes(self, progress: Progress) -> None:
+    def _report_seldom(self, progress: Progress) -> None:
         if self._clock() - self._observed_at >= self._observe_every:
-            self._tell(progress)
+            self._report(progress)
 
-    def _tell(self, progress: Progress) -> None:
+    def _report(self, progress: Progress) -> None:
         self._observed_at = self._clock()
         progress.seconds = self._observed_at - progress.began
         self._observe(progress)
@@ -182,5 +179,5 @@ async def _places(nodes: Sequence[Node]) -> Mapping[str, Place]:
     return {node.server.name: await look(node.server, cluster=node.cluster) for node in nodes}
 
 
-async def _let_be(keys: Sequence[bytes]) -> tuple[int, dict[bytes, Verdict]]:
+async def _unlink_nothing(keys: Sequence[bytes]) -> tuple[int, dict[bytes, Verdict]]:
     return 0, {}

@@ -1,13 +1,12 @@
-"""Tags: sets of cache keys, forgotten with all their members.
+"""Tags: sets of cache keys, consumed with all their members.
 
-A tag's set is first renamed, in one step, to a work key of its own, which shares the tag's slot.
-Readers start a new set, and a crash leaves the old one where the next try finds it: a pointer
-beside the tag names its work keys, and a registry names the pointers, for events that nobody
-will deliver again.
+A tag's set is first renamed, in one step, to a work key in the tag's slot. Readers start a new
+set, and after a crash the next try finds the old one: a pointer beside the tag names its work keys,
+and a registry names the pointers, for events that nobody will deliver again.
 
-A work key's name is used once. Two daemons may then consume the same one side by side, and either
-may drop it: whatever was in it had been claimed before, and is deleted. Under a name that is used
-again, the slower one would drop members that belong to the next claim.
+A work key's name is used once. Two daemons may then consume the same work key side by side, and
+either may drop it: its members had all been claimed before, and are deleted. If names were used
+again, the slower daemon would drop members that belong to the next claim.
 """
 
 import asyncio
@@ -20,12 +19,13 @@ from msgspec import Struct
 from invalidator import layout
 from invalidator.redisclient import Command, Reply
 from invalidator.redisclient.errors import Verdict
-from invalidator.redisclient.server import Call, Script, Server, Sleep, each
-from invalidator.targets.redis.slots import pointer_beside
+from invalidator.redisclient.server import Call, Server, Sleep, ask_each
+from invalidator.targets.redis import scripts
+from invalidator.targets.redis.keys import pointer_beside
 from invalidator.targets.redis.tag_work import PER_COMMAND, Consumed, Consumer, Unlink, Work, works
 
-CLAIM = Script.load("claim")
-PER_CALL = 100  # tags a script looks at; most are absent
+CLAIM = scripts.load("claim")
+PER_CALL = 100  # tags of one script, so that it blocks the server for a millisecond at most
 
 
 class Layout(Struct, frozen=True):
@@ -40,12 +40,12 @@ class Layout(Struct, frozen=True):
 
 
 class Claimed(Struct, frozen=True):
-    work: dict[Work, str]  # what has to be finished, for which tag
+    work: dict[Work, str]  # what has to be consumed, for which tag
     failed: dict[str, Verdict]
 
 
 def stamps(layouts: Sequence[Layout], tags: Collection[str]) -> dict[str, str]:
-    """The keys to delete for the layout `stamp`, each with its tag."""
+    """Return the keys to delete for the layout `stamp`, each with its tag."""
     return {kept.key_of(tag): tag for kept in layouts if kept.kind == "stamp" for tag in tags}
 
 
@@ -62,10 +62,10 @@ class Tags:
         token: Callable[[], str] = lambda: uuid.uuid4().hex,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
-        """`unlink` deletes members, wherever in the cluster they are.
+        """`unlink` deletes members on any node of the cluster.
 
-        On a cluster a script's keys must share a slot, and there is no registry: `recover` looks
-        for what is left by walking the keys of this server.
+        On a cluster a script's keys must share a slot, and there is no registry: `recover` walks
+        the keys of this server.
         """
         self._server = server
         self._layouts = layouts
@@ -75,10 +75,6 @@ class Tags:
         self._token = token
         self._sleep = sleep
 
-    def stamps(self, tags: Collection[str]) -> dict[str, str]:
-        """The keys to delete for the layout `stamp`, each with its tag: on the fast path."""
-        return stamps(self._layouts, tags)
-
     async def consume(self, tags: Collection[str]) -> Consumed:
         """Delete every key that is in the tags' sets now. Raises Unavailable."""
         result = Consumed()
@@ -86,19 +82,19 @@ class Tags:
             if kept.kind != "stamp":
                 answers = await self._claim(kept, list(tags))
                 result.failed |= answers.failed
-                result.add(await self._consumer.finish(answers.work))
+                result.add(await self._consumer.consume(answers.work))
         return result
 
     async def recover(self) -> Consumed:
-        """Finish what was left by a crash, but for what fails. Raises Unavailable."""
+        """Consume what a crash left, except for tags that fail. Raises Unavailable."""
         result = Consumed()
         async for pointers in self._pointers():
             replies = await self._server.insist(("HGETALL", pointer) for pointer in pointers)
             for pointer, reply in zip(pointers, replies, strict=True):
-                # Noted, but with nothing left to do: any name that does not exist ends it.
+                # A pointer without work is dropped together with any name that does not exist.
                 work = works(pointer, reply) or [Work(pointer, pointer + b":", b"set", b"")]
                 tag = pointer.decode(errors="replace")
-                result.add(await self._consumer.finish(dict.fromkeys(work, tag), keep=True))
+                result.add(await self._consumer.consume(dict.fromkeys(work, tag), keep=True))
         return result
 
     async def _claim(self, kept: Layout, tags: list[str]) -> Claimed:
@@ -114,7 +110,7 @@ class Tags:
             calls = [Call([*pair, *self._registry], arguments) for pair in pairs]
             return await self._server.run(CLAIM, calls)
 
-        answers = await each(tags, attempt, together=self._per_call, sleep=self._sleep)
+        answers = await ask_each(tags, attempt, together=self._per_call, sleep=self._sleep)
         if any(verdict.code == "noperm" for verdict in answers.failed.values()):
             await self._may_keep_work()
         found = {
@@ -125,7 +121,7 @@ class Tags:
         return Claimed(found, answers.failed)
 
     async def _may_keep_work(self) -> None:
-        """Raise Unavailable where our own keys are forbidden: that is no fault of the tags."""
+        """Raise Unavailable where our own keys are forbidden: the tags are not to blame."""
         ours = layout.WORK.encode()
         await self._server.insist_on(
             CLAIM, [Call([ours, ours, *self._registry], (b"set", b"", b""))]

@@ -1,14 +1,13 @@
-"""What differs between one server and a cluster of them; nothing above knows."""
+"""The differences between one server and a cluster; nothing above knows them."""
 
 from collections.abc import Sequence
 
 from invalidator.redisclient import Cluster, nodes, ping
 from invalidator.redisclient.errors import reaching
 from invalidator.redisclient.server import Server
-from invalidator.targets.pace import Brake, BrakedKeys, Unlinking
+from invalidator.targets.pace import PacedKeys, Pacer, Unlinking
 from invalidator.targets.redis.cluster_tags import ClusterTags
-from invalidator.targets.redis.keys import Keys
-from invalidator.targets.redis.nodekeys import NodeKeys
+from invalidator.targets.redis.keys import Keys, NodeKeys
 from invalidator.targets.redis.tag_work import Unlink
 from invalidator.targets.redis.tags import Layout, Tags
 from invalidator.targets.redis.versions import PER_CALL, Versions
@@ -26,14 +25,14 @@ def versions_on(server: Server, template: str) -> Versions:
     return Versions(server, template, per_call=per_call)
 
 
-async def nodes_on(server: Server, keys: Keys, brake: Brake) -> Sequence[Node]:
-    """All that hold keys, as they are now. Raises Unavailable."""
+async def nodes_on(server: Server, keys: Keys, pacer: Pacer) -> Sequence[Node]:
+    """Return all nodes that have keys, as they are now. Raises Unavailable."""
     if not isinstance(server.client, Cluster):
-        return [_node(server, keys, brake)]
+        return [_node(server, keys, pacer)]
     with reaching(server.name):
         found = await nodes(server.client)
-    primaries = [Server(client, address, server.replicas) for address, client in found.items()]
-    return [_node(each, NodeKeys(each), brake, cluster=True) for each in primaries]
+    primaries = [Server(client, address) for address, client in found.items()]
+    return [_node(each, NodeKeys(each), pacer, cluster=True) for each in primaries]
 
 
 async def probe(server: Server, keys: Keys) -> None:
@@ -43,8 +42,6 @@ async def probe(server: Server, keys: Keys) -> None:
     await keys.probe()
 
 
-def _node(server: Server, keys: Unlinking, brake: Brake, *, cluster: bool = False) -> Node:
-    if not brake.on:
-        return Node(server, keys.unlink, cluster)
-    braked = BrakedKeys(keys, brake)
-    return Node(server, braked.unlink, cluster, lambda: braked.waited)
+def _node(server: Server, keys: Unlinking, pacer: Pacer, *, cluster: bool = False) -> Node:
+    paced = PacedKeys(keys, pacer)
+    return Node(server, paced.unlink, cluster, lambda: paced.waited)

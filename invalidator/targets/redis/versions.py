@@ -5,14 +5,15 @@ from collections.abc import Collection, Sequence
 from invalidator import layout
 from invalidator.redisclient import Reply
 from invalidator.redisclient.errors import Verdict
-from invalidator.redisclient.server import Call, Script, Server, each
+from invalidator.redisclient.server import Call, Server, ask_each
+from invalidator.targets.redis import scripts
 
-BUMP = Script.load("bump")
+BUMP = scripts.load("bump")
 PER_CALL = 100  # versions; half a millisecond of the server's time
 
 
 class Versions:
-    """The versions of one cache, on one Redis."""
+    """The versions of one cache, on one Redis or cluster."""
 
     def __init__(
         self, server: Server, template: str = layout.VERSION, *, per_call: int = PER_CALL
@@ -23,8 +24,8 @@ class Versions:
         self._per_call = per_call
 
     async def bump(self, names: Collection[str]) -> dict[str, Verdict]:
-        """Raise each of them; returns those that never can be. Raises Unavailable."""
-        answers = await each(list(names), self._attempt, together=self._per_call)
+        """Raise each of them; return those that can never be raised. Raises Unavailable."""
+        answers = await ask_each(list(names), self._attempt, together=self._per_call)
         return answers.failed
 
     async def _attempt(self, groups: Sequence[Sequence[str]]) -> list[Reply]:

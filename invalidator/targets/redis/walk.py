@@ -1,4 +1,4 @@
-"""One pass over all keys of a Redis: page by page, at a pace, and what matches is deleted."""
+"""One pass over all keys of a Redis: page by page, at a pace, deleting those that match."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Sequence
@@ -7,54 +7,51 @@ from msgspec import Struct
 
 from invalidator.redisclient import Command
 from invalidator.redisclient.server import Server, Sleep
-from invalidator.runtime.health import Pulse
 from invalidator.targets.redis.glob import escape
-from invalidator.targets.redis.nodekeys import ON_THEIR_WAY
 from invalidator.targets.redis.patterns import Matcher
 from invalidator.targets.redis.sweep import Pace, Progress
 from invalidator.targets.redis.tag_work import Unlink
 
 SAMPLE = 100  # keys that could not be deleted, kept for a person to see
-SHORTEST_REST = 0.01  # seconds; shorter sleeps take longer than they are asked to
+SHORTEST_REST = 0.01  # seconds; shorter sleeps take longer than requested
 
 
 class Node(Struct, frozen=True):
-    """A server to sweep; of a cluster, one primary."""
+    """A server to sweep, or one primary of a cluster."""
 
     server: Server
     unlink: Unlink
     cluster: bool = False
-    braked: Callable[[], float] = lambda: 0.0  # seconds that `unlink` was held back so far
+    paced: Callable[[], float] = lambda: 0.0  # seconds that `unlink` has waited for the pace
 
 
 class Walk:
-    """How all keys are walked. `spared` is never deleted, whatever it is found by."""
+    """Walks all keys. `spared` is never deleted, whatever pattern matches it."""
 
     def __init__(
         self,
         spared: Matcher,
         pace: Pace,
-        pulse: Pulse,
-        tell: Callable[[Progress], None],
+        note: Callable[[], None],
+        report: Callable[[Progress], None],
         *,
         clock: Callable[[], float],
         cpu: Callable[[], float],
         sleep: Sleep,
     ) -> None:
-        """`pulse` beats and `tell` hears of the progress with every page. `cpu` is what our thread
-        has worked, in seconds."""
+        """`note` and `report` are called with every page. `cpu` returns the seconds that
+        our thread has worked."""
         self.spared = spared
         self._pace = pace
-        self._pulse = pulse
-        self._tell = tell
+        self._note = note
+        self._report = report
         self._clock = clock
         self._cpu = cpu
         self._sleep = sleep
 
     async def over(self, nodes: Sequence[Node], matcher: Matcher, progress: Progress) -> None:
-        """All nodes side by side. Raises Unavailable."""
+        """Walk all nodes side by side. Raises Unavailable."""
         progress.passes += 1
-        progress.on_their_way = 0
         progress.seen = 0
         progress.refused = 0
         progress.failed.clear()
@@ -64,8 +61,8 @@ class Walk:
     async def _one(self, node: Node, matcher: Matcher, progress: Progress) -> None:
         cursor, count, owed = b"0", self._pace.count, 0.0
         while True:
-            self._pulse.beat()
-            began, worked, braked = self._clock(), self._cpu(), node.braked()
+            self._note()
+            began, worked, paced = self._clock(), self._cpu(), node.paced()
             cursor, keys = await _page(node.server, cursor, matcher.prefix, count)
             looked_at = count if matcher.prefix else len(keys)
             progress.seen = min(progress.seen + looked_at, progress.total)
@@ -76,23 +73,24 @@ class Walk:
                 await self._delete(node, found, progress)
             if cursor == b"0":
                 return
-            # The brake's pauses are no work of the server's, and must not be paused for once more.
-            busy = self._clock() - began - (node.braked() - braked) - self._elsewhere(worked)
+            # Waiting for the pace of deletes is no work of the server's.
+            busy = self._clock() - began - (node.paced() - paced) - self._elsewhere(worked)
             busy = max(0.0, busy)
             count = self._pace.next_count(count, busy)
-            self._tell(progress)
+            self._report(progress)
             owed = await self._rest(owed + self._pace.pause(busy, sum(map(len, keys))))
 
     def _elsewhere(self, since: float) -> float:
-        """What our thread worked for others, while the reply may have been here for long.
+        """Return the seconds our thread worked for others, while the reply may have waited for it.
 
-        A page itself costs it much less. Else a sweep would crawl while there is much to do.
+        A page itself costs much less. Counted as the server's, they would slow the sweep down
+        whenever there is much to do.
         """
         worked = self._cpu() - since
         return worked if worked > self._pace.slow else 0.0
 
     async def _rest(self, owed: float) -> float:
-        """Sleep, unless it is too short to be kept to; returns what is still owed."""
+        """Sleep, unless it is too short to be exact; return the seconds still owed."""
         if owed < SHORTEST_REST:
             return owed
         began = self._clock()
@@ -108,9 +106,6 @@ class Walk:
         removed, failed = await node.unlink(list(found))
         progress.removed += removed
         for key, verdict in failed.items():
-            if verdict.code in ON_THEIR_WAY:
-                progress.on_their_way += 1
-                continue
             progress.refused += 1
             if len(progress.failed) < SAMPLE:
                 progress.failed[key] = verdict
@@ -123,7 +118,7 @@ async def _keys(nodes: Sequence[Node]) -> int:
 async def _page(
     server: Server, cursor: bytes, prefix: bytes, count: int
 ) -> tuple[bytes, list[bytes]]:
-    """The server filters where all patterns share a prefix: what it sends is what costs."""
+    """Read a page. The server filters by a shared prefix, since sending names costs most."""
     match = ("MATCH", escape(prefix) + b"*") if prefix else ()
     command: Command = ("SCAN", cursor, "COUNT", count, *match)
     ((cursor, keys),) = await server.insist([command])
@@ -131,7 +126,7 @@ async def _page(
 
 
 async def _side_by_side(walks: Iterable[Coroutine[object, object, None]]) -> None:
-    """All of them; the first failure ends the others, and is raised as it is."""
+    """Run all; the first failure cancels the others, and is raised as it is."""
     try:
         async with asyncio.TaskGroup() as group:
             for walk in walks:

@@ -63,7 +63,7 @@ def pubsub_lost(at: Stage) -> None:
 
 
 def _waits_for_pubsub(member: Member) -> bool:
-    return any(line["part"] == "pubsub" for line in member.daemon.events("waiting"))
+    return any(line["part"] == "pubsub" for line in member.daemon.events("server-unavailable"))
 
 
 def _gaps(member: Member) -> int:
@@ -123,13 +123,13 @@ def broken_rules(at: Stage) -> None:
     at.warm()
     with load.flowing(rate=300):
         at.rules(BROKEN)
-        until_sync(lambda: member.daemon.events("rules-refused"), 30, "they are refused")
+        until_sync(lambda: member.daemon.events("rules-rejected"), 30, "they are refused")
         at.pause(1)
         at.rules(NEEDY)
-        until_sync(lambda: len(member.daemon.events("rules-accepted")) == 1, 30, "they are taken")
+        until_sync(lambda: len(member.daemon.events("rules-reloaded")) == 1, 30, "they are taken")
         at.pause(3)
         at.rules(RULES)
-        until_sync(lambda: len(member.daemon.events("rules-accepted")) == 2, 30, "they are back")
+        until_sync(lambda: len(member.daemon.events("rules-reloaded")) == 2, 30, "they are back")
     load.publish()
     at.healed()
     until_sync(load.quiet, 60, "all is acknowledged")

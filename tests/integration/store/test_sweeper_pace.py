@@ -1,7 +1,7 @@
 """How fast a sweep goes where our own thread has other things to do."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import pytest
 import redis
@@ -10,7 +10,7 @@ from invalidator.redisclient import Command, Reply
 from invalidator.redisclient.server import Server
 from invalidator.runtime.health import Part
 from invalidator.targets.redis.keys import Keys
-from invalidator.targets.redis.protect import protected
+from invalidator.targets.redis.patterns import protected
 from invalidator.targets.redis.sweeper import Sweeper
 from invalidator.targets.redis.walk import Node
 
@@ -24,7 +24,7 @@ async def test_a_reply_that_waits_for_our_thread_is_no_work_of_the_servers(
     waited: list[float] = []
 
     class Late(Server):
-        async def ask(self, commands: Iterable[Command]) -> list[Reply]:
+        async def ask(self, commands: Sequence[Command]) -> list[Reply]:
             nonlocal now
             now += 0.06
             return await super().ask(commands)
@@ -36,7 +36,7 @@ async def test_a_reply_that_waits_for_our_thread_is_no_work_of_the_servers(
         await asyncio.sleep(0)
 
     async def nodes() -> Sequence[Node]:
-        return [Node(Late(server.client, "cache"), Keys(server.client, "cache").unlink)]
+        return [Node(Late(server.client, "cache"), Keys(server).unlink)]
 
     sweeper = Sweeper(
         nodes,

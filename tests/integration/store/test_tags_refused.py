@@ -39,6 +39,21 @@ async def test_a_tag_that_may_not_be_noted_is_never_taken_for_absent(
         assert left(now) == set()
 
 
+async def test_without_permission_for_our_own_keys_the_server_is_unavailable(
+    start_redis: StartRedis,
+) -> None:
+    limited = start_redis()
+    with redis.Redis(port=limited.port) as now:
+        now.acl_setuser(
+            "limited", True, passwords=["+pw"], categories=["+@all"], keys=["tag:*", "k*"]
+        )
+        put(now, "tag:a", "k1")
+        async with client(f"redis://limited:pw@{limited.address}/0", 2.0) as connected:
+            with pytest.raises(Unavailable, match="permissions"):
+                await tags_of(Server(connected, "cache")).consume(["a"])
+        assert left(now) == {b"tag:a", b"k1"}
+
+
 async def test_a_note_that_somebody_elses_value_forbids_leaves_the_tag_where_it_is(
     server: Server, redis_now: "redis.Redis"
 ) -> None:
@@ -94,7 +109,7 @@ async def test_a_member_that_cannot_be_recovered_fails_the_event_that_comes_agai
             with pytest.raises(Unavailable):
                 await Tags(server, [SET], crash).consume(["a"])
             tags = tags_of(server)
-            await Keys(connected, "cache").unlink(["mine:0"])
+            await Keys(server).unlink(["mine:0"])
             assert len((await tags.recover()).failed) == 1
             assert not now.exists("mine:1")
             failed = (await tags.consume(["a"])).failed

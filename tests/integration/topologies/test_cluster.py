@@ -8,6 +8,7 @@ from redis.exceptions import RedisError
 
 from invalidator.errors import Unavailable
 from invalidator.redisclient import Cluster, Command, client, converse
+from invalidator.redisclient.server import Server
 from invalidator.targets.redis.keys import Keys
 from tests.backends import until
 from tests.backends.redis_cluster import RedisCluster
@@ -19,8 +20,8 @@ KEYS = [f"order:single:o{n}" for n in range(2000)]
 async def test_keys_are_deleted_wherever_they_are_and_counted(cluster: RedisCluster) -> None:
     cluster.put(KEYS)
     async with client(cluster.url, 2.0) as redis:
-        assert await Keys(redis, "cache").unlink(KEYS) == (2000, {})
-        assert await Keys(redis, "cache").unlink([key.encode() for key in KEYS]) == (0, {})
+        assert await Keys(Server(redis, "cache")).unlink(KEYS) == (2000, {})
+        assert await Keys(Server(redis, "cache")).unlink([key.encode() for key in KEYS]) == (0, {})
     assert cluster.keys() == 0
 
 
@@ -49,8 +50,8 @@ async def test_keys_of_a_slot_on_its_way_are_deleted_on_either_side(
         for key in keys[:40]:
             cluster.carry(key, source, target)
         try:
-            assert await Keys(redis, "cache").unlink(keys) == (80, {})
-            assert await Keys(redis, "cache").unlink(keys) == (0, {})
+            assert await Keys(Server(redis, "cache")).unlink(keys) == (80, {})
+            assert await Keys(Server(redis, "cache")).unlink(keys) == (0, {})
         finally:
             cluster.close_slot(slot, source)
     assert cluster.keys() == 0
@@ -63,7 +64,7 @@ async def test_a_slot_that_moved_is_followed(cluster: RedisCluster) -> None:
         assert await converse(redis, [("SET", "{a}:1", "x"), ("SET", "b", "x")]) == [b"OK", b"OK"]
         cluster.move_slot(slot, source, target)
         try:
-            assert await Keys(redis, "cache").unlink(["{a}:1", "b"]) == (2, {})
+            assert await Keys(Server(redis, "cache")).unlink(["{a}:1", "b"]) == (2, {})
             assert isinstance(redis, Cluster)
             await until(lambda: _knows(redis, cluster, target))
         finally:
@@ -87,4 +88,4 @@ async def test_a_node_of_a_cluster_addressed_alone_says_what_to_write(
 ) -> None:
     async with client(cluster.servers[0].url, 2.0) as redis:
         with pytest.raises(Unavailable, match=r"is one node of a cluster.*redis[+]cluster://"):
-            await Keys(redis, "cache").unlink(KEYS)
+            await Keys(Server(redis, "cache")).unlink(KEYS)

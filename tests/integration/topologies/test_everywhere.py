@@ -23,7 +23,7 @@ from invalidator.sources.source import Source
 from invalidator.sources.start import Start
 from invalidator.sources.stream.dry import DryStreamSource
 from invalidator.sources.stream.source import StreamSource
-from invalidator.targets.redis.backplane import Announcer
+from invalidator.targets.redis.announce import Announcer
 from invalidator.targets.redis.sweep import Pace
 from tests.backends import until
 from tests.backends.choose import NO_OWN_REDIS, missing
@@ -231,8 +231,8 @@ async def test_a_person_is_told_how_much_there_is_and_it_goes(
     assert await asyncio.to_thread(main, [*words, "--dry-run"]) == 0
     counted = capsys.readouterr().out.splitlines()
     assert counted[1:] == [
-        "  key      a  (there)",
-        "  key      absent  (not there)",
+        "  key      a  (exists)",
+        "  key      absent  (does not exist)",
         "  tag      t  (20 in its set)",
         "  tag      t  (10 in its sorted-set)",
         "  tag      t  (a stamp)",
@@ -312,7 +312,7 @@ async def test_explain_counts_what_is_there(
     words = ["explain", told, "--rules", str(rules), "--live"]
     assert await asyncio.to_thread(main, words) == 0
     said = capsys.readouterr().out
-    assert "list:o1:*  by list:{orderId}:*  (20 keys)" in said
+    assert "list:o1:*  by list:{orderId}:*  (20 of 21 keys)" in said
     assert "o1:order  by {orderId}:order  (exists)" in said
 
 

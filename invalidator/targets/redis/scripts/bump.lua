@@ -1,7 +1,7 @@
 -- Raise each version in KEYS above its old value and to the clock's microseconds, without expiry.
 -- '%.0f' is exact up to 2^53: `..` and tostring round to 14 digits, and some servers write a
 -- number argument as 9e+15.
--- Replies, for each key, with its new value or with why it cannot be raised.
+-- Returns for each key its new value, or why it cannot be raised.
 local LIMIT = 9007199254740992 -- 2^53: from here on numbers are no longer exact
 local LONGEST = 400 -- digits: more than the largest number has
 
@@ -9,13 +9,13 @@ local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 
 local function bump(key)
-  -- Asked first, as to read a large value would hold the server up for seconds.
+  -- Asked first, since reading a large value would block the server for seconds.
   local size = redis.pcall('STRLEN', key)
   if type(size) == 'table' then
     return size
   end
   if size > LONGEST then
-    return redis.error_reply('NOTANUMBER the version holds ' .. size .. ' bytes, which is no number')
+    return redis.error_reply('NOTANUMBER the version holds ' .. size .. ' bytes, which is not a number')
   end
   local old = redis.pcall('GET', key)
   if type(old) == 'table' then
@@ -24,7 +24,7 @@ local function bump(key)
   local new = now
   if old then
     if not string.find(old, '^%-?%d+$') and not string.find(old, '^%-?%d+%.%d+$') then
-      return redis.error_reply('NOTANUMBER the version holds something that is no number')
+      return redis.error_reply('NOTANUMBER the version does not hold a number')
     end
     new = math.max(math.floor(tonumber(old)) + 1, now)
   end

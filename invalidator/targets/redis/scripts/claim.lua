@@ -1,7 +1,7 @@
--- Take tag sets away in one step, so that members added from now on are kept apart.
+-- Claim tag sets in one step, so that members added from now on go into new sets.
 -- KEYS: tag, pointer, tag, pointer, …, and the registry where there is one.
 -- ARGV: the type a tag must have, a token that no other claim uses, the members' prefix.
--- Replies, for each tag, with all that has to be finished: what an earlier try left, too.
+-- Returns for each tag all work to be consumed, including that of earlier tries.
 local want, token, prefix = ARGV[1], ARGV[2], ARGV[3]
 local registry = #KEYS % 2 == 1 and KEYS[#KEYS]
 
@@ -12,11 +12,11 @@ local function claim(tag, pointer)
   end
   if is ~= 'none' then
     local work = pointer .. ':' .. token
-    -- First, as it frees memory: after one write, a full server allows a script the others.
+    -- First, since it frees memory: after one write, a full server allows a script others.
     redis.call('RENAMENX', tag, work)
     local noted = redis.pcall('HSET', pointer, work, want .. ':' .. prefix)
     if type(noted) == 'table' and noted.err then
-      -- Nobody would ever find it again, and the next try would take the tag for absent.
+      -- Without a note nobody would find it, and the next try would take the tag for absent.
       redis.call('RENAMENX', work, tag)
       return noted
     end
@@ -29,7 +29,7 @@ local function claim(tag, pointer)
 end
 
 if registry then
-  -- It changes nothing, and a replica refuses it: a tag that is absent there may not be elsewhere.
+  -- Changes nothing, but a replica rejects it: a tag absent there may exist on the primary.
   redis.call('SREM', registry, '')
 end
 
