@@ -2,12 +2,12 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import structlog
 
-from invalidator.model import Batch, Note, Rejection, Slice
+from invalidator.model import Batch, Note, Rejection
 from invalidator.pipeline.samples import Sample, type_label
 from invalidator.pipeline.tracing import NoSpans, Spans
 from invalidator.pipeline.work import Applied, Seen, Work
@@ -101,18 +101,15 @@ class Reporter:
 
     def _count(self, applied: Applied, rejections: Sequence[Rejection]) -> None:
         """Count by outcome and type; applied events divide into types as those of the sample."""
-        found = applied.seen.types
-        share = applied.batch.events - applied.unmatched - len(rejections)
-        total = sum(found.values())
-        for kind, count in (found if total else {metrics.OTHER: 1}).items():
-            self._add(kind, "applied", share * count / (total or 1))
-        self._add(metrics.OTHER, "unmatched", applied.unmatched)
+        types = applied.seen.types or {metrics.OTHER: 1}
+        share = (applied.batch.events - applied.unmatched - len(rejections)) / sum(types.values())
+        counts = [(kind, "applied", share * count) for kind, count in types.items()]
+        counts.append((metrics.OTHER, "unmatched", applied.unmatched))
         for name, times in Counter(rejection.type for rejection in rejections).items():
-            self._add(type_label(applied.rules, name), "rejected", times)
-
-    def _add(self, kind: str, outcome: str, count: float) -> None:
-        if count > 0:
-            metrics.EVENTS.labels(self._source, kind, outcome).inc(count)
+            counts.append((type_label(applied.rules, name), "rejected", times))
+        for kind, outcome, count in counts:
+            if count > 0:
+                metrics.EVENTS.labels(self._source, kind, outcome).inc(count)
 
     def _log_notes(self, notes: Mapping[tuple[str, str], Note]) -> None:
         """Log what an operator should know of a rule, now and then, for all its events."""
@@ -127,14 +124,12 @@ class Reporter:
 def times_of(batch: Batch, now: float) -> list[float]:
     """Return when the first and the last event of each slice were published; a record without a
     time counts as published now."""
-    return [at for part in batch.slices for at in _times(part, now)]
-
-
-def _times(part: Slice, now: float) -> Iterator[float]:
-    last = len(part.values) - 1
-    for index in {0, last} if last >= 0 else ():
-        found = part.record(index).time_ms
-        yield now if found is None else found * MILLISECOND
+    found = []
+    for part in batch.slices:
+        for index in {0, len(part.values) - 1} if part.values else ():
+            published = part.record(index).time_ms
+            found.append(now if published is None else published * MILLISECOND)
+    return found
 
 
 def _log_events(batch: Batch, rules: RuleSet) -> None:

@@ -204,7 +204,7 @@ class Admin(_Group):
     port: Port = Field(default=8080, description="The admin port. 0 picks a free one and logs it.")
     token: Token = Field(
         default=SecretStr(""),
-        description="What calls that change something (reload, pause, resume, events) have to "
+        description="What calls that change something (reload, pause, resume) have to "
         "bring as `Authorization: Bearer`: 16 characters or more. Empty: these calls are off.",
     )
     hosts: Names = Field(

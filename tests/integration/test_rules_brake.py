@@ -220,7 +220,7 @@ def two(orders: str, users: str, field: str, folder: Path) -> RuleSet:
     return rules_from(text, folder)
 
 
-async def test_on_kafka_one_topic_is_held_and_the_other_flows(
+async def test_on_kafka_one_topic_is_paused_and_the_other_flows(
     kafka: Kafka, redis_url: str, stale: "redis.Redis", tmp_path: Path
 ) -> None:
     orders, users, group = kafka.topic(), kafka.topic(), unique("group")
@@ -252,7 +252,7 @@ async def test_on_kafka_one_topic_is_held_and_the_other_flows(
         await until(lambda: committed(users) == 300, 30)
         assert committed(orders) == 0
         async with piping(bad, redis_url, source=member(), brake=True, timeout=5) as other:
-            # a rebalance: what is held belongs to nobody any more, and is read again
+            # a rebalance: the paused topic is read again by its new owner, and judged again
             await until(lambda: likely(other.health) or likely(one.health), 30)
             assert committed(orders) == 0
             assert stale.exists(*KEYS) == 200
@@ -266,7 +266,7 @@ def _falls(seen: list[int], value: int) -> bool:
     return value < seen[-2]
 
 
-async def test_on_streams_one_is_held_and_kept_and_the_other_flows(
+async def test_on_streams_one_is_paused_and_kept_and_the_other_flows(
     redis_url: str, stale: "redis.Redis", tmp_path: Path, allow_keys: AllowKeys
 ) -> None:
     allow_keys("orders", "users", "invalidator:planning:*")
@@ -313,7 +313,7 @@ async def test_on_streams_one_is_held_and_kept_and_the_other_flows(
     assert dead_letters(stale) == []
 
 
-async def test_on_pubsub_what_comes_meanwhile_is_held_in_memory(
+async def test_on_pubsub_what_comes_meanwhile_is_kept_in_memory(
     redis_url: str, stale: "redis.Redis", tmp_path: Path
 ) -> None:
     good, bad = (two("orders", "users", field, tmp_path) for field in ("orderId", "orderID"))
@@ -332,7 +332,7 @@ async def test_on_pubsub_what_comes_meanwhile_is_held_in_memory(
             stale.publish("users", value)
         await until(lambda: not stale.keys("user:*"), what="the other channel flows")
         bench.rules = good
-        await until(lambda: stale.exists(*KEYS) == len(dead_letters(stale)))
+        await until(lambda: stale.exists(*KEYS) <= len(dead_letters(stale)))
     letters = dead_letters(stale)
     assert len(letters) < 100, "those before the hundredth, where they came one by one"
     assert all(letter["origin"] == "orders" for letter in letters)
