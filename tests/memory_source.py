@@ -1,19 +1,29 @@
-"""A source in memory: what tests feed the pipeline with, and replays."""
+"""A source in memory: it feeds the pipeline in tests."""
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
+
+from msgspec import Struct
 
 from invalidator.model import Batch, Record, Slice
-from invalidator.sources.source import EndsTogether, Lag
+from invalidator.sources.source import Lag
 
 ORIGIN = "memory"
 
 
-class MemorySource(EndsTogether):
+class Ends(Struct, frozen=True):
+    """What settling a batch acknowledges."""
+
+    position: int
+    round: int  # batches of an older one were read before it was paused
+
+
+class MemorySource:
     """Keeps what is not settled, and gives it again when it is opened anew."""
 
     name = "memory"
     forgets = False
+    overflowing: frozenset[str] = frozenset()
 
     def __init__(self, moment: float = 0.05) -> None:
         self._moment = moment  # seconds that an empty read waits
@@ -22,6 +32,7 @@ class MemorySource(EndsTogether):
         self._settled = 0
         self._arrived = asyncio.Event()
         self._paused = False
+        self._round = 0
 
     @property
     def settled(self) -> int:
@@ -41,14 +52,20 @@ class MemorySource(EndsTogether):
             return None
         first, self._next = self._next, self._next + len(values)
         part = Slice(ORIGIN, values, lambda index: self._record(first, values, index))
-        return Batch(self.name, [part], len(values), part.size, self._next)
+        ends = Ends(self._next, self._round)
+        return Batch(self.name, [part], len(values), part.size, ends)
 
     async def settle(self, batch: Batch) -> None:
-        assert isinstance(batch.ends, int)
-        self._settled = batch.ends
+        assert isinstance(batch.ends, Ends)
+        if batch.ends.round == self._round:
+            self._settled = batch.ends.position
 
-    def pause(self, origins: Collection[str]) -> None:
-        self._paused = bool(origins)
+    def pause(self, origins: frozenset[str]) -> None:
+        paused = ORIGIN in origins
+        if paused and not self._paused:
+            self._round += 1
+            self._next = self._settled
+        self._paused = paused
 
     def lag(self) -> Lag:
         return {(ORIGIN, ""): len(self._records) - self._settled}

@@ -35,11 +35,11 @@ from invalidator.settings import Settings
 from invalidator.settings.caches import strangers
 from invalidator.sources.build import sources_of
 from invalidator.sources.person import Busy, Sent
+from invalidator.sources.reread import UNWATCHED
 from invalidator.sources.source import Source
-from invalidator.sources.trail import TIMELESS
 from invalidator.targets.build import gate, store_of
 from invalidator.targets.dry import DryLetters, DryStore
-from invalidator.targets.redis.rewind import Known, Watch
+from invalidator.targets.redis.failover import IdentityWatch
 
 log = structlog.get_logger("invalidator")
 
@@ -234,23 +234,26 @@ class Daemon:
 
     # --- wiring -----------------------------------------------------------------------------
 
-    def _build_watch(self) -> Watch | None:
-        """Over what the caches remember."""
+    def _build_watch(self) -> IdentityWatch | None:
+        """Detect failovers of the caches, and apply nothing before their identities are known."""
         if self._settings.dry_run or not self._settings.rewind:
             return None
-        return Watch([host.moments for host in self._store.hosts], self._settings.rewind)
+        hosts = self._store.hosts
+        watch = IdentityWatch([host.servers for host in hosts], self._settings.rewind)
+        for host in hosts:
+            host.identity_watch = watch
+        return watch
 
     def _build_pipelines(self) -> Sequence[Pipeline]:
         settings = self._settings
         in_flight = InFlight(settings.in_flight.events, settings.in_flight.bytes)
         limits = Limits.of(settings)
         hits = Hits(self._store, limits.event_bytes)
-        known = Known(self._store, self._watch) if self._watch else self._store
-        caches: Caches = DryStore() if settings.dry_run else known
+        caches: Caches = DryStore() if settings.dry_run else self._store
         letters: Letters = DryLetters() if settings.dry_run else self._dead
         fed: list[tuple[Source, Caches, Letters]] = [
             (source, caches, letters)
-            for source in sources_of(settings, self._health, self._watch or TIMELESS)
+            for source in sources_of(settings, self._health, self._watch or UNWATCHED)
         ]
         if settings.admin.token.get_secret_value():
             self._injection = Injection(caches, letters, self._explain)

@@ -1,6 +1,6 @@
-"""Where events come from. Every source keeps one protocol and passes one contract suite."""
+"""Where events come from: one protocol for all sources, with one contract suite."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Protocol
 
 from invalidator.model import Batch
@@ -9,57 +9,64 @@ Lag = Mapping[tuple[str, str], int]  # by topic, channel or stream, and by parti
 
 
 class Source(Protocol):
-    """Raw records in; positions back when everything about them is settled."""
+    """Gives batches of raw records, and takes their positions back once they are settled."""
 
     @property
     def name(self) -> str:
-        """A fixed word for logs and metrics: "kafka", "pubsub", "memory"."""
+        """Return a fixed word for logs and metrics, such as "kafka" or "pubsub"."""
 
     @property
     def forgets(self) -> bool:
-        """Whether what is not settled is never given again."""
+        """Return whether records that were read and not settled are lost for good."""
 
     async def open(self) -> None:
-        """Connect. Raises Unavailable; may be called again after it did, or after `read` did."""
+        """Connect. Raises Unavailable; may be called again after that, or after a failed read."""
 
     async def read(self, limit: int) -> Batch | None:
-        """The next records, `limit` at most; None when none came for a moment.
+        """Return the next records, at most `limit`; None if none came for a moment.
 
-        Raises Unavailable when the source has to be opened again. Who calls it plans the batch
-        right after, before it gives way to other tasks: what is noted about a batch while it is
-        planned can be struck out by a task that is started here.
+        Raises Unavailable when the source has to be opened again.
         """
 
     async def settle(self, batch: Batch) -> None:
-        """Acknowledge a batch: all of it is applied or in the dead letters.
+        """Acknowledge a batch: each record is applied or a dead letter.
 
-        Batches are settled in the order in which they were read. One whose records now belong
-        to another member is passed over: they are read again there.
+        Batches are settled in the order in which they were read. Records that now belong to
+        another member, or that were paused since they were read, stay unacknowledged.
         """
 
+    def pause(self, origins: frozenset[str]) -> None:
+        """Pause exactly these topics, channels or streams; resume all others.
+
+        What was read of an origin but is not settled when it is paused is passed over by `settle`:
+        it stays unacknowledged. When the origin is resumed, it is read again from its settled
+        position.
+        """
+
+    @property
+    def overflowing(self) -> frozenset[str]:
+        """Return the paused origins of which nothing more can be kept: they must be resumed."""
+
     def lag(self) -> Lag:
-        """How many events are not settled yet, from what is known: it asks nobody."""
+        """Return how many events are not settled, as far as is known without asking a server."""
 
     async def keep_alive(self) -> None:
-        """Called now and then while nothing is read because the work in flight is at its bound."""
+        """Keep the connection. Called now and then while too much is in flight to read more."""
 
     async def stop(self) -> None:
-        """Take in nothing new. What came in before can still be read.
+        """Take in nothing new; records that came in before can still be read.
 
-        May be called while a read waits, which then gives what it has; and again.
+        May be called while a read waits, which then returns what it has, and more than once.
         """
 
     async def close(self) -> None:
-        """Acknowledge what was settled, and let go. Never raises for a server that is away."""
+        """Acknowledge what was settled and disconnect. Never raises for an unavailable server."""
 
 
-class EndsTogether:
-    """For the brake (`holding`): batches whose ends need no division."""
+class WithoutBrake:
+    """A source of which nothing is ever paused: what rules reject becomes dead letters."""
 
-    def set_aside(
-        self, ends: object, origins: Collection[str], *, whole: bool
-    ) -> tuple[object, object]:
-        return ends, ends
+    overflowing: frozenset[str] = frozenset()
 
-    def take_back(self, ends: object) -> bool:
-        return True
+    def pause(self, origins: frozenset[str]) -> None:
+        """Nothing asks for this without a brake."""

@@ -21,7 +21,7 @@ from invalidator.targets.pace import Brake, BrakedKeys
 from invalidator.targets.redis.apply import CacheStore, layouts, spared
 from invalidator.targets.redis.backplane import Announcer, When
 from invalidator.targets.redis.count import Counted, counted, matched
-from invalidator.targets.redis.failover import Moments
+from invalidator.targets.redis.failover import IdentityWatch, Servers
 from invalidator.targets.redis.keys import Keys
 from invalidator.targets.redis.sweep import Progress
 from invalidator.targets.redis.sweep import Ticket as Sweep
@@ -58,7 +58,8 @@ class Host:
         self.name = name
         self.part = part
         self.sweeps = sweeps
-        self.moments = Moments(client, name)
+        self.servers = Servers(client, name)
+        self.identity_watch: IdentityWatch | None = None
         self._client = client
         self._server = Server(client, name, replicas)
         self._keys = Keys(client, name, replicas)
@@ -88,9 +89,9 @@ class Host:
 
     async def apply(self, cache: CacheStore, names: Names, cause: Cause) -> Outcome:
         """Forget them in one cache, and say so. Raises Unavailable; then it may be repeated."""
-        outcome = await self._noting(self._apply(cache, names, cause), cause.source)
-        self.moments.worked = True
-        return outcome
+        if self.identity_watch:
+            await self.identity_watch.known()
+        return await self._noting(self._apply(cache, names, cause), cause.source)
 
     async def count(self, cache: Cache, names: Names) -> list[Counted]:
         """How much there is of them. Raises Unavailable."""
