@@ -419,6 +419,22 @@ async def test_what_was_read_and_not_settled_when_a_cache_lost_writes_is_given_o
 
 
 @GO_BACK
+async def test_a_failover_may_take_longer_than_the_window(harness: Harness) -> None:
+    """While a server does not answer, no identity is known."""
+    fleet = Fleet("one")
+    fleet.window = 1.0
+    async with opened(harness.source(servers=fleet)) as source:
+        harness.publish(*numbers(0, 3))
+        assert await take(source, 3) == numbers(0, 3)
+        fleet.identity = ""
+        down_until = time.monotonic() + 2 * fleet.window
+        while time.monotonic() < down_until:
+            assert await source.read(10) is None
+        fleet.identity = "two"
+        assert await take(source, 3) == numbers(0, 3)
+
+
+@GO_BACK
 async def test_an_origin_that_is_paused_goes_back_when_it_is_resumed(harness: Harness) -> None:
     fleet = Fleet("one")
     async with opened(harness.source(servers=fleet)) as source:
