@@ -11,6 +11,4 @@ VERSION = "cache:version:{name}"  # a number that only grows
 WORK = "invalidator:work:"  # a tag set while it is consumed, and a pointer to it
 WORKS = "invalidator:works"  # set: all such pointers, to consume what a crash left
 APPLIED = "invalidator:applied"  # channel: what was applied
-PLANNING = "invalidator:planning:{group}:{stream}"  # hash: entries that may end who plans them
-MOMENT = "invalidator:moment:{token}:{number}"  # until when this Redis has what was deleted
-PLACE = "invalidator:place:{group}:{stream}"  # how far a stream was settled, and when
+PLACE = "invalidator:place:{group}:{stream}"  # how far back a failover leads in a stream

@@ -29,9 +29,9 @@ from invalidator.runtime.urls import redact
 from invalidator.settings import Settings
 from invalidator.settings.caches import strangers
 from invalidator.sources.build import sources_of
-from invalidator.sources.trail import TIMELESS
+from invalidator.sources.reread import UNWATCHED
 from invalidator.targets.build import gate, store_of
-from invalidator.targets.redis.rewind import Known, Watch
+from invalidator.targets.redis.failover import IdentityWatch
 
 log = structlog.get_logger("invalidator")
 
@@ -88,9 +88,9 @@ class Daemon:
         self._pipelines = build_pipelines(
             settings,
             self._health,
-            sources_of(settings, self._health, self._watch or TIMELESS),
+            sources_of(settings, self._health, self._watch or UNWATCHED),
             lambda: self.in_force.rules,
-            Known(self._store, self._watch) if self._watch else self._store,
+            self._store,
             gate(self._store),
             self._dead,
             self._pause,
@@ -223,11 +223,15 @@ class Daemon:
 
     # --- wiring -----------------------------------------------------------------------------
 
-    def _build_watch(self) -> Watch | None:
-        """Over what the caches remember."""
+    def _build_watch(self) -> IdentityWatch | None:
+        """Detect failovers of the caches, and apply nothing before their identities are known."""
         if self._settings.dry_run or not self._settings.rewind:
             return None
-        return Watch([host.moments for host in self._store.hosts], self._settings.rewind)
+        hosts = self._store.hosts
+        watch = IdentityWatch([host.servers for host in hosts], self._settings.rewind)
+        for host in hosts:
+            host.identity_watch = watch
+        return watch
 
     def _announce(self, admin_url: str) -> None:
         metrics.BUILD.info({"version": __version__})

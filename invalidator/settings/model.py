@@ -285,9 +285,10 @@ class Settings(BaseSettings):
     )
     redis_tls: RedisTls = RedisTls()
     rewind: Duration = Field(
-        default=3600.0,
-        description="How far back events are read again where a cache's Redis may have forgotten "
-        "what was deleted: after a failover, or a restart from a snapshot. 0: nobody looks.",
+        default=300.0,
+        description="How many seconds of deletions a cache's Redis may lose in a failover or a "
+        "restart: events that were settled so long before are read again. At least as long as the "
+        "time between snapshots, where a restart loads one. 0: failovers are not detected.",
     )
     kafka: Kafka = Kafka()
     pubsub: PubSub = PubSub()

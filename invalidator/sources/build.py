@@ -1,4 +1,4 @@
-"""The sources as the settings want them."""
+"""Builds the sources from the settings."""
 
 import socket
 
@@ -6,27 +6,30 @@ from invalidator.redisclient import Client, client
 from invalidator.runtime.health import Health
 from invalidator.settings import Settings
 from invalidator.sources.pubsub.source import PubSubSource
+from invalidator.sources.reread import Servers
 from invalidator.sources.source import Source
 from invalidator.sources.start import Start
-from invalidator.sources.stream.dry import DryStreamSource
+from invalidator.sources.stream.replay import DryStreamSource
 from invalidator.sources.stream.source import StreamSource
-from invalidator.sources.trail import Eras
 
 
-def sources_of(settings: Settings, health: Health, eras: Eras) -> list[Source]:
-    """One for Kafka, for pub/sub and for streams, where there is something to read."""
+def sources_of(settings: Settings, health: Health, servers: Servers) -> list[Source]:
+    """Return a source each for Kafka, pub/sub and streams, where there is something to read.
+
+    `servers` are those of the caches.
+    """
     sources: list[Source] = []
     if settings.kafka.topics:
-        sources.append(_kafka(settings, health, eras))
+        sources.append(_kafka(settings, health, servers))
     if settings.pubsub.channels or settings.pubsub.sharded_channels:
-        sources.append(_pubsub(settings, health, eras))
+        sources.append(_pubsub(settings, health, servers))
     if settings.streams.keys:
-        sources.append(_dry_streams(settings) if settings.dry_run else _streams(settings, eras))
+        sources.append(_dry_streams(settings) if settings.dry_run else _streams(settings, servers))
     return sources
 
 
-def _kafka(settings: Settings, health: Health, eras: Eras) -> Source:
-    # Here, since Kafka's client takes a while to load.
+def _kafka(settings: Settings, health: Health, servers: Servers) -> Source:
+    # Imported here, because Kafka's client takes a while to load.
     from invalidator.sources.kafka.brokers import Brokers
     from invalidator.sources.kafka.client import Timing
     from invalidator.sources.kafka.source import KafkaSource
@@ -42,11 +45,11 @@ def _kafka(settings: Settings, health: Health, eras: Eras) -> Source:
         commits=not settings.dry_run,
         timing=Timing(session=kafka.session_timeout),
         instance_id=kafka.instance_id,
-        eras=eras,
+        servers=servers,
     )
 
 
-def _pubsub(settings: Settings, health: Health, eras: Eras) -> Source:
+def _pubsub(settings: Settings, health: Health, servers: Servers) -> Source:
     return PubSubSource(
         _redis(settings),
         settings.pubsub.channels,
@@ -55,11 +58,11 @@ def _pubsub(settings: Settings, health: Health, eras: Eras) -> Source:
         buffer=settings.pubsub.buffer,
         max_bytes=settings.in_flight.bytes,
         max_wait=settings.batch.max_wait,
-        eras=eras,
+        servers=servers,
     )
 
 
-def _streams(settings: Settings, eras: Eras) -> Source:
+def _streams(settings: Settings, servers: Servers) -> Source:
     return StreamSource(
         _redis(settings),
         settings.streams.keys,
@@ -70,7 +73,7 @@ def _streams(settings: Settings, eras: Eras) -> Source:
         max_wait=settings.batch.max_wait,
         claim_after=settings.streams.claim_after,
         trim=settings.streams.trim,
-        eras=eras,
+        servers=servers,
     )
 
 

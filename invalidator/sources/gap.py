@@ -1,8 +1,8 @@
 """A gap: a time in which a source may have missed events for good.
 
-Nobody can tell which events these were, so rules are told that there was a gap: a rule on
-`invalidator.gap` may raise a version or drop a tag. Every source tells its gaps here, and puts
-what `take` gives into the `own` slices of its next batch.
+No source can tell which events these were, so rules are told that there was a gap: a rule for
+`invalidator.gap` may raise a version or drop a tag. Every source reports its gaps here, and puts
+the result of `take` into the `own` slices of its next batch.
 """
 
 import time
@@ -21,6 +21,7 @@ from invalidator.runtime import metrics
 log = structlog.get_logger("invalidator")
 
 START = "start"  # the one gap that is nothing unusual
+WENT_BACK = "cache-went-back"  # a cache lost more than can be read again
 
 
 class Gap(Struct):
@@ -29,17 +30,17 @@ class Gap(Struct):
     source: str
     origins: tuple[str, ...]
     cause: str
-    since: float | None  # by the clock; None: nobody knows
-    events: int | None = None  # how many are lost; None: nobody knows
+    since: float | None  # by the clock; None: unknown
+    events: int | None = None  # how many are lost; None: unknown
 
     def lose(self, events: int) -> None:
-        """So many more are known to be lost."""
+        """Count that many more lost events."""
         self.events = (self.events or 0) + events
         metrics.MISSED.labels(self.source).inc(events)
 
 
 class Gaps:
-    """One source's gaps: said and counted at once, and kept until its next batch."""
+    """One source's gaps: logged and counted immediately, and kept until its next batch."""
 
     def __init__(
         self,
@@ -65,24 +66,31 @@ class Gaps:
         events: int | None = None,
         **more: Any,
     ) -> Gap:
-        """There was a gap in these channels, topics or streams.
+        """Report a gap in these channels, topics or streams.
 
-        `since`: when it began, by the clock. `events`: how many are lost, where that is known.
-        `more` is for the log. What is told twice before it is taken is one gap.
+        `since` is when it began, by the clock; `events` how many are lost, where that is known;
+        `more` is for the log. A gap that is reported twice before it is taken is one gap.
         """
         told = Gap(self._source, tuple(origins), cause, since)
         metrics.GAPS.labels(self._source, cause).inc()
         known = {"seconds": self._seconds(told), "lost": events}
         known = {name: value for name, value in known.items() if value is not None}
         say = log.info if cause == START else log.warning
-        say("gap", source=self._source, cause=cause, channels=[*told.origins], **known, **more)
+        say(
+            "source-gap",
+            source=self._source,
+            cause=cause,
+            channels=[*told.origins],
+            **known,
+            **more,
+        )
         gap = self._told.setdefault((cause, told.origins), told)
         if events is not None:
             gap.lose(events)
         return gap
 
     def take(self) -> list[Slice]:
-        """The events of what was told, one for each origin: rules may be for one of these only."""
+        """Return an event of each gap and origin, since a rule may be for one origin only."""
         told, self._told = self._told, {}
         return [self._slice(gap, origin) for gap in told.values() for origin in gap.origins]
 

@@ -1,4 +1,4 @@
-"""What a person wants to have read once more."""
+"""The events that a person wants to have read again."""
 
 from msgspec import Struct
 
@@ -7,10 +7,10 @@ from invalidator.sources.stream.entries import Id
 
 
 class Times(Struct, frozen=True):
-    """All that was published between two times, in Unix milliseconds."""
+    """Everything that was published between two times, in Unix milliseconds."""
 
     since: int
-    until: int | None = None  # None: what there is when it begins
+    until: int | None = None  # None: up to what exists when it begins
 
 
 class Offsets(Struct, frozen=True):
@@ -19,24 +19,24 @@ class Offsets(Struct, frozen=True):
     topic: str
     partition: int
     first: int
-    until: int | None = None  # the first that is not wanted; None: what there is
+    until: int | None = None  # the first that is left out; None: up to what exists
 
 
 class Ids(Struct, frozen=True):
     """Entries of a stream."""
 
     first: Id
-    until: Id | None = None  # the first that is not wanted; None: what there is
+    until: Id | None = None  # the first that is left out; None: up to what exists
 
 
 class NotThere(InvalidatorError):  # noqa: N818 - not a failure of ours
-    """What is asked for is not kept, or never was."""
+    """What is asked for does not exist, or no longer."""
 
 
 class Part(Struct, frozen=True):
-    """Where one partition or stream is read, for a person."""
+    """The bounds between which one partition or stream is read, for a person."""
 
     name: str
     first: str
     until: str
-    events: int | None  # about; None: nobody knows
+    events: int | None  # estimated; None: unknown

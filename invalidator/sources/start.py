@@ -1,4 +1,4 @@
-"""Where reading begins."""
+"""The position at which reading begins."""
 
 from typing import Literal
 
@@ -6,14 +6,14 @@ from msgspec import Struct
 
 
 class Start(Struct, frozen=True):
-    """Where a group without a position begins."""
+    """The position at which a group without one begins."""
 
     at: Literal["latest", "earliest", "ago"]
     seconds: float = 0.0  # how far back, for "ago"
 
     @classmethod
     def of(cls, setting: str | float) -> "Start":
-        """From the setting: a word, or seconds below zero."""
+        """Return the start for a setting: a word, or seconds below zero."""
         match setting:
             case "latest" | "earliest":
                 return cls(setting)

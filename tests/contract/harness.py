@@ -1,7 +1,6 @@
-"""What the contract suite has to know of a source. Another source needs one more class here."""
+"""Knows how to make and feed each source. Another source needs one more class here."""
 
 import asyncio
-import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -16,10 +15,10 @@ from invalidator.runtime.health import Part
 from invalidator.sources.kafka.brokers import Brokers
 from invalidator.sources.kafka.source import KafkaSource
 from invalidator.sources.pubsub.source import PubSubSource
+from invalidator.sources.reread import UNWATCHED, Servers
 from invalidator.sources.source import Source
 from invalidator.sources.start import Start
 from invalidator.sources.stream.source import StreamSource
-from invalidator.sources.trail import TIMELESS, Eras
 from tests.backends.kafka_broker import KafkaBroker
 from tests.backends.kafka_client import Kafka, unique
 from tests.backends.redis_server import RedisServer
@@ -27,38 +26,31 @@ from tests.backends.server import Server, free_port
 from tests.memory_source import MemorySource
 
 
-class Told:
-    """Eras that a test tells of: what is older than `since` is remembered of the earlier ones."""
+class Fleet:
+    """Cache servers whose identity a test changes."""
 
-    most = 3600.0
-    why = "a test says so"
+    reason = "a test says so"
+    window = 3600.0
 
-    def __init__(self, current: str, since: float = math.inf) -> None:
-        self.current = current
-        self._since = since
-
-    async def since(self, era: str) -> float:
-        return self._since if era not in ("", self.current) else math.inf
-
-    def end(self, current: str, since: float) -> None:
-        self.current, self._since = current, since
+    def __init__(self, identity: str) -> None:
+        self.identity = identity
 
 
 class Harness(ABC):
     """One source on a server, with a place of its own to publish to."""
 
-    keeps = True  # gives again, to a new instance, what was not settled
-    positions = True  # its records say where they lie
-    late_settling = False  # settling counts also for what was read before it was opened again
+    keeps = True  # gives unsettled records again, to a new instance
+    positions = True  # its records have positions
+    late_settling = False  # batches that were read before it was opened again can be settled
     origins: Sequence[str]  # where a test may publish
 
     @abstractmethod
-    def source(self, max_wait: float = 0.0, eras: Eras = TIMELESS) -> Source:
+    def source(self, max_wait: float = 0.0, servers: Servers = UNWATCHED) -> Source:
         """A new instance, as another process would make it."""
 
     @abstractmethod
     def publish(self, *values: bytes | None, origin: int = 0) -> None:
-        """To one of the origins; there when this returns."""
+        """Publish to one of the origins, and return when all is there."""
 
 
 class MemoryHarness(Harness):
@@ -67,15 +59,15 @@ class MemoryHarness(Harness):
     def __init__(self) -> None:
         self._only = MemorySource()
 
-    def source(self, max_wait: float = 0.0, eras: Eras = TIMELESS) -> Source:
-        return self._only  # what was in memory is there for this instance only
+    def source(self, max_wait: float = 0.0, servers: Servers = UNWATCHED) -> Source:
+        return self._only  # its records are in the memory of this instance
 
     def publish(self, *values: bytes | None, origin: int = 0) -> None:
         self._only.publish(*values)
 
 
 class PubSubHarness(Harness):
-    """The second origin is heard by a glob."""
+    """Subscribes to the second origin by a glob."""
 
     keeps = False
     positions = False
@@ -85,14 +77,14 @@ class PubSubHarness(Harness):
         stem = unique("orders")
         self.origins = (stem, f"{stem}:eu")
 
-    def source(self, max_wait: float = 0.0, eras: Eras = TIMELESS) -> Source:
+    def source(self, max_wait: float = 0.0, servers: Servers = UNWATCHED) -> Source:
         return PubSubSource(
             client(self._url, timeout=2.0),
             [self.origins[0], f"{self.origins[0]}:*"],
             part=Part("pubsub"),
             buffer=1000,
             max_wait=max_wait,
-            eras=eras,
+            servers=servers,
         )
 
     def publish(self, *values: bytes | None, origin: int = 0) -> None:
@@ -110,7 +102,7 @@ class StreamHarness(Harness):
         self._group = unique("group")
         self.origins = (unique("orders"), unique("items"))
 
-    def source(self, max_wait: float = 0.0, eras: Eras = TIMELESS) -> Source:
+    def source(self, max_wait: float = 0.0, servers: Servers = UNWATCHED) -> Source:
         return StreamSource(
             client(self._url, timeout=2.0),
             self.origins,
@@ -119,7 +111,7 @@ class StreamHarness(Harness):
             start=Start("earliest"),
             timeout=2.0,
             max_wait=max_wait,
-            eras=eras,
+            servers=servers,
         )
 
     def publish(self, *values: bytes | None, origin: int = 0) -> None:
@@ -137,12 +129,12 @@ class KafkaHarness(Harness):
         self.origins = (unique("orders"), unique("items"))
 
     def prepare(self) -> None:
-        """Once the broker is there."""
+        """Create the topics; the broker must be running."""
         self._kafka = self._kafka or Kafka(self._bootstrap)
         for topic in self.origins:
             self._kafka.create_topic(topic)
 
-    def source(self, max_wait: float = 0.0, eras: Eras = TIMELESS) -> Source:
+    def source(self, max_wait: float = 0.0, servers: Servers = UNWATCHED) -> Source:
         return KafkaSource(
             Brokers([self._bootstrap]),
             self.origins,
@@ -150,7 +142,7 @@ class KafkaHarness(Harness):
             start=Start("earliest"),
             part=Part("kafka"),
             max_wait=max_wait,
-            eras=eras,
+            servers=servers,
         )
 
     def publish(self, *values: bytes | None, origin: int = 0) -> None:
@@ -190,7 +182,7 @@ def _harness(name: str, address: str) -> Harness:
 
 
 async def read(source: Source, count: int, limit: int = 100, seconds: float = 10.0) -> list[Batch]:
-    """Batches until they hold that many events."""
+    """Read batches until they hold that many events."""
     batches: list[Batch] = []
     deadline = time.monotonic() + seconds
     while (have := sum(batch.events for batch in batches)) < count:
@@ -201,7 +193,7 @@ async def read(source: Source, count: int, limit: int = 100, seconds: float = 10
 
 
 def records(batches: Sequence[Batch]) -> list[Record]:
-    """All that were published; not what a source tells itself."""
+    """Return all published records, without gaps."""
     parts = [part for batch in batches for part in batch.slices]
     return [part.record(index) for part in parts for index in range(len(part.values))]
 

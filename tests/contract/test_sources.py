@@ -1,26 +1,26 @@
-"""What every source keeps to, so that the pipeline need not know which one it has."""
+"""The contract of all sources: the pipeline need not know which one it has."""
 
 import asyncio
-import math
 import os
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
 
 from invalidator.errors import Unavailable
+from invalidator.model import Batch
 from invalidator.sources.pubsub.source import PubSubSource
 from invalidator.sources.source import Source
 from tests.backends import until
 from tests.contract.harness import (
+    Fleet,
     Harness,
     KafkaHarness,
     MemoryHarness,
     Private,
     PubSubHarness,
     StreamHarness,
-    Told,
     private,
     raws,
     read,
@@ -33,6 +33,7 @@ CLOSE_WITHIN = 10.0  # seconds, also where the server is gone
 
 SOURCES = ["memory", "pubsub", "kafka", "stream"]
 KEEPERS = pytest.mark.parametrize("harness", ["memory", "kafka", "stream"], indirect=True)
+SEVERAL = pytest.mark.parametrize("harness", ["pubsub", "kafka", "stream"], indirect=True)
 GO_BACK = pytest.mark.parametrize("harness", ["pubsub", "kafka", "stream"], indirect=True)
 GO_BACK_LATER = pytest.mark.parametrize("harness", ["kafka", "stream"], indirect=True)
 FILLERS = pytest.mark.parametrize("harness", ["pubsub", "kafka", "stream"], indirect=True)
@@ -64,7 +65,7 @@ def away(request: pytest.FixtureRequest) -> Iterator[Private]:
 async def opened(source: Source) -> AsyncIterator[Source]:
     try:
         await source.open()
-        if isinstance(source, PubSubSource):  # its start is a gap, which comes first
+        if isinstance(source, PubSubSource):  # its start is a gap
             first = await source.read(1)
             assert first
             assert first.own
@@ -190,7 +191,7 @@ async def test_a_tombstone_is_a_record_without_a_value(harness: Harness) -> None
 
 
 async def test_a_stopped_source_loses_nothing_and_then_gives_none(harness: Harness) -> None:
-    """What came in before is read now, or by the next instance."""
+    """Records that came in before are read now, or by the next instance."""
     async with opened(harness.source()) as source:
         harness.publish(*numbers(0, 5))
         (batch,) = await read(source, 1, limit=1)
@@ -279,74 +280,201 @@ async def test_keep_alive_loses_nothing(harness: Harness) -> None:
         assert raws(first + await read(source, 20 - len(raws(first)))) == numbers(0, 20)
 
 
-LONG_AGO = 1.0  # Unix time
+# --- origins that are paused ---
+
+
+async def settle(source: Source, batches: Sequence[Batch]) -> None:
+    for batch in batches:
+        await source.settle(batch)
 
 
 async def take(source: Source, count: int) -> list[bytes | None]:
-    """Read so many, and settle them."""
+    """Read that many records, and settle them."""
     batches = await read(source, count, limit=1)
-    for batch in batches:
-        await source.settle(batch)
+    await settle(source, batches)
     return raws(batches)
 
 
+async def test_a_paused_origin_is_not_read_and_comes_again_when_it_is_resumed(
+    harness: Harness,
+) -> None:
+    async with opened(harness.source()) as source:
+        harness.publish(b"0")
+        assert await take(source, 1) == [b"0"]
+        source.pause(frozenset(harness.origins[:1]))
+        harness.publish(b"1", b"2")
+        for _ in range(3):
+            assert await source.read(10) is None
+        assert source.overflowing == frozenset()
+        source.pause(frozenset())
+        assert await take(source, 2) == [b"1", b"2"]
+        assert await source.read(10) is None
+
+
+async def test_what_was_read_and_not_settled_when_it_was_paused_is_read_again(
+    harness: Harness,
+) -> None:
+    async with opened(harness.source()) as source:
+        harness.publish(*numbers(0, 4))
+        assert await take(source, 1) == [b"0"]
+        early = await read(source, 2, limit=1)
+        source.pause(frozenset(harness.origins[:1]))
+        await settle(source, early[:1])
+        assert await source.read(10) is None
+        source.pause(frozenset())
+        await settle(source, early[1:])
+        assert await take(source, 3) == numbers(1, 4)
+        assert await source.read(10) is None
+
+
+@KEEPERS
+async def test_what_was_paused_stays_unacknowledged(harness: Harness) -> None:
+    async with opened(harness.source()) as source:
+        harness.publish(*numbers(0, 3))
+        assert await take(source, 1) == [b"0"]
+        late = await read(source, 2)
+        source.pause(frozenset(harness.origins[:1]))
+        await settle(source, late)
+    async with opened(harness.source()) as successor:
+        successor.pause(frozenset())
+        assert await take(successor, 2) == [b"1", b"2"]
+
+
+@SEVERAL
+async def test_other_origins_are_read_and_settled_while_one_is_paused(harness: Harness) -> None:
+    bad, good = harness.origins
+    async with opened(harness.source()) as source:
+        harness.publish(b"good 0", origin=1)
+        harness.publish(b"bad 0")
+        both = await read(source, 2)
+        source.pause(frozenset({bad}))
+        await settle(source, both)
+        harness.publish(b"bad 1")
+        harness.publish(b"good 1", origin=1)
+        assert await take(source, 1) == [b"good 1"]
+        source.pause(frozenset({good}))
+        harness.publish(b"good 2", origin=1)
+        assert await take(source, 2) == [b"bad 0", b"bad 1"]
+        source.pause(frozenset())
+        assert await take(source, 1) == [b"good 2"]
+        assert await source.read(10) is None
+
+
+@SEVERAL
+async def test_an_origin_that_is_paused_while_a_read_waits_is_left_out(harness: Harness) -> None:
+    async with opened(harness.source()) as source:
+        reading = asyncio.create_task(source.read(10))
+        await asyncio.wait({reading}, timeout=0.05)
+        source.pause(frozenset(harness.origins[:1]))
+        harness.publish(b"paused")
+        batches = [batch for batch in [await reading] if batch]
+        harness.publish(b"other", origin=1)
+        batches += await read(source, 1 - len(raws(batches)))
+        assert raws(batches) == [b"other"]
+        source.pause(frozenset())
+        assert await take(source, 1) == [b"paused"]
+
+
+# --- going back after a cache may have lost writes ---
+
+
 @GO_BACK
-async def test_what_a_cache_may_have_forgotten_is_given_once_more(harness: Harness) -> None:
-    eras = Told("one")
-    async with opened(harness.source(eras=eras)) as source:
+async def test_what_a_cache_may_have_lost_is_given_once_more(harness: Harness) -> None:
+    fleet = Fleet("one")
+    async with opened(harness.source(servers=fleet)) as source:
         harness.publish(*numbers(0, 5))
         assert await take(source, 5) == numbers(0, 5)
-        eras.end("two", since=LONG_AGO)
+        fleet.identity = "two"
         harness.publish(*numbers(5, 7))
         assert await take(source, 7) == numbers(0, 7)
         assert await source.read(10) is None
-        eras.end("three", since=math.inf)
-        assert await source.read(10) is None
 
 
 @GO_BACK
-async def test_what_was_read_and_not_settled_when_a_cache_forgot_is_given_once_more(
+async def test_servers_that_do_not_answer_for_a_while_have_lost_nothing(harness: Harness) -> None:
+    fleet = Fleet("")
+    async with opened(harness.source(servers=fleet)) as source:
+        for identity in ("", "one", "", "one"):
+            fleet.identity = identity
+            harness.publish(identity.encode())
+            assert await take(source, 1) == [identity.encode()]
+            assert await source.read(10) is None
+
+
+@GO_BACK
+async def test_what_was_read_and_not_settled_when_a_cache_lost_writes_is_given_once_more(
     harness: Harness,
 ) -> None:
     """It may have been applied before."""
-    eras = Told("one")
-    async with opened(harness.source(eras=eras)) as source:
+    fleet = Fleet("one")
+    async with opened(harness.source(servers=fleet)) as source:
         harness.publish(*numbers(0, 4))
         assert await take(source, 2) == numbers(0, 2)
-        held = await read(source, 2)
-        eras.end("two", since=LONG_AGO)
+        early = await read(source, 2)
+        fleet.identity = "two"
         again = await read(source, 4)
-        for batch in (*held, *again):
-            await source.settle(batch)
+        await settle(source, [*early, *again])
         assert raws(again) == numbers(0, 4)
         assert await source.read(10) is None
 
 
+@GO_BACK
+async def test_a_failover_may_take_longer_than_the_window(harness: Harness) -> None:
+    """While a server does not answer, no identity is known."""
+    fleet = Fleet("one")
+    fleet.window = 1.0
+    async with opened(harness.source(servers=fleet)) as source:
+        harness.publish(*numbers(0, 3))
+        assert await take(source, 3) == numbers(0, 3)
+        fleet.identity = ""
+        down_until = time.monotonic() + 2 * fleet.window
+        while time.monotonic() < down_until:
+            assert await source.read(10) is None
+        fleet.identity = "two"
+        assert await take(source, 3) == numbers(0, 3)
+
+
+@GO_BACK
+async def test_an_origin_that_is_paused_goes_back_when_it_is_resumed(harness: Harness) -> None:
+    fleet = Fleet("one")
+    async with opened(harness.source(servers=fleet)) as source:
+        harness.publish(*numbers(0, 4))
+        assert await take(source, 4) == numbers(0, 4)
+        fleet.identity = "two"
+        first = await read(source, 1, limit=1)
+        source.pause(frozenset(harness.origins[:1]))
+        await settle(source, first)
+        assert await source.read(10) is None
+        source.pause(frozenset())
+        assert await take(source, 4) == numbers(0, 4)
+        assert await source.read(10) is None
+
+
 @GO_BACK_LATER
-async def test_what_a_cache_forgot_while_nobody_was_there_is_given_to_the_next_instance(
+async def test_what_a_cache_lost_while_no_instance_ran_is_given_to_the_next(
     harness: Harness,
 ) -> None:
-    async with opened(harness.source(eras=Told("one"))) as source:
+    async with opened(harness.source(servers=Fleet("one"))) as source:
         harness.publish(*numbers(0, 5))
         await take(source, 5)
-    async with opened(harness.source(eras=Told("two", since=LONG_AGO))) as source:
+    async with opened(harness.source(servers=Fleet("two"))) as source:
         harness.publish(b"new")
         assert await take(source, 3) == numbers(0, 3)
-    async with opened(harness.source(eras=Told("two", since=LONG_AGO))) as source:
+    async with opened(harness.source(servers=Fleet("two"))) as source:
         assert await take(source, 6) == [*numbers(0, 5), b"new"], "it was not over"
-    async with opened(harness.source(eras=Told("two", since=LONG_AGO))) as source:
+    async with opened(harness.source(servers=Fleet("two"))) as source:
         harness.publish(b"newer")
         assert await take(source, 1) == [b"newer"]
 
 
 @GO_BACK_LATER
 async def test_going_back_takes_back_no_acknowledgement(harness: Harness) -> None:
-    """A daemon that watches no cache goes on where all was settled."""
-    eras = Told("one")
-    async with opened(harness.source(eras=eras)) as source:
+    """An instance that watches no servers continues where all was settled."""
+    fleet = Fleet("one")
+    async with opened(harness.source(servers=fleet)) as source:
         harness.publish(*numbers(0, 5))
         await take(source, 5)
-        eras.end("two", since=LONG_AGO)
+        fleet.identity = "two"
         assert await take(source, 2) == numbers(0, 2)
     async with opened(harness.source()) as source:
         harness.publish(b"new")

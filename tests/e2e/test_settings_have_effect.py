@@ -168,7 +168,7 @@ def test_what_neither_the_work_in_flight_nor_the_buffer_has_room_for_is_a_gap(
         cache.thaw()
         until_sync(lambda: "invalidator_in_flight_events 0.0" in daemon.admin("/metrics")[1])
         until_sync(lambda: count_keys(keys) == lost)
-    gaps = [entry for entry in daemon.events("gap") if entry["cause"] != "start"]
+    gaps = [entry for entry in daemon.events("source-gap") if entry["cause"] != "start"]
     assert bool(gaps) == bool(lost)
     assert daemon.stop() == 0
 

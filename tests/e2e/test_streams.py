@@ -1,8 +1,6 @@
 """Events from a Redis Stream to keys that are gone, whatever ends in between."""
 
 import signal
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +9,7 @@ import redis
 
 from tests.backends import until_sync
 from tests.e2e.conftest import RunDaemon
-from tests.e2e.process import DaemonProcess
-from tests.integration.piping import count_keys, dead_letters, event, order
+from tests.integration.piping import count_keys, order
 
 EVENTS = 20_000
 KEY = "load"
@@ -114,58 +111,6 @@ def test_a_gap_raises_the_version_that_a_rule_names(
     counted = daemon.admin("/metrics")[1]
     assert 'invalidator_gaps_total{cause="stream-vanished",source="stream"} 1.0' in counted
     assert daemon.stop() == 0
-
-
-DEADLY = """\
-import os, sys
-from invalidator.cli import main
-from invalidator.rules import RuleSet
-
-plan = RuleSet.plan
-
-def deadly(self, batch, **limits):
-    if any(b"deadly" in (record.raw or b"") for record in batch.records()):
-        os._exit(99)
-    return plan(self, batch, **limits)
-
-RuleSet.plan = deadly
-sys.exit(main(["run"]))
-"""
-
-
-def test_an_event_that_ends_every_process_becomes_a_dead_letter(
-    redis_url: str,
-    redis_now: "redis.Redis",
-    rules_file: Path,
-    allow_keys: Callable[..., None],
-) -> None:
-    allow_keys("invalidator:dead")
-    for number in range(20):
-        redis_now.set(f"order:single:o{number}", "stale")
-        redis_now.xadd(KEY, {"event": order(number)})
-    redis_now.xadd(KEY, {"event": event(orderId="deadly")})
-    settings = {"RULES": str(rules_file), "REDIS_URL": redis_url, "STREAMS__KEYS": KEY}
-    settings |= {"STREAMS__START": "earliest", "BATCH__MAX_EVENTS": "7"}
-    settings |= {"STREAMS__GROUP": "caches"}
-    deaths = 0
-    daemon = DaemonProcess(settings, command=[sys.executable, "-c", DEADLY])
-    try:
-        while not redis_now.exists("invalidator:dead"):
-            if daemon.process.poll() is not None:
-                assert daemon.process.returncode == 99, daemon.log()
-                deaths += 1
-                daemon.close()
-                daemon = DaemonProcess(settings, command=[sys.executable, "-c", DEADLY])
-        until_sync(lambda: not redis_now.keys("order:single:*"), what="the others are applied")
-        assert daemon.stop() == 0
-    finally:
-        daemon.close()
-    assert deaths == 5
-    groups: Any = redis_now.xinfo_groups(KEY)
-    assert [group["name"] for group in groups] == [b"caches"]
-    (letter,) = dead_letters(redis_now)
-    assert letter["raw"] == event(orderId="deadly")
-    assert [fault["error"] for fault in letter["faults"]] == ["poison"]
 
 
 def test_a_second_pass_that_a_drain_cannot_wait_for_is_left_to_the_next_start(

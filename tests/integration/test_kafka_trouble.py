@@ -214,7 +214,7 @@ async def test_a_position_that_the_broker_no_longer_keeps_is_a_gap(
         assert kafka.committed(source._group, topic)[0] == 1, "not before it is settled"
         assert raws(await read(source, 1)) == [b"d"]
     assert gaps._value.get() == before + 1
-    (gap,) = [log for log in logs if log["event"] == "gap"]
+    (gap,) = [log for log in logs if log["event"] == "source-gap"]
     assert (gap["partition"], gap["position"], gap["goes_on"], gap["lost"]) == (0, 1, 3, 2)
     assert (told.events, told.slices) == (0, [])
     event = orjson.loads(told.own[0].values[0] or b"")

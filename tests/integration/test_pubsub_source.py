@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
 import orjson
@@ -135,7 +136,7 @@ async def test_a_link_that_was_opened_again_is_a_gap(
         redis_now.publish("orders", "lost")
         await source.open()
     assert gaps("reconnected") == before + 1
-    said = [log for log in logs if log["event"] == "gap"]
+    said = [log for log in logs if log["event"] == "source-gap"]
     assert [(log["cause"], log["log_level"]) for log in said] == [
         ("start", "info"),
         ("reconnected", "warning"),
@@ -211,6 +212,30 @@ async def test_a_message_that_comes_while_we_subscribe_is_kept(
     await link.confirm(2, source._take)
     await link.close()
     assert raws(await read(source, 1)) == [b"early"]
+
+
+def waits(source: PubSubSource, count: int) -> bool:
+    return source.lag() == {("", ""): count}
+
+
+async def test_paused_channels_overflow_their_window_and_lose_nothing(
+    redis_url: str, redis_now: "redis.Redis", make: Make
+) -> None:
+    source = make(redis_url, "orders", "items", buffer=20)
+    await source.open()
+    source.pause(frozenset({"orders", "items"}))
+    for channel, waiting in (("orders", 15), ("items", 30)):
+        for number in range(15):
+            redis_now.publish(channel, f"{number}")
+        await until(partial(waits, source, waiting))
+        batch = await source.read(10)
+        assert batch is None or batch.events == 0
+    assert source.overflowing == {"orders"}
+    source.pause(frozenset({"items"}))
+    assert raws(await read(source, 15)) == [b"%d" % number for number in range(15)]
+    await until(lambda: source.overflowing == frozenset())
+    source.pause(frozenset())
+    assert raws(await read(source, 15)) == [b"%d" % number for number in range(15)]
 
 
 @pytest.mark.parametrize("command", [("UNSUBSCRIBE", "orders"), ("RESET",)])

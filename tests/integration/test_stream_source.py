@@ -11,20 +11,20 @@ from typing import Any
 import orjson
 import pytest
 import redis
-from msgspec.structs import replace
 
 from invalidator.errors import Unavailable
-from invalidator.model import Batch, Slice
+from invalidator.layout import PLACE
+from invalidator.model import Batch
 from invalidator.redisclient import client
 from invalidator.sources.start import Start
 from invalidator.sources.stream import group as stream_group
-from invalidator.sources.stream.dry import DryStreamSource
+from invalidator.sources.stream.entries import show_id
 from invalidator.sources.stream.reader import BATCH_BYTES, PAGE_BYTES
+from invalidator.sources.stream.replay import DryStreamSource
 from invalidator.sources.stream.source import StreamSource
-from invalidator.sources.stream.suspects import DEATHS
 from tests.backends import until
 from tests.backends.redis_server import RedisServer
-from tests.contract.harness import Told, raws, read, records
+from tests.contract.harness import Fleet, raws, read, records
 
 Make = Callable[..., StreamSource]
 KEY = "orders"
@@ -83,10 +83,6 @@ def told(batches: list[Batch]) -> list[dict[str, Any]]:
     return [orjson.loads(raw or b"")["data"] for raw in own]
 
 
-def refusals(batches: list[Batch]) -> list[Slice]:
-    return [part for batch in batches for part in batch.slices if part.refused]
-
-
 async def gap(source: StreamSource, cause: str) -> tuple[dict[str, Any], Batch]:
     """The next gap, which has that cause."""
     batch = await until(lambda: with_gap(source), what="a gap")
@@ -106,12 +102,11 @@ async def settle(source: StreamSource, batches: list[Batch]) -> None:
 
 
 async def vanish(source: StreamSource) -> None:
-    """As a process does that dies while it plans what it has just read."""
-    for task in (source._striking, source._keeper):
-        if task:
-            task.cancel()
-            await asyncio.wait([task])
-    source._striking = source._keeper = None
+    """End as a process does that is killed."""
+    if source._keeper:
+        source._keeper.cancel()
+        await asyncio.wait([source._keeper])
+    source._keeper = None
     await source._client.aclose()
 
 
@@ -248,54 +243,9 @@ async def test_an_entry_that_an_outage_delivers_again_and_again_stays_a_good_one
         await source.open()
         found = await read(source, 5)
         assert raws(found) == numbers(0, 5)
-        assert refusals(found) == []
         await source.close()
     entries: Any = redis_now.xpending_range(KEY, "caches", "-", "+", 10)
     assert {entry["times_delivered"] for entry in entries} == {12}
-
-
-async def test_an_entry_that_ends_every_process_is_a_dead_letter_and_the_others_are_planned(
-    redis_url: str, redis_now: "redis.Redis", make: Make
-) -> None:
-    publish(redis_now, 0, 20)
-    planned: set[bytes | None] = set()
-    deaths = 0
-    source = make(redis_url)
-    refused: list[Slice] = []
-    while not refused:
-        source = make(redis_url)
-        await source.open()
-        while batch := await source.read(100):
-            refused += refusals([batch])
-            given = [record.raw for record in batch.records()]
-            if b"7" in given:
-                deaths += 1
-                await vanish(source)
-                break
-            planned.update(given)
-            await source.settle(batch)
-        assert deaths < 10
-    assert deaths == DEATHS + 1
-    assert planned == set(numbers(0, 20)) - {b"7"}
-    (part,) = refused
-    assert part.refused
-    assert (part.values, part.refused.error) == ([b"7"], "poison")
-    await source.close()
-    assert pending(redis_now) == 0
-    assert redis_now.keys("invalidator:*") == []
-
-
-async def test_a_death_at_any_other_time_counts_for_nothing(
-    redis_url: str, redis_now: "redis.Redis", make: Make
-) -> None:
-    publish(redis_now, 0, 5)
-    for _ in range(DEATHS + 3):
-        source = make(redis_url)
-        await source.open()
-        found = await read(source, 5)
-        await until(lambda: not redis_now.keys("invalidator:*"), what="the notes are struck out")
-        assert refusals(found) == []
-        await vanish(source)
 
 
 # --- what is lost, and what is not ---
@@ -618,10 +568,9 @@ async def test_a_dry_run_reads_without_a_trace(redis_url: str, redis_now: "redis
 
 
 async def test_nothing_is_lost_whatever_ends_and_breaks_in_between(
-    redis_url: str, redis_now: "redis.Redis", make: Make, allow_keys: Callable[..., None]
+    redis_url: str, redis_now: "redis.Redis", make: Make
 ) -> None:
     """Three consumers that die, lose their links and are slow to settle."""
-    allow_keys("invalidator:planning:*")  # where the link broke before they were struck out
     chance = random.Random(5)
     settled: set[bytes | None] = set()
     over = asyncio.Event()
@@ -636,8 +585,6 @@ async def test_nothing_is_lost_whatever_ends_and_breaks_in_between(
                     if batch and chance.random() < 0.9:
                         await source.settle(batch)
                         settled.update(raws([batch]))
-            if source._striking:  # not while it plans: that has a test of its own
-                await source._striking
             await vanish(source)
 
     consuming = [asyncio.create_task(consume(name)) for name in ("one", "two", "three")]
@@ -656,26 +603,123 @@ async def test_nothing_is_lost_whatever_ends_and_breaks_in_between(
     assert settled == set(numbers(0, 3000))
 
 
-async def test_what_is_read_again_behind_a_gap_can_be_held(
-    redis_url: str, redis_now: "redis.Redis", make: Make, allow_keys: Callable[..., None]
+# --- paused, and read again ---
+
+
+async def test_paused_entries_are_claimed_by_no_other_consumer(
+    redis_url: str, redis_now: "redis.Redis", make: Make
 ) -> None:
-    """The gap goes on to the rules, what comes behind it waits for other rules."""
-    allow_keys(KEY, "invalidator:*")
-    eras = Told("one")
-    source = make(redis_url, eras=eras)
+    publish(redis_now, 0, 10)
+    busy = make(redis_url, "busy", claim_after=0.4)
+    await busy.open()
+    found = await read(busy, 10)
+    busy.pause(frozenset({KEY}))
+    await settle(busy, found)
+    other = make(redis_url, "other", claim_after=0.4)
+    await other.open()
+    until_then = time.monotonic() + 1.5
+    while time.monotonic() < until_then:
+        assert await other.read(10) is None
+    busy.pause(frozenset())
+    await settle(busy, await read(busy, 10))
+    assert pending(redis_now) == 0
+
+
+async def test_entries_whose_ids_are_no_times_are_read_again(
+    redis_url: str, redis_now: "redis.Redis", make: Make
+) -> None:
+    fleet = Fleet("one")
+    source = make(redis_url, servers=fleet)
+    await source.open()
+    for number in range(3):
+        redis_now.xadd(KEY, {"event": str(number)}, id=f"{number + 1}-1")
+    await settle(source, await read(source, 3))
+    fleet.identity = "two"
+    assert raws(await read(source, 3)) == numbers(0, 3)
+
+
+async def test_only_what_was_settled_within_the_window_is_read_again(
+    redis_url: str, redis_now: "redis.Redis", make: Make
+) -> None:
+    fleet = Fleet("one")
+    fleet.window = 0.5
+    source = make(redis_url, claim_after=0.4, servers=fleet)  # looks ten times a second
+    await source.open()
+    (first,) = publish(redis_now, 0, 1)
+    await settle(source, await read(source, 1))
+    reread = source._rereads[KEY]
+    await until(lambda: reread.oldest and show_id(reread.oldest) == first.decode(), 60)
+    publish(redis_now, 1, 3)
+    await settle(source, await read(source, 2))
+    fleet.identity = "two"
+    assert raws(await read(source, 2)) == numbers(1, 3)
+    assert await source.read(10) is None
+
+
+async def test_while_the_servers_are_unknown_what_is_settled_stays_to_be_read_again(
+    redis_url: str, redis_now: "redis.Redis", make: Make
+) -> None:
+    """One of them may be failing over for longer than the window."""
+    fleet = Fleet("one")
+    fleet.window = 0.1
+    source = make(redis_url, claim_after=0.2, servers=fleet)
+    await source.open()
+    assert await source.read(10) is None
+    fleet.identity = ""
+    publish(redis_now, 0, 3)
+    await settle(source, await read(source, 3))
+    group = source._groups[KEY]
+    for _ in range(5):
+        looked_at = group._seen
+        await until(lambda at=looked_at: group._seen > at)  # type: ignore[misc]
+    fleet.identity = "two"
+    assert raws(await read(source, 3)) == numbers(0, 3)
+
+
+async def test_entries_that_may_be_read_again_are_not_trimmed(
+    redis_url: str, redis_now: "redis.Redis", make: Make
+) -> None:
+    publish(redis_now, 0, 500)
+    source = make(redis_url, claim_after=0.1, trim=True, servers=Fleet("one"))
+    await source.open()
+    await settle(source, await read(source, 500, limit=1000))
+    looked_at = source._groups[KEY]._seen
+    await until(lambda: source._groups[KEY]._seen > looked_at)
+    assert redis_now.xlen(KEY) == 500
+
+
+async def test_entries_that_were_trimmed_and_cannot_be_read_again_are_a_gap(
+    redis_url: str, redis_now: "redis.Redis", make: Make
+) -> None:
+    fleet = Fleet("one")
+    source = make(redis_url, servers=fleet)
     await source.open()
     publish(redis_now, 0, 5)
-    for batch in await read(source, 5):
-        await source.settle(batch)
+    await settle(source, await read(source, 5))
     redis_now.xtrim(KEY, maxlen=3, approximate=False)
-    eras.end("two", since=1.0)
+    fleet.identity = "two"
     (batch,) = await read(source, 3)
     assert (raws([batch]), told([batch])[0]["cause"]) == (numbers(2, 5), "cache-went-back")
-    held, rest = source.set_aside(batch.ends, {KEY}, whole=False)
-    assert source.take_back(held)
-    for ends in (rest, held):
-        await source.settle(replace(batch, ends=ends))
+    await source.settle(batch)
     assert await source.read(10) is None
+
+
+@pytest.mark.parametrize(
+    "stored", ['{"v":1,"era":"0a1b.2c","trail":[[0.0,"0-0"]]}', "no JSON", '{"v":2}']
+)
+async def test_a_place_of_another_version_counts_as_none(
+    redis_url: str, redis_now: "redis.Redis", make: Make, stored: str
+) -> None:
+    redis_now.set(PLACE.format(group="caches", stream=KEY), stored)
+    publish(redis_now, 0, 3)
+    source = make(redis_url, servers=Fleet("one"))
+    await source.open()
+    await settle(source, await read(source, 3))
+    assert await source.read(10) is None
+    await vanish(source)
+    heir = make(redis_url, servers=Fleet("two"))
+    await heir.open()
+    assert raws(await read(heir, 3)) == numbers(0, 3), "the identity was stored with the first read"
 
 
 async def test_of_entries_whose_last_field_is_small_not_too_many_are_read_at_once(

@@ -1,4 +1,4 @@
-"""A connection that is subscribed, to one server. Our own: the library's reconnects in silence."""
+"""A subscribed connection to one server. Our own, because the library's reconnects silently."""
 
 import re
 import time
@@ -11,18 +11,18 @@ from redis.asyncio.connection import AbstractConnection
 from invalidator.redisclient import Client, Cluster, connected, node
 from invalidator.redisclient.cluster_routing import slot
 
-PING_EVERY = 1.0  # seconds without a message before we ask whether the link still lives
+PING_EVERY = 1.0  # seconds without a message before a PING is sent
 PONG_WITHIN = 3.0  # seconds; PING_EVERY and this together find a dead link within 5 s
 MESSAGES = frozenset({b"message", b"pmessage", b"smessage"})
 CONFIRMATIONS = frozenset({b"subscribe", b"psubscribe", b"ssubscribe"})
 GLOB = re.compile(r"[*?\[\\]")
 
-Push = Any  # what Redis sends to a subscriber
-Subscription = tuple[str, Sequence[str]]  # a command, and what it names
+Push = Any  # a message or a confirmation, as Redis sends it
+Subscription = tuple[str, Sequence[str]]  # a command, and its channels
 
 
 class Link:
-    """Listens to one server."""
+    """A connection that is subscribed to channels of one server."""
 
     def __init__(self, pool: ConnectionPool, connection: AbstractConnection) -> None:
         self.heard = time.monotonic()  # when it was last known to live
@@ -41,7 +41,7 @@ class Link:
         await self.confirm(missing, take)
 
     async def confirm(self, missing: int, take: Callable[[Push], None]) -> None:
-        """Messages of the first channels may come before the last one is confirmed."""
+        """Wait for confirmations; messages of the first channels may come before the last one."""
         while missing:
             push = await self._connection.read_response()
             if word(push) in CONFIRMATIONS:
@@ -51,7 +51,7 @@ class Link:
         self.heard = time.monotonic()
 
     async def next(self) -> Push:
-        """The next push. After a silence, a PING finds out whether the link still lives."""
+        """Return the next push. After a silence, a PING checks whether the link still lives."""
         push = await self._connection.read_response(timeout=PING_EVERY)
         if push is None:
             await self._connection.send_command("PING")
@@ -62,7 +62,7 @@ class Link:
         return push
 
     async def close(self) -> None:
-        """Never given back as it is: it is subscribed."""
+        """Disconnect: a subscribed connection must not go back to the pool as it is."""
         await self._connection.disconnect(nowait=True)
         await self._pool.release(self._connection)
 
@@ -70,7 +70,7 @@ class Link:
 async def listening(
     client: Client, channels: Sequence[str], sharded: Sequence[str], take: Callable[[Push], None]
 ) -> list[Link]:
-    """Links that hear all of these, each on a node that does. Raises what connecting raises."""
+    """Return links to the nodes that have these channels. Raises what connecting raises."""
     links: list[Link] = []
     try:
         for server, wanted in (await _spread(client, channels, sharded)).items():
@@ -88,7 +88,7 @@ async def listening(
 async def _spread(
     client: Client, channels: Sequence[str], sharded: Sequence[str]
 ) -> dict[Redis, list[Subscription]]:
-    """Any node hears a plain channel; a sharded one only those that have its slot."""
+    """Divide channels between nodes: any node has a plain one, only some have a sharded one."""
     found: dict[Redis, list[Subscription]] = {}
     slots: dict[int, list[str]] = {}
     for name in sharded:
@@ -106,5 +106,5 @@ async def _spread(
 
 
 def word(push: Push) -> bytes:
-    """What kind of push it is; empty for what is none."""
+    """Return the kind of a push; empty if it is none."""
     return push[0] if isinstance(push, list) and isinstance(push[0], bytes) else b""

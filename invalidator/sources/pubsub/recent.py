@@ -1,103 +1,93 @@
-"""What was heard of late and settled: a cache that forgets it is told again, as long as it is here.
-
-Pub/sub keeps nothing, so this is all there is to read again.
-"""
+"""Messages that may have to be given again: pub/sub keeps none, so they are kept here."""
 
 import math
 from collections import deque
 from collections.abc import Sequence
-from typing import Generic, TypeVar
+from typing import NamedTuple
 
 from msgspec import Struct
 
-M = TypeVar("M")
 MOST_MESSAGES = 20_000
 MOST_BYTES = 16 << 20
-UNSETTLED = 4  # times that, while nothing is settled: a second pass may be hours away
 
 
-class Given(Struct, Generic[M], eq=False):
-    """One batch of messages."""
+class Message(NamedTuple):  # one is made for every event: this is the cheapest that has names
+    """One message as it came."""
 
-    messages: Sequence[M]
+    channel: str
+    value: bytes
+    time_ms: int  # when we received it: pub/sub carries no time of its own
+
+
+class Given(Struct, eq=False):
+    """The messages of one batch."""
+
+    messages: Sequence[Message]
     size: int
-    settled: float = math.inf  # when; what is not settled may have been applied all the same
-    lost: bool = False  # its messages were let go before it was settled
+    settled: float = math.inf  # when; even unsettled messages may have been applied
+    dropped: bool = False
 
 
-class Window(Generic[M]):
+class Recent:
     """The last batches, in the order in which they were given."""
 
-    def __init__(self, span: float) -> None:
-        """`span` is how long a settled one stays, in seconds."""
-        self._span = span
-        self._given: deque[Given[M]] = deque()
+    def __init__(self) -> None:
+        self._given: deque[Given] = deque()
         self._messages = 0
         self._bytes = 0
-        self._forgot = -math.inf  # when the last one was settled that is no longer here
-        self._lost = 0  # let go before they were settled
+        self._dropped = -math.inf  # when the last of the dropped messages were applied, at most
 
-    def give(self, messages: Sequence[M], size: int) -> Given[M]:
+    def give(self, messages: Sequence[Message], size: int, now: float) -> Given:
+        """Keep a batch, and drop the oldest ones beyond the bounds."""
         given = Given(messages, size)
-        self._keep(given)
-        while self._full(UNSETTLED) and len(self._given) > 1:
-            self._let_go()
+        self._given.append(given)
+        self._count(len(messages), size)
+        while len(self._given) > 1 and self._is_full:
+            oldest = self._pop()
+            oldest.messages, oldest.dropped = (), True
+            self._dropped = max(self._dropped, min(oldest.settled, now))
         return given
 
-    def leave(self, given: Given[M]) -> None:
-        """It is held elsewhere, for who knows how long, and must not keep all later ones here."""
-        if given in self._given:
-            self._given.remove(given)
-            self._messages -= len(given.messages)
-            self._bytes -= given.size
-
-    def come_back(self, given: Given[M]) -> None:
-        """It is applied anew."""
-        if given.lost:
-            return
-        self.leave(given)
-        given.settled = math.inf
-        self._keep(given)
-
-    def settle(self, given: Given[M], now: float) -> None:
+    def settle(self, given: Given, now: float) -> None:
+        """Note that a batch is settled."""
         given.settled = now
-        if given.lost:
-            given.lost = False
-            self._lost -= 1
-            self._forgot = now
-        while self._given and self._is_over(self._given[0], now):
-            self._let_go()
+        if given.dropped:
+            self._dropped = now
 
-    def back(self, since: float) -> tuple[list[M], bool]:
-        """What was settled since, or is not yet, leaves it to be given again; whether it is all."""
-        kept = [given for given in self._given if given.settled < since]
+    def forget(self, before: float) -> None:
+        """Forget the oldest batches that were settled until then."""
+        while self._given and self._given[0].settled <= before:
+            self._pop()
+
+    def take(self, channel: str) -> list[Message]:
+        """Remove and return the unsettled messages of a channel."""
+        taken = []
+        for given in self._given:
+            if given.settled == math.inf:
+                ours = [message for message in given.messages if message.channel == channel]
+                given.messages = [m for m in given.messages if m.channel != channel]
+                size = sum(len(message.value) for message in ours)
+                given.size -= size
+                self._count(-len(ours), -size)
+                taken += ours
+        return taken
+
+    def take_since(self, since: float) -> tuple[list[Message], bool]:
+        """Remove and return what was settled since, or is not yet; and whether none is missing."""
         again = [m for given in self._given if given.settled >= since for m in given.messages]
-        self._given = deque(kept)
-        self._messages = sum(len(given.messages) for given in kept)
-        self._bytes = sum(given.size for given in kept)
-        complete = self._forgot == -math.inf or self._forgot < since
-        return again, complete and not self._lost
+        self._given.clear()
+        self._messages = self._bytes = 0
+        return again, self._dropped < since
 
-    def _let_go(self) -> None:
-        gone = self._given.popleft()
-        self._messages -= len(gone.messages)
-        self._bytes -= gone.size
-        if gone.settled < math.inf:
-            self._forgot = max(self._forgot, gone.settled)
-        else:
-            gone.messages, gone.lost = (), True
-            self._lost += 1
+    @property
+    def _is_full(self) -> bool:
+        return self._messages > MOST_MESSAGES or self._bytes > MOST_BYTES
 
-    def _keep(self, given: Given[M]) -> None:
-        if self._span:
-            self._given.append(given)
-            self._messages += len(given.messages)
-            self._bytes += given.size
+    def _pop(self) -> Given:
+        given = self._given.popleft()
+        self._count(-len(given.messages), -given.size)
+        return given
 
-    def _is_over(self, first: Given[M], now: float) -> bool:
-        if first.settled == math.inf:
-            return False
-        return self._full() or first.settled < now - self._span
-
-    def _full(self, times: int = 1) -> bool:
-        return self._messages > times * MOST_MESSAGES or self._bytes > times * MOST_BYTES
+    def _count(self, messages: int, size: int) -> None:
+        self._messages += messages
+        self._bytes += size

@@ -1,4 +1,4 @@
-"""Redis pub/sub: at most once. Redis keeps nothing for a reader that is not there.
+"""Redis pub/sub: at most once. Redis keeps nothing for a reader that is not connected.
 
 Every start, every connection after the first and every overflow of the buffer is a gap: events
 published in it are lost, and no reader can tell which.
@@ -6,35 +6,31 @@ published in it are lost, and no reader can tell which.
 
 import asyncio
 import contextlib
-import math
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 
+import structlog
 from redis.exceptions import RedisError
 
 from invalidator.errors import Unavailable
 from invalidator.model import Batch, Record, Slice
 from invalidator.redisclient import Client
 from invalidator.redisclient.errors import diagnose, reaching
+from invalidator.runtime import metrics
 from invalidator.runtime.health import Part
 from invalidator.runtime.tasks import end
-from invalidator.sources.gap import START, Gap, Gaps
+from invalidator.sources.gap import START, WENT_BACK, Gap, Gaps
 from invalidator.sources.pubsub.link import MESSAGES, Link, Push, listening, word
-from invalidator.sources.pubsub.recent import Given, Window
+from invalidator.sources.pubsub.recent import Given, Message, Recent
+from invalidator.sources.pubsub.window import Window
+from invalidator.sources.reread import UNWATCHED, Servers
 from invalidator.sources.source import Lag
-from invalidator.sources.trail import TIMELESS, WENT_BACK, Eras, Memory
+
+log = structlog.get_logger("invalidator")
 
 MOMENT = 0.5  # seconds that an empty read waits
-
-
-class Message(NamedTuple):  # one is made for every event: this is the cheapest that has names
-    """One message as it came."""
-
-    channel: str
-    value: bytes
-    time_ms: int  # when we received it: pub/sub carries no time of its own
 
 
 class PubSubSource:
@@ -42,7 +38,6 @@ class PubSubSource:
 
     name = "pubsub"
     forgets = True
-    overflowing: frozenset[str] = frozenset()
 
     def __init__(
         self,
@@ -54,10 +49,14 @@ class PubSubSource:
         max_bytes: int = 64 << 20,
         max_wait: float,
         sharded: Sequence[str] = (),
-        eras: Eras = TIMELESS,
+        servers: Servers = UNWATCHED,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`sharded` channels are heard on the nodes of a cluster that have their slots."""
+        """`sharded` channels are read from the nodes of a cluster that have their slots.
+
+        `servers` are those of the caches. `buffer` and `max_bytes` bound the messages that wait to
+        be read, and in addition those of paused channels.
+        """
         self._client = client
         self._plain = channels
         self._sharded = sharded
@@ -65,19 +64,22 @@ class PubSubSource:
         self._part = part
         self._bound = buffer
         self._most_bytes = max_bytes
-        self._bytes = 0  # of what waits in the buffer
         self._max_wait = max_wait
+        self._servers = servers
         self._clock = clock
         self._buffer: deque[Message] = deque()
+        self._bytes = 0  # in the buffer
+        self._again: deque[Message] = deque()  # given before, or paused; they come first
+        self._recent = Recent()
+        self._paused: frozenset[str] = frozenset()
+        self._window = Window(buffer, max_bytes)
         self._arrived = asyncio.Event()
         self._links: list[Link] = []
         self._listeners: list[asyncio.Task[None]] = []
         self._failure: Unavailable | None = None
         self._gaps = Gaps(self.name, now=clock)
-        self._memory = Memory(eras, self.name)
-        self._era = ""  # of the caches, in which all was applied that the window still has
-        self._window: Window[Message] = Window(eras.most)
-        self._again: deque[Message] = deque()  # what a cache may have forgotten
+        self._identity = ""  # of the servers to which all recent messages were applied
+        self._same_at = 0.0  # when the servers were last known to have it
         self._heard: float | None = None  # when all links were last known to live; None: never
         self._overflow: Gap | None = None
         self._stopped = False
@@ -96,51 +98,47 @@ class PubSubSource:
         ]
 
     async def read(self, limit: int) -> Batch | None:
-        await self._go_back()
-        if self._again:
-            count = min(limit, len(self._again))
-            return self._batch([self._again.popleft() for _ in range(count)])
-        if not self._buffer and not self._gaps:
-            await self._wait_for(1, MOMENT)
-        if not self._buffer and not self._gaps:
-            if self._failure:
+        self._go_back()
+        if not self._again and not self._gaps:
+            if not self._buffer:
+                await self._wait_for(1, MOMENT)
+            if not self._buffer and self._failure and not self._gaps:
                 raise self._failure
-            return None
-        if self._max_wait and 0 < len(self._buffer) < limit:
-            await self._wait_for(limit, self._max_wait)
-        taken = [self._buffer.popleft() for _ in range(min(limit, len(self._buffer)))]
+            if self._max_wait and 0 < len(self._buffer) < limit:
+                await self._wait_for(limit, self._max_wait)
+        taken, size = self._next(limit)
         self._overflow = None
-        batch = self._batch(taken)
-        self._bytes -= batch.size
-        return batch
+        if not taken and not self._gaps:
+            if self._window.full:
+                await asyncio.sleep(MOMENT)  # until a channel is resumed
+            return None
+        return self._batch(taken, size)
 
     async def settle(self, batch: Batch) -> None:
-        """Pub/sub has nothing to acknowledge."""
+        """Forget older messages: pub/sub has nothing to acknowledge."""
         assert isinstance(batch.ends, Given)
-        self._window.settle(batch.ends, self._clock())
+        now, window = self._clock(), self._servers.window
+        self._recent.settle(batch.ends, now)
+        self._recent.forget(self._same_at - window if window else now)
 
-    def pause(self, origins: Collection[str]) -> None:
-        """Nobody can pause a channel: what comes meanwhile is given."""
+    def pause(self, origins: frozenset[str]) -> None:
+        for channel in self._paused - origins:
+            self._again.extend(self._window.release(channel))
+        for channel in origins - self._paused:
+            for message in self._recent.take(channel):
+                self._window.keep(message)
+        self._paused = origins
+        self._arrived.set()
 
-    def set_aside(
-        self, ends: object, origins: Collection[str], *, whole: bool
-    ) -> tuple[object, object]:
-        """The others of a batch are settled, and it with them."""
-        assert isinstance(ends, Given)
-        if whole:
-            self._window.leave(ends)
-        return ends, ends
-
-    def take_back(self, ends: object) -> bool:
-        assert isinstance(ends, Given)
-        self._window.come_back(ends)
-        return True
+    @property
+    def overflowing(self) -> frozenset[str]:
+        return frozenset({self._window.largest} if self._window.full else ())
 
     def lag(self) -> Lag:
-        return {("", ""): len(self._buffer)}
+        return {("", ""): len(self._buffer) + len(self._again) + len(self._window)}
 
     async def keep_alive(self) -> None:
-        """The listener keeps the link; messages wait in the buffer, up to its bound."""
+        """The listeners keep the links; messages wait in the buffer, up to its bound."""
 
     async def stop(self) -> None:
         self._stopped = True
@@ -153,11 +151,11 @@ class PubSubSource:
             await self._client.aclose()
 
     async def _listen(self, link: Link) -> None:
-        """Fill the buffer until the link breaks; `read` reports the break once that is empty."""
+        """Fill the buffer until the link breaks; `read` reports that once the buffer is empty."""
         try:
             while True:
                 self._take(await link.next())
-        except Exception as error:  # noqa: BLE001 - a listener that died in silence hears nothing
+        except Exception as error:  # noqa: BLE001 - a listener that died silently reads nothing
             self._failure = diagnose(error).unavailable(self.name)
             self._part.away(str(self._failure))
             self._arrived.set()
@@ -166,7 +164,7 @@ class PubSubSource:
         kind = word(reply)
         if kind == b"pong":
             return
-        if kind not in MESSAGES:  # "unsubscribe", or what only an unsubscribed link is told
+        if kind not in MESSAGES:  # "unsubscribe", or what only an unsubscribed link receives
             raise ConnectionError(f"the link is no longer subscribed: {reply!r}")
         value: bytes = reply[-1]
         self._bytes += len(value)
@@ -177,7 +175,7 @@ class PubSubSource:
         self._arrived.set()
 
     def _lose_oldest(self) -> None:
-        """The newest are the likeliest to be asked for next."""
+        """Keep the newest: they are the likeliest to be asked for next."""
         if not self._overflow:
             now = time.monotonic()
             self._overflow = self._gaps.tell("overflow", self._channels, since=now)
@@ -185,40 +183,65 @@ class PubSubSource:
         self._bytes -= len(self._buffer.popleft().value)
 
     async def _wait_for(self, count: int, seconds: float) -> None:
-        """Until that many are there, the time is over, the link broke, or a stop came."""
+        """Wait for that many messages, a resumed channel, a broken link or a stop."""
         try:
             async with asyncio.timeout(seconds):
-                while len(self._buffer) < count and not (self._failure or self._stopped):
+                while len(self._buffer) < count and not (
+                    self._again or self._failure or self._stopped
+                ):
                     self._arrived.clear()
                     await self._arrived.wait()
         except TimeoutError:
             pass
 
-    def _batch(self, taken: list[Message]) -> Batch:
+    def _next(self, limit: int) -> tuple[list[Message], int]:
+        """Take messages and their bytes; those of paused channels go into the window."""
+        queue = self._again or self._buffer
+        taken: list[Message] = []
+        kept = 0  # bytes
+        if not self._paused:
+            taken = [queue.popleft() for _ in range(min(limit, len(queue)))]
+        while self._paused and queue and len(taken) < limit:
+            if queue[0].channel not in self._paused:
+                taken.append(queue.popleft())
+            elif not self._window.full:
+                kept += len(queue[0].value)
+                self._window.keep(queue.popleft())
+            else:
+                break
+        size = sum(len(message.value) for message in taken)
+        if queue is self._buffer:
+            self._bytes -= size + kept
+        return taken, size
+
+    def _batch(self, taken: list[Message], size: int) -> Batch:
         channels: dict[str, list[Message]] = {}
         for message in taken:
             channels.setdefault(message.channel, []).append(message)
         slices = [self._slice(channel, messages) for channel, messages in channels.items()]
-        size = sum(len(message.value) for message in taken)
-        given = self._window.give(taken, size)
+        given = self._recent.give(taken, size, self._clock())
         return Batch(self.name, slices, len(taken), size, given, self._gaps.take())
 
-    async def _go_back(self) -> None:
-        """Where a cache may have forgotten what was settled, that is given again."""
-        current = self._memory.eras.current
-        if self._era == current:
+    def _go_back(self) -> None:
+        """Give recent messages again if the identity of the caches' servers changed."""
+        before, current = self._identity, self._servers.identity
+        if not current:
             return
-        since = await self._memory.since([self._era])
-        if not since:
+        since, self._same_at = self._same_at - self._servers.window, self._clock()
+        self._identity = current
+        if before in ("", current):
             return
-        moment, self._era = since[self._era], current
-        if moment == math.inf:
-            return
-        again, complete = self._window.back(moment)
-        self._again.extend(again)
+        again, complete = self._recent.take_since(since)
+        self._again.extendleft(reversed(again))
         if again:
-            count = len(again)
-            self._memory.tell([moment], {"channels": f"{count} message{'s' * (count != 1)}"})
+            metrics.REWINDS.labels(self.name).inc()
+            log.warning(
+                "failover-reread",
+                source=self.name,
+                since=datetime.fromtimestamp(since, UTC).isoformat(timespec="seconds"),
+                why=self._servers.reason,
+                again={"channels": f"{len(again)} message{'s' * (len(again) != 1)}"},
+            )
         if not complete:
             self._gaps.tell(WENT_BACK, self._channels)
 

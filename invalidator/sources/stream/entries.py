@@ -1,4 +1,4 @@
-"""From a stream's entries to events. No I/O.
+"""Turns a stream's entries into events. No I/O.
 
 An entry is a list of fields and values. The event is JSON in a field `event` or `data`, or the
 fields are the event: `XADD orders * type order.updated orderId o1`.
@@ -10,10 +10,10 @@ from typing import Any, Final
 import orjson
 from msgspec import Struct, field
 
-from invalidator.model import Fault, Record, Slice
+from invalidator.model import Record, Slice
 
 Fields = list[bytes]  # field, value, field, value …
-Entry = Sequence[Any]  # as Redis gives it: its id, and its fields or None where it was removed
+Entry = Sequence[Any]  # as Redis replies: its id, and its fields or None if it was removed
 Id = tuple[int, int]  # an id that can be compared: milliseconds, sequence number
 
 EVENT: Final = b"event"
@@ -27,7 +27,6 @@ class Page(Struct, frozen=True):
     """Some entries of one stream."""
 
     entries: list[Entry]
-    refused: list[Entry] = field(default_factory=list)  # not to be decoded by anybody
     lost: list[bytes] = field(default_factory=list)  # trimmed away before they were settled
 
 
@@ -41,21 +40,15 @@ def show_id(found: Id) -> str:
 
 
 def before(found: Id) -> Id:
-    """The greatest id below this one: a group that stands there gives this one next."""
+    """Return the greatest id below this one: a group that stands there gives this one next."""
     milliseconds, sequence = found
     if sequence:
         return milliseconds, sequence - 1
     return (milliseconds - 1, _LAST) if milliseconds else NOTHING
 
 
-def slice_of(
-    source: str,
-    key: str,
-    ids: Sequence[bytes],
-    entries: Sequence[Fields],
-    refused: Fault | None = None,
-) -> Slice:
-    """One stream's entries, in their order."""
+def slice_of(source: str, key: str, ids: Sequence[bytes], entries: Sequence[Fields]) -> Slice:
+    """Return one stream's entries, in order."""
     values: list[bytes | None] = [
         # THE hot path: an entry that is nothing but its event
         fields[1] if len(fields) == 2 and fields[0] in WHOLE else value_of(fields)
@@ -74,22 +67,22 @@ def slice_of(
 
     beside = any(len(fields) > 2 for fields in entries)
     headers = [headers_of(fields) for fields in entries] if beside else ()
-    return Slice(key, values, record, headers, refused)
+    return Slice(key, values, record, headers)
 
 
 def value_of(fields: Fields) -> bytes:
-    """An entry's event as JSON."""
+    """Return an entry's event as JSON."""
     whole = _whole(fields)
     if whole is not None:
         return fields[whole]
     try:
         return _object(fields)
     except UnicodeDecodeError:
-        return b" ".join(fields)  # no JSON, and rejected as such, with all its bytes
+        return b" ".join(fields)  # no JSON: it is rejected as such, with all its bytes
 
 
 def headers_of(fields: Fields) -> tuple[tuple[str, bytes], ...]:
-    """What stands beside an event that is one field."""
+    """Return the other fields, where one field is the whole event."""
     whole = _whole(fields)
     if whole is None or len(fields) == 2:
         return ()
@@ -102,7 +95,7 @@ def headers_of(fields: Fields) -> tuple[tuple[str, bytes], ...]:
 
 
 def _whole(fields: Fields) -> int | None:
-    """Where the value stands that is the whole event; None where the fields are the event."""
+    """Return the index of the value that is the whole event; None if all fields are the event."""
     names = fields[::2]
     if len(names) == 1:
         return 1 if names[0] in WHOLE else None
@@ -119,7 +112,7 @@ def _whole(fields: Fields) -> int | None:
 
 
 def _object(fields: Fields) -> bytes:
-    """`type order.updated orderId o1` as {"type": "order.updated", "orderId": "o1"}."""
+    """Turn `type order.updated orderId o1` into {"type": "order.updated", "orderId": "o1"}."""
     event: dict[str, str | orjson.Fragment] = {}
     for name, value in zip(fields[::2], fields[1::2], strict=True):
         if name == DATA and value.lstrip()[:1] == b"{":

@@ -1,7 +1,7 @@
-"""Our consumer group on one stream: where it stands, who is in it, what was lost.
+"""Our consumer group on one stream: its position, its consumers, and the entries that were lost.
 
-Redis tells of none of these by itself: a stream that is deleted takes its groups along, entries
-are trimmed away whether somebody read them or not, and consumers stay for ever.
+Redis reports none of these on its own: a stream that is deleted takes its groups along, entries
+are trimmed whether they were read or not, and consumers stay for ever.
 """
 
 import time
@@ -16,12 +16,12 @@ from invalidator.redisclient import Command
 from invalidator.sources.gap import Gaps
 from invalidator.sources.start import Start
 from invalidator.sources.stream.entries import NOTHING, Entry, Id, before, parse_id, show_id
-from invalidator.sources.stream.server import Server, Vanished, is_no_key
+from invalidator.sources.stream.server import StreamServer, Vanished, is_no_key
 
 log = structlog.get_logger("invalidator")
 
 TOGETHER: Final = 500  # ids in one command
-GONE_AFTER: Final = 3600.0  # seconds without a word from a consumer that has nothing pending
+GONE_AFTER: Final = 3600.0  # idle seconds of a consumer that has nothing pending
 _REMOVE: Final = b"""
 for _, found in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
   local consumer = {}
@@ -36,9 +36,9 @@ return 0
 
 
 class State(Struct, frozen=True):
-    """A stream and our group on it, as Redis tells it."""
+    """A stream and our group on it, as Redis reports them."""
 
-    last: Id  # the last entry's id, also where that was removed
+    last: Id  # the last entry's id, even if it was removed
     first: Id | None  # the first entry's id; None: it is empty
     added: int | None  # entries ever added; None before Redis 7
     length: int
@@ -48,9 +48,9 @@ class State(Struct, frozen=True):
 
     @property
     def unread_removed(self) -> int | None:
-        """How many entries were removed before the group gave them out; None: it cannot be told.
+        """Return how many entries were removed before the group gave them out; None: unknown.
 
-        Redis counts what it has given out, and goes on counting from there behind a hole.
+        Redis counts what it has given out, and continues from there behind a hole.
         """
         if self.added is None or self.read is None or self.delivered is None:
             return None
@@ -60,11 +60,11 @@ class State(Struct, frozen=True):
 
     @property
     def hole_ahead(self) -> bool:
-        """Whether all that the group has given out is gone: what was behind it may be, too."""
+        """Return whether all that the group has given out is gone: what followed may be, too."""
         return self.delivered is not None and (self.first is None or self.first > self.delivered)
 
     def may_lack(self, position: Id) -> bool:
-        """Whether entries that came after this one may have been removed."""
+        """Return whether entries that came after this one may have been removed."""
         return self.added != self.length and (self.first is None or self.first > position)
 
 
@@ -73,7 +73,7 @@ class Group:
 
     def __init__(
         self,
-        server: Server,
+        server: StreamServer,
         key: str,
         group: str,
         consumer: str,
@@ -88,19 +88,18 @@ class Group:
         self._start = start
         self._gaps = gaps
         self._clock = clock
-        # Where to go on if the group vanishes: all up to here is settled, by every consumer.
+        # Where to continue if the group vanishes: every consumer has settled all up to here.
         self.safe: Id | None = None
-        self.born = False  # nobody had created it before us
         self.behind: int | None = None  # entries not settled, when it was last looked at
         self._seen = 0.0  # by the clock, when it was last looked at
         self._last = NOTHING  # the last entry's id, then
-        # Removed before they were given out: how many of them were told. None: nobody looked yet.
+        # How many that were removed before they were given out were reported; None: not looked yet.
         self._unread: int | None = None
 
-    # --- there or not -------------------------------------------------------------------
+    # --- existence -------------------------------------------------------------------
 
     async def join(self) -> None:
-        """See to it that the group is there. Raises Unavailable."""
+        """Create the group unless it exists. Raises Unavailable."""
         state = await self._state()
         if state is None or state.delivered is None:
             await self._create(state)
@@ -109,7 +108,7 @@ class Group:
             raise Unavailable(self._server.name, f"the stream {self.key} vanishes again and again")
         self._note(state)
         if self._unread is None and state.hole_ahead:
-            self._unread = 0  # it was removed while nobody of us was there
+            self._unread = 0  # they were removed while none of us was running
         self._tell_unread(state)
         if self.safe is None:
             self.safe = _settled(state.delivered, await self._pending())
@@ -117,20 +116,21 @@ class Group:
     async def _create(self, state: State | None) -> None:
         if self.safe is None:
             at = await begin(self._server, self._start, state)
-            self.born = True
         else:
             at = self._resume(state)
         command: Command = ("XGROUP", "CREATE", self.key, self._name, at, "MKSTREAM")
         (reply,) = await self._server.ask([command])
-        if isinstance(reply, Exception) and "BUSYGROUP" not in str(reply):  # another was faster
-            raise self._server.refused(reply, f"the stream {self.key}")
+        if isinstance(reply, Exception) and "BUSYGROUP" not in str(
+            reply
+        ):  # another consumer was faster
+            raise self._server.rejected(reply, f"the stream {self.key}")
         log.info("stream-group-created", stream=self.key, group=self._name, at=at)
 
     def _resume(self, state: State | None) -> str:
-        """A group that was there: nothing may be passed over."""
+        """Return where a group that existed continues: nothing may be passed over."""
         if state is None or not self._is_the_same(state):
-            # Another stream under the same name: everything in it is new, and what lay in the
-            # old one and nobody had read is lost.
+            # Another stream under the same name: everything in it is new, and what was unread in
+            # the old one is lost.
             self._gaps.tell("stream-vanished", [self.key], since=self._seen, group=self._name)
             self.safe = NOTHING
         else:
@@ -138,19 +138,19 @@ class Group:
         return show_id(self.safe or NOTHING)
 
     def _is_the_same(self, state: State) -> bool:
-        """Whether it still holds, or once held, what we have seen in it; in doubt it does not."""
+        """Return whether it still holds, or once held, what we saw in it; in doubt, it did not."""
         return state.last >= self._last and (state.first is None or state.first <= self._last)
 
     # --- now and then -------------------------------------------------------------------
 
     async def look_after(self, *, trim: bool, keep: Id | None = None) -> None:
-        """Note where it stands, find what was lost, send away who is gone. Raises Unavailable.
+        """Note its position, report lost entries, remove dead consumers. Raises Unavailable.
 
-        What is behind `keep` may be trimmed; None: all that is settled.
+        Settled entries up to `keep` may be trimmed; None: all of them.
         """
         state = await self._state()
         if state is None or state.delivered is None:
-            return  # the next read finds it, too
+            return  # the next read notices
         self._note(state)
         pending = await self._pending()
         self.safe = _settled(state.delivered, pending)
@@ -174,15 +174,15 @@ class Group:
         self._unread = found
 
     async def _pending(self) -> list[Any]:
-        """How many entries are given out and not settled, and the first of them.
+        """Return how many entries are given out and not settled, and the first of them.
 
-        Asked after what was given out: what is not above that, and not pending, was settled.
+        It is asked after the position: what is not above that and not pending was settled.
         """
         (pending,) = await self._server.ask_group([("XPENDING", self.key, self._name)])
         return list(pending)
 
     async def _remove_consumers(self) -> None:
-        """Only where they have nothing pending, which goes with them; Redis looks once more."""
+        """Remove those that have nothing pending, which would be lost; Redis checks that again."""
         (consumers,) = await self._server.ask_group([("XINFO", "CONSUMERS", self.key, self._name)])
         for found in map(_pairs, consumers):
             name, idle = found[b"name"], int(GONE_AFTER * 1000)
@@ -195,7 +195,7 @@ class Group:
                 log.info("stream-consumer-removed", stream=self.key, consumer=said)
 
     async def standing(self) -> tuple[State, Id]:
-        """The stream, and up to where it was given out, to whomever.
+        """Return the stream, and up to where it was given out to any consumer.
 
         Raises Unavailable or Vanished.
         """
@@ -222,7 +222,7 @@ class Group:
     # --- entries --------------------------------------------------------------------------
 
     async def pending(self, after: bytes, count: int) -> list[Entry]:
-        """Ours that were given out before and never acknowledged, by their ids."""
+        """Return our entries that were given out before and never acknowledged, in order."""
         words = ("XREADGROUP", "GROUP", self._name, self._consumer, "COUNT", count)
         (reply,) = await self._server.ask_group([(*words, "STREAMS", self.key, after)])
         return list(reply[0][1]) if reply else []
@@ -230,35 +230,36 @@ class Group:
     async def claim(
         self, cursor: bytes, count: int, idle: float
     ) -> tuple[bytes, list[Entry], list[bytes]]:
-        """Of any consumer, what lay untouched for `idle` seconds: next cursor, entries, lost."""
+        """Claim what any consumer left untouched for `idle` seconds: next cursor, entries, lost."""
         words: Command = ("XAUTOCLAIM", self.key, self._name, self._consumer, int(idle * 1000))
         (reply,) = await self._server.ask_group([(*words, cursor, "COUNT", count)])
         lost = list(reply[2]) if len(reply) > 2 else []  # Redis 6.2 gives these without fields
         return reply[0], [entry for entry in reply[1] if entry], lost
 
     async def touch(self, ids: list[bytes]) -> None:
-        """These are being worked on: nobody else shall claim them."""
+        """Mark these as being worked on, so that no other consumer claims them."""
         words: Command = ("XCLAIM", self.key, self._name, self._consumer, 0)
         await self._server.ask_group((*words, *few, "JUSTID") for few in in_portions(ids))
 
     def acknowledge(self, ids: list[bytes]) -> list[Command]:
+        """Return the commands that acknowledge these."""
         return [("XACK", self.key, self._name, *few) for few in in_portions(ids)]
 
     # --- questions ------------------------------------------------------------------------
 
     async def _state(self) -> State | None:
-        """None: there is no such stream."""
+        """Return the stream and our group; None if the stream does not exist."""
         return await state_of(self._server, self.key, self._name)
 
 
-async def state_of(server: Server, key: str, name: str = "") -> State | None:
-    """A stream and a group on it; None where there is no such stream. Raises Unavailable."""
+async def state_of(server: StreamServer, key: str, name: str = "") -> State | None:
+    """Return a stream and a group on it; None if it does not exist. Raises Unavailable."""
     stream, groups = await server.ask([("XINFO", "STREAM", key), ("XINFO", "GROUPS", key)])
     for reply in (stream, groups):
         if isinstance(reply, Exception):
             if is_no_key(reply):
                 return None
-            raise server.refused(reply, f"the stream {key}")
+            raise server.rejected(reply, f"the stream {key}")
     about = _pairs(stream)
     group = next((g for g in map(_pairs, groups) if g[b"name"] == name.encode()), {})
     return State(
@@ -272,8 +273,8 @@ async def state_of(server: Server, key: str, name: str = "") -> State | None:
     )
 
 
-async def begin(server: Server, start: Start, state: State | None) -> str:
-    """Where a start lies in a stream. Raises Unavailable."""
+async def begin(server: StreamServer, start: Start, state: State | None) -> str:
+    """Return the id after which a start lies in a stream. Raises Unavailable."""
     if start.at == "latest":
         return "$"
     if start.at == "earliest" or state is None:

@@ -1,4 +1,4 @@
-"""What a group of consumers has not read yet, from all its streams."""
+"""Reads what a group of consumers has not read yet, from all its streams."""
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
@@ -9,42 +9,42 @@ from msgspec import Struct, field
 from invalidator.errors import Unavailable
 from invalidator.redisclient import Command
 from invalidator.sources.stream.entries import Entry, Page
-from invalidator.sources.stream.server import Server, Vanished
+from invalidator.sources.stream.server import StreamServer, Vanished
 
 MOMENT: Final = 0.5  # seconds that an empty read waits
 LATE: Final = 0.15  # seconds; Redis ends a wait by its own clock, which ticks ten times a second
-PAGE: Final = 1000  # entries in one answer: Redis does nothing else meanwhile, some 4 ms
+PAGE: Final = 1000  # entries in one reply: Redis does nothing else meanwhile, some 4 ms
 PAGE_BYTES: Final = 4 << 20
 BATCH_BYTES: Final = 16 << 20
 UNKNOWN_SIZE: Final = 400_000.0  # bytes of an entry, before the first one came
 
 
 class Found(Struct):
-    """What one read found."""
+    """The pages that one read found."""
 
     pages: dict[str, list[Page]] = field(default_factory=dict)  # by stream
     entries: int = 0
-    size: int = 0  # bytes, about
+    size: int = 0  # bytes, estimated
 
     def add(self, key: str, page: Page) -> None:
         self.pages.setdefault(key, []).append(page)
-        self.entries += len(page.entries) + len(page.refused)
+        self.entries += len(page.entries)
         self.size += _size(page.entries)
 
 
 def _size(entries: Sequence[Entry]) -> int:
-    """About: of a stream that knows entries of several fields, any of them may be the large one."""
+    """Return the bytes of the values; where entries have several fields, of names as well."""
     if entries and len(entries[0][1]) == len(entries[-1][1]) == 2:
         return sum(len(entry[1][1]) for entry in entries)  # THE hot path
     return sum(sum(map(len, entry[1])) for entry in entries)
 
 
-class Fresh:
-    """Reads new entries, in answers that are bounded in number and bytes."""
+class Reader:
+    """Reads new entries, in replies that are bounded in number and bytes."""
 
     def __init__(
         self,
-        server: Server,
+        server: StreamServer,
         keys: Sequence[str],
         group: str,
         consumer: str,
@@ -56,19 +56,19 @@ class Fresh:
         self._server = server
         self._keys = list(keys)
         self._words: Command = ("XREADGROUP", "GROUP", group, consumer, "COUNT")
-        # A wait ends before the deadline of an answer; where that leaves no time, we wait here.
+        # A wait ends before the reply's deadline; where that leaves no time, we wait here.
         self._apart = server.spread and len(self._keys) > 1
         self._blocks = timeout >= 2 * LATE and not self._apart
         self._moment = min(MOMENT, moment, timeout - LATE if self._blocks else LATE)
         self._max_wait = max_wait
         self._clock = clock
-        self.paused: Collection[str] = ()  # streams of which nothing is to be read
-        self.stopped = False  # a batch that is not full waits no longer
+        self.paused: Collection[str] = ()  # streams that are not read
+        self.stopped = False  # then a batch that is not full waits no longer
         self._turn = 0  # whose turn it is, where a read is for fewer entries than streams
         self._typical = UNKNOWN_SIZE
 
     async def read(self, limit: int) -> Found | None:
-        """What nobody has read yet; after the first of it, as long as there is more and room."""
+        """Return new entries: after the first, as long as there are more and there is room."""
         found = Found()
         wait, until = self._moment, 0.0
         while found.entries < limit and found.size < BATCH_BYTES:
@@ -88,7 +88,7 @@ class Fresh:
         return found
 
     async def _read_page(self, limit: int, wait: float, found: Found) -> bool:
-        """Whether there is probably more at once."""
+        """Add a page to `found`; return whether there is probably more."""
         keys = self._whose_turn(limit)
         if not keys:
             await asyncio.sleep(wait)
@@ -119,9 +119,10 @@ class Fresh:
         return (keys[self._turn :] + keys)[:limit]
 
     def count(self, limit: int) -> int:
+        """Return how many entries of the usual size one reply may have."""
         return max(1, min(limit, PAGE, int(PAGE_BYTES / self._typical)))
 
     def _learn(self, entries: int, size: int) -> None:
-        """How large entries are: answers must not take more memory than they may."""
+        """Estimate the size of entries, because it bounds the memory that a reply takes."""
         average = size / max(1, entries) + 1
         self._typical = max(average, (self._typical + average) / 2)

@@ -1,110 +1,158 @@
-"""Until when a Redis remembers what was deleted there: a note that lies among its own data.
+"""Detects that a Redis may have lost writes: after a failover, or a restart from a snapshot.
 
-A failover, or a restart from a snapshot, takes a Redis back to an earlier time. The note says to
-which: whatever was deleted before it was written is deleted in every copy of the data that has it.
+Such a server has keys again that were deleted before. Redis does not report this, but it shows in
+the server's identity: its process (`run_id`) or the history of its data (`master_replid`) differs.
 """
 
-import math
-import time
-from collections.abc import Callable, Mapping
+import asyncio
+import hashlib
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 import structlog
+from msgspec import Struct
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from invalidator.layout import MOMENT
-from invalidator.redisclient import Client, converse, key_on_each
+from invalidator.errors import Unavailable
+from invalidator.redisclient import Client, Command, converse, nodes
 from invalidator.redisclient.errors import Meaning, diagnose, reaching
-from invalidator.redisclient.identity import Ask, Identity, identified
 
 log = structlog.get_logger("invalidator")
 
-KEPT: Final = 7 * 86_400  # seconds that a note outlives its last change
-RENEW: Final = 86_400.0  # seconds until it is written again, though nothing was deleted
+ASK_EVERY: Final = 1.0  # seconds
+QUESTIONS: Final[Sequence[Command]] = (("INFO", "server"), ("INFO", "replication"))
 FORBIDDEN: Final = ("noperm", "refused")
+_FIELD = re.compile(rb"^(run_id|master_replid):(.*?)\r?$", re.M)
 
-Identities = Mapping[str, Identity]  # by the primary's address; none where we may not ask
+
+class Identity(Struct, frozen=True):
+    """The identity of one server. Both ids change with a failover and with a restart."""
+
+    process: str  # run_id: new with each start
+    history: str  # master_replid: new when some of the data may be lost
 
 
-class Moments:
-    """The notes on one Redis; of a cluster, on each primary."""
+Identities = Mapping[str, Identity]  # by address; without the servers that may not be asked
 
-    def __init__(self, client: Client, name: str, clock: Callable[[], float] = time.time) -> None:
+
+class Servers:
+    """The servers of one Redis: on a cluster, all primaries."""
+
+    def __init__(self, client: Client, name: str) -> None:
         self.name = name
-        self.worked = True  # something was deleted here since the last note
         self._client = client
-        self._clock = clock
-        self._written: dict[str, float] = {}  # when, by key
-        self._lacking = ""  # the permission without which nothing is noticed
+        self._warned = ""
 
-    async def look(self, token: str, known: Identities) -> Identities:
-        """Who answers now. Those who are as known note that they remember all up to now.
-
-        Raises Unavailable.
-        """
-        worked, self.worked = self.worked, False
-        found: dict[str, Identity] = {}
-        try:
-            with reaching(self.name):
-                for address, (server, key) in (await self._places(token)).items():
-                    if identity := await self._look(server, key, known.get(address), worked):
-                        found[address] = identity
-        except BaseException:
-            self.worked = worked or self.worked
-            raise
-        return found
-
-    async def until(self, token: str) -> float:
-        """What was deleted before is remembered; -inf: nobody knows. Raises Unavailable."""
+    async def identify(self) -> Identities:
+        """Ask all of them for their identities. Raises Unavailable if one does not answer."""
         with reaching(self.name):
-            keys = [key for _, key in (await self._places(token)).values()]
-            replies = await converse(self._client, [("GET", key) for key in keys])
-        return min(map(self._moment, replies), default=-math.inf)
+            found = {
+                address: await self._ask(server)
+                for address, server in (await nodes(self._client)).items()
+            }
+        return {address: identity for address, identity in found.items() if identity}
 
-    async def _places(self, token: str) -> Mapping[str, tuple[Redis, str]]:
-        return await key_on_each(self._client, lambda n: MOMENT.format(token=token, number=n))
+    async def _ask(self, server: Redis) -> Identity | None:
+        fields: dict[bytes, str] = {}
+        for reply in await converse(server, QUESTIONS):
+            if isinstance(reply, ResponseError):
+                self._check_forbidden(reply)
+                return None
+            fields |= {name: value.decode() for name, value in _FIELD.findall(reply)}
+        return Identity(fields.get(b"run_id", ""), fields.get(b"master_replid", ""))
 
-    async def _look(
-        self, server: Redis, key: str, known: Identity | None, worked: bool
-    ) -> Identity | None:
-        now = self._clock()
-        try:
-            async with identified(server) as (identity, ask):
-                due = worked or now - self._written.get(key, -math.inf) > RENEW
-                if identity == known and due:
-                    await self._note(ask, key, now)
-                return identity
-        except ResponseError as error:
-            self._unless_forbidden(error)
-            return None
-
-    async def _note(self, ask: Ask, key: str, now: float) -> None:
-        """A server without memory left, say, takes none: then the last one has to do."""
-        try:
-            await ask([("SET", key, int(now * 1000), "EX", KEPT)])
-        except ResponseError as error:
-            self.worked = True
-            log.debug("moment-not-noted", server=self.name, reason=diagnose(error).message)
-            if diagnose(error).code in FORBIDDEN:
-                self._say_once(error)
-        else:
-            self._written[key] = now
-
-    def _moment(self, reply: object) -> float:
-        if isinstance(reply, ResponseError):
-            self._unless_forbidden(reply)
-        return int(reply) / 1000 if isinstance(reply, bytes) and reply.isdigit() else -math.inf
-
-    def _unless_forbidden(self, error: ResponseError) -> None:
-        """What is no server for now, raises; what answers no such question, never will."""
+    def _check_forbidden(self, error: ResponseError) -> None:
+        """Raise Unavailable for an error that may pass; warn once of one that will not."""
         verdict = diagnose(error)
         if verdict.meaning is Meaning.UNAVAILABLE and verdict.code not in FORBIDDEN:
             raise verdict.unavailable(self.name)
-        self._say_once(error)
+        if self._warned != verdict.message:
+            self._warned = verdict.message
+            log.warning("failover-detection-off", server=self.name, reason=verdict.message)
 
-    def _say_once(self, error: ResponseError) -> None:
-        verdict = diagnose(error)
-        if self._lacking != verdict.message:
-            self._lacking = verdict.message
-            log.warning("failovers-go-unnoticed", server=self.name, reason=verdict.message)
+
+class IdentityWatch:
+    """Asks all caches' servers for their identities; sources compare the digest."""
+
+    def __init__(
+        self,
+        servers: Sequence[Servers],
+        window: float,
+        *,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        """`window` is how many seconds of writes a server may lose."""
+        self.window = window
+        self.reason = "it changed while no daemon was running"
+        self.identity = ""  # also while one of them does not answer: it may be failing over
+        self._servers = servers
+        self._sleep = sleep
+        self._known: Sequence[Identities] | None = None
+        self._asking = asyncio.Lock()
+
+    async def known(self) -> None:
+        """Return once all servers were asked: nothing may be applied before. Raises Unavailable."""
+        if self._known is None:
+            await self.ask()
+
+    async def ask(self) -> None:
+        """Ask all servers. Raises Unavailable if one does not answer."""
+        async with self._asking:
+            asked = (server.identify() for server in self._servers)
+            found = await asyncio.gather(*asked, return_exceptions=True)
+            identities: list[Identities] = []
+            for each in found:
+                if isinstance(each, BaseException):
+                    self.identity = ""
+                    raise each
+                identities.append(each)
+            self._compare(identities)
+
+    async def run(self) -> None:
+        """Ask again and again until cancelled."""
+        while True:
+            try:
+                await self.ask()
+            except Unavailable as error:  # readiness names it
+                log.debug("identity-unknown", reason=str(error))
+            await self._sleep(ASK_EVERY)
+
+    def _compare(self, identities: Sequence[Identities]) -> None:
+        before, self._known = self._known or identities, identities
+        changes = [
+            f"{server.name} {change}"
+            for server, then, now in zip(self._servers, before, identities, strict=True)
+            if (change := describe_change(then, now))
+        ]
+        if changes:
+            self.reason = "; ".join(changes)
+            log.warning("failover-detected", why=self.reason)
+        self.identity = digest(identities)
+
+
+def describe_change(before: Identities, now: Identities) -> str:
+    """Return why writes may be lost, for a person; empty if nothing changed."""
+    for address in sorted(before.keys() | now.keys()):
+        was, found = before.get(address), now.get(address)
+        if was == found:
+            continue
+        if found is None:
+            return f"{address} is no longer a primary".strip()
+        if was is None:
+            return f"{address} took over".strip()
+        if was.process != found.process:
+            return f"{address} is another process now: a restart or a failover".strip()
+        return f"{address} has other data now: it followed another server meanwhile".strip()
+    return ""
+
+
+def digest(identities: Sequence[Identities]) -> str:
+    """Return a digest of all servers' identities, in any order within one Redis."""
+    known = [
+        (number, address, identity.process, identity.history)
+        for number, found in enumerate(identities)
+        for address, identity in sorted(found.items())
+    ]
+    return hashlib.blake2b(repr(known).encode(), digest_size=8).hexdigest()

@@ -21,7 +21,7 @@ from invalidator.targets.pace import PacedKeys, Pacer
 from invalidator.targets.redis.announce import Announcer, When
 from invalidator.targets.redis.apply import CacheStore, layouts, spared
 from invalidator.targets.redis.count import Counted, counted, matched
-from invalidator.targets.redis.failover import Moments
+from invalidator.targets.redis.failover import IdentityWatch, Servers
 from invalidator.targets.redis.keys import Keys
 from invalidator.targets.redis.sweep import Progress
 from invalidator.targets.redis.sweep import Ticket as Sweep
@@ -56,7 +56,8 @@ class Host:
         self.name = name
         self.part = part
         self.sweeps = sweeps
-        self.moments = Moments(client, name)
+        self.servers = Servers(client, name)
+        self.identity_watch: IdentityWatch | None = None
         self._client = client
         self._server = Server(client, name)
         self._keys = Keys(self._server)
@@ -87,9 +88,9 @@ class Host:
 
     async def apply(self, cache: CacheStore, names: Names, cause: Cause) -> Outcome:
         """Invalidate names in one cache, and announce it. Raises Unavailable; then repeat it."""
-        outcome = await self._noting(self._apply(cache, names, cause), cause.source)
-        self.moments.worked = True
-        return outcome
+        if self.identity_watch:
+            await self.identity_watch.known()
+        return await self._noting(self._apply(cache, names, cause), cause.source)
 
     async def count(self, cache: Cache, names: Names) -> list[Counted]:
         """Count how much of them exists. Raises Unavailable."""

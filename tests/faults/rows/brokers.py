@@ -140,7 +140,7 @@ def expired(at: Stage) -> None:
         deleted.result(15)
     second = at.daemon()
     load.await_settled()
-    gaps = second.daemon.events("gap")
+    gaps = second.daemon.events("source-gap")
     at.note(not gaps or gaps[0]["cause"] != "position lost", "no gap was told")
     at.note(second.daemon.stop() != 0, "no clean end")
     topic.kafka.admin.delete_consumer_groups([topic.group])[topic.group].result(15)

@@ -31,7 +31,7 @@ def stream_gone(at: Stage) -> None:
                 admin.delete(stream.key)
         member.thaw()
         load.await_settled()
-    causes = {gap["cause"] for gap in member.daemon.events("gap")}
+    causes = {gap["cause"] for gap in member.daemon.events("source-gap")}
     at.note(not causes >= {"trimmed-unread", "stream-vanished"}, f"gaps: {sorted(causes)}")
     load.publish()
     at.healed()
@@ -67,7 +67,7 @@ def _waits_for_pubsub(member: Member) -> bool:
 
 
 def _gaps(member: Member) -> int:
-    return sum(gap["cause"] == "reconnected" for gap in member.daemon.events("gap"))
+    return sum(gap["cause"] == "reconnected" for gap in member.daemon.events("source-gap"))
 
 
 @row(28, "two minutes of all kinds of trouble in random order: memory stays flat", grown=24)

@@ -15,15 +15,15 @@ from invalidator.cli.audit.expected import Wanted
 from invalidator.cli.audit.findings import report
 from invalidator.cli.audit.walk import audited
 from invalidator.redisclient import Client, Command, client, converse, node, nodes
-from invalidator.redisclient.identity import Identity, identified
 from invalidator.rules import load
 from invalidator.runtime.health import Part
 from invalidator.sources.pubsub.source import PubSubSource
 from invalidator.sources.source import Source
 from invalidator.sources.start import Start
-from invalidator.sources.stream.dry import DryStreamSource
+from invalidator.sources.stream.replay import DryStreamSource
 from invalidator.sources.stream.source import StreamSource
 from invalidator.targets.redis.announce import Announcer
+from invalidator.targets.redis.failover import Servers
 from invalidator.targets.redis.sweep import Pace
 from tests.backends import until
 from tests.backends.choose import NO_OWN_REDIS, missing
@@ -283,18 +283,11 @@ async def test_an_announcer_knows_whether_anybody_listens(redis: Client, place: 
 
 
 async def test_each_server_has_an_identity(redis: Client, place: Place) -> None:
-    found = await identities(redis)
+    servers = Servers(redis, "the cache")
+    found = await servers.identify()
     assert len(found) == place.servers
     assert all(len(each.process) == len(each.history) == 40 for each in found.values())
-    assert await identities(redis) == found
-
-
-async def identities(redis: Client) -> dict[str, Identity]:
-    found = {}
-    for address, server in (await nodes(redis)).items():
-        async with identified(server) as (identity, _):
-            found[address] = identity
-    return found
+    assert await servers.identify() == found
 
 
 async def test_explain_counts_what_is_there(

@@ -64,7 +64,7 @@ def test_a_gap_is_said_and_counted_at_once() -> None:
         gaps("stream").tell("trimmed", ["orders"], events=3, first="1-0")
         gaps("stream").tell("start", ["orders"])
     assert logs[0] == {
-        "event": "gap",
+        "event": "source-gap",
         "log_level": "warning",
         "source": "stream",
         "cause": "trimmed",
