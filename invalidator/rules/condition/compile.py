@@ -17,7 +17,7 @@ from msgspec import Struct
 from invalidator.rules.condition import runtime
 from invalidator.rules.condition.exact import decide
 from invalidator.rules.condition.parser import parse
-from invalidator.rules.condition.regex import Pattern
+from invalidator.rules.condition.pattern import Pattern
 from invalidator.rules.condition.tree import (
     Binary,
     Call,

@@ -6,7 +6,7 @@ from typing import cast
 
 from invalidator.rules.condition.errors import ConditionSyntaxError
 from invalidator.rules.condition.lexer import Token, tokens
-from invalidator.rules.condition.regex import Pattern, PatternError
+from invalidator.rules.condition.pattern import Pattern, PatternError
 from invalidator.rules.condition.tree import (
     EVENT_FIELDS,
     ROOTS,

@@ -5,7 +5,7 @@ from typing import Literal as OneOf
 
 from msgspec import Struct
 
-from invalidator.rules.condition.regex import Pattern
+from invalidator.rules.condition.pattern import Pattern
 
 ROOTS = ("data", "event", "headers", "before", "after", "match")
 EVENT_FIELDS = ("type", "id", "source", "time", "key", "subject", "extensions")
