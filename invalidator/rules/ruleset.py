@@ -9,8 +9,7 @@ from invalidator.errors import Rejected
 from invalidator.model import Batch, Event, Failure, Fault, Plan, Record, Rejection, Slice
 from invalidator.rules import globs
 from invalidator.rules.envelope import Envelope, Reading
-from invalidator.rules.explain import why
-from invalidator.rules.explain.explain import Explanation, Verdict, Yield
+from invalidator.rules.explain.explain import Explanation, Verdict, Yield, unfulfilled, unmatched
 from invalidator.rules.plan.draft import Draft, Lane
 from invalidator.rules.plan.engine import Engine
 from invalidator.rules.plan.event_types import Tree
@@ -146,13 +145,13 @@ class RuleSet:
         rule = self.rules[at]
         if pattern is None:
             meant = not rule.sources or any(concerns(entry, part.origin) for entry in rule.sources)
-            said = why.unmatched(rule, reading, part.origin, meant=meant)
+            said = unmatched(rule, reading, part.origin, meant=meant)
             return Verdict(rule.name, matched=False, why=said)
         ruling = engine.ruling((at, pattern), reading, part, 0)
         said = f"on {rule.on[pattern].text}"
         note = "; ".join(": ".join(noted) for noted in ruling.noted)
         if not ruling.applies and rule.when:
-            said = why.unfulfilled(rule.when, reading)
+            said = unfulfilled(rule.when, reading)
         return Verdict(rule.name, ruling.applies, said, ruling.names, ruling.fault, note)
 
     @cached_property

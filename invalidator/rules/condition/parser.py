@@ -1,6 +1,5 @@
 """From text to tree: a recursive descent over CEL's grammar, or the part of it that we offer."""
 
-from difflib import get_close_matches
 from typing import Literal as OneOf
 from typing import cast
 
@@ -29,6 +28,7 @@ from invalidator.rules.condition.tree import (
     depth,
     kind,
 )
+from invalidator.runtime.text import nearest
 
 MAX_DEPTH = 30  # of the tree, and of parentheses
 MAX_MACROS = 3  # one inside the other
@@ -59,14 +59,6 @@ def parse(text: str) -> Node:
         message = f"a condition must be true or false, this is always a {kind(condition)}"
         raise ConditionSyntaxError(message.replace("a null", "null"), condition.column)
     return condition
-
-
-def _nearest(name: str, valid: tuple[str, ...]) -> str:
-    lowered = {one.lower(): one for one in valid}
-    close = get_close_matches(name.lower(), lowered, n=1, cutoff=0.5)
-    if close:
-        return f"did you mean '{lowered[close[0]]}'?"
-    return f"known are {', '.join(valid)}"
 
 
 class _Parser:
@@ -239,8 +231,8 @@ class _Parser:
         self.expect(".", "and a field after 'event'")
         name = self.name("a field of the event")
         if name.text not in EVENT_FIELDS:
-            nearest = _nearest(name.text, EVENT_FIELDS)
-            raise self.error(f"unknown field 'event.{name.text}': {nearest}", name)
+            hint = nearest(name.text, EVENT_FIELDS)
+            raise self.error(f"unknown field 'event.{name.text}'{hint}", name)
         return Root(token.column, f"event.{name.text}")
 
     def function(self, token: Token) -> Node:
@@ -264,7 +256,7 @@ class _Parser:
             return self.error(f"'{name}' is used as {form}", token)
         if name in ELSEWHERE:
             return self.error(f"CEL's {name}() is not offered here", token)
-        return self.error(f"unknown {what} '{name}': {_nearest(name, valid)}", token)
+        return self.error(f"unknown {what} '{name}'{nearest(name, valid)}", token)
 
     def has(self, token: Token, argument: Node) -> Node:
         match argument:

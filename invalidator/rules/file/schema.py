@@ -1,6 +1,7 @@
 """The rules language, field by field: checked from here, published from here, documented here."""
 
-from typing import Final
+import json
+from typing import Any, Final
 
 from invalidator.model import DEFAULT_CACHE, KINDS
 from invalidator.rules.envelope import FORMATS
@@ -184,3 +185,18 @@ FILE: Final = Object(
         "tests": Field(Listed(TEST, empty=True), "events, and what they invalidate"),
     },
 )
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the language as a JSON Schema, so that editors complete and check rules files."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Rules of invalidator",
+        "description": "Which cache entries are invalidated by which events.",
+        **FILE.schema(),
+    }
+
+
+def published_schema() -> str:
+    """Return the JSON Schema as it is published."""
+    return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"

@@ -7,8 +7,7 @@ from typing import Any, Final, Protocol
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from invalidator.rules.file import hints
-from invalidator.rules.file.yaml import BROKEN, Entry, Node, Report
+from invalidator.rules.file.yaml import BROKEN, Entry, Node, Report, kind_hint
 from invalidator.runtime.text import closest, nearest
 from invalidator.runtime.units import parse_duration
 
@@ -33,7 +32,7 @@ def checked(spec: Spec, node: Node, report: Report, name: str) -> Node | None:
 
 
 def _expected(node: Node, report: Report, name: str, what: str) -> None:
-    report.add(node, f"{name}: expected {what}, found {node.kind()}{hints.of_kind(what, node)}")
+    report.add(node, f"{name}: expected {what}, found {node.kind()}{kind_hint(what, node)}")
 
 
 class Text(Struct, frozen=True):

@@ -5,7 +5,7 @@ and depth are bounded. Nodes are built from libyaml's events, so nothing recurse
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import yaml
@@ -13,8 +13,6 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from invalidator.errors import Problem
-from invalidator.rules.file import hints
-from invalidator.rules.file.places import locate, split
 from invalidator.runtime.text import visible
 
 try:
@@ -32,7 +30,25 @@ _INT = re.compile(r"[-+]?[0-9]{1,40}|0o[0-7]{1,40}|0x[0-9a-fA-F]{1,40}")
 _FLOAT = re.compile(
     r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]{1,3})?|[-+]?\.inf|\.nan"
 )
-
+_BREAK: Final = re.compile(r"\r\n|[\r\n\x85\u2028\u2029]")  # as libyaml counts lines
+_ESCAPE: Final = re.compile(r"\\(?:x(..)|u(....)|U(........)|.)|.", re.S)
+_DOUBLED: Final = re.compile(r"''|.", re.S)
+_ANY: Final = re.compile(r".", re.S)
+_SPACES: Final = frozenset(["\\n", "\\r", "\\t", "\\ ", "\\_", "\\N", "\\L", "\\P", "\\v", "\\f"])
+_QUOTE: Final = "; put quotes around a text that begins with {, [, *, &, !, %, @ or a quote"
+_WITHIN: Final = "; put quotes around a text that has { or ': ' in it"
+_COLUMN: Final = "; begin the fields of an object in the same column"
+_SYNTAX: Final = {  # by libyaml's own words
+    "alphabetic or numeric character": _QUOTE,
+    "cannot start any token": f"; indent with spaces, not with tabs{_QUOTE}",
+    "mapping values are not allowed": f"{_WITHIN}{_COLUMN}",
+    "unexpected ':'": _WITHIN,
+    "expected key": f"{_COLUMN}{_QUOTE}",
+    "expected '-' indicator": f"; begin the elements of a list in the same column{_QUOTE}",
+    "expected ','": f"; separate elements by commas{_QUOTE}",
+    "end of stream": "; a quote or a bracket is never closed",
+    "unknown escape": "; in single quotes a \\ is a \\",
+}
 
 BROKEN: Final = object()  # the value of a node that cannot be read, where that is reported
 
@@ -129,9 +145,7 @@ def _syntax(error: yaml.YAMLError, report: Report) -> None:
     if start and start.line != mark.line:
         said += f", {getattr(error, 'context', '')} that begins in line {start.line + 1}"
     line = report.lines[mark.line] if mark.line < len(report.lines) else ""
-    report.at(
-        mark.line + 1, mark.column + 1, f"not YAML: {said}{hints.of_syntax(said)}", line.strip()
-    )
+    report.at(mark.line + 1, mark.column + 1, f"not YAML: {said}{_syntax_hint(said)}", line.strip())
 
 
 class _Builder:
@@ -241,3 +255,74 @@ def resolve(text: str) -> Any:
     if _FLOAT.fullmatch(text):
         return float(text.replace(".inf", "inf").replace(".nan", "nan"))
     return text
+
+
+def _syntax_hint(said: str) -> str:
+    return next((hint for words, hint in _SYNTAX.items() if words in said), "")
+
+
+def kind_hint(expected: str, node: Node) -> str:
+    """Return what is probably wrong with a value that is not what was expected."""
+    if expected == "text" and node.text:
+        return f': write "{node.text}"'
+    if expected == "text" and isinstance(node.value, dict | list):
+        return "; put quotes around a text that begins with { or [, or has ': ' in it"
+    if expected.startswith("an object") and ":" in node.text and not node.style:
+        return "; a space belongs behind the :"
+    return ""
+
+
+def split(text: str) -> list[str]:
+    """A file's lines, without a byte order mark, which has no column."""
+    return _BREAK.split(text.removeprefix("\ufeff"))
+
+
+def locate(
+    lines: Sequence[str], line: int, column: int, style: str, value: str, offset: int
+) -> tuple[int, int]:
+    """Where the character at an offset stands; the value begins at this line and column.
+
+    Folding only changes white space, so the n-th other character of a value is the n-th of its
+    source too.
+    """
+    if not 0 < line <= len(lines):
+        return line, column
+    if lines[line - 1].startswith(value, column - 1):
+        return line, column + offset
+    if style in ("|", ">"):
+        line, column = line + 1, 1
+    before = sum(not char.isspace() for char in value[:offset])
+    at_space = offset >= len(value) or value[offset].isspace()
+    place = line, column
+    for start, end in _characters(lines, line, column, style):
+        if before == 0 and not at_space:
+            return start
+        if before == 0:
+            break
+        before -= 1
+        place = end
+    return place
+
+
+Place = tuple[int, int]
+
+
+def _characters(
+    lines: Sequence[str], line: int, column: int, style: str
+) -> Iterator[tuple[Place, Place]]:
+    """Where each character that is no white space begins and ends."""
+    units = {"'": _DOUBLED, '"': _ESCAPE}.get(style, _ANY)
+    for number in range(line, len(lines) + 1):
+        first = column - 1 if number == line else 0
+        for unit in units.finditer(lines[number - 1], first):
+            if not _blank(unit):
+                yield (number, unit.start() + 1), (number, unit.end() + 1)
+
+
+def _blank(unit: re.Match[str]) -> bool:
+    code = unit[unit.lastindex] if unit.lastindex else ""
+    try:
+        char = chr(int(code, 16)) if code else unit[0]
+    except ValueError:
+        return False
+    return char.isspace() or char in _SPACES or char == "\\"

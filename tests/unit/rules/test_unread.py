@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from invalidator.rules import RuleSet
-from invalidator.rules.lint.unread import unread
+from invalidator.rules.lint.lint import unread
 
 
 @pytest.mark.parametrize(
