@@ -1,26 +1,56 @@
-"""Tells the formats apart and reads them."""
+"""Recognize the format of a record and unwrap the event in it."""
 
-from typing import Any
+from typing import Any, Final
 
 from invalidator.errors import Rejected
 from invalidator.model import OWN_EVENTS, Slice
-from invalidator.rules.envelope import cloudevents, debezium, foreign
+from invalidator.rules.envelope import cloudevents, debezium
 from invalidator.rules.envelope.parse import parse
 from invalidator.rules.envelope.reading import AUTO, Envelope, Reading, at, type_of
 
+_FRAME: Final = 5  # a zero byte and the schema's number, as schema registries frame values
+_AVRO: Final = (b"\xc3\x01", b"Obj\x01")  # how a single object and a container file begin
+_BINARY: Final = {
+    "avro": "Avro",
+    "protobuf": "Protobuf",
+    "avro-or-protobuf": "Avro or Protobuf",  # in the frame of a schema registry
+}
+
 
 def decode(raw: bytes, limit: int, part: Slice, index: int) -> Any:
-    """A record's JSON, or why it is none."""
+    """Return a record's JSON, or raise Rejected with the reason why it is none."""
     if len(raw) > limit:
         said = f"the event has {len(raw)} bytes, more than {limit}"
         raise Rejected(said, error="too-large")
     try:
         return parse(raw)
     except ValueError as error:
-        framed = foreign.framed_json(raw)
-        if framed is not None:
-            return framed
-        raise foreign.rejected(raw, headers_at(part, index), error) from error
+        try:
+            if raw[:1] == b"\0" and raw[_FRAME : _FRAME + 1] in (b"{", b"["):
+                return parse(raw[_FRAME:])
+        except ValueError:
+            pass
+        raise _not_json(raw, headers_at(part, index), error) from error
+
+
+def _not_json(raw: bytes, headers: Any, error: ValueError) -> Rejected:
+    """Name the format that a record has instead of JSON."""
+    found = _declared(headers) or ("avro" if raw.startswith(_AVRO) else "")
+    if not found and raw[:1] == b"\0" and len(raw) > _FRAME:
+        found = "avro-or-protobuf"
+    if not found:
+        return Rejected(f"not JSON: {error}", error="not-json")
+    said = "only JSON is read: use the JSON converter, or let the producer write JSON"
+    return Rejected(f"the record is {_BINARY[found]}; {said}", error=found)
+
+
+def _declared(headers: Any) -> str:
+    for name, value in headers:
+        if name.lower().replace("-", "").replace("_", "") in ("contenttype", "cedatacontenttype"):
+            for word in ("avro", "protobuf"):
+                if word in (value or b"").decode("latin-1").lower():
+                    return word
+    return ""
 
 
 def headed(part: Slice, envelope: Envelope) -> bool:
