@@ -12,7 +12,7 @@ from invalidator.rules.envelope import Envelope, Reading
 from invalidator.rules.explain.explain import Explanation, Verdict, Yield, unfulfilled, unmatched
 from invalidator.rules.plan.draft import Draft, Lane
 from invalidator.rules.plan.engine import Engine
-from invalidator.rules.plan.event_types import Tree
+from invalidator.rules.plan.event_types import PatternTree
 from invalidator.rules.plan.slow_path import Ruling, fault_of
 from invalidator.rules.rule import Cache, Rule, Test
 
@@ -159,9 +159,9 @@ class RuleSet:
         return frozenset(p.text for rule in self.rules for p in rule.on if p.literal)
 
     @cached_property
-    def _tree(self) -> Tree:
+    def _tree(self) -> PatternTree:
         """All rules, whatever origin they are for."""
-        tree = Tree()
+        tree = PatternTree()
         for at, rule in enumerate(self.rules):
             for number, pattern in enumerate(rule.on):
                 tree.add(pattern, (at, number))

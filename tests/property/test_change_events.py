@@ -11,9 +11,9 @@ from msgspec.structs import replace
 from invalidator.model import Plan
 from invalidator.rules import RuleSet
 from invalidator.rules.envelope.debezium import PLACEHOLDER
-from invalidator.rules.plan import fast_path as quick
+from invalidator.rules.plan import fast_path
 from tests.property.test_rules import made
-from tests.unit.rules.conftest import longer_way, plan
+from tests.unit.rules.conftest import plan, slow_path
 
 AROUND = "e:{event.source}:{event.id?}:{x}"
 RULES = made(
@@ -63,7 +63,7 @@ def outcome(made: Plan) -> Plan:
 def test_the_quick_way_plans_what_the_exact_one_does(events: list[dict[str, Any]]) -> None:
     quickly = outcome(planned(RULES, events))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(quick, "whole", lambda *_: None)
+        patch.setattr(fast_path, "whole_rows", lambda *_: None)
         exact = outcome(planned(RULES, events))
     assert quickly == exact
 
@@ -82,6 +82,6 @@ def test_whole_rows_take_the_quick_way() -> None:
         {"op": "u", "source": source, "before": row, "after": {**row, "x": "n"}},
         {"op": "d", "source": source, "before": row, "after": None},
     ]
-    with longer_way(RULES) as exactly:
+    with slow_path(RULES) as exactly:
         assert not planned(RULES, events).rejections
     assert exactly == [0]

@@ -4,10 +4,10 @@ The plain case of the hot path is inlined in the rules' loop; whatever it cannot
 """
 
 from invalidator.rules.envelope.cloudevents import extensions
-from invalidator.rules.envelope.debezium import may_be_large, whole
+from invalidator.rules.envelope.debezium import may_be_large, whole_rows
 from invalidator.rules.envelope.parse import decode_json
 from invalidator.rules.envelope.reading import AUTO, EVERY, FORMATS, Envelope, Format, Reading
-from invalidator.rules.envelope.unwrap import decode, headed, unwrap
+from invalidator.rules.envelope.unwrap import decode, in_binary_mode, unwrap
 
 __all__ = [
     "AUTO",
@@ -19,8 +19,8 @@ __all__ = [
     "decode",
     "decode_json",
     "extensions",
-    "headed",
+    "in_binary_mode",
     "may_be_large",
     "unwrap",
-    "whole",
+    "whole_rows",
 ]

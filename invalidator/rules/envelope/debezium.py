@@ -57,7 +57,7 @@ def is_change(event: dict[str, Any]) -> bool:
 Rows = tuple[str, Row, Row | None, dict[str, Any]]
 
 
-def whole(event: dict[str, Any], kind: str, raw: bytes | None) -> Rows | None:
+def whole_rows(event: dict[str, Any], kind: str, raw: bytes | None) -> Rows | None:
     """Most change events, told quickly; None, or any error, where `read` must look closer.
 
     `kind` is the field in which a plain event would say its type; one of ours says it in `type`.
@@ -108,7 +108,7 @@ def _are_large(raw: bytes, row: Row, other: Row = {}) -> bool:  # noqa: B006 - n
         return may_be_large(raw)
 
 
-def read(event: dict[str, Any], part: Slice, index: int) -> Reading | None:
+def read_change(event: dict[str, Any], part: Slice, index: int) -> Reading | None:
     body = event.get("payload") if "payload" in event and "op" not in event else event
     if body is None:
         return None  # a tombstone, wrapped in a schema

@@ -53,7 +53,7 @@ def _declared(headers: Any) -> str:
     return ""
 
 
-def headed(part: Slice, envelope: Envelope) -> bool:
+def in_binary_mode(part: Slice, envelope: Envelope) -> bool:
     """Whether a slice holds CloudEvents in binary mode, whose type stands in headers."""
     if envelope.format not in (AUTO, "cloudevents") or not part.values:
         return False
@@ -82,7 +82,7 @@ def unwrap(
     if not isinstance(event, dict):
         raise Rejected(f"the event is no object: {_shown(event)}", error="not-object")
     if form == "debezium" or (form == AUTO and _is_change(event, envelope.first)):
-        return debezium.read(event, part, index)
+        return debezium.read_change(event, part, index)
     if form == "cloudevents" or (form == AUTO and "specversion" in event):
         return cloudevents.structured(event)
     return _plain(event, envelope, part)

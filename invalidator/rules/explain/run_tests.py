@@ -46,7 +46,7 @@ class Results(Struct, frozen=True):
         ]
 
 
-def run(ruleset: RuleSet) -> Results:
+def run_tests(ruleset: RuleSet) -> Results:
     """Every test of a rule set, through the planner that the daemon runs."""
     results = tuple(_run(ruleset, test) for test in ruleset.tests)
     covered = frozenset(name for result in results for name in result.matched)
@@ -54,9 +54,9 @@ def run(ruleset: RuleSet) -> Results:
     return Results(results, tuple(name for name in names if name not in covered))
 
 
-def passing(ruleset: RuleSet) -> RuleSet:
+def require_passing(ruleset: RuleSet) -> RuleSet:
     """The same rule set; a RulesError where its own tests fail."""
-    problems = run(ruleset).problems()
+    problems = run_tests(ruleset).problems()
     if problems:
         raise RulesError(problems)
     return ruleset

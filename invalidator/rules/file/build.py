@@ -5,18 +5,16 @@ from typing import Any, TypeVar
 
 from msgspec import Struct
 
-from invalidator import layout
-from invalidator import templates as template
+from invalidator import layout, templates
 from invalidator.model import DEFAULT_CACHE, KINDS
 from invalidator.rules import condition
 from invalidator.rules.condition import ConditionSyntaxError
 from invalidator.rules.envelope import AUTO, Envelope
 from invalidator.rules.envelope.reading import data_problem, type_problem
-from invalidator.rules.file import schema as shape
-from invalidator.rules.file import yaml as yaml12
+from invalidator.rules.file import schema
 from invalidator.rules.file.types import checked
-from invalidator.rules.file.yaml import Entry, Node, Report
-from invalidator.rules.plan import event_types as matching
+from invalidator.rules.file.yaml import Entry, Node, Report, parse_yaml
+from invalidator.rules.plan.event_types import PatternError, parse_pattern
 from invalidator.rules.rule import (
     DEFAULT_KEYS,
     DEFAULT_LAYOUTS,
@@ -47,14 +45,14 @@ class Parts(Struct, frozen=True):
     tests: tuple[Test, ...] = ()
 
 
-def read(content: bytes, report: Report) -> Parts:
+def read_parts(content: bytes, report: Report) -> Parts:
     """What of a file is in order; the report has the rest, every mistake at once."""
-    root = yaml12.read(content, report)
+    root = parse_yaml(content, report)
     if root is None:
         if not report.problems:
             report.at(1, 1, "the file is empty: expected rules:")
         return Parts()
-    sound = checked(shape.FILE, root, report, "the file")
+    sound = checked(schema.FILE, root, report, "the file")
     return _Builder(report).parts(sound.value) if sound else Parts()
 
 
@@ -83,7 +81,7 @@ class _Builder:
         named = fields["name"].value if "name" in fields else node
         rule = Rule(
             name=_value(fields, "name", ""),
-            on=self._parsed(_items(fields, "on"), matching.parse),
+            on=self._parsed(_items(fields, "on"), parse_pattern),
             effects=self._effects(fields, "invalidate"),
             place=self._place(named),
             when=self._when(fields),
@@ -108,7 +106,7 @@ class _Builder:
             Effect(kind, parsed, self._place(entry))
             for kind in KINDS
             for entry in _items(inner, kind)
-            for parsed in self._parsed([entry], template.parse)
+            for parsed in self._parsed([entry], templates.parse)
         )
 
     def _fallback(self, fields: Fields) -> tuple[Effect, ...]:
@@ -220,7 +218,7 @@ class _Builder:
         for node in nodes:
             try:
                 found.append(parse(node.value))
-            except (template.TemplateError, matching.PatternError) as error:
+            except (templates.TemplateError, PatternError) as error:
                 self.report.add(node, str(error), offset=error.offset)
         return tuple(found)
 

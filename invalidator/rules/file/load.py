@@ -10,9 +10,8 @@ from msgspec import Struct
 from invalidator.errors import Problem, RulesError
 from invalidator.model import DEFAULT_CACHE
 from invalidator.rules.envelope import Envelope
-from invalidator.rules.file import build
-from invalidator.rules.file import validate as sense
-from invalidator.rules.file.build import Parts
+from invalidator.rules.file.build import Parts, read_parts
+from invalidator.rules.file.validate import validate
 from invalidator.rules.file.yaml import MAX_BYTES, MAX_PROBLEMS, Report
 from invalidator.rules.rule import Cache
 from invalidator.rules.ruleset import RuleSet
@@ -31,17 +30,17 @@ class Source(Struct, frozen=True):
 
 def load(path: Path) -> RuleSet:
     """The rules of a file or a directory; a RulesError names everything that is wrong."""
-    return compiled(files(path))
+    return compile_rules(read_files(path))
 
 
-def compiled(sources: Sequence[Source]) -> RuleSet:
+def compile_rules(sources: Sequence[Source]) -> RuleSet:
     """The rules of these files."""
     parts, problems = [], []
     for source in sources:
         report = Report(source.name)
-        parts.append(build.read(source.text, report))
+        parts.append(read_parts(source.text, report))
         problems.extend(report.problems)
-    problems.extend(sense.problems(parts))
+    problems.extend(validate(parts))
     if problems:
         raise RulesError(_shown(problems))
     try:
@@ -76,7 +75,7 @@ def content_hash(sources: Sequence[Source]) -> str:
     return digest.hexdigest()[:12]
 
 
-def files(path: Path) -> list[Source]:
+def read_files(path: Path) -> list[Source]:
     """The file, or the .yaml files of a directory, in the order of their names."""
     try:
         paths = _listed(path) if path.is_dir() else [path]

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Final
 
 from invalidator.errors import Problem, RulesError
-from invalidator.rules.explain.run_tests import passing
-from invalidator.rules.file.load import Source, compiled, files
+from invalidator.rules.explain.run_tests import require_passing
+from invalidator.rules.file.load import Source, compile_rules, read_files
 from invalidator.rules.ruleset import RuleSet
 
 EVERY: Final = 1.0  # seconds between looks
@@ -54,11 +54,11 @@ class Watcher:
         return self._build(sources)
 
     def _read(self) -> list[Source]:
-        return files(self.path)
+        return read_files(self.path)
 
     def _build(self, sources: list[Source]) -> RuleSet:
         self._seen = sources
-        ruleset = passing(compiled(sources))
+        ruleset = require_passing(compile_rules(sources))
         if self.last_good:
             self._keep(sources, self.last_good)
         return ruleset
@@ -76,7 +76,7 @@ class Watcher:
             return None
         try:
             kept = json.loads(self.last_good.read_bytes())
-            return compiled([Source(entry["name"], entry["text"].encode()) for entry in kept])
+            return compile_rules([Source(entry["name"], entry["text"].encode()) for entry in kept])
         except (OSError, ValueError, KeyError, TypeError, RulesError):
             return None  # a copy that is broken too: the rules' own mistakes say more
 

@@ -22,7 +22,7 @@ ROWS: Final = ("before", "after")
 CHANGES: Final = ("created", "updated", "deleted", "read", "truncated")
 
 
-def problems(parts: Sequence[Parts]) -> list[Problem]:
+def validate(parts: Sequence[Parts]) -> list[Problem]:
     """Every mistake that shows across files. What is wrong by itself is reported already."""
     rules = [rule for part in parts for rule in part.rules]
     caches = [cache for part in parts for cache in part.caches]

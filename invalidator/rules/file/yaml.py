@@ -107,7 +107,7 @@ class Report(Struct):
             self.problems.append(found)
 
 
-def read(content: bytes, report: Report) -> Node | None:
+def parse_yaml(content: bytes, report: Report) -> Node | None:
     """The file's one document; None where it cannot be used, and the report says why."""
     if len(content) > MAX_BYTES:
         report.at(0, 0, f"the file has more than {MAX_BYTES} bytes")

@@ -7,7 +7,7 @@ harmless signs, everything else is an escape. Objects are passed in as globals.
 from collections.abc import Callable
 from typing import Any, Final
 
-from invalidator.rules.plan import fields as values
+from invalidator.rules.plan import fields
 
 # What every generated function takes: the event's data, what stands around it, its type, and
 # where its record is, for what is seldom asked (headers, the record's key).
@@ -21,7 +21,7 @@ class Code:
 
     def __init__(self) -> None:
         self.lines: list[str] = []
-        self.globals: dict[str, Any] = dict(values.HELPERS)
+        self.globals: dict[str, Any] = dict(fields.HELPERS)
         self._used = 0
 
     def new(self, letter: str) -> str:

@@ -32,7 +32,7 @@ class Unit(Struct, frozen=True):
         return dict(self.rule.on[self.pattern].captures)
 
 
-def applying(units: Sequence[Unit]) -> Apply:
+def compile_rules(units: Sequence[Unit]) -> Apply:
     """All these rules in one function: each is rendered whole before it adds a name."""
     code = Code()
     code.add(0, f"def apply({ARGUMENTS}, sinks):")
@@ -43,7 +43,7 @@ def applying(units: Sequence[Unit]) -> Apply:
     return code.function("apply", ", ".join(unit.rule.name for unit in units)[:80])
 
 
-def changing(units: Sequence[Unit]) -> Apply:
+def compile_update(units: Sequence[Unit]) -> Apply:
     """All these rules in one function for a row that was updated: each renders both rows.
 
     It raises wherever one of the rows is not all there: then `careful` decides.
@@ -95,7 +95,7 @@ def _either(code: Code, condition: Condition, unit: Unit) -> int:
     return 2
 
 
-def rendering(unit: Unit, *, lenient: bool = False) -> Render:
+def compile_rendering(unit: Unit, *, lenient: bool = False) -> Render:
     """The same code for one rule alone, giving its names instead of adding them."""
     code = Code()
     code.add(0, f"def render({ARGUMENTS}):")
@@ -104,7 +104,7 @@ def rendering(unit: Unit, *, lenient: bool = False) -> Render:
     return code.function("render", unit.rule.name)
 
 
-def deciding(unit: Unit) -> Decide | None:
+def compile_condition(unit: Unit) -> Decide | None:
     """A rule's condition alone."""
     if unit.rule.when is None:
         return None

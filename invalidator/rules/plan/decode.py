@@ -24,7 +24,7 @@ MOST: Final = 48  # fields of one object: they are searched one after the other
 AROUND: Final = ("id", "time", "subject", "source")  # what `event.` reads of the event itself
 
 
-class Narrow(Struct, frozen=True):
+class Decoders(Struct, frozen=True):
     """How the events of one engine are decoded."""
 
     plain: Decode
@@ -32,14 +32,14 @@ class Narrow(Struct, frozen=True):
     apart: Decode | None = None  # as `plain`, of `kind` and `data` alone; None: rules look around
 
 
-def narrowed(rules: Iterable[Rule], envelope: Envelope) -> Narrow:
+def decoders_for(rules: Iterable[Rule], envelope: Envelope) -> Decoders:
     """Decoders of what these rules can look at."""
     looks = [look for rule in rules for look in _looks(rule)]
     fields = _fields(looks)
     if fields is None or len(fields) > MOST:
-        return Narrow(decode_json, decode_json)
+        return Decoders(decode_json, decode_json)
     first = envelope.first or "type"
-    return Narrow(
+    return Decoders(
         msgspec.json.Decoder(_plain(fields, first, envelope.inner)).decode,
         msgspec.json.Decoder(_change(fields, first)).decode,
         _apart(fields, first, envelope) if all(root == "data" for root, _ in looks) else None,
@@ -103,9 +103,9 @@ def _change(fields: Sequence[str], first: str) -> object:
 
 
 def _object(fields: dict[str, Any]) -> Any:
-    return TypedDict("Narrow", fields, total=False)  # type: ignore[operator]
+    return TypedDict("Fields", fields, total=False)  # type: ignore[operator]
 
 
-def _either(narrow: Any) -> Any:
+def _either(fields: Any) -> Any:
     """An object; or whatever else may stand there, as it is."""
-    return narrow | list | str | int | float | bool | None
+    return fields | list | str | int | float | bool | None

@@ -9,13 +9,13 @@ from typing import Final
 
 from invalidator.errors import Rejected
 from invalidator.model import Rejection, Slice
-from invalidator.rules.envelope import Envelope, Reading, decode, headed, unwrap
-from invalidator.rules.plan.compile import UNMATCHED, Apply, Unit, applying, changing
-from invalidator.rules.plan.decode import narrowed
+from invalidator.rules.envelope import Envelope, Reading, decode, in_binary_mode, unwrap
+from invalidator.rules.plan.compile import UNMATCHED, Apply, Unit, compile_rules, compile_update
+from invalidator.rules.plan.decode import decoders_for
 from invalidator.rules.plan.draft import Draft, Lane, Sink, pour
-from invalidator.rules.plan.event_types import MAX_SEGMENTS, Hit, Tree, depth, is_own
-from invalidator.rules.plan.fast_path import Form, Quick
-from invalidator.rules.plan.slow_path import Ruling, Single, fault_of
+from invalidator.rules.plan.event_types import MAX_SEGMENTS, Hit, PatternTree, depth, is_own
+from invalidator.rules.plan.fast_path import FastPath, Form
+from invalidator.rules.plan.slow_path import Ruling, SingleRule, fault_of
 from invalidator.rules.rule import Cache, Rule
 from invalidator.runtime.text import shown
 
@@ -59,9 +59,9 @@ class Engine:
         self._caches = caches
         self._lanes = {lane: at for at, lane in enumerate(lanes)}
         self._envelope = envelope
-        self._tree = Tree()
-        self._singles: dict[Hit, Single] = {}
-        self._changes: dict[str, list[Single]] = {}  # by the type of a change event
+        self._tree = PatternTree()
+        self._singles: dict[Hit, SingleRule] = {}
+        self._changes: dict[str, list[SingleRule]] = {}  # by the type of a change event
         self._functions: dict[tuple[Hit, ...], Apply] = {}
         literals = []
         for at in chosen:
@@ -72,8 +72,8 @@ class Engine:
         self.table = _Table(self._apply, self._ready(literals))
         self._updates = _Table(self._update, {})  # for both rows of a change event
         self._both: dict[tuple[Hit, ...], Apply] = {}
-        narrow = narrowed((rules[at] for at in chosen), envelope)
-        self.quick = Quick(narrow, envelope, self.table, self._updates, self._event)
+        decoders = decoders_for((rules[at] for at in chosen), envelope)
+        self.fast_path = FastPath(decoders, envelope, self.table, self._updates, self._event)
 
     def _ready(self, kinds: Sequence[str]) -> dict[str, Apply]:
         """Functions for types that rules name outright, compiled before the first event comes."""
@@ -86,11 +86,11 @@ class Engine:
         return made
 
     def plan(self, part: Slice, limit: int, draft: Draft) -> None:
-        if headed(part, self._envelope):
+        if in_binary_mode(part, self._envelope):
             for index in range(len(part.values)):
                 self._event(part, index, limit, draft, binary=True)
         else:
-            self.quick.plan(part, limit, draft)
+            self.fast_path.plan(part, limit, draft)
 
     def _event(
         self, part: Slice, index: int, limit: int, draft: Draft, *, binary: bool = False
@@ -114,7 +114,7 @@ class Engine:
             else:
                 self.table[kind](reading.data, reading.event, kind, part, index, draft.sinks)
         except Exception:  # noqa: BLE001 - said exactly there
-            self._carefully(reading, part, index, draft)
+            self._plan_slowly(reading, part, index, draft)
             return None
         if reading.images:
             return "change"
@@ -136,7 +136,7 @@ class Engine:
         if not singles:
             sinks[UNMATCHED](1)
 
-    def _carefully(self, reading: Reading, part: Slice, index: int, draft: Draft) -> None:
+    def _plan_slowly(self, reading: Reading, part: Slice, index: int, draft: Draft) -> None:
         """Each rule by itself: what one rejects, the others still do."""
         hits = self.hits(reading)
         if not hits and not is_own(reading.kind):
@@ -189,12 +189,12 @@ class Engine:
 
     def binary(self, part: Slice) -> bool:
         """Whether the types of these events may stand in their headers."""
-        return headed(part, self._envelope)
+        return in_binary_mode(part, self._envelope)
 
-    def _single(self, hit: Hit) -> Single:
+    def _single(self, hit: Hit) -> SingleRule:
         single = self._singles.get(hit)
         if single is None:
-            single = self._singles[hit] = Single(self._unit(hit))
+            single = self._singles[hit] = SingleRule(self._unit(hit))
         return single
 
     def _apply(self, kind: str) -> Apply:
@@ -204,7 +204,7 @@ class Engine:
         if function is None:
             if len(self._functions) >= MEMO:
                 self._functions.clear()
-            function = applying([self._unit(hit) for hit in hits]) if hits else _ignore
+            function = compile_rules([self._unit(hit) for hit in hits]) if hits else _ignore
             self._functions[hits] = function
         if function is _ignore and is_own(kind):
             return _pass_over
@@ -217,7 +217,7 @@ class Engine:
             if len(self._both) >= MEMO:
                 self._both.clear()
             units = [self._unit(hit) for hit in hits]
-            self._both[hits] = changing(units) if hits else _ignore_update
+            self._both[hits] = compile_update(units) if hits else _ignore_update
         return self._both[hits]
 
     def _unit(self, hit: Hit) -> Unit:

@@ -57,7 +57,7 @@ def is_wild(token: str) -> bool:
     return bare in ("*", "**") or _CAPTURE.fullmatch(bare) is not None
 
 
-def parse(text: str) -> Pattern:
+def parse_pattern(text: str) -> Pattern:
     """The pattern of an `on:` entry, or a PatternError."""
     if not text or len(text) > MAX_PATTERN:
         raise PatternError(f"a type has 1 to {MAX_PATTERN} characters", 0)
@@ -99,7 +99,7 @@ class _Branch(Struct):
     ends: list[Hit] = field(default_factory=list)
 
 
-class Tree:
+class PatternTree:
     """All patterns of a rule set."""
 
     def __init__(self) -> None:

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, Literal
 
 from invalidator.model import Slice
-from invalidator.rules.envelope import AUTO, Envelope, may_be_large, whole
+from invalidator.rules.envelope import AUTO, Envelope, may_be_large, whole_rows
 from invalidator.rules.plan.compile import Apply
-from invalidator.rules.plan.decode import Decode, Narrow
+from invalidator.rules.plan.decode import Decode, Decoders
 from invalidator.rules.plan.draft import Draft
 
 Form = Literal["apart", "around", "change"]  # data in a field of its own, or all around; rows
-Longer = Callable[[Slice, int, int, Draft], Form | None]  # one event, by its index and the limit
+Fallback = Callable[[Slice, int, int, Draft], Form | None]  # one event, by its index and the limit
 Events = Iterator[tuple[int, bytes | None]]  # by their index in the slice
 Way = Callable[[Events, Slice, int, Draft, bytes | None], Form | None]
 
@@ -22,27 +22,27 @@ TOGETHER: Final = 100  # events that are looked over at once; they stay in the p
 LARGE: Final = 64 * 1024  # bytes of an event that is looked over by itself
 
 
-class Quick:
+class FastPath:
     """The quick ways through a slice: as long as events are of one form, another is not tried."""
 
     def __init__(
         self,
-        narrow: Narrow,
+        decoders: Decoders,
         envelope: Envelope,
         table: Mapping[str, Apply],
         updates: Mapping[str, Apply],
-        longer: Longer,
+        fallback: Fallback,
     ) -> None:
-        self.narrow = narrow
+        self.decoders = decoders
         self._first = envelope.first
         self._strict = envelope.data != AUTO or envelope.format == "cloudevents"
         self._inner = envelope.inner
         self._mixed = envelope.is_mixed
         self._table = table
         self._updates = updates
-        self.longer = longer
+        self.fallback = fallback
         self._ways: dict[Form, Way] = {
-            "apart": self._apart if narrow.apart else self._around,
+            "apart": self._apart if decoders.apart else self._around,
             "around": self._around,
             "change": self._change,
         }
@@ -54,16 +54,16 @@ class Quick:
         form: Form = "apart"
         for at in range(0, len(part.values), TOGETHER):
             some = part.values[at : at + TOGETHER]
-            left, looked = enumerate(some, at), looked_over(some, limit)
-            while another := self._ways[form](left, part, limit, draft, looked):
+            left, text = enumerate(some, at), joined_text(some, limit)
+            while another := self._ways[form](left, part, limit, draft, text):
                 form = another
 
     def _apart(
-        self, left: Events, part: Slice, limit: int, draft: Draft, looked: bytes | None
+        self, left: Events, part: Slice, limit: int, draft: Draft, text: bytes | None
     ) -> Form | None:
         """Type and data in two fields, and no rule looks at any other."""
-        assert self.narrow.apart
-        loads = self.narrow.apart if looked else _checked(self.narrow.apart, limit)
+        assert self.decoders.apart
+        loads = self.decoders.apart if text else _checked(self.decoders.apart, limit)
         table, sinks = self._table, draft.sinks
         for index, raw in left:
             try:
@@ -71,16 +71,16 @@ class Quick:
                 kind = event.kind
                 table[kind](event.data, None, kind, part, index, sinks)
             except Exception:  # noqa: BLE001 - whatever it is, the longer way says it exactly
-                form = self.longer(part, index, limit, draft)
+                form = self.fallback(part, index, limit, draft)
                 if form and form != "apart":
                     return form
         return None
 
     def _around(
-        self, left: Events, part: Slice, limit: int, draft: Draft, looked: bytes | None
+        self, left: Events, part: Slice, limit: int, draft: Draft, text: bytes | None
     ) -> Form | None:
         """The type in one field; the data in another, or what stands around."""
-        loads = self.narrow.plain if looked else _checked(self.narrow.plain, limit)
+        loads = self.decoders.plain if text else _checked(self.decoders.plain, limit)
         first, inner, strict, mixed = self._first, self._inner, self._strict, self._mixed
         table, sinks = self._table, draft.sinks
         for index, raw in left:
@@ -96,20 +96,20 @@ class Quick:
                     raise ValueError
                 table[kind](data, event, kind, part, index, sinks)
             except Exception:  # noqa: BLE001
-                if self.longer(part, index, limit, draft) == "change":
+                if self.fallback(part, index, limit, draft) == "change":
                     return "change"
         return None
 
     def _change(
-        self, left: Events, part: Slice, limit: int, draft: Draft, looked: bytes | None
+        self, left: Events, part: Slice, limit: int, draft: Draft, text: bytes | None
     ) -> Form | None:
         """Change events with all their rows."""
-        loads = self.narrow.change if looked else _checked(self.narrow.change, limit)
+        loads = self.decoders.change if text else _checked(self.decoders.change, limit)
         table, updates, sinks = self._table, self._updates, draft.sinks
-        first, large = self._first or "type", looked is None or may_be_large(looked)
+        first, large = self._first or "type", text is None or may_be_large(text)
         for index, raw in left:
             try:
-                rows = whole(loads(raw), first, raw if large else None)  # type: ignore[arg-type]
+                rows = whole_rows(loads(raw), first, raw if large else None)  # type: ignore[arg-type]
                 if rows is None:
                     raise ValueError
                 kind, new, old, body = rows
@@ -118,20 +118,20 @@ class Quick:
                 else:
                     updates[kind](new, old, body, kind, part, index, sinks)
             except Exception:  # noqa: BLE001
-                form = self.longer(part, index, limit, draft)
+                form = self.fallback(part, index, limit, draft)
                 if form and form != "change":
                     return form
         return None
 
     def _slow(
-        self, left: Events, part: Slice, limit: int, draft: Draft, looked: bytes | None
+        self, left: Events, part: Slice, limit: int, draft: Draft, text: bytes | None
     ) -> None:
         """Types that are written together from several fields, data deep inside."""
         for index, _ in left:
-            self.longer(part, index, limit, draft)
+            self.fallback(part, index, limit, draft)
 
 
-def looked_over(values: Sequence[bytes | None], limit: int) -> bytes | None:
+def joined_text(values: Sequence[bytes | None], limit: int) -> bytes | None:
     """All of it; None where one may be too large, a tombstone, or no text.
 
     Also where decoding passes it over. One by one it takes longer to tell.

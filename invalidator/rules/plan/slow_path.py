@@ -10,7 +10,14 @@ from invalidator.model import Fault, Slice
 from invalidator.rules.condition import ConditionError, reads
 from invalidator.rules.envelope import EVERY, Reading
 from invalidator.rules.explain.explain import Yield
-from invalidator.rules.plan.compile import Decide, Failed, Render, Unit, deciding, rendering
+from invalidator.rules.plan.compile import (
+    Decide,
+    Failed,
+    Render,
+    Unit,
+    compile_condition,
+    compile_rendering,
+)
 from invalidator.rules.rule import Effect, Rule
 
 ROWS: Final = ("data", "before", "after")  # roots that hold columns of a change event
@@ -25,14 +32,14 @@ class Ruling(Struct, frozen=True):
     noted: tuple[tuple[str, str], ...] = ()  # stable words, each with what there is to say
 
 
-class Single:
+class SingleRule:
     """One rule, compiled alone."""
 
     def __init__(self, unit: Unit) -> None:
         self.unit = unit
-        self._decide: Decide | None = deciding(unit)
-        self._render: Render = rendering(unit)
-        self._lenient: Render = rendering(unit, lenient=True)
+        self._decide: Decide | None = compile_condition(unit)
+        self._render: Render = compile_rendering(unit)
+        self._lenient: Render = compile_rendering(unit, lenient=True)
         self._columns = _columns(unit.rule)  # that names are made of
         self._asked = _asked(unit.rule)  # that the condition looks at
         self._required = tuple(

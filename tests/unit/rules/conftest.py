@@ -36,17 +36,17 @@ def plan(ruleset: RuleSet, *events: Any, **around: Any) -> Plan:
 
 
 @contextmanager
-def longer_way(ruleset: RuleSet, origin: str = "orders") -> Iterator[list[int]]:
+def slow_path(ruleset: RuleSet, origin: str = "orders") -> Iterator[list[int]]:
     """The events that take it meanwhile, by their indexes."""
-    quick, taken = ruleset.engine(origin).quick, list[int]()
-    usual = quick.longer
+    path, taken = ruleset.engine(origin).fast_path, list[int]()
+    usual = path.fallback
 
-    def longer(part: Slice, index: int, limit: int, draft: Draft) -> Form | None:
+    def fallback(part: Slice, index: int, limit: int, draft: Draft) -> Form | None:
         taken.append(index)
         return usual(part, index, limit, draft)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(quick, "longer", longer)
+        patch.setattr(path, "fallback", fallback)
         yield taken
 
 

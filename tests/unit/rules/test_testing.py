@@ -10,7 +10,7 @@ import pytest
 import invalidator
 from invalidator.errors import RulesError
 from invalidator.rules import RuleSet, load
-from invalidator.rules.explain.run_tests import run
+from invalidator.rules.explain.run_tests import run_tests
 from invalidator.rules.file.reload import Watcher, watch
 from invalidator.rules.file.schema import published_schema
 
@@ -33,7 +33,7 @@ tests:
 def test_tests_show_what_differs_and_which_rules_they_leave_out(tmp_path: Path) -> None:
     path = tmp_path / "rules.yaml"
     path.write_text(TESTED)
-    results = run(load(path))
+    results = run_tests(load(path))
     assert [result.test.name for result in results.failed] == ["wrong"]
     assert results.failed[0].differences == ("- keys     k:2", "+ keys     k:1")
     assert results.uncovered == ("c",)
@@ -48,7 +48,7 @@ def test_the_published_schema_is_current() -> None:
 
 
 def test_the_sample_is_in_order() -> None:
-    assert not run(load(ROOT / "rules.yaml")).failed
+    assert not run_tests(load(ROOT / "rules.yaml")).failed
 
 
 GOOD = "rules: [{name: %s, on: t, invalidate: {keys: k}}]"
