@@ -1,10 +1,10 @@
-"""From tree to Python: an expression that is as cheap as one written by hand.
+"""Compile a condition to a Python expression that is as cheap as one written by hand.
 
-Nothing of the author's text reaches the source except as a literal that `ascii()` wrote: names are
-keys of dicts, patterns and sets are objects among the globals.
+An author's text only enters the source as literals that `ascii()` wrote: names are keys of dicts,
+patterns and sets are objects among the globals.
 
 Where JSON's types allow it, Python's own operators do the work: a comparison with a string needs
-no guard, since nothing but an equal string equals it. The rest goes through runtime's helpers.
+no guard, since only an equal string equals it. The rest goes through the helpers of runtime.
 """
 
 import hashlib
@@ -39,8 +39,8 @@ from invalidator.rules.condition.tree import (
     kind,
 )
 
-PREFIX = "_c_"  # of every name that a fragment uses: keep other names free of it
-MANY = 8  # strings in a list, from which a set is quicker
+PREFIX = "_c_"  # of every name that a fragment uses: no other name may begin so
+MANY = 8  # strings in a list from which on a set is faster
 ORDERING = {"<": "less", "<=": "less_equal", ">": "greater", ">=": "greater_equal"}
 ARITHMETIC = {"+": "add", "-": "subtract", "*": "multiply", "/": "divide", "%": "remainder"}
 METHODS = {"startsWith": "startswith", "endsWith": "endswith"}
@@ -49,9 +49,9 @@ METHODS = {"startsWith": "startswith", "endsWith": "endswith"}
 class Fragment(Struct, frozen=True):
     """A condition as Python source, to be placed into a larger function.
 
-    `expression` gives exactly True or False, or raises some Exception. `exact` is evaluated
-    only then, with the same variables in scope: it gives the answer that CEL gives where an
-    error does not matter (`broken || true`), or raises ConditionError, and nothing else.
+    `expression` is True or False, or raises some Exception. Only then `exact` is evaluated, with
+    the same variables in scope: it gives CEL's answer where an error does not matter
+    (`broken || true`), or raises ConditionError, and nothing else.
     """
 
     expression: str
@@ -59,7 +59,7 @@ class Fragment(Struct, frozen=True):
     globals: dict[str, Any]  # what both need; equal names mean equal things in all fragments
 
     def assign(self, target: str) -> tuple[str, ...]:
-        """The lines that put the answer into a variable, or raise ConditionError."""
+        """Return the lines that assign the answer to a variable, or raise ConditionError."""
         return (
             "try:",
             f"    {target} = {self.expression}",
@@ -69,12 +69,12 @@ class Fragment(Struct, frozen=True):
 
 
 def to_python(condition: Node, roots: Mapping[str, str]) -> Fragment:
-    """A condition as Python source.
+    """Compile a condition to Python source.
 
-    `roots` says which Python expression gives each root: "data", "headers", "before", "after",
-    "match", and "event.type", "event.id"... for the fields of the event (null where it has none).
-    They must not raise, and may be evaluated not at all or many times. A root that is left out is
-    one that these events do not have: reading it is a ConditionError.
+    `roots` has the Python expression of each root: "data", "headers", "before", "after", "match",
+    and "event.type", "event.id"... for the fields of the event (null where it has none). They must
+    not raise, and may be evaluated any number of times. These events have no other root: reading
+    one is a ConditionError.
     """
     writer = _Writer(roots)
     expression = writer.boolean(condition)
@@ -86,7 +86,7 @@ def to_python(condition: Node, roots: Mapping[str, str]) -> Fragment:
 
 
 def function(condition: str | Node) -> Callable[[Mapping[str, Any]], bool]:
-    """A condition as a function of its roots' values, named as for `to_python`."""
+    """Compile a condition to a function of its roots' values, named as for `to_python`."""
     tree = parse(condition) if isinstance(condition, str) else condition
     fragment = to_python(tree, {name: f"roots[{name!a}]" for name in _roots(tree)})
     source = (
@@ -133,7 +133,7 @@ class _Writer:
         return name
 
     def around(self) -> tuple[str, ...]:
-        """The last argument of helpers that loop: how many elements the loops around visit."""
+        """Return the last argument of helpers that loop: how many elements outer loops visit."""
         if not self.loops:
             return ()
         return (" * ".join(f"len({name})" for name in self.loops),)
@@ -187,7 +187,7 @@ class _Writer:
         raise AssertionError(f"a node without a meaning: {node}")
 
     def field(self, of: Node, name: str) -> str:
-        # A dict answers or raises KeyError, any other JSON value raises TypeError.
+        # A dict returns the value or raises KeyError, any other JSON value raises TypeError.
         if isinstance(of, Root | Variable | Select | Index):
             return f"{self.value(of)}[{name!a}]"
         return self.call("field", self.value(of), ascii(name))
@@ -198,7 +198,7 @@ class _Writer:
     def method(self, node: Call) -> str:
         arguments = [self.value(argument) for argument in node.arguments]
         if node.name == "size":
-            return f"len({arguments[0]})"  # TypeError for all that has no size
+            return f"len({arguments[0]})"  # TypeError for values without a size
         if node.name == "contains":
             return self.call("contains", *arguments)
         # Of all JSON values only a string has these methods, and they take only strings.
@@ -264,7 +264,7 @@ class _Writer:
 
 
 def _plain(node: Node) -> bool:
-    """Whether Python's `in` compares with this literal as CEL does: 0 and 1 equal booleans."""
+    """Return whether `in` compares with this literal as CEL does: 0 and 1 equal booleans."""
     return (
         isinstance(node, Literal)
         and not isinstance(node.value, bool)

@@ -1,6 +1,6 @@
-"""A condition, walked: slow, but it knows what failed and lets && and || absorb errors as CEL does.
+"""Evaluate a condition exactly: slowly, but it knows what failed, and && and || absorb errors.
 
-Compiled code stops at the first thing that goes wrong; then this decides.
+Compiled code stops at the first failure; then this decides.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -51,7 +51,7 @@ CALLS: dict[str, Callable[..., Any]] = {
 
 
 def decide(condition: Node, roots: Mapping[str, Any]) -> bool:
-    """Whether the condition holds, or a ConditionError that names the field to blame."""
+    """Return whether the condition holds, or raise a ConditionError that names the field."""
     try:
         return _Walk(roots, {}, 1).boolean(condition)
     except RecursionError:
@@ -64,7 +64,7 @@ class _Walk:
     def __init__(self, roots: Mapping[str, Any], variables: dict[str, Any], around: int) -> None:
         self.roots = roots
         self.variables = variables
-        self.around = around  # how many elements the loops around this visit
+        self.around = around  # the number of elements that the loops around this visit
 
     def value(self, node: Node) -> Any:
         return _VALUES[type(node)](self, node)
@@ -161,7 +161,7 @@ _VALUES: dict[type[Node], Callable[[_Walk, Any], Any]] = {
 
 
 def _any(decisive: bool, tests: Iterable[Callable[[], bool]]) -> bool:
-    """The decisive answer if any test gives it, whatever fails beside it."""
+    """Return the decisive answer if any test gives it, whatever other tests fail."""
     failure: ConditionError | None = None
     for test in tests:
         try:
@@ -175,7 +175,7 @@ def _any(decisive: bool, tests: Iterable[Callable[[], bool]]) -> bool:
 
 
 def _blaming(nodes: tuple[Node, ...], operation: Callable[..., Any], *values: Any) -> Any:
-    """The operation's result, or its failure with the first of these nodes that is a path."""
+    """Return the operation's result, or name the first of these nodes that is a path."""
     try:
         return operation(*values)
     except ConditionError as error:

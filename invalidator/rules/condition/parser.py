@@ -1,4 +1,4 @@
-"""From text to tree: a recursive descent over CEL's grammar, or the part of it that we offer."""
+"""Parse a condition by recursive descent: the part of CEL's grammar that we offer."""
 
 from typing import Literal as OneOf
 from typing import cast
@@ -38,7 +38,7 @@ METHODS = ("all", "contains", "endsWith", "exists", "exists_one", "filter", "mat
            "startsWith")  # fmt: skip
 MACROS = ("all", "exists", "exists_one", "filter")
 CONSTANTS = {"true": True, "false": False, "null": None}
-# CEL keeps these words for itself; as the name of a field they need data. in front.
+# CEL reserves these words; as names of fields they need data. in front.
 RESERVED = ("as", "break", "const", "continue", "else", "for", "function", "if", "import", "let",
             "loop", "namespace", "package", "return", "var", "void", "while")  # fmt: skip
 ELSEWHERE = ("bool", "bytes", "double", "duration", "dyn", "int", "map", "matches", "math",
@@ -50,7 +50,7 @@ INT64 = 2**63
 
 
 def parse(text: str) -> Node:
-    """Reads a condition, or raises ConditionSyntaxError."""
+    """Parse a condition, or raise ConditionSyntaxError."""
     parser = _Parser(text)
     condition = parser.whole()
     if depth(condition) > MAX_DEPTH:
@@ -296,7 +296,7 @@ class _Parser:
         return Call(node.column, method, (node, *arguments))
 
     def matches(self, node: Node, name: Token, pattern: Node) -> Node:
-        # Only a pattern that stands in the rule is checked before any event arrives.
+        # Only a literal pattern can be checked before any event arrives.
         if not isinstance(pattern, Literal) or not isinstance(pattern.value, str):
             raise ConditionSyntaxError("matches() takes its pattern as a string", pattern.column)
         try:

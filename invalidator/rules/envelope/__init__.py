@@ -1,6 +1,6 @@
-"""How an event is wrapped: from a decoded record to its type, its data and what stands around.
+"""Unwrap events: from a record to the event's type, its data and the fields around them.
 
-The plain case of the hot path is inlined in the rules' loop; whatever it cannot tell comes here.
+The fast path of planning handles the plain cases itself; all others come here.
 """
 
 from invalidator.rules.envelope.cloudevents import extensions

@@ -1,8 +1,8 @@
 """Debezium change events: rows before and after, with and without the schema around them.
 
 A row that moves from one team to another makes the caches of both stale, so names are looked up
-in both rows. Where the old value of a column did not come along (Postgres' default replica
-identity, large columns that did not change), a rule that needs it must not pass in silence.
+in both rows. Where the old value of a column was not sent (Postgres' default replica identity,
+large columns that did not change), a rule that needs it must not pass silently.
 """
 
 import base64
@@ -39,7 +39,7 @@ Unknown = dict[str, tuple[str, str]]
 
 
 def is_change(event: dict[str, Any]) -> bool:
-    """Whether this is a change event, told by what only Debezium writes together."""
+    """Return whether this is a change event, by fields that only Debezium writes together."""
     body = event.get("payload") if "schema" in event and "payload" in event else event
     if body is None:
         return "schema" in event
@@ -52,16 +52,16 @@ def is_change(event: dict[str, Any]) -> bool:
     )
 
 
-# Its type, the new row (of a deleted one: what it was), the old row where one was updated, and the
-# event without a schema. A bare tuple: there is one for each change event.
+# Its type, the new row (of a deleted one: its last state), the old row of an update, and the event
+# without a schema. A bare tuple: there is one for each change event.
 Rows = tuple[str, Row, Row | None, dict[str, Any]]
 
 
 def whole_rows(event: dict[str, Any], kind: str, raw: bytes | None) -> Rows | None:
-    """Most change events, told quickly; None, or any error, where `read` must look closer.
+    """Read most change events fast; return None or raise anything where `read_change` must.
 
-    `kind` is the field in which a plain event would say its type; one of ours says it in `type`.
-    Without `raw`, no large column can be missing.
+    `kind` is the field in which a plain event would have its type; one of ours has it in `type`.
+    Without `raw` no large column can be missing.
     """
     if kind in event or "type" in event:
         return None
@@ -96,12 +96,12 @@ def whole_rows(event: dict[str, Any], kind: str, raw: bytes | None) -> Rows | No
 
 
 def may_be_large(events: bytes) -> bool:
-    """Whether a column of any of these events may be large, and did not come along."""
+    """Return whether any of these events may lack a large column."""
     return _MARKS[0] in events or _MARKS[1] in events
 
 
 def _are_large(raw: bytes, row: Row, other: Row = {}) -> bool:  # noqa: B006 - never changed
-    """Whether a column of these rows may be large, and did not come along."""
+    """Return whether these rows may lack a large column."""
     try:
         return not (_TEXTS.isdisjoint(row.values()) and _TEXTS.isdisjoint(other.values()))
     except TypeError:  # lists, objects
@@ -138,7 +138,7 @@ def _table(source: dict[str, Any], origin: str) -> str:
 
 
 def _row(value: object) -> Row | None:
-    """A row; MongoDB's connector writes it as JSON in a text."""
+    """Return a row; MongoDB's connector writes it as JSON in a text."""
     if isinstance(value, str):
         try:
             value = parse(value)
@@ -150,7 +150,7 @@ def _row(value: object) -> Row | None:
 
 
 def _filled(after: Row | None, before: Row) -> tuple[Row | None, Unknown]:
-    """The new row; for columns that did not change the old values, where they came along."""
+    """Return the new row with old values for unsent columns, and the columns without a value."""
     row = dict(after or {})
     for name, value in row.items():
         if value in PLACEHOLDERS:
@@ -167,7 +167,7 @@ def _large(row: Row) -> list[str]:
 def _images(
     op: str, before: Row | None, after: Row | None, large: Unknown, part: Slice, index: int
 ) -> tuple[tuple[Row, ...], Unknown]:
-    """The rows that names are looked up in, and the columns that did not come along."""
+    """Return the rows that names are looked up in, and the columns that were not sent."""
     if large:
         before, after = _without_large(before), _without_large(after)
     if op == "d":
@@ -187,7 +187,7 @@ def _without_large(row: Row | None) -> Row | None:
 
 
 def _completed(old: Row, new: Row, part: Slice, index: int) -> tuple[Row, Unknown]:
-    """The old row with the columns of its key, and the columns that it came without."""
+    """Return the old row with the columns of its key, and the columns that it lacks."""
     key, old = _key(part, index), dict(old)
     unknown: Unknown = {}
     for name, value in new.items():
@@ -199,7 +199,7 @@ def _completed(old: Row, new: Row, part: Slice, index: int) -> tuple[Row, Unknow
 
 
 def _deleted(row: Row | None, part: Slice, index: int) -> tuple[Row, Unknown]:
-    """A deleted row, and what it came without: Postgres writes null for all but the key."""
+    """Return a deleted row and what it lacks: Postgres writes null for all but the key."""
     if row and None not in row.values():
         return row, {}
     key = _key(part, index)
@@ -212,7 +212,7 @@ def _deleted(row: Row | None, part: Slice, index: int) -> tuple[Row, Unknown]:
 
 
 def _key(part: Slice, index: int) -> Row:
-    """The record's key: its columns identify the row, so they are the same before and after."""
+    """Return the record's key: its columns identify the row, so they never change."""
     try:
         key = parse(part.record(index).key or b"{}")
     except ValueError:
@@ -225,7 +225,7 @@ def _key(part: Slice, index: int) -> Row:
 
 
 def _document(key: Row) -> Row:
-    """MongoDB's connector writes a document's _id as JSON in a field called id."""
+    """Return a document's _id: MongoDB's connector writes it as JSON in a field called id."""
     text = key.get("id")
     try:
         return {"_id": parse(text)} if isinstance(text, str) and len(key) == 1 else {}

@@ -54,7 +54,7 @@ def _declared(headers: Any) -> str:
 
 
 def in_binary_mode(part: Slice, envelope: Envelope) -> bool:
-    """Whether a slice holds CloudEvents in binary mode, whose type stands in headers."""
+    """Return whether a slice holds CloudEvents in binary mode, whose type is in headers."""
     if envelope.format not in (AUTO, "cloudevents") or not part.values:
         return False
     headers = part.headers or (part.record(0).headers,)
@@ -68,9 +68,9 @@ def headers_at(part: Slice, index: int) -> Any:
 def unwrap(
     event: Any, envelope: Envelope, part: Slice, index: int, *, binary: bool
 ) -> Reading | None:
-    """A decoded record as an event; None where there is nothing to do.
+    """Return a decoded record as an event; None if there is nothing to do.
 
-    `binary`: look into its headers too.
+    With `binary` its headers may hold the type.
     """
     form = envelope.format
     if own := _own(event, envelope.first):
@@ -89,7 +89,7 @@ def unwrap(
 
 
 def _is_change(event: dict[str, Any], first: str | None) -> bool:
-    """What says its type where `type:` looks first is none, whatever else it looks like."""
+    """An event that has the first field listed under `type:` is never a change event."""
     return not _says_type(event, first) and debezium.is_change(event)
 
 
@@ -99,12 +99,12 @@ def _says_type(event: dict[str, Any], first: str | None) -> bool:
 
 
 def _own(event: Any, first: str | None) -> Reading | None:
-    """An event of ours is plain, however those of its source are wrapped."""
+    """Read one of our own events: they are plain, however those of the source are wrapped."""
     kind = event.get("type") if isinstance(event, dict) else None
     if not isinstance(kind, str) or kind not in OWN_EVENTS:
         return None
     if first != "type" and _says_type(event, first):
-        return None  # of somebody else, who calls something else its type
+        return None  # of somebody else, with its type in another field
     data = event.get("data")
     return Reading(kind, data, event) if isinstance(data, dict) else None
 

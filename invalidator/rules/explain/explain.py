@@ -1,4 +1,4 @@
-"""What rules say about one record, and why they did nothing, for people."""
+"""Explain to people what rules do for one record, and why they do nothing."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
@@ -25,18 +25,18 @@ class Yield(Struct, frozen=True):
 
 
 class Verdict(Struct, frozen=True):
-    """What one rule said about one event."""
+    """The verdict of one rule about one event."""
 
     rule: str
     matched: bool
-    why: str  # why it did, or did not
+    why: str  # why it matched, or did not
     names: tuple[Yield, ...] = ()
     fault: Fault | None = None  # why it gives none of its own names
     note: str = ""  # what an operator should know though no event is lost by it
 
 
 class Explanation(Struct, frozen=True):
-    """What the rules say about one record."""
+    """The verdicts of all rules about one record."""
 
     record: Record
     event: Event | None  # None: it could not be read, or is a tombstone
@@ -48,7 +48,7 @@ class Explanation(Struct, frozen=True):
         return tuple(name for verdict in self.verdicts for name in verdict.names)
 
     def plain(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the explanation for JSON."""
         return {
             "type": self.event.type if self.event else None,
             "fault": to_builtins(self.fault),
@@ -57,7 +57,7 @@ class Explanation(Struct, frozen=True):
 
 
 def unmatched(rule: Rule, reading: Reading, origin: str, *, meant: bool) -> str:
-    """`meant`: the rule is for this origin."""
+    """Return why a rule did not match; `meant` tells whether it is for this origin."""
     if not rule.enabled:
         return "the rule is not enabled"
     if not meant:
@@ -70,7 +70,7 @@ def unmatched(rule: Rule, reading: Reading, origin: str, *, meant: bool) -> str:
 
 
 def unfulfilled(when: Condition, reading: Reading) -> str:
-    """What the condition saw."""
+    """Return why a condition does not hold, with the values that it saw."""
     saw = list(dict.fromkeys(_saw(reads(when.tree), reading)))[:SHOWN]
     return f"when: {when.text} is not so" + (f": {', '.join(saw)}" if saw else "")
 

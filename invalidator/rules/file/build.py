@@ -1,4 +1,4 @@
-"""From checked nodes to frozen data: templates, types and conditions are parsed on the way."""
+"""Build frozen data from checked nodes; parses templates, types and conditions."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -35,7 +35,7 @@ Fields = dict[str, Entry]
 
 
 class Parts(Struct, frozen=True):
-    """What one file holds."""
+    """The contents of one file."""
 
     rules: tuple[Rule, ...] = ()
     caches: tuple[Cache, ...] = ()
@@ -46,7 +46,7 @@ class Parts(Struct, frozen=True):
 
 
 def read_parts(content: bytes, report: Report) -> Parts:
-    """What of a file is in order; the report has the rest, every mistake at once."""
+    """Return the sound parts of a file; the report has every mistake of the others."""
     root = parse_yaml(content, report)
     if root is None:
         if not report.problems:
@@ -76,7 +76,7 @@ class _Builder:
         )
 
     def _rule(self, node: Node) -> Rule:
-        """One rule, as far as it is in order."""
+        """Return one rule, as far as it is sound."""
         fields: Fields = node.value
         named = fields["name"].value if "name" in fields else node
         rule = Rule(
@@ -129,7 +129,7 @@ class _Builder:
             return None
 
     def _agree(self, fields: Fields, rule: Rule) -> None:
-        """What the parts of one rule must hold together."""
+        """Report parts of one rule that contradict each other."""
         if rule.on_error != "apply" and "when" not in fields:
             self.report.add(fields["on_error"].key, "on_error: there is no when: that could fail")
         captured = [dict(pattern.captures) for pattern in rule.on]
@@ -213,7 +213,7 @@ class _Builder:
         )
 
     def _parsed(self, nodes: list[Node], parse: Callable[[str], T]) -> tuple[T, ...]:
-        """Those of the texts that can be read."""
+        """Parse texts, and report those that cannot be parsed."""
         found = []
         for node in nodes:
             try:
@@ -227,7 +227,7 @@ class _Builder:
 
 
 def _items(fields: Fields, name: str) -> list[Node]:
-    """The elements of a list, of one value alone, of nothing."""
+    """Return the elements of a list; one value alone is a list of one."""
     if name not in fields:
         return []
     node = fields[name].value

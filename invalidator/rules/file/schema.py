@@ -1,4 +1,4 @@
-"""The rules language, field by field: checked from here, published from here, documented here."""
+"""The rules language, field by field: it is checked, published and documented from here."""
 
 import json
 from typing import Any, Final
@@ -68,7 +68,7 @@ RULE: Final = Object(
         ),
         "max_keys": Field(
             Number(1, 1_000_000),
-            "names that one event may give by this rule; more reject it",
+            "names that this rule may give for one event; more than that reject it",
             default=MAX_KEYS,
         ),
         "allow_broad": Field(
@@ -149,7 +149,9 @@ TEST: Final = Object(
     "a test",
     {
         "name": Field(Text(), "what the test shows"),
-        "event": Field(Object("an event", others=Anything()), "as it is received", required=True),
+        "event": Field(
+            Object("an event", others=Anything()), "the event as it is received", required=True
+        ),
         "source": Field(Text(), "the topic, channel or stream it comes from"),
         "key": Field(Text(), "the record's key"),
         "headers": Field(Object("headers", others=Text(empty=True)), "the record's headers"),

@@ -1,4 +1,4 @@
-"""What must hold across a whole rule set: mistakes that no single field shows."""
+"""Mistakes that only show across a whole rule set, not in a single field."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -23,7 +23,7 @@ CHANGES: Final = ("created", "updated", "deleted", "read", "truncated")
 
 
 def validate(parts: Sequence[Parts]) -> list[Problem]:
-    """Every mistake that shows across files. What is wrong by itself is reported already."""
+    """Return every mistake that shows across files; those of one field are reported already."""
     rules = [rule for part in parts for rule in part.rules]
     caches = [cache for part in parts for cache in part.caches]
     tests = [test for part in parts for test in part.tests]
@@ -90,13 +90,13 @@ def _envelopes(parts: Sequence[Parts]) -> Iterator[Problem]:
 
 
 class _Kept(Struct, frozen=True):
-    """One template under which a cache keeps tags or counters."""
+    """One template of the keys under which a cache keeps tags or counters."""
 
     what: str  # for people
     template: str
     glob: str  # every key that it may name
     place: Place | None
-    alike: tuple[str, ...]  # equal where two caches may share the key
+    shared_by: tuple[str, ...]  # two caches with equal values may share the key
     cache: str
 
 
@@ -118,16 +118,16 @@ def _kept(cache: Cache) -> list[_Kept]:
 
 
 def _layouts(caches: dict[str, Cache], rules: Sequence[Rule]) -> Iterator[Problem]:
-    """One key for what is kept in two ways: a tag set and a stamp cannot share it."""
+    """Yield keys that are used in two ways: a tag set and a stamp cannot share one."""
     tagging = {rule.cache for rule in rules if any(entry.kind == "tags" for entry in rule.effects)}
     owners: dict[str, _Kept] = {}
     for cache in caches.values():
         for kept in _kept(cache):
-            if kept.alike and not cache.tagged and cache.name not in tagging:
-                continue  # a layout that nobody wrote and nobody uses
+            if kept.shared_by and not cache.tagged and cache.name not in tagging:
+                continue  # a default layout that nobody uses
             other = owners.setdefault(kept.glob, kept)
             same = other.cache == kept.cache
-            if other is not kept and (same or other.alike != kept.alike):
+            if other is not kept and (same or other.shared_by != kept.shared_by):
                 yield _problem(kept.place, _share(kept, other), kept.template)
             elif not globs.literal_start(kept.glob):
                 said = f"the key of {kept.what} must begin with a literal text, such as tag:"
@@ -140,12 +140,12 @@ def _share(kept: _Kept, other: _Kept) -> str:
 
 
 def _glob(template: str, slot: str) -> str:
-    """All keys that a template of a tag or version may name."""
+    """Return a glob of all keys that a template of a tag or version may name."""
     return "*".join(map(escape, template.split(f"{{{slot}}}")))
 
 
 def protected(cache: Cache) -> list[tuple[str, list[globs.Token]]]:
-    """What no sweep ever touches: a name for people, and the glob."""
+    """Return what no sweep ever deletes: a name for people, and the glob."""
     kept = [("invalidator's own keys", f"{layout.OWN}*")]
     kept += [(entry.what, entry.glob) for entry in _kept(cache)]
     kept += [(f"protect: {glob}", glob) for glob in cache.protect]
@@ -190,7 +190,7 @@ def _begins(template: Template) -> bool:
 
 
 def _needs_row(rule: Rule, tests: Sequence[Test]) -> Iterator[Problem]:
-    """A rule on the old or the new row, for events that have none."""
+    """Yield where a rule reads the old or the new row of events that have none."""
     if not rule.on or any(_could_change(pattern.tokens[-1]) for pattern in rule.on):
         return
     for root, place, text in _reads_rows(rule):
@@ -220,7 +220,7 @@ def _could_change(token: str) -> bool:
 
 
 def _named(rule: Rule, test: Test) -> bool:
-    """Whether a test is on an event of a type that a rule names outright."""
+    """Return whether the type of a test's event is one that the rule names literally."""
     kind = type_of(dict(test.event), Envelope().types) or test.source
     return any(kind == pattern.text for pattern in rule.on)
 

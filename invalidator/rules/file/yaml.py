@@ -1,4 +1,4 @@
-"""YAML as rules files need it: the 1.2 core schema, with positions, and nothing clever.
+"""YAML for rules files: the core schema of 1.2, with positions, and nothing clever.
 
 `on` is a word here, not the boolean true. Aliases, tags and duplicate keys are mistakes, size
 and depth are bounded. Nodes are built from libyaml's events, so nothing recurses in C.
@@ -50,21 +50,21 @@ _SYNTAX: Final = {  # by libyaml's own words
     "unknown escape": "; in single quotes a \\ is a \\",
 }
 
-BROKEN: Final = object()  # the value of a node that cannot be read, where that is reported
+BROKEN: Final = object()  # the value of a node that cannot be read, as is reported already
 
 
 class Node(Struct, frozen=True):
-    """One value of a file and where it stands: scalar, list of nodes, or dict of entries."""
+    """One value of a file and its position: scalar, list of nodes, or dict of entries."""
 
     value: Any  # None, bool, int, float, str, list[Node], dict[str, Entry]
     line: int  # from 1
-    column: int  # from 1; of the text itself, behind an opening quote
+    column: int  # from 1; of the text itself, after an opening quote
     text: str = ""  # a scalar as written
     style: str = ""  # of a scalar: ' or " where it is quoted, | or > for a block
     folded: bool = False  # a text without quotes over several lines
 
     def plain(self) -> Any:
-        """The value without positions, as JSON would give it."""
+        """Return the value without positions, as JSON would give it."""
         if isinstance(self.value, dict):
             return {key: entry.value.plain() for key, entry in self.value.items()}
         if isinstance(self.value, list):
@@ -95,7 +95,7 @@ class Report(Struct):
     problems: list[Problem] = field(default_factory=list)
 
     def add(self, node: Node, message: str, text: str | None = None, offset: int = 0) -> None:
-        """A mistake in a value, `offset` characters from its beginning."""
+        """Add a mistake in a value, `offset` characters from its beginning."""
         place = node.line, node.column
         if offset:
             place = locate(self.lines, *place, node.style, node.text, offset)
@@ -108,7 +108,7 @@ class Report(Struct):
 
 
 def parse_yaml(content: bytes, report: Report) -> Node | None:
-    """The file's one document; None where it cannot be used, and the report says why."""
+    """Return the file's one document; None if it cannot be used, and the report says why."""
     if len(content) > MAX_BYTES:
         report.at(0, 0, f"the file has more than {MAX_BYTES} bytes")
         return None
@@ -170,10 +170,10 @@ class _Builder:
                 self._complain(event, said, f"*{event.anchor}")
                 self._put(_node(event, BROKEN))
             elif name == "ScalarEvent":
-                sound = self._refuse(event)
+                sound = self._is_plain(event)
                 self._put(self._scalar(event) if sound else _node(event, BROKEN))
             elif name in ("MappingStartEvent", "SequenceStartEvent"):
-                self._refuse(event)
+                self._is_plain(event)
                 if not self._open(event, {} if name == "MappingStartEvent" else []):
                     return None
             elif name in ("MappingEndEvent", "SequenceEndEvent"):
@@ -210,21 +210,21 @@ class _Builder:
             self.report.add(key, said)
         elif key.text in entries:
             first = entries[key.text].key
-            self.report.add(key, f"the key stands here twice, first in line {first.line}")
+            self.report.add(key, f"the key occurs twice here, first in line {first.line}")
         else:
             entries[key.text] = Entry(key, node)
 
     def _scalar(self, event: Any) -> Node:
         value, style = event.value, event.style or ""
         if style:
-            # Behind the opening quote, so that offsets into the text are columns of the file.
+            # After the opening quote, so that offsets into the text are columns of the file.
             shift = 1 if style in "'\"" else 0
             return _node(event, value, value, shift, style)
         folded = event.end_mark.line > event.start_mark.line and bool(value)
         return replace(_node(event, resolve(value), value), folded=folded)
 
-    def _refuse(self, event: Any) -> bool:
-        """Whether a value has neither an anchor nor a tag."""
+    def _is_plain(self, event: Any) -> bool:
+        """Report an anchor or a tag; return whether the value has neither."""
         anchored = event.anchor is not None
         tagged = event.tag is not None and event.tag != "!"
         if anchored:
@@ -245,7 +245,7 @@ def _node(event: Any, value: Any, text: str = "", shift: int = 0, style: str = "
 
 
 def resolve(text: str) -> Any:
-    """A plain scalar's value by the core schema of YAML 1.2."""
+    """Return a plain scalar's value by the core schema of YAML 1.2."""
     if text in _NULL:
         return None
     if text in _BOOL:
@@ -268,19 +268,19 @@ def kind_hint(expected: str, node: Node) -> str:
     if expected == "text" and isinstance(node.value, dict | list):
         return "; put quotes around a text that begins with { or [, or has ': ' in it"
     if expected.startswith("an object") and ":" in node.text and not node.style:
-        return "; a space belongs behind the :"
+        return "; a space belongs after the :"
     return ""
 
 
 def split(text: str) -> list[str]:
-    """A file's lines, without a byte order mark, which has no column."""
+    """Return a file's lines, without a byte order mark, which has no column."""
     return _BREAK.split(text.removeprefix("\ufeff"))
 
 
 def locate(
     lines: Sequence[str], line: int, column: int, style: str, value: str, offset: int
 ) -> tuple[int, int]:
-    """Where the character at an offset stands; the value begins at this line and column.
+    """Return the line and column of the character at an offset of a value that begins here.
 
     Folding only changes white space, so the n-th other character of a value is the n-th of its
     source too.
@@ -310,7 +310,7 @@ Place = tuple[int, int]
 def _characters(
     lines: Sequence[str], line: int, column: int, style: str
 ) -> Iterator[tuple[Place, Place]]:
-    """Where each character that is no white space begins and ends."""
+    """Yield where each character that is no white space begins and ends."""
     units = {"'": _DOUBLED, '"': _ESCAPE}.get(style, _ANY)
     for number in range(line, len(lines) + 1):
         first = column - 1 if number == line else 0

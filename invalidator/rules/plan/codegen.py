@@ -1,7 +1,7 @@
-"""Python source in the making.
+"""Generates Python source.
 
-It holds no text of an author but as escaped literals: `literal` leaves letters, digits and a few
-harmless signs, everything else is an escape. Objects are passed in as globals.
+Authors' text only enters it as escaped literals: `literal` keeps letters, digits and a few harmless
+signs, and escapes everything else. Objects are passed in as globals.
 """
 
 from collections.abc import Callable
@@ -9,15 +9,15 @@ from typing import Any, Final
 
 from invalidator.rules.plan import fields
 
-# What every generated function takes: the event's data, what stands around it, its type, and
-# where its record is, for what is seldom asked (headers, the record's key).
+# The arguments of every generated function: the event's data, the event around it, its type, and
+# its record's slice and index, for what is seldom read (headers, the record's key).
 ARGUMENTS: Final = "data, event, kind, part, index"
 
 _SAFE: Final = frozenset(" :_-./,;=#")
 
 
 class Code:
-    """Lines, and the globals that they use."""
+    """Lines of source, and the globals that they use."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -38,13 +38,13 @@ class Code:
 
     def function(self, name: str, title: str) -> Callable[..., Any]:
         code = compile("\n".join(self.lines) + "\n", f"<rules: {title}>", "exec")
-        exec(code, self.globals)  # noqa: S102 - the design: compiled once, see the module's head
+        exec(code, self.globals)  # noqa: S102 - compiled once, see the module's docstring
         made: Callable[..., Any] = self.globals[name]
         return made
 
 
 def literal(text: str) -> str:
-    """Text inside a generated literal in single quotes; braces of f-strings do not survive."""
+    """Escape text for a generated literal in single quotes, braces of f-strings included."""
     return "".join(
         char if char.isascii() and (char.isalnum() or char in _SAFE) else f"\\U{ord(char):08x}"
         for char in text

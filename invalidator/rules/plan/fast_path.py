@@ -1,7 +1,7 @@
-"""THE hot path: events of one form after the other, each by the one function of its type.
+"""The hot path: plans events of one form after the other, each by the one function of its type.
 
-Whatever is raised on the way, and whatever is not of that form, takes the longer way, which says
-exactly what is wrong, or of which form the next events probably are.
+An event for which anything is raised, or which has another form, takes the fallback, which says
+exactly what is wrong, or which form the next events probably have.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,17 +13,17 @@ from invalidator.rules.plan.compile import Apply
 from invalidator.rules.plan.decode import Decode, Decoders
 from invalidator.rules.plan.draft import Draft
 
-Form = Literal["apart", "around", "change"]  # data in a field of its own, or all around; rows
-Fallback = Callable[[Slice, int, int, Draft], Form | None]  # one event, by its index and the limit
-Events = Iterator[tuple[int, bytes | None]]  # by their index in the slice
+Form = Literal["apart", "around", "change"]  # data in its own field; data all around; rows
+Fallback = Callable[[Slice, int, int, Draft], Form | None]  # plans one event, by its index
+Events = Iterator[tuple[int, bytes | None]]  # with their index in the slice
 Way = Callable[[Events, Slice, int, Draft, bytes | None], Form | None]
 
-TOGETHER: Final = 100  # events that are looked over at once; they stay in the processor's cache
-LARGE: Final = 64 * 1024  # bytes of an event that is looked over by itself
+TOGETHER: Final = 100  # events that are checked at once; they stay in the processor's cache
+LARGE: Final = 64 * 1024  # bytes of an event that is checked by itself
 
 
 class FastPath:
-    """The quick ways through a slice: as long as events are of one form, another is not tried."""
+    """Plans slices; as long as events have one form, no other is tried."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class FastPath:
     def _apart(
         self, left: Events, part: Slice, limit: int, draft: Draft, text: bytes | None
     ) -> Form | None:
-        """Type and data in two fields, and no rule looks at any other."""
+        """Plan events with type and data in two fields, where rules read no other."""
         assert self.decoders.apart
         loads = self.decoders.apart if text else _checked(self.decoders.apart, limit)
         table, sinks = self._table, draft.sinks
@@ -70,7 +70,7 @@ class FastPath:
                 event = loads(raw)  # type: ignore[arg-type]  # a tombstone raises, as it should
                 kind = event.kind
                 table[kind](event.data, None, kind, part, index, sinks)
-            except Exception:  # noqa: BLE001 - whatever it is, the longer way says it exactly
+            except Exception:  # noqa: BLE001 - the fallback gives the reason
                 form = self.fallback(part, index, limit, draft)
                 if form and form != "apart":
                     return form
@@ -79,7 +79,7 @@ class FastPath:
     def _around(
         self, left: Events, part: Slice, limit: int, draft: Draft, text: bytes | None
     ) -> Form | None:
-        """The type in one field; the data in another, or what stands around."""
+        """Plan events with the type in one field, and the data in another or all around."""
         loads = self.decoders.plain if text else _checked(self.decoders.plain, limit)
         first, inner, strict, mixed = self._first, self._inner, self._strict, self._mixed
         table, sinks = self._table, draft.sinks
@@ -103,7 +103,7 @@ class FastPath:
     def _change(
         self, left: Events, part: Slice, limit: int, draft: Draft, text: bytes | None
     ) -> Form | None:
-        """Change events with all their rows."""
+        """Plan change events with all their rows."""
         loads = self.decoders.change if text else _checked(self.decoders.change, limit)
         table, updates, sinks = self._table, self._updates, draft.sinks
         first, large = self._first or "type", text is None or may_be_large(text)
@@ -126,15 +126,15 @@ class FastPath:
     def _slow(
         self, left: Events, part: Slice, limit: int, draft: Draft, text: bytes | None
     ) -> None:
-        """Types that are written together from several fields, data deep inside."""
+        """Plan events whose type is made of several fields, or whose data is nested."""
         for index, _ in left:
             self.fallback(part, index, limit, draft)
 
 
 def joined_text(values: Sequence[bytes | None], limit: int) -> bytes | None:
-    """All of it; None where one may be too large, a tombstone, or no text.
+    """Return all events as one text; None if one may be too large, a tombstone, or not UTF-8.
 
-    Also where decoding passes it over. One by one it takes longer to tell.
+    Decoders do not check text that they skip, and checking events one by one takes longer.
     """
     try:
         if max(map(len, values)) > min(limit, LARGE):  # type: ignore[arg-type]
@@ -148,7 +148,7 @@ def joined_text(values: Sequence[bytes | None], limit: int) -> bytes | None:
 
 
 def _checked(loads: Decode, limit: int) -> Decode:
-    """The same for events of which any of that may be wrong."""
+    """Return a decoder that checks the same of each event."""
 
     def decode(raw: bytes) -> object:
         if len(raw) > limit:

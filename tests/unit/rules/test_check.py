@@ -37,7 +37,7 @@ def mistakes(path: Path, text: str) -> list[tuple[int, int, str]]:
         ("a: &x 1\nrules: []", 1, 4, "anchors are not read"),
         ("rules: [*x]", 1, 9, "aliases are not read"),
         ("rules: !!set {}", 1, 8, "tags are not read"),
-        ("rules: []\nrules: []", 2, 1, "the key stands here twice, first in line 1"),
+        ("rules: []\nrules: []", 2, 1, "the key occurs twice here, first in line 1"),
         ("rules: []\n---\nrules: []", 2, 1, "one document"),
         ("? [a]\n: b", 1, 3, "a key is text, not a list"),
         ("rules: []\nruls: []", 2, 1, "did you mean rules?"),
@@ -112,9 +112,14 @@ def test_a_mistake_is_found(path: Path, text: str, line: int, column: int, messa
         ("{keys: [k:{id}, b]}", 4, 26, "put quotes around a text that has {"),
         ("\n      keys:\n        - {id}:x", 6, 15, "put quotes around a text that begins with {"),
         ("\n      keys: a\n       tags: b", 6, 12, "begin the fields of an object in the same"),
-        ("\n      keys:\n        - a\n          - b", 6, 11, "this text goes on in the next line"),
+        (
+            "\n      keys:\n        - a\n          - b",
+            6,
+            11,
+            "this text continues in the next line",
+        ),
         ("\n      keys:\n        - order: b", 6, 11, "or has ': ' in it"),
-        ("\n      keys:[a]", 5, 7, "a space belongs behind the :"),
+        ("\n      keys:[a]", 5, 7, "a space belongs after the :"),
         ('{keys: "a\\d"}', 4, 26, "in single quotes a \\ is a \\"),
         ("\n    keys: [a]", 5, 5, "it stands further right, under invalidate:"),
     ],
@@ -222,7 +227,7 @@ def test_a_mistake_is_no_reason_for_others(path: Path) -> None:
 def test_a_file_of_nothing_but_mistakes_shows_the_first_ones(path: Path) -> None:
     found = mistakes(path, "rules:\n" + "  - {nam: x}\n" * 5000)
     assert len(found) == MAX_PROBLEMS + 1
-    assert found[-1][2] == "and more: mend these first"
+    assert found[-1][2] == "and more: fix these first"
 
 
 @pytest.mark.parametrize(

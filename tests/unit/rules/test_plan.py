@@ -188,7 +188,7 @@ def test_every_mistake_is_reported_at_once_with_its_place(rules: Any) -> None:
 
 
 def test_a_missing_file_is_a_rules_error(tmp_path: Path) -> None:
-    with pytest.raises(RulesError, match="is not there"):
+    with pytest.raises(RulesError, match="does not exist"):
         load(tmp_path / "none.yaml")
 
 

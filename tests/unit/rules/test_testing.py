@@ -58,7 +58,7 @@ def names(ruleset: RuleSet | None) -> list[str]:
     return [rule.name for rule in ruleset.rules] if ruleset else []
 
 
-def test_a_change_is_seen_once_and_a_bad_one_is_refused_once(tmp_path: Path) -> None:
+def test_a_change_is_seen_once_and_a_bad_one_is_rejected_once(tmp_path: Path) -> None:
     path = tmp_path / "rules.yaml"
     path.write_text(GOOD % "one")
     watcher = Watcher(path)
@@ -73,14 +73,14 @@ def test_a_change_is_seen_once_and_a_bad_one_is_refused_once(tmp_path: Path) -> 
         watcher.look()
     assert watcher.look() is None
     path.unlink()
-    with pytest.raises(RulesError, match="is not there"):
+    with pytest.raises(RulesError, match="does not exist"):
         watcher.look()
     assert watcher.look() is None
     path.write_text(GOOD % "three")
     assert names(watcher.look()) == ["three"]
 
 
-def test_rules_whose_own_tests_fail_are_refused(tmp_path: Path) -> None:
+def test_rules_whose_own_tests_fail_are_rejected(tmp_path: Path) -> None:
     path = tmp_path / "rules.yaml"
     path.write_text(GOOD % "one")
     watcher = Watcher(path)
