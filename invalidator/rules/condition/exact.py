@@ -57,7 +57,7 @@ def decide(condition: Node, roots: Mapping[str, Any]) -> bool:
     except RecursionError:
         raise ConditionError("the data are nested too deep to be compared") from None
     except ArithmeticError:
-        raise ConditionError("a number is too large to be calculated with") from None
+        raise ConditionError("a number is too large for arithmetic") from None
 
 
 class _Walk:

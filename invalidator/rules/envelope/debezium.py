@@ -12,6 +12,7 @@ from invalidator.errors import Rejected
 from invalidator.model import Slice
 from invalidator.rules.envelope.parse import parse
 from invalidator.rules.envelope.reading import EVERY, Reading
+from invalidator.runtime.text import shown
 
 PLACEHOLDER: Final = "__debezium_unavailable_value"
 _ENCODED: Final = base64.b64encode(PLACEHOLDER.encode()).decode()  # in a column of bytes
@@ -32,7 +33,7 @@ _NO_ROW: Final = (
     "the deleted row came without {name}: set the table's REPLICA IDENTITY to FULL "
     "(MongoDB: pre-images)"
 )
-_LARGE: Final = "the value of {name} did not change, and large columns come along only when they do"
+_LARGE: Final = "the value of {name} was not sent: large columns are only sent when they change"
 
 Row = dict[str, Any]
 Unknown = dict[str, tuple[str, str]]
@@ -116,7 +117,7 @@ def read_change(event: dict[str, Any], part: Slice, index: int) -> Reading | Non
     if op == "m":
         return None  # a message in the database's log, of no table
     if not isinstance(body, dict) or not isinstance(op, str) or op not in VERBS:
-        raise Rejected(f"no change event: its op is {op!r}", error="not-debezium")
+        raise Rejected(f"not a change event: its op is {op!r}", error="not-debezium")
     before, after = _row(body.get("before")), _row(body.get("after"))
     raw = part.values[index] or b""
     large: Unknown = {}
@@ -143,10 +144,10 @@ def _row(value: object) -> Row | None:
         try:
             value = parse(value)
         except ValueError as error:
-            raise Rejected(f"a row that is no JSON: {error}", error="not-json") from error
+            raise Rejected(f"a row is not JSON: {error}", error="not-json") from error
     if value is None or isinstance(value, dict):
         return value
-    raise Rejected(f"a row that is no object: {str(value)[:60]}", error="not-object")
+    raise Rejected(f"a row is not an object: {shown(value)}", error="not-object")
 
 
 def _filled(after: Row | None, before: Row) -> tuple[Row | None, Unknown]:

@@ -9,7 +9,7 @@ from typing import Any, Final, NoReturn
 import msgspec
 
 decode_json: Final = msgspec.json.Decoder().decode
-_HALF: Final = re.compile(r"\\u[dD][89a-fA-F]")  # perhaps without its other half
+_HALF: Final = re.compile(r"\\u[dD][89a-fA-F]")  # perhaps half of a pair
 
 
 def parse(raw: bytes | str) -> Any:

@@ -70,10 +70,10 @@ def type_problem(text: str) -> str | None:
     if not paths and not _FIELD.fullmatch(text):
         return "expected a field such as type, or a text with fields such as {entity}.{action}"
     if "{" in (left := _SLOT.sub("", text)) or "}" in left:
-        return "a brace without its other half"
+        return "an unbalanced brace"
     for path in paths:
         if not _FIELD.fullmatch(path):
-            return f"{{{path}}} is no field"
+            return f"{{{path}}} is not a field"
     return None
 
 

@@ -7,6 +7,7 @@ from invalidator.model import OWN_EVENTS, Slice
 from invalidator.rules.envelope import cloudevents, debezium
 from invalidator.rules.envelope.parse import parse
 from invalidator.rules.envelope.reading import AUTO, Envelope, Reading, at, type_of
+from invalidator.runtime.text import shown
 
 _FRAME: Final = 5  # a zero byte and the schema's number, as schema registries frame values
 _AVRO: Final = (b"\xc3\x01", b"Obj\x01")  # how a single object and a container file begin
@@ -80,7 +81,7 @@ def unwrap(
         if attributes:
             return cloudevents.binary(event, attributes)
     if not isinstance(event, dict):
-        raise Rejected(f"the event is no object: {_shown(event)}", error="not-object")
+        raise Rejected(f"the event is not an object: {shown(event)}", error="not-object")
     if form == "debezium" or (form == AUTO and _is_change(event, envelope.first)):
         return debezium.read_change(event, part, index)
     if form == "cloudevents" or (form == AUTO and "specversion" in event):
@@ -115,13 +116,8 @@ def _plain(event: dict[str, Any], envelope: Envelope, part: Slice) -> Reading:
     if envelope.data != AUTO:
         data = at(event, envelope.data)
         if not isinstance(data, dict):
-            said = f"there is no object at {envelope.data}, where data: says: {_shown(data)}"
+            said = f"data: is {envelope.data}, where the event has no object: {shown(data)}"
             raise Rejected(said, error="no-data")
         return Reading(kind, data, event, guessed=guessed)
     data = event.get("data")
     return Reading(kind, data if isinstance(data, dict) else event, event, guessed=guessed)
-
-
-def _shown(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else text[:59] + "…"

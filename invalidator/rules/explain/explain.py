@@ -63,7 +63,7 @@ def unmatched(rule: Rule, reading: Reading, origin: str, *, meant: bool) -> str:
     if not meant:
         return f"it is for {', '.join(rule.sources)}, not for {origin or 'events of no source'}"
     wanted = " or ".join(entry.text for entry in rule.on)
-    kind = visible(reading.kind, MAX_PATTERN) or "a type that is not said"
+    kind = visible(reading.kind, MAX_PATTERN) or "an event without a type"
     if reading.named or is_own(reading.kind):
         return f"{kind} matches only rules that name it, not {wanted}"
     return f"{kind} is not {wanted}"
@@ -72,7 +72,7 @@ def unmatched(rule: Rule, reading: Reading, origin: str, *, meant: bool) -> str:
 def unfulfilled(when: Condition, reading: Reading) -> str:
     """Return why a condition does not hold, with the values that it saw."""
     saw = list(dict.fromkeys(_saw(reads(when.tree), reading)))[:SHOWN]
-    return f"when: {when.text} is not so" + (f": {', '.join(saw)}" if saw else "")
+    return f"when: {when.text} is false" + (f": {', '.join(saw)}" if saw else "")
 
 
 def _saw(found: Sequence[Read], reading: Reading) -> Iterator[str]:

@@ -121,7 +121,7 @@ class Choice(Struct, frozen=True):
         if node.value in self.words:
             return node
         found = node.text or node.kind()
-        report.add(node, f"{name}: {found} is no choice{nearest(found, self.words)}")
+        report.add(node, f"{name}: {found} is not valid{nearest(found, self.words)}")
         return None
 
     def schema(self) -> dict[str, Any]:

@@ -70,7 +70,7 @@ def _twin_caches(caches: Sequence[Cache]) -> Iterator[Problem]:
         other = first.setdefault(cache.name, cache)
         if other is not cache and other.place:
             where = f"{other.place.file}:{other.place.line}"
-            yield _problem(cache.place, f"this cache is described already: {where}", cache.name)
+            yield _problem(cache.place, f"this cache is already described: {where}", cache.name)
 
 
 def _envelopes(parts: Sequence[Parts]) -> Iterator[Problem]:
@@ -84,7 +84,7 @@ def _envelopes(parts: Sequence[Parts]) -> Iterator[Problem]:
     for part in parts:
         for name, _ in part.sources:
             if name in seen:
-                said = f"the envelope of {name} is described already"
+                said = f"the envelope of {name} is already described"
                 yield _problem(part.envelope_place, said, name)
             seen.add(name)
 

@@ -166,7 +166,7 @@ class _Builder:
                     self._complain(event, "a rules file is one document, without a second ---")
                     return self.root
             elif name == "AliasEvent":
-                said = "aliases are not read: write the value out, or put quotes around a text"
+                said = "aliases are not supported: write the value out, or put quotes around a text"
                 self._complain(event, said, f"*{event.anchor}")
                 self._put(_node(event, BROKEN))
             elif name == "ScalarEvent":
@@ -228,10 +228,10 @@ class _Builder:
         anchored = event.anchor is not None
         tagged = event.tag is not None and event.tag != "!"
         if anchored:
-            said = "anchors are not read; put quotes around a text that begins with &"
+            said = "anchors are not supported; put quotes around a text that begins with &"
             self._complain(event, said, f"&{event.anchor}")
         if tagged:
-            said = "tags are not read; put quotes around a text that begins with !"
+            said = "tags are not supported; put quotes around a text that begins with !"
             self._complain(event, said, event.tag)
         return not anchored and not tagged
 

@@ -82,7 +82,7 @@ def unread(rules: Iterable[Rule], origins: Sequence[str]) -> Iterator[tuple[Rule
         if rule.enabled and rule.sources and not _reached(rule.sources, origins):
             wanted = ", ".join(map(visible, rule.sources))
             hint = nearest(rule.sources[0], origins)
-            yield rule, f"it is for {wanted} only, from where nothing is read here{hint}"
+            yield rule, f"it is only for {wanted}, which is not read here{hint}"
 
 
 def _reached(sources: Iterable[str], origins: Sequence[str]) -> bool:
@@ -123,7 +123,7 @@ def _of_type(pattern: Pattern) -> str:
     if "," in pattern.text:
         return "on: this is one type with a comma in it; several are a list: [a, b]"
     if found := re.search(r"[\^|()?]", pattern.text):
-        said = f"on: {found[0]} stands for itself, since a type is no regular expression: "
+        said = f"on: {found[0]} stands for itself, since a type is not a regular expression: "
         return said + "* is one segment, ** any number, several types are a list"
     return ""
 
@@ -165,7 +165,7 @@ def _missing_rows(rule: Rule) -> Iterator[Problem]:
                 continue
             verb = {"before": "created", "after": "deleted"}.get(path.root)
             if verb and (wild or verb in ends):
-                said = f"a {verb} row has none {path.root} it, and would be rejected: write "
+                said = f"a {verb} row has no row {path.root} it, and would be rejected: write "
                 said += f"{{{path.text}?}}, or other types in on:"
                 yield _problem(effect.place, said, effect.template.text)
 
@@ -203,7 +203,7 @@ def _of_glob(template: Template) -> Iterator[str]:
     if "[" in _CLASSES.sub("", glob):
         yield "the [ of this pattern is never closed; a [ that stands for itself is \\["
     elif _EXPRESSION.match(glob):
-        said = "a pattern is a glob, no regular expression: * is any text, and ^ . $ stand for "
+        said = "a pattern is a glob, not a regular expression: * is any text, ^ . $ stand for "
         yield f"{said}themselves"
     elif all(kind == "=" for kind, _ in globs.tokens(glob)):
         yield "without *, ? or [...] this is one key: under keys: it needs no sweep"
