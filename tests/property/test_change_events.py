@@ -73,7 +73,7 @@ def planned(rules: RuleSet, events: list[dict[str, Any]]) -> Plan:
     return plan(rules, first, *events, key=b'{"x": "v"}')
 
 
-def test_whole_rows_take_the_quick_way() -> None:
+def test_whole_rows_take_the_fast_path() -> None:
     """Else all of this would prove nothing."""
     row = {"x": "v", "y": "w", "z": ["1"]}
     source = {"table": "t"}

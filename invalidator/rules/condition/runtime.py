@@ -5,6 +5,8 @@ of them, but not on bool (an int in Python), on division, and on what may be com
 """
 
 import math
+import operator
+from collections.abc import Callable
 from typing import Any
 
 from invalidator.rules.condition.errors import ConditionError
@@ -105,8 +107,8 @@ def _mixed(a: Value, b: Value) -> bool:
     return type(a) is not type(b) and _is_number(a) and _is_number(b)
 
 
-def _unfit(operator: str, a: Value, b: Value) -> ConditionError:
-    return ConditionError(f"'{operator}' between {describe(a)} and {describe(b)}")
+def _unfit(sign: str, a: Value, b: Value) -> ConditionError:
+    return ConditionError(f"'{sign}' between {describe(a)} and {describe(b)}")
 
 
 def number(value: Value) -> Value:
@@ -115,28 +117,19 @@ def number(value: Value) -> Value:
     raise ConditionError(f"compared with a number, was {describe(value)}")
 
 
-def less(a: Value, b: Value) -> bool:
-    if type(a) is type(b) in _ORDERED or _mixed(a, b):
-        return bool(a < b)
-    raise _unfit("<", a, b)
+def _ordering(sign: str, compare: Callable[[Any, Any], bool]) -> Callable[[Value, Value], bool]:
+    def ordered(a: Value, b: Value) -> bool:
+        if type(a) is type(b) in _ORDERED or _mixed(a, b):
+            return compare(a, b)
+        raise _unfit(sign, a, b)
+
+    return ordered
 
 
-def less_equal(a: Value, b: Value) -> bool:
-    if type(a) is type(b) in _ORDERED or _mixed(a, b):
-        return bool(a <= b)
-    raise _unfit("<=", a, b)
-
-
-def greater(a: Value, b: Value) -> bool:
-    if type(a) is type(b) in _ORDERED or _mixed(a, b):
-        return bool(a > b)
-    raise _unfit(">", a, b)
-
-
-def greater_equal(a: Value, b: Value) -> bool:
-    if type(a) is type(b) in _ORDERED or _mixed(a, b):
-        return bool(a >= b)
-    raise _unfit(">=", a, b)
+less = _ordering("<", operator.lt)
+less_equal = _ordering("<=", operator.le)
+greater = _ordering(">", operator.gt)
+greater_equal = _ordering(">=", operator.ge)
 
 
 def within(value: Value, of: Value, around: int = 1) -> bool:
@@ -217,9 +210,9 @@ def _int64(value: Value) -> Value:
     return value
 
 
-def _numbers(operator: str, a: Value, b: Value) -> None:
+def _numbers(sign: str, a: Value, b: Value) -> None:
     if not (_is_number(a) and _is_number(b)):
-        raise _unfit(operator, a, b)
+        raise _unfit(sign, a, b)
 
 
 def add(a: Value, b: Value) -> Value:

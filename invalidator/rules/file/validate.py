@@ -29,8 +29,7 @@ def validate(parts: Sequence[Parts]) -> list[Problem]:
     tests = [test for part in parts for test in part.tests]
     known = {DEFAULT_CACHE: Cache(), **{cache.name: cache for cache in caches}}
     found = [
-        *_twin_rules(rules),
-        *_twin_caches(caches),
+        *_twins(rules, caches),
         *_envelopes(parts),
         *_layouts(known, rules),
         *_rejectors(rules, tests),
@@ -53,24 +52,16 @@ def _problem(place: Place | None, message: str, text: str = "") -> Problem:
     return Problem(place.file, place.line, place.column, message, visible(text))
 
 
-def _twin_rules(rules: Sequence[Rule]) -> Iterator[Problem]:
-    first: dict[str, Rule] = {}
-    for rule in rules:
-        if not rule.name:
-            continue
-        other = first.setdefault(rule.name, rule)
-        if other is not rule:
-            where = f"{other.place.file}:{other.place.line}"
-            yield _problem(rule.place, f"another rule has this name: {where}", rule.name)
-
-
-def _twin_caches(caches: Sequence[Cache]) -> Iterator[Problem]:
-    first: dict[str, Cache] = {}
-    for cache in caches:
-        other = first.setdefault(cache.name, cache)
-        if other is not cache and other.place:
-            where = f"{other.place.file}:{other.place.line}"
-            yield _problem(cache.place, f"this cache is already described: {where}", cache.name)
+def _twins(rules: Sequence[Rule], caches: Sequence[Cache]) -> Iterator[Problem]:
+    """Yield rules and caches whose name another one has already."""
+    first: dict[tuple[str, str], Rule | Cache] = {}
+    entries: list[Rule | Cache] = [*(rule for rule in rules if rule.name), *caches]
+    for entry in entries:
+        what = "rule" if isinstance(entry, Rule) else "cache"
+        other = first.setdefault((what, entry.name), entry)
+        if other is not entry and other.place:
+            said = f"another {what} has this name: {other.place.file}:{other.place.line}"
+            yield _problem(entry.place, said, entry.name)
 
 
 def _envelopes(parts: Sequence[Parts]) -> Iterator[Problem]:

@@ -32,7 +32,7 @@ class Unit(Struct, frozen=True):
         return dict(self.rule.on[self.pattern].captures)
 
 
-def compile_rules(units: Sequence[Unit]) -> Apply:
+def compile_plain(units: Sequence[Unit]) -> Apply:
     """Return one function for all these rules; each renders all names before it adds one."""
     code = Code()
     code.add(0, f"def apply({ARGUMENTS}, sinks):")

@@ -62,7 +62,7 @@ def _named(caches: dict[str, Names]) -> dict[str, Names]:
 
 
 def pour(row: tuple[Any, ...], lanes: tuple[tuple[int, ...], ...], sinks: list[Sink]) -> None:
-    """One compile_rendering of a rule into the sinks of its effects."""
+    """Add one rendering of a rule to the sinks of its effects."""
     for names, targets in zip(row, lanes, strict=True):
         for target in targets if names is not None else ():
             if type(names) is list:

@@ -10,7 +10,7 @@ from typing import Final
 from invalidator.errors import Rejected
 from invalidator.model import Rejection, Slice
 from invalidator.rules.envelope import Envelope, Reading, decode, in_binary_mode, unwrap
-from invalidator.rules.plan.compile import UNMATCHED, Apply, Unit, compile_rules, compile_update
+from invalidator.rules.plan.compile import UNMATCHED, Apply, Unit, compile_plain, compile_update
 from invalidator.rules.plan.decode import decoders_for
 from invalidator.rules.plan.draft import Draft, Lane, Sink, pour
 from invalidator.rules.plan.event_types import MAX_SEGMENTS, Hit, PatternTree, depth, is_own
@@ -204,7 +204,7 @@ class Engine:
         if function is None:
             if len(self._functions) >= MEMO:
                 self._functions.clear()
-            function = compile_rules([self._unit(hit) for hit in hits]) if hits else _ignore
+            function = compile_plain([self._unit(hit) for hit in hits]) if hits else _ignore
             self._functions[hits] = function
         if function is _ignore and is_own(kind):
             return _pass_over
