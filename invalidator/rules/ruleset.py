@@ -89,7 +89,7 @@ class RuleSet:
 
     def written(self, kind: str) -> str | None:
         """Return the pattern that a type matches, as rules write it; literal ones first."""
-        if kind in self._literals:
+        if kind in self._tree.literal:
             return kind
         hits = self._tree.hits(kind)
         return self.rules[hits[0][0]].on[hits[0][1]].text if hits else None
@@ -155,10 +155,6 @@ class RuleSet:
         if not ruling.applies and rule.when:
             said = unfulfilled(rule.when, reading)
         return Verdict(rule.name, ruling.applies, said, ruling.names, ruling.fault, note)
-
-    @cached_property
-    def _literals(self) -> frozenset[str]:
-        return frozenset(p.text for rule in self.rules for p in rule.on if p.literal)
 
     @cached_property
     def _tree(self) -> PatternTree:

@@ -63,22 +63,19 @@ class Engine:
         self._singles: dict[Hit, SingleRule] = {}
         self._changes: dict[str, list[SingleRule]] = {}  # by the type of a change event
         self._functions: dict[tuple[Hit, ...], Apply] = {}
-        literals = []
         for at in chosen:
             for number, pattern in enumerate(rules[at].on):
                 self._tree.add(pattern, (at, number))
-                if pattern.literal:
-                    literals.append(pattern.text)
-        self.table = _Table(self._apply, self._ready(literals))
+        self.table = _Table(self._apply, self._ready())
         self._updates = _Table(self._update, {})  # for both rows of a change event
         self._both: dict[tuple[Hit, ...], Apply] = {}
         decoders = decoders_for((rules[at] for at in chosen), envelope)
         self.fast_path = FastPath(decoders, envelope, self.table, self._updates, self._event)
 
-    def _ready(self, kinds: Sequence[str]) -> dict[str, Apply]:
+    def _ready(self) -> dict[str, Apply]:
         """Compile functions for types that rules name literally, before the first event arrives."""
         made, left = {}, EAGER
-        for kind in kinds:
+        for kind in self._tree.literal:
             left -= len(self._tree.hits(kind))
             if left < 0:
                 break  # many wildcards times many types: compile the rest when they arrive

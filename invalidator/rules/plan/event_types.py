@@ -104,8 +104,11 @@ class PatternTree:
 
     def __init__(self) -> None:
         self._root = _Branch()
+        self.literal: dict[str, dict[int, int]] = {}  # the rules that name a type literally
 
     def add(self, pattern: Pattern, hit: Hit) -> None:
+        if pattern.literal:
+            self.literal.setdefault(pattern.text, {}).setdefault(*hit)
         branch = self._root
         for token in pattern.tokens:
             bare = _bare(token)
@@ -123,9 +126,9 @@ class PatternTree:
 
         With `named` only patterns that write out the last segment.
         """
-        parts = tokens(kind)
         if is_own(kind):
-            return self._named(parts)
+            return tuple(sorted(self.literal.get(kind, {}).items()))
+        parts = tokens(kind)
         found: dict[int, int] = {}
         seen: set[tuple[int, int]] = set()
         after: dict[int, int] = {}  # by branch after a `**`: tried from there on already
@@ -151,16 +154,3 @@ class PatternTree:
             if exact := branch.literal.get(token):
                 todo.append((exact, at + 1, True))
         return tuple(sorted(found.items()))
-
-    def _named(self, parts: list[str]) -> tuple[Hit, ...]:
-        """Return the rules whose patterns are this type literally."""
-        branch = self._root
-        for token in parts:
-            following = branch.literal.get(token)
-            if following is None:
-                return ()
-            branch = following
-        first: dict[int, int] = {}
-        for rule, pattern in branch.ends:
-            first.setdefault(rule, pattern)
-        return tuple(sorted(first.items()))
