@@ -1,4 +1,4 @@
-"""Change events have a quick way and an exact one: both must plan the same."""
+"""Change events have a fast path and a slow one: both must plan the same."""
 
 import json
 from typing import Any
@@ -54,7 +54,7 @@ EVENTS = BODIES | BODIES.map(lambda body: {"schema": {}, "payload": body})
 
 
 def outcome(made: Plan) -> Plan:
-    """Comparable: a rejection without the record it came with."""
+    """Return a rejection without its record, for comparison."""
     rejections = [replace(entry, record=None) for entry in made.rejections]
     return replace(made, rejections=rejections)
 
@@ -74,7 +74,7 @@ def planned(rules: RuleSet, events: list[dict[str, Any]]) -> Plan:
 
 
 def test_whole_rows_take_the_fast_path() -> None:
-    """Else all of this would prove nothing."""
+    """Otherwise all of this would prove nothing."""
     row = {"x": "v", "y": "w", "z": ["1"]}
     source = {"table": "t"}
     events: list[dict[str, Any]] = [

@@ -1,4 +1,4 @@
-"""Conditions answer as a CEL library does, and compiled ones as the walked ones.
+"""Conditions answer as a CEL library does, and compiled ones as the exact evaluation.
 
 The oracle is Google's CEL in C++. docs/conditions.md lists our own differences from CEL; they are
 not generated here.
@@ -26,7 +26,7 @@ ENVIRONMENT = cel.NewEnv()
 
 @dataclass(frozen=True)
 class Numbers:
-    """Which numbers one example uses. CEL refuses `1 + 1.5`, we do not, so one example has
+    """The numbers that one example uses. CEL rejects `1 + 1.5`, we do not, so one example has
     arithmetic on integers, arithmetic on floats, or both kinds and no arithmetic."""
 
     values: st.SearchStrategy[int | float]
@@ -57,7 +57,7 @@ def json_values(numbers: Numbers) -> st.SearchStrategy[Any]:
 
 
 def events(numbers: Numbers) -> st.SearchStrategy[dict[str, Any]]:
-    """Mostly of the types that `Writer` expects; now and then a field is something else."""
+    """Draw events mostly of the types that `Writer` expects; rarely a field is something else."""
     anything = json_values(numbers)
     row = st.fixed_dictionaries({"k": STRINGS, "m": numbers.values}, optional={"o": anything})
     usual = {
@@ -77,7 +77,7 @@ def events(numbers: Numbers) -> st.SearchStrategy[dict[str, Any]]:
 
 
 def written(value: object) -> str:
-    """A value as a literal of CEL."""
+    """Return a value as a literal of CEL."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if not isinstance(value, str):
@@ -112,7 +112,7 @@ class Writer:
         return self.pick(*strange, "counts[9]", "counts[true]", "counts[-1]", "row[0]", "[true][0]")
 
     def named(self, kind: str, scope: Scope, *fields: str) -> str:
-        """A field of the event, or a variable in scope, that should be of this kind."""
+        """Return a field of the event, or a variable in scope, that should be of this kind."""
         own = [name for name, held in scope if held == kind]
         rows = [name for name, held in scope if held == "row"]
         key = {"number": "m", "text": "k"}.get(kind)
@@ -120,7 +120,7 @@ class Writer:
         return self.pick(*fields, *own * 3, *below * 3)
 
     def test(self, depth: int, scope: Scope) -> str:
-        """Something true or false."""
+        """Return an expression that is true or false."""
         if self.rarely():
             return self.odd(depth, scope)
         leaves = [self.compare, self.compare, self.member, self.string_test, self.has, self.flag]

@@ -1,4 +1,4 @@
-"""Events are decoded no further than rules look: the plan is that of events decoded whole."""
+"""Only what rules read is decoded: the plan is the same as for events that are decoded whole."""
 
 import json
 from typing import Any
@@ -59,7 +59,7 @@ rules:
 
 
 def exact(text: str) -> RuleSet:
-    """The same rules, whose events are always decoded whole, and take the longer way."""
+    """Return the same rules with events that are always decoded whole, on the slow path."""
     rules = made(text)
     path = rules.engine("orders").fast_path
     path._ways = dict.fromkeys(path._ways, path._slow)
@@ -94,7 +94,7 @@ EVENTS = st.builds(
 
 @st.composite
 def broken(draw: st.DrawFn) -> bytes:
-    """Something is cut out, or stands where it does not belong."""
+    """Cut something out of an event, or put it where it does not belong."""
     raw = draw(EVENTS)
     at = draw(st.integers(0, len(raw)))
     odd = draw(
@@ -154,7 +154,7 @@ def test_nothing_that_decides_is_passed_over(name: str, event: bytes | dict[str,
 
 
 def planned(rules: RuleSet, events: list[bytes]) -> list[Plan]:
-    """As plain events, and as those behind a change event are read."""
+    """Check plain events, and those that follow a change event."""
     change = {"op": "c", "source": {"table": "none"}, "after": {}}
     return [
         outcome(plan(rules, *some, key=b"k", headers=[("h", b"v")]))
@@ -163,7 +163,7 @@ def planned(rules: RuleSet, events: list[bytes]) -> list[Plan]:
 
 
 def test_what_rules_do_not_read_is_not_decoded() -> None:
-    """Else all of this would prove nothing."""
+    """Otherwise all of this would prove nothing."""
     event = {"type": "t.updated", "note": "n", "data": {"x": "v", "note": "n", "y": {"z": 1}}}
     decoders = made(TEXTS["fields"]).engine("orders").fast_path.decoders
     raw = json.dumps(event).encode()
@@ -231,7 +231,7 @@ CHANGE = b'{"op": "c", "source": {"table": "t"}, "after": {"x": 1, "items": []}}
 def test_only_the_first_event_of_another_form_takes_the_slow_path(
     events: list[bytes | None], longer: list[int]
 ) -> None:
-    """Else all of this would prove nothing."""
+    """Otherwise all of this would prove nothing."""
     rules = RULES["fields"][0]
     with slow_path(rules) as taken:
         assert plan(rules, *events).caches["default"].keys

@@ -1,4 +1,4 @@
-"""Rules hold whatever comes: values, orders of events, files."""
+"""Rules hold for any values, any order of events and any files."""
 
 import json
 import tempfile

@@ -90,7 +90,7 @@ def unwrap(
 
 
 def _is_change(event: dict[str, Any], first: str | None) -> bool:
-    """An event that has the first field listed under `type:` is never a change event."""
+    """Return whether this is a change event; one with a type in the first field never is."""
     return not _says_type(event, first) and debezium.is_change(event)
 
 

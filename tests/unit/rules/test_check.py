@@ -181,7 +181,7 @@ tests:
 """
 
 
-def test_every_mistake_is_told_at_once_and_once(path: Path) -> None:
+def test_every_mistake_is_reported_at_once_and_once(path: Path) -> None:
     found = mistakes(path, MANY)
     assert [(line, said.split(";")[0]) for line, _, said in found] == [
         (2, "the file has no field cachez"),
@@ -214,7 +214,7 @@ def test_every_mistake_is_told_at_once_and_once(path: Path) -> None:
 
 
 def test_a_mistake_is_no_reason_for_others(path: Path) -> None:
-    """What only follows from a mistake that is told already is not told."""
+    """Do not report what only follows from a mistake that is reported already."""
     for text in (
         "rules: [{nam: r, on: users.updated, invalidate: {keys: '{before.x}'}}]\n"
         "tests: [{event: {type: t}, expect: {rejected: r}}]",
@@ -333,7 +333,7 @@ def test_one_envelope_holds_for_all_files(tmp_path: Path) -> None:
         load(tmp_path)
 
 
-def test_the_hash_tells_content_and_not_place(tmp_path: Path) -> None:
+def test_the_hash_depends_on_content_and_not_on_the_place(tmp_path: Path) -> None:
     one, two = tmp_path / "one.yaml", tmp_path / "two.yaml"
     for path in (one, two):
         path.write_text(f"rules: [{RULE}]")
@@ -438,7 +438,7 @@ def test_a_file_of_a_directory_that_cannot_be_read_is_a_mistake(tmp_path: Path) 
     assert "cannot be read" in first.problem.message
 
 
-def test_mistakes_of_all_files_are_told_at_once(tmp_path: Path) -> None:
+def test_mistakes_of_all_files_are_reported_at_once(tmp_path: Path) -> None:
     for name, text in {"a": "rules: [", "b": "ruls: []", "c": f"rules: [{RULE}, {RULE}]"}.items():
         (tmp_path / f"{name}.yaml").write_text(text)
     found = check(tmp_path).findings

@@ -1,4 +1,4 @@
-"""What a condition's author is told, and where."""
+"""Mistakes in conditions: what their author reads, and where."""
 
 import pytest
 

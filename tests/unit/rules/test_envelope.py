@@ -1,4 +1,4 @@
-"""Events as they come wrapped: plain, CloudEvents, Debezium, and what is no JSON."""
+"""Events in their envelopes: plain, CloudEvents, Debezium, and records that are not JSON."""
 
 import base64
 import json
@@ -181,7 +181,7 @@ def test_tombstones_are_acknowledged(rules: Any) -> None:
         (b"\0", "not-json"),
     ],
 )
-def test_what_is_no_json_is_named(rules: Any, raw: bytes, error: str) -> None:
+def test_a_record_that_is_not_json_is_named(rules: Any, raw: bytes, error: str) -> None:
     assert faults(plan(rules(ANY), raw)) == [(None, error)]
 
 

@@ -34,7 +34,7 @@ def test_types_match_by_segments(pattern: str, matching: list[str], others: list
 
 
 @pytest.mark.parametrize("pattern", ["", "a..b", "user-*", "a.{b}c", "{a}.**.{b}.**", "{a}.{a}"])
-def test_a_wrong_type_is_refused(pattern: str) -> None:
+def test_a_wrong_type_is_rejected(pattern: str) -> None:
     with pytest.raises(PatternError):
         parse_pattern(pattern)
 
@@ -47,7 +47,7 @@ def test_many_deep_wildcards_do_not_explode() -> None:
 
 
 def test_each_place_of_a_type_is_tried_once_behind_a_deep_wildcard() -> None:
-    """As many segments as an event holds must not take their square: 50 million steps here."""
+    """The time must not grow with the square of the segments: that is 50 million steps here."""
     tree = PatternTree()
     tree.add(parse_pattern("**.b.**.c"), (0, 0))
     assert not tree.hits(".".join(["b"] * 10_000))
@@ -101,7 +101,7 @@ def test_a_condition_decides(rules: Any, on_error: str) -> None:
 
 
 def test_a_failed_condition_is_noted_once_for_each_event(rules: Any) -> None:
-    """Also of events that another rule rejects: those are planned in more than one way."""
+    """This includes events that another rule rejects: they are planned on two paths."""
     ruleset = rules(CONDITION % "apply" + "  - {name: bad, on: t, invalidate: {keys: '{bad}'}}")
     event = {"type": "t", "id": 1}
     made = plan(ruleset, event, {**event, "bad": 1}, event)
@@ -205,7 +205,7 @@ def test_a_fallback_is_done_instead_and_noted(rules: Any) -> None:
     assert made.notes["r", "on-reject"].count == 1
 
 
-def test_a_rule_that_is_not_enabled_does_nothing_and_says_so(rules: Any) -> None:
+def test_a_rule_that_is_not_enabled_does_nothing_and_explain_tells(rules: Any) -> None:
     ruleset = rules("rules: [{name: r, on: t, enabled: false, invalidate: {keys: k}}]")
     made = plan(ruleset, {"type": "t"})
     assert made.unmatched == 1
