@@ -183,25 +183,19 @@ def size(value: Value) -> int:
     raise ConditionError(f"size() needs a string, a list or an object, was {describe(value)}")
 
 
-def _strings(name: str, *values: Value) -> None:
-    for value in values:
-        if type(value) is not str:
-            raise ConditionError(f"{name}() needs strings, was {describe(value)}")
+def _of_strings(name: str, method: Callable[[str, str], bool]) -> Callable[[Value, Value], bool]:
+    def applied(value: Value, part: Value) -> bool:
+        for one in (value, part):
+            if type(one) is not str:
+                raise ConditionError(f"{name}() needs strings, was {describe(one)}")
+        return method(value, part)
+
+    return applied
 
 
-def starts_with(value: Value, start: Value) -> bool:
-    _strings("startsWith", value, start)
-    return bool(value.startswith(start))
-
-
-def ends_with(value: Value, end: Value) -> bool:
-    _strings("endsWith", value, end)
-    return bool(value.endswith(end))
-
-
-def contains(value: Value, part: Value) -> bool:
-    _strings("contains", value, part)
-    return part in value
+starts_with = _of_strings("startsWith", str.startswith)
+ends_with = _of_strings("endsWith", str.endswith)
+contains = _of_strings("contains", str.__contains__)
 
 
 def _int64(value: Value) -> Value:
