@@ -1,4 +1,4 @@
-"""What planning costs an event, its JSON included; beside it, what decoding all of that costs.
+"""Measure what planning an event costs, JSON included, and what decoding alone costs.
 
 python -m benchmarks.plan [--quick]
 """
@@ -66,7 +66,7 @@ def decode(values: list[bytes]) -> None:
 
 
 def timed(work: Callable[[], object]) -> int:
-    """Nanoseconds."""
+    """Return the nanoseconds of CPU time."""
     begin = time.process_time_ns()
     work()
     return time.process_time_ns() - begin
@@ -88,7 +88,7 @@ def measured(
     work = batch(values, headers)
     made = ruleset.plan(work, max_event_bytes=1 << 20)
     assert not made.rejections, made.rejections[0]
-    # The two take turns, and a ratio of bests stands, however busy the machine is.
+    # The two take turns: a ratio of their bests holds however busy the machine is.
     decoded, planned = [], []
     for _ in range(rounds):
         decoded.append(timed(lambda: decode(values)))

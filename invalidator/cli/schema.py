@@ -23,7 +23,7 @@ def add(verbs: Verbs) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from invalidator.rules.file.jsonschema import text
+    from invalidator.rules.file.schema import published_schema
 
-    print(text(), end="")
+    print(published_schema(), end="")
     return 0

@@ -38,7 +38,7 @@ def add(verbs: Verbs) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from invalidator.rules import load
-    from invalidator.rules.explain.run_tests import run as run_tests
+    from invalidator.rules.explain.run_tests import run_tests
 
     results = run_tests(load(rules_path(args.rules)))
     for result in results.results:

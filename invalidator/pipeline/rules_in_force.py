@@ -9,8 +9,7 @@ from msgspec import Struct
 
 from invalidator.errors import Problem, RulesError
 from invalidator.rules import Cache, RuleSet
-from invalidator.rules.lint.delays import outlasting
-from invalidator.rules.lint.unread import unread
+from invalidator.rules.lint.lint import outlasting, unread
 from invalidator.runtime import metrics
 from invalidator.settings import Settings
 from invalidator.settings.caches import strangers

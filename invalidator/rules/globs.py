@@ -1,6 +1,6 @@
-"""Redis globs, as far as checking rules needs: could two of them match the same key?
+"""Redis globs, as far as checking rules needs: whether two of them could match the same key.
 
-Only an approximation where character classes meet: in doubt they could.
+This is an approximation where character classes meet: in doubt they could.
 """
 
 import re
@@ -17,7 +17,7 @@ Token = tuple[str, str]  # ("*", ""), ("?", "") or ("=", character)
 
 
 def tokens(glob: str) -> list[Token]:
-    """A glob as tokens; a class counts as any one character, unless it holds only one."""
+    """Return a glob as tokens; a class counts as any one character, unless it holds only one."""
     made: list[Token] = []
     for escaped, negated, inside, star, one, char in _SPECIAL.findall(glob):
         if star:
@@ -32,7 +32,7 @@ def tokens(glob: str) -> list[Token]:
 
 
 def of_template(template: Template, prefix: str = "", *, glob: bool) -> list[Token]:
-    """A template's names as tokens: a slot is any text. `glob`: literal text is a glob itself."""
+    """Return a template as tokens: a slot is any text; with `glob` literal text is a glob."""
     made = [("=", char) for char in prefix]
     for part in template.parts:
         if not isinstance(part, str):
@@ -45,7 +45,7 @@ def of_template(template: Template, prefix: str = "", *, glob: bool) -> list[Tok
 
 
 def literal_start(glob: str) -> str:
-    """The text that every key matched by a glob begins with."""
+    """Return the text that every key matched by a glob begins with."""
     start = ""
     for kind, char in tokens(glob):
         if kind != "=":
@@ -55,7 +55,7 @@ def literal_start(glob: str) -> str:
 
 
 def meet(one: list[Token], other: list[Token]) -> bool:
-    """Whether some key matches both."""
+    """Return whether some key could match both."""
     todo, seen = [(0, 0)], set()
     while todo:
         at = todo.pop()

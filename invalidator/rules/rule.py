@@ -11,7 +11,7 @@ from invalidator.rules.condition import Node as Tree
 from invalidator.rules.plan.event_types import Pattern
 from invalidator.templates import Template
 
-MAX_KEYS: Final = 10_000  # names that one event and rule may give, unless the rule says otherwise
+MAX_KEYS: Final = 10_000  # names that one rule may give for one event, unless it says otherwise
 
 TagLayout = Literal["set", "sorted-set", "stamp"]
 LAYOUTS: Final[tuple[TagLayout, ...]] = ("set", "sorted-set", "stamp")
@@ -20,7 +20,7 @@ MEMBERS: Final[tuple[Members, ...]] = ("full", "relative")
 
 
 class Place(Struct, frozen=True):
-    """Where something stands in the files."""
+    """A position in the files."""
 
     file: str
     line: int
@@ -28,7 +28,7 @@ class Place(Struct, frozen=True):
 
 
 class Effect(Struct, frozen=True):
-    """One name that a rule makes a cache forget."""
+    """One template of names that a rule invalidates in a cache."""
 
     kind: Kind
     template: Template
@@ -50,8 +50,8 @@ class Rule(Struct, frozen=True):
     on_error: Literal["apply", "skip", "reject"] = "apply"  # where the condition fails
     repeat_after: float | None = None  # seconds
     cache: str = DEFAULT_CACHE
-    cache_place: Place | None = None  # None: nobody wrote it
-    sources: tuple[str, ...] = ()  # origins it is limited to; `*` is any text; none: all
+    cache_place: Place | None = None  # None: not written
+    sources: tuple[str, ...] = ()  # the origins that it is limited to; `*` is any text; none: all
     on_reject: tuple[Effect, ...] = ()  # without fields: they can always be applied
     max_keys: int = MAX_KEYS
     allow_broad: bool = False
@@ -61,7 +61,7 @@ class Rule(Struct, frozen=True):
 
 
 class Layout(Struct, frozen=True):
-    """One way in which a cache keeps its tags."""
+    """One way in which a cache stores its tags."""
 
     kind: TagLayout
     key: str  # of a tag, absolute, with {tag} exactly once
@@ -78,15 +78,15 @@ DEFAULT_LAYOUTS: Final = (Layout("set", layout.TAG_SET),)
 
 
 class Cache(Struct, frozen=True):
-    """Where the names of one cache live."""
+    """Where one cache stores its keys, tags and version counters."""
 
     name: str = DEFAULT_CACHE
     prefix: str = ""  # before keys and patterns
     layouts: tuple[Layout, ...] = DEFAULT_LAYOUTS
     version: str = layout.VERSION  # the key of a counter, absolute, with {name} exactly once
     protect: tuple[str, ...] = ()  # globs that no sweep ever deletes
-    place: Place | None = None  # None: nobody wrote it
-    tagged: bool = False  # its author says how it keeps tags
+    place: Place | None = None  # None: not written
+    tagged: bool = False  # the rules say how it stores tags
 
 
 class Test(Struct, frozen=True):

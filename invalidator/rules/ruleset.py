@@ -1,4 +1,4 @@
-"""A compiled rule set: what the pipeline plans with, and what people ask."""
+"""A compiled rule set: plans batches for the pipeline, and answers what people ask."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,19 +9,18 @@ from invalidator.errors import Rejected
 from invalidator.model import Batch, Event, Failure, Fault, Plan, Record, Rejection, Slice
 from invalidator.rules import globs
 from invalidator.rules.envelope import Envelope, Reading
-from invalidator.rules.explain import why
-from invalidator.rules.explain.explain import Explanation, Verdict, Yield
+from invalidator.rules.explain.explain import Explanation, Verdict, Yield, unfulfilled, unmatched
 from invalidator.rules.plan.draft import Draft, Lane
 from invalidator.rules.plan.engine import Engine
-from invalidator.rules.plan.event_types import Tree
+from invalidator.rules.plan.event_types import PatternTree
 from invalidator.rules.plan.slow_path import Ruling, fault_of
 from invalidator.rules.rule import Cache, Rule, Test
 
-ORIGINS: Final = 1024  # topics and channels remembered: hostile ones must not grow memory
+ORIGINS: Final = 1024  # topics and channels remembered: hostile ones must not fill the memory
 
 
 class RuleSet:
-    """Rules in force. Immutable but for what it remembers of types and origins."""
+    """Compiled rules; immutable except for its memory of types and origins."""
 
     def __init__(
         self,
@@ -36,7 +35,9 @@ class RuleSet:
         self.caches = dict(caches)
         self.hash = content  # short, of all files' content
         self.tests = tuple(tests)
-        self.envelopes = tuple(envelopes)  # by origin, the first that fits; `*` is any text
+        self.envelopes = tuple(
+            envelopes
+        )  # by origin, of which the first that fits counts; `*` is any text
         self._lanes = _lanes(self.rules)
         self._engines: dict[tuple[tuple[int, ...], Envelope], Engine] = {}
         self._origins: dict[str, Engine] = {}
@@ -44,7 +45,7 @@ class RuleSet:
         self._only = self._engine("") if one else None  # the same for all origins
 
     def plan(self, batch: Batch, *, max_event_bytes: int) -> Plan:
-        """What a batch asks of the caches."""
+        """Return what a batch asks of the caches."""
         draft = Draft.of(self._lanes)
         for part in (*batch.slices, *batch.own):
             if part.refused is None:
@@ -57,7 +58,7 @@ class RuleSet:
     def explain(
         self, record: Record, *, only_matching: bool = False, max_event_bytes: int | None = None
     ) -> Explanation:
-        """What each rule says about one record, or only those whose types match."""
+        """Return what each rule says about one record, or only those whose types match."""
         try:
             part, engine, reading = self._read(record, max_event_bytes)
         except Rejected as error:
@@ -70,13 +71,13 @@ class RuleSet:
         return Explanation(record, _event(reading, record), verdicts)
 
     def names(self, record: Record, *, max_event_bytes: int) -> Iterator[tuple[str, Yield]]:
-        """The names of one record, each with its rule: quick, and silent about all else."""
+        """Yield the names of one record, each with its rule; rejections are skipped."""
         for _, rule, ruling in self.met(record, max_event_bytes=max_event_bytes):
             for name in ruling.names:
                 yield rule, name
 
     def met(self, record: Record, *, max_event_bytes: int) -> Iterator[tuple[str, str, Ruling]]:
-        """For each rule that matches one record's type: that type, its name, and what it does."""
+        """Yield the type, the rule's name and its outcome for each rule that matches a record."""
         try:
             part, engine, reading = self._read(record, max_event_bytes)
         except Rejected:
@@ -87,8 +88,8 @@ class RuleSet:
                 yield reading.kind, self.rules[hit[0]].name, ruling
 
     def written(self, kind: str) -> str | None:
-        """The pattern that a type matches, as rules write it: the type itself, if one does."""
-        if kind in self._literals:
+        """Return the pattern that a type matches, as rules write it; literal ones first."""
+        if kind in self._tree.literal:
             return kind
         hits = self._tree.hits(kind)
         return self.rules[hits[0][0]].on[hits[0][1]].text if hits else None
@@ -96,7 +97,7 @@ class RuleSet:
     def blame(
         self, batch: Batch, failures: Sequence[Failure], *, max_event_bytes: int
     ) -> list[Rejection]:
-        """The events of a batch that gave names which the store can never apply."""
+        """Return the events of a batch that gave names which can never be applied."""
         wanted = {(entry.cache, entry.kind, entry.name): entry for entry in failures}
         found: list[Rejection] = []
         for record in batch.records():
@@ -120,14 +121,14 @@ class RuleSet:
         return found
 
     def _read(self, record: Record, most: int | None) -> tuple[Slice, Engine, Reading | None]:
-        """With at most so many bytes; None: a person asks about it, however large it is."""
+        """Read a record of at most so many bytes; None: of any size, since a person asks."""
         part = Slice(record.origin, [record.raw], lambda _: record)
         engine = self.engine(record.origin)
         limit = len(record.raw or b"") if most is None else most
         return part, engine, engine.read(part, 0, limit, binary=engine.binary(part))
 
     def _engine(self, origin: str) -> Engine:
-        """Shared by all origins that the same rules and envelope are meant for."""
+        """Return the engine, shared by all origins with the same rules and envelope."""
         chosen = tuple(
             at
             for at, rule in enumerate(self.rules)
@@ -146,23 +147,19 @@ class RuleSet:
         rule = self.rules[at]
         if pattern is None:
             meant = not rule.sources or any(concerns(entry, part.origin) for entry in rule.sources)
-            said = why.unmatched(rule, reading, part.origin, meant=meant)
+            said = unmatched(rule, reading, part.origin, meant=meant)
             return Verdict(rule.name, matched=False, why=said)
         ruling = engine.ruling((at, pattern), reading, part, 0)
         said = f"on {rule.on[pattern].text}"
         note = "; ".join(": ".join(noted) for noted in ruling.noted)
         if not ruling.applies and rule.when:
-            said = why.unfulfilled(rule.when, reading)
+            said = unfulfilled(rule.when, reading)
         return Verdict(rule.name, ruling.applies, said, ruling.names, ruling.fault, note)
 
     @cached_property
-    def _literals(self) -> frozenset[str]:
-        return frozenset(p.text for rule in self.rules for p in rule.on if p.literal)
-
-    @cached_property
-    def _tree(self) -> Tree:
-        """All rules, whatever origin they are for."""
-        tree = Tree()
+    def _tree(self) -> PatternTree:
+        """Return a tree of all rules, whatever origin they are for."""
+        tree = PatternTree()
         for at, rule in enumerate(self.rules):
             for number, pattern in enumerate(rule.on):
                 tree.add(pattern, (at, number))
@@ -170,19 +167,19 @@ class RuleSet:
 
     @cached_property
     def kinds(self) -> frozenset[str]:
-        """What the rules do: which of keys, patterns, tags and versions."""
+        """Return the kinds of names that the rules give: keys, patterns, tags, versions."""
         return frozenset(kind for _, kind, _ in self._lanes)
 
 
 def fits(pattern: str, origin: str) -> bool:
-    """Whether a topic or channel is meant; `*` is any text."""
+    """Return whether a pattern matches a topic or channel; `*` is any text."""
     if "*" not in pattern:
         return pattern == origin
     return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), origin, re.S) is not None
 
 
 def concerns(source: str, origin: str) -> bool:
-    """Whether a rule's source is this origin; a gap's may be a glob that we listen on."""
+    """Return whether a rule's source is this origin; that of a gap event may be a glob."""
     if fits(source, origin):
         return True
     return "*" in origin and globs.meet(globs.tokens(source), globs.tokens(origin))
@@ -193,7 +190,7 @@ def _refused(part: Slice, fault: Fault) -> list[Rejection]:
 
 
 def _lanes(rules: Sequence[Rule]) -> list[Lane]:
-    """Every cache and kind that the rules use, in a fixed order."""
+    """Return every cache and kind that the rules use, in a fixed order."""
     lanes: dict[Lane, None] = {}
     for rule in rules:
         if rule.enabled:

@@ -1,4 +1,4 @@
-"""Change events have a quick way and an exact one: both must plan the same."""
+"""Change events have a fast path and a slow one: both must plan the same."""
 
 import json
 from typing import Any
@@ -11,9 +11,9 @@ from msgspec.structs import replace
 from invalidator.model import Plan
 from invalidator.rules import RuleSet
 from invalidator.rules.envelope.debezium import PLACEHOLDER
-from invalidator.rules.plan import fast_path as quick
+from invalidator.rules.plan import fast_path
 from tests.property.test_rules import made
-from tests.unit.rules.conftest import longer_way, plan
+from tests.unit.rules.conftest import plan, slow_path
 
 AROUND = "e:{event.source}:{event.id?}:{x}"
 RULES = made(
@@ -54,7 +54,7 @@ EVENTS = BODIES | BODIES.map(lambda body: {"schema": {}, "payload": body})
 
 
 def outcome(made: Plan) -> Plan:
-    """Comparable: a rejection without the record it came with."""
+    """Return a rejection without its record, for comparison."""
     rejections = [replace(entry, record=None) for entry in made.rejections]
     return replace(made, rejections=rejections)
 
@@ -63,7 +63,7 @@ def outcome(made: Plan) -> Plan:
 def test_the_quick_way_plans_what_the_exact_one_does(events: list[dict[str, Any]]) -> None:
     quickly = outcome(planned(RULES, events))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(quick, "whole", lambda *_: None)
+        patch.setattr(fast_path, "whole_rows", lambda *_: None)
         exact = outcome(planned(RULES, events))
     assert quickly == exact
 
@@ -73,8 +73,8 @@ def planned(rules: RuleSet, events: list[dict[str, Any]]) -> Plan:
     return plan(rules, first, *events, key=b'{"x": "v"}')
 
 
-def test_whole_rows_take_the_quick_way() -> None:
-    """Else all of this would prove nothing."""
+def test_whole_rows_take_the_fast_path() -> None:
+    """Otherwise all of this would prove nothing."""
     row = {"x": "v", "y": "w", "z": ["1"]}
     source = {"table": "t"}
     events: list[dict[str, Any]] = [
@@ -82,6 +82,6 @@ def test_whole_rows_take_the_quick_way() -> None:
         {"op": "u", "source": source, "before": row, "after": {**row, "x": "n"}},
         {"op": "d", "source": source, "before": row, "after": None},
     ]
-    with longer_way(RULES) as exactly:
+    with slow_path(RULES) as exactly:
         assert not planned(RULES, events).rejections
     assert exactly == [0]

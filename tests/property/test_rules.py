@@ -1,4 +1,4 @@
-"""Rules hold whatever comes: values, orders of events, files."""
+"""Rules hold for any values, any order of events and any files."""
 
 import json
 import tempfile
@@ -45,7 +45,8 @@ def key_rule(template: str, kind: str = "keys") -> RuleSet:
 
 
 LITERALS = st.text(
-    st.characters(exclude_categories=["Cs", "Cc", "Cn"], max_codepoint=0xFFFD), max_size=15
+    st.characters(exclude_categories=["Cs", "Cc", "Cn", "Zl", "Zp"], max_codepoint=0xFFFD),
+    max_size=15,
 ).map(str.strip)
 
 

@@ -18,7 +18,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from invalidator import cli
 from invalidator.model import Record
 from invalidator.rules import load
-from invalidator.rules.explain.run_tests import run
+from invalidator.rules.explain.run_tests import run_tests
 from invalidator.rules.lint.lint import check
 from invalidator.runtime import metrics
 from invalidator.settings import defaults
@@ -265,7 +265,7 @@ def test_rules_are_in_order_and_their_tests_pass(block: Block, tmp_path: Path) -
     checked = check(path)
     assert checked.ruleset, [str(finding.problem) for finding in checked.findings]
     assert checked.findings == ()
-    assert list(run(checked.ruleset).failed) == []
+    assert list(run_tests(checked.ruleset).failed) == []
 
 
 def test_the_first_rule_does_what_the_first_page_says(tmp_path: Path) -> None:

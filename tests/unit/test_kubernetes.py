@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from invalidator.rules import load as load_rules
-from invalidator.rules.explain.run_tests import run
+from invalidator.rules.explain.run_tests import run_tests
 from invalidator.rules.lint.lint import check
 from invalidator.settings import defaults, load
 
@@ -135,7 +135,7 @@ def test_the_settings_are_in_order_with_what_kubernetes_adds(
 def test_the_rules_are_in_order(folder: Path) -> None:
     checked = check(folder / "rules.yaml")
     assert checked.findings == ()
-    results = run(load_rules(folder / "rules.yaml"))
+    results = run_tests(load_rules(folder / "rules.yaml"))
     assert results.results
     assert list(results.failed) == []
 

@@ -1,10 +1,10 @@
-"""From tree to Python: an expression that is as cheap as one written by hand.
+"""Compile a condition to a Python expression that is as cheap as one written by hand.
 
-Nothing of the author's text reaches the source except as a literal that `ascii()` wrote: names are
-keys of dicts, patterns and sets are objects among the globals.
+An author's text only enters the source as literals that `ascii()` wrote: names are keys of dicts,
+patterns and sets are objects among the globals.
 
 Where JSON's types allow it, Python's own operators do the work: a comparison with a string needs
-no guard, since nothing but an equal string equals it. The rest goes through runtime's helpers.
+no guard, since only an equal string equals it. The rest goes through the helpers of runtime.
 """
 
 import hashlib
@@ -14,33 +14,14 @@ from typing import Any, cast
 
 from msgspec import Struct
 
-from invalidator.rules.condition import runtime
+from invalidator.rules.condition import runtime, tree
 from invalidator.rules.condition.exact import decide
 from invalidator.rules.condition.parser import parse
-from invalidator.rules.condition.regex import Pattern
-from invalidator.rules.condition.tree import (
-    Binary,
-    Call,
-    Changed,
-    Choice,
-    Has,
-    Index,
-    ListOf,
-    Literal,
-    Logic,
-    Macro,
-    Matches,
-    Node,
-    Root,
-    Select,
-    Unary,
-    Variable,
-    children,
-    kind,
-)
+from invalidator.rules.condition.pattern import Pattern
+from invalidator.rules.condition.tree import Node, children, kind
 
-PREFIX = "_c_"  # of every name that a fragment uses: keep other names free of it
-MANY = 8  # strings in a list, from which a set is quicker
+PREFIX = "_c_"  # of every name that a fragment uses: no other name may begin so
+MANY = 8  # strings in a list from which on a set is faster
 ORDERING = {"<": "less", "<=": "less_equal", ">": "greater", ">=": "greater_equal"}
 ARITHMETIC = {"+": "add", "-": "subtract", "*": "multiply", "/": "divide", "%": "remainder"}
 METHODS = {"startsWith": "startswith", "endsWith": "endswith"}
@@ -49,9 +30,9 @@ METHODS = {"startsWith": "startswith", "endsWith": "endswith"}
 class Fragment(Struct, frozen=True):
     """A condition as Python source, to be placed into a larger function.
 
-    `expression` gives exactly True or False, or raises some Exception. `exact` is evaluated
-    only then, with the same variables in scope: it gives the answer that CEL gives where an
-    error does not matter (`broken || true`), or raises ConditionError, and nothing else.
+    `expression` is True or False, or raises some Exception. Only then `exact` is evaluated, with
+    the same variables in scope: it gives CEL's answer where an error does not matter
+    (`broken || true`), or raises ConditionError, and nothing else.
     """
 
     expression: str
@@ -59,7 +40,7 @@ class Fragment(Struct, frozen=True):
     globals: dict[str, Any]  # what both need; equal names mean equal things in all fragments
 
     def assign(self, target: str) -> tuple[str, ...]:
-        """The lines that put the answer into a variable, or raise ConditionError."""
+        """Return the lines that assign the answer to a variable, or raise ConditionError."""
         return (
             "try:",
             f"    {target} = {self.expression}",
@@ -69,12 +50,12 @@ class Fragment(Struct, frozen=True):
 
 
 def to_python(condition: Node, roots: Mapping[str, str]) -> Fragment:
-    """A condition as Python source.
+    """Compile a condition to Python source.
 
-    `roots` says which Python expression gives each root: "data", "headers", "before", "after",
-    "match", and "event.type", "event.id"... for the fields of the event (null where it has none).
-    They must not raise, and may be evaluated not at all or many times. A root that is left out is
-    one that these events do not have: reading it is a ConditionError.
+    `roots` has the Python expression of each root: "data", "headers", "before", "after", "match",
+    and "event.type", "event.id"... for the fields of the event (null where it has none). They must
+    not raise, and may be evaluated any number of times. These events have no other root: reading
+    one is a ConditionError.
     """
     writer = _Writer(roots)
     expression = writer.boolean(condition)
@@ -86,23 +67,23 @@ def to_python(condition: Node, roots: Mapping[str, str]) -> Fragment:
 
 
 def function(condition: str | Node) -> Callable[[Mapping[str, Any]], bool]:
-    """A condition as a function of its roots' values, named as for `to_python`."""
-    tree = parse(condition) if isinstance(condition, str) else condition
-    fragment = to_python(tree, {name: f"roots[{name!a}]" for name in _roots(tree)})
+    """Compile a condition to a function of its roots' values, named as for `to_python`."""
+    root = parse(condition) if isinstance(condition, str) else condition
+    fragment = to_python(root, {name: f"roots[{name!a}]" for name in _roots(root)})
     source = (
         "def condition(roots):\n"
         f"    try:\n        return {fragment.expression}\n"
-        "    except Exception:\n        return decide(tree, roots)\n"
+        "    except Exception:\n        return decide(root, roots)\n"
     )
-    scope = {**fragment.globals, "decide": decide, "tree": tree}
+    scope = {**fragment.globals, "decide": decide, "root": root}
     exec(compile(source, "<condition>", "exec"), scope)  # noqa: S102 - generated, see above
     return cast("Callable[[Mapping[str, Any]], bool]", scope["condition"])
 
 
 def _roots(node: Node) -> set[str]:
-    if isinstance(node, Root):
+    if isinstance(node, tree.Root):
         return {node.name}
-    if isinstance(node, Changed):
+    if isinstance(node, tree.Changed):
         return {"before", "after"}
     return set().union(*map(_roots, children(node)))
 
@@ -112,7 +93,7 @@ def _digest(text: str) -> str:
 
 
 def _literal(node: Node) -> bool:
-    return isinstance(node, Literal)
+    return isinstance(node, tree.Literal)
 
 
 class _Writer:
@@ -133,7 +114,7 @@ class _Writer:
         return name
 
     def around(self) -> tuple[str, ...]:
-        """The last argument of helpers that loop: how many elements the loops around visit."""
+        """Return the last argument of helpers that loop: how many elements outer loops visit."""
         if not self.loops:
             return ()
         return (" * ".join(f"len({name})" for name in self.loops),)
@@ -144,67 +125,67 @@ class _Writer:
 
     def value(self, node: Node) -> str:
         match node:
-            case Literal(value=value):
+            case tree.Literal(value=value):
                 return f"({value!a})" if isinstance(value, int | float) else ascii(value)
-            case Root(name=name):
+            case tree.Root(name=name):
                 return self.roots.get(name) or self.call("absent", ascii(name))
-            case Variable(name=name):
+            case tree.Variable(name=name):
                 return self.variables[name]
-            case Select(of=of, name=name):
+            case tree.Select(of=of, name=name):
                 return self.field(of, name)
-            case Index(of=of, key=Literal(value=str() as name)):
+            case tree.Index(of=of, key=tree.Literal(value=str() as name)):
                 return self.field(of, name)
-            case Index(of=of, key=key):
+            case tree.Index(of=of, key=key):
                 return self.call("index", self.value(of), self.value(key))
-            case ListOf(items=items):
+            case tree.ListOf(items=items):
                 return f"[{', '.join(map(self.value, items))}]"
-            case Logic(operator=operator, operands=operands):
+            case tree.Logic(operator=operator, operands=operands):
                 word = " and " if operator == "&&" else " or "
                 return f"({word.join(map(self.boolean, operands))})"
-            case Choice(test=test, then=then, other=other):
+            case tree.Choice(test=test, then=then, other=other):
                 return f"({self.value(then)} if {self.boolean(test)} else {self.value(other)})"
-            case Macro():
+            case tree.Macro():
                 return self.macro(node)
         return self.operation(node)
 
     def operation(self, node: Node) -> str:
         match node:
-            case Binary():
+            case tree.Binary():
                 return self.binary(node)
-            case Unary(operator="!", operand=operand):
+            case tree.Unary(operator="!", operand=operand):
                 return f"(not {self.boolean(operand)})"
-            case Unary(operand=operand):
+            case tree.Unary(operand=operand):
                 return self.call("negate", self.value(operand))
-            case Call():
+            case tree.Call():
                 return self.method(node)
-            case Matches(of=of, pattern=pattern):
+            case tree.Matches(of=of, pattern=pattern):
                 return f"{self.search(pattern)}({self.value(of)})"
-            case Has(of=of, name=name):
+            case tree.Has(of=of, name=name):
                 return self.call("has", self.value(of), ascii(name))
-            case Changed(path=path):
-                rows = self.value(Root(0, "before")), self.value(Root(0, "after"))
+            case tree.Changed(path=path):
+                rows = self.value(tree.Root(0, "before")), self.value(tree.Root(0, "after"))
                 return self.call("changed", *rows, ascii(path))
         raise AssertionError(f"a node without a meaning: {node}")
 
     def field(self, of: Node, name: str) -> str:
-        # A dict answers or raises KeyError, any other JSON value raises TypeError.
-        if isinstance(of, Root | Variable | Select | Index):
+        # A dict returns the value or raises KeyError, any other JSON value raises TypeError.
+        if isinstance(of, tree.Root | tree.Variable | tree.Select | tree.Index):
             return f"{self.value(of)}[{name!a}]"
         return self.call("field", self.value(of), ascii(name))
 
     def search(self, pattern: Pattern) -> str:
         return self.constant("search", pattern.text, pattern.search)
 
-    def method(self, node: Call) -> str:
+    def method(self, node: tree.Call) -> str:
         arguments = [self.value(argument) for argument in node.arguments]
         if node.name == "size":
-            return f"len({arguments[0]})"  # TypeError for all that has no size
+            return f"len({arguments[0]})"  # TypeError for values without a size
         if node.name == "contains":
             return self.call("contains", *arguments)
         # Of all JSON values only a string has these methods, and they take only strings.
         return f"{arguments[0]}.{METHODS[node.name]}({arguments[1]})"
 
-    def binary(self, node: Binary) -> str:
+    def binary(self, node: tree.Binary) -> str:
         operator, left, right = node.operator, node.left, node.right
         if operator in ("==", "!="):
             same = self.equal(left, right)
@@ -228,22 +209,22 @@ class _Writer:
         if _literal(left) and not _literal(right):
             left, right = right, left
         sides = self.value(left), self.value(right)
-        if isinstance(right, Literal) and not _literal(left):
+        if isinstance(right, tree.Literal) and not _literal(left):
             return _equals_literal(sides[0], right.value)
         if "string" in (kind(left), kind(right)):
             return f"({sides[0]} == {sides[1]})"
         return self.call("equal", *sides)
 
     def within(self, value: Node, of: Node) -> str:
-        if isinstance(of, ListOf) and of.items and all(map(_plain, of.items)):
+        if isinstance(of, tree.ListOf) and of.items and all(map(_plain, of.items)):
             if len(of.items) >= MANY and all(kind(item) == "string" for item in of.items):
-                known = frozenset(item.value for item in of.items if isinstance(item, Literal))
+                known = frozenset(item.value for item in of.items if isinstance(item, tree.Literal))
                 name = self.constant("set", repr(sorted(map(str, known))), known)
                 return self.call("within_strings", self.value(value), name)
             return f"({self.value(value)} in ({''.join(f'{self.value(i)}, ' for i in of.items)}))"
         return self.call("within", self.value(value), self.value(of), *self.around())
 
-    def macro(self, node: Macro) -> str:
+    def macro(self, node: tree.Macro) -> str:
         items = self.call("elements", self.value(node.of), *self.around())
         level = len(self.loops)
         several, one = f"{PREFIX}list{level}", f"{PREFIX}item{level}"
@@ -264,9 +245,9 @@ class _Writer:
 
 
 def _plain(node: Node) -> bool:
-    """Whether Python's `in` compares with this literal as CEL does: 0 and 1 equal booleans."""
+    """Return whether `in` compares with this literal as CEL does: 0 and 1 equal booleans."""
     return (
-        isinstance(node, Literal)
+        isinstance(node, tree.Literal)
         and not isinstance(node.value, bool)
         and (node.value is None or isinstance(node.value, str) or node.value not in (0, 1))
     )

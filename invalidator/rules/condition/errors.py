@@ -1,10 +1,10 @@
-"""How a condition fails: while it is read, or on one event."""
+"""The failures of a condition: while it is parsed, or for one event."""
 
 from invalidator.errors import InvalidatorError
 
 
 class ConditionSyntaxError(InvalidatorError):
-    """This text is no condition."""
+    """This text is not a condition."""
 
     def __init__(self, message: str, column: int) -> None:
         super().__init__(message)
@@ -13,9 +13,9 @@ class ConditionSyntaxError(InvalidatorError):
 
 
 class ConditionError(InvalidatorError):
-    """This event gives the condition no answer."""
+    """The condition has no answer for this event."""
 
     def __init__(self, message: str, path: str = "") -> None:
         super().__init__(message)
         self.message = message
-        self.path = path  # the field that was to blame, as a person writes it; may be empty
+        self.path = path  # the field that caused it, as a person writes it; may be empty

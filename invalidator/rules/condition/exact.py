@@ -1,33 +1,15 @@
-"""A condition, walked: slow, but it knows what failed and lets && and || absorb errors as CEL does.
+"""Evaluate a condition exactly: slowly, but it knows what failed, and && and || absorb errors.
 
-Compiled code stops at the first thing that goes wrong; then this decides.
+Compiled code stops at the first failure; then this decides.
 """
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
-from invalidator.rules.condition import runtime
+from invalidator.rules.condition import runtime, tree
 from invalidator.rules.condition.errors import ConditionError
-from invalidator.rules.condition.tree import (
-    Binary,
-    Call,
-    Changed,
-    Choice,
-    Has,
-    Index,
-    ListOf,
-    Literal,
-    Logic,
-    Macro,
-    Matches,
-    Node,
-    Root,
-    Select,
-    Unary,
-    Variable,
-    label,
-)
+from invalidator.rules.condition.tree import Node, label
 
 OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "==": runtime.equal,
@@ -51,20 +33,20 @@ CALLS: dict[str, Callable[..., Any]] = {
 
 
 def decide(condition: Node, roots: Mapping[str, Any]) -> bool:
-    """Whether the condition holds, or a ConditionError that names the field to blame."""
+    """Return whether the condition holds, or raise a ConditionError that names the field."""
     try:
         return _Walk(roots, {}, 1).boolean(condition)
     except RecursionError:
         raise ConditionError("the data are nested too deep to be compared") from None
     except ArithmeticError:
-        raise ConditionError("a number is too large to be calculated with") from None
+        raise ConditionError("a number is too large for arithmetic") from None
 
 
 class _Walk:
     def __init__(self, roots: Mapping[str, Any], variables: dict[str, Any], around: int) -> None:
         self.roots = roots
         self.variables = variables
-        self.around = around  # how many elements the loops around this visit
+        self.around = around  # the number of elements that the loops around this visit
 
     def value(self, node: Node) -> Any:
         return _VALUES[type(node)](self, node)
@@ -75,10 +57,10 @@ class _Walk:
             return value
         return bool(_blaming((node,), runtime.boolean, value))
 
-    def root(self, node: Root) -> Any:
+    def root(self, node: tree.Root) -> Any:
         return self.roots[node.name] if node.name in self.roots else runtime.absent(node.name)
 
-    def select(self, node: Select) -> Any:
+    def select(self, node: tree.Select) -> Any:
         of = self.value(node.of)
         if type(of) is dict and node.name in of:
             return of[node.name]
@@ -89,44 +71,44 @@ class _Walk:
         shown = f"'{above}' is {runtime.describe(of)} and" if above else runtime.describe(of)
         raise ConditionError(f"{shown} has no field '{node.name}'", path)
 
-    def index(self, node: Index) -> Any:
+    def index(self, node: tree.Index) -> Any:
         return _blaming((node,), runtime.index, self.value(node.of), self.value(node.key))
 
-    def binary(self, node: Binary) -> Any:
+    def binary(self, node: tree.Binary) -> Any:
         left, right = self.value(node.left), self.value(node.right)
         if node.operator == "in":
             return _blaming((node.right,), runtime.within, left, right, self.around)
         return _blaming((node.left, node.right), OPERATORS[node.operator], left, right)
 
-    def unary(self, node: Unary) -> Any:
+    def unary(self, node: tree.Unary) -> Any:
         if node.operator == "!":
             return not self.boolean(node.operand)
         return _blaming((node.operand,), runtime.negate, self.value(node.operand))
 
-    def choice(self, node: Choice) -> Any:
+    def choice(self, node: tree.Choice) -> Any:
         return self.value(node.then if self.boolean(node.test) else node.other)
 
-    def call(self, node: Call) -> Any:
+    def call(self, node: tree.Call) -> Any:
         values = [self.value(argument) for argument in node.arguments]
         pairs = zip(node.arguments, values, strict=True)
         wrong = tuple(argument for argument, value in pairs if type(value) is not str)
         return _blaming(wrong, CALLS[node.name], *values)
 
-    def matches(self, node: Matches) -> Any:
+    def matches(self, node: tree.Matches) -> Any:
         return _blaming((node.of,), node.pattern.search, self.value(node.of))
 
-    def has(self, node: Has) -> Any:
+    def has(self, node: tree.Has) -> Any:
         return _blaming((node.of,), runtime.has, self.value(node.of), node.name)
 
-    def changed(self, node: Changed) -> bool:
-        before, after = self.root(Root(0, "before")), self.root(Root(0, "after"))
+    def changed(self, node: tree.Changed) -> bool:
+        before, after = self.root(tree.Root(0, "before")), self.root(tree.Root(0, "after"))
         return runtime.changed(before, after, node.path)
 
-    def logic(self, node: Logic) -> bool:
+    def logic(self, node: tree.Logic) -> bool:
         decisive = node.operator == "||"  # a single true decides an ||, a single false an &&
         return _any(decisive, (partial(self.boolean, one) for one in node.operands))
 
-    def macro(self, node: Macro) -> Any:
+    def macro(self, node: tree.Macro) -> Any:
         items = _blaming((node.of,), runtime.elements, self.value(node.of), self.around)
         around = self.around * len(items)
         walks = [_Walk(self.roots, {**self.variables, node.variable: x}, around) for x in items]
@@ -142,26 +124,26 @@ class _Walk:
 
 
 _VALUES: dict[type[Node], Callable[[_Walk, Any], Any]] = {
-    Literal: lambda walk, node: node.value,
-    ListOf: lambda walk, node: [walk.value(item) for item in node.items],
-    Variable: lambda walk, node: walk.variables[node.name],
-    Root: _Walk.root,
-    Select: _Walk.select,
-    Index: _Walk.index,
-    Binary: _Walk.binary,
-    Unary: _Walk.unary,
-    Choice: _Walk.choice,
-    Call: _Walk.call,
-    Matches: _Walk.matches,
-    Has: _Walk.has,
-    Changed: _Walk.changed,
-    Logic: _Walk.logic,
-    Macro: _Walk.macro,
+    tree.Literal: lambda walk, node: node.value,
+    tree.ListOf: lambda walk, node: [walk.value(item) for item in node.items],
+    tree.Variable: lambda walk, node: walk.variables[node.name],
+    tree.Root: _Walk.root,
+    tree.Select: _Walk.select,
+    tree.Index: _Walk.index,
+    tree.Binary: _Walk.binary,
+    tree.Unary: _Walk.unary,
+    tree.Choice: _Walk.choice,
+    tree.Call: _Walk.call,
+    tree.Matches: _Walk.matches,
+    tree.Has: _Walk.has,
+    tree.Changed: _Walk.changed,
+    tree.Logic: _Walk.logic,
+    tree.Macro: _Walk.macro,
 }
 
 
 def _any(decisive: bool, tests: Iterable[Callable[[], bool]]) -> bool:
-    """The decisive answer if any test gives it, whatever fails beside it."""
+    """Return the decisive answer if any test gives it, whatever other tests fail."""
     failure: ConditionError | None = None
     for test in tests:
         try:
@@ -175,7 +157,7 @@ def _any(decisive: bool, tests: Iterable[Callable[[], bool]]) -> bool:
 
 
 def _blaming(nodes: tuple[Node, ...], operation: Callable[..., Any], *values: Any) -> Any:
-    """The operation's result, or its failure with the first of these nodes that is a path."""
+    """Return the operation's result, or name the first of these nodes that is a path."""
     try:
         return operation(*values)
     except ConditionError as error:

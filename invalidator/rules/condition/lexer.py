@@ -1,4 +1,4 @@
-"""A condition's text, cut into tokens."""
+"""Split the text of a condition into tokens."""
 
 import re
 from typing import Literal as OneOf

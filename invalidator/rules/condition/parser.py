@@ -1,34 +1,13 @@
-"""From text to tree: a recursive descent over CEL's grammar, or the part of it that we offer."""
+"""Parse a condition by recursive descent: the part of CEL's grammar that we offer."""
 
-from difflib import get_close_matches
-from typing import Literal as OneOf
-from typing import cast
+from typing import Literal, cast
 
+from invalidator.rules.condition import tree
 from invalidator.rules.condition.errors import ConditionSyntaxError
 from invalidator.rules.condition.lexer import Token, tokens
-from invalidator.rules.condition.regex import Pattern, PatternError
-from invalidator.rules.condition.tree import (
-    EVENT_FIELDS,
-    ROOTS,
-    Binary,
-    Call,
-    Changed,
-    Choice,
-    Has,
-    Index,
-    ListOf,
-    Literal,
-    Logic,
-    Macro,
-    Matches,
-    Node,
-    Root,
-    Select,
-    Unary,
-    Variable,
-    depth,
-    kind,
-)
+from invalidator.rules.condition.pattern import Pattern, PatternError
+from invalidator.rules.condition.tree import EVENT_FIELDS, ROOTS, Node, depth, kind
+from invalidator.runtime.text import nearest
 
 MAX_DEPTH = 30  # of the tree, and of parentheses
 MAX_MACROS = 3  # one inside the other
@@ -38,7 +17,7 @@ METHODS = ("all", "contains", "endsWith", "exists", "exists_one", "filter", "mat
            "startsWith")  # fmt: skip
 MACROS = ("all", "exists", "exists_one", "filter")
 CONSTANTS = {"true": True, "false": False, "null": None}
-# CEL keeps these words for itself; as the name of a field they need data. in front.
+# CEL reserves these words; as names of fields they need data. in front.
 RESERVED = ("as", "break", "const", "continue", "else", "for", "function", "if", "import", "let",
             "loop", "namespace", "package", "return", "var", "void", "while")  # fmt: skip
 ELSEWHERE = ("bool", "bytes", "double", "duration", "dyn", "int", "map", "matches", "math",
@@ -50,7 +29,7 @@ INT64 = 2**63
 
 
 def parse(text: str) -> Node:
-    """Reads a condition, or raises ConditionSyntaxError."""
+    """Parse a condition, or raise ConditionSyntaxError."""
     parser = _Parser(text)
     condition = parser.whole()
     if depth(condition) > MAX_DEPTH:
@@ -59,14 +38,6 @@ def parse(text: str) -> Node:
         message = f"a condition must be true or false, this is always a {kind(condition)}"
         raise ConditionSyntaxError(message.replace("a null", "null"), condition.column)
     return condition
-
-
-def _nearest(name: str, valid: tuple[str, ...]) -> str:
-    lowered = {one.lower(): one for one in valid}
-    close = get_close_matches(name.lower(), lowered, n=1, cutoff=0.5)
-    if close:
-        return f"did you mean '{lowered[close[0]]}'?"
-    return f"known are {', '.join(valid)}"
 
 
 class _Parser:
@@ -124,18 +95,18 @@ class _Parser:
         if self.take("?"):
             then = self.logic("||")
             self.expect(":", "and what holds otherwise")
-            test = Choice(test.column, test, then, self.expression())
+            test = tree.Choice(test.column, test, then, self.expression())
         self.depth -= 1
         return test
 
-    def logic(self, operator: OneOf["||", "&&"]) -> Node:
+    def logic(self, operator: Literal["||", "&&"]) -> Node:
         operands = [self.operand(operator)]
         while self.take(operator):
             operands.append(self.operand(operator))
         first = operands[0]
-        return first if len(operands) == 1 else Logic(first.column, operator, tuple(operands))
+        return first if len(operands) == 1 else tree.Logic(first.column, operator, tuple(operands))
 
-    def operand(self, operator: OneOf["||", "&&"]) -> Node:
+    def operand(self, operator: Literal["||", "&&"]) -> Node:
         return self.logic("&&") if operator == "||" else self.binary(0)
 
     def binary(self, level: int) -> Node:
@@ -144,7 +115,7 @@ class _Parser:
         left = self.binary(level + 1)
         while self.token.kind in ("symbol", "name") and self.token.text in LEVELS[level]:
             operator = self.next().text
-            left = Binary(left.column, operator, left, self.binary(level + 1))
+            left = tree.Binary(left.column, operator, left, self.binary(level + 1))
         return left
 
     def unary(self) -> Node:
@@ -156,7 +127,7 @@ class _Parser:
         self.deeper()
         operand = self.unary()
         self.depth -= 1
-        return Unary(token.column, cast("OneOf['!', '-']", token.text), operand)
+        return tree.Unary(token.column, cast("Literal['!', '-']", token.text), operand)
 
     def member(self, node: Node) -> Node:
         while True:
@@ -165,7 +136,7 @@ class _Parser:
             elif self.take("["):
                 key = self.expression()
                 self.expect("]", "after an index")
-                node = Index(node.column, node, key)
+                node = tree.Index(node.column, node, key)
             else:
                 return node
 
@@ -173,7 +144,7 @@ class _Parser:
         name = self.name("a field or a method after '.'")
         if self.token.text == "(":
             return self.method(node, name)
-        return Select(node.column, node, name.text)
+        return tree.Select(node.column, node, name.text)
 
     def name(self, what: str) -> Token:
         if self.token.kind != "name":
@@ -184,7 +155,7 @@ class _Parser:
         token = self.next()
         match token.kind:
             case "string":
-                return Literal(token.column, token.value)
+                return tree.Literal(token.column, token.value)
             case "int" | "float":
                 return self.number(token, 1, token.column)
             case "name":
@@ -194,7 +165,7 @@ class _Parser:
             self.expect(")", "to close the parenthesis")
             return inner
         if token.text == "[":
-            return ListOf(token.column, self.several("]"))
+            return tree.ListOf(token.column, self.several("]"))
         if token.text == "=":
             raise self.error("write '==' to compare", token)
         raise self.error(f"expected a value, found {token}", token)
@@ -204,7 +175,7 @@ class _Parser:
         value = sign * token.value
         if isinstance(value, int) and not -INT64 <= value < INT64:
             raise ConditionSyntaxError("this integer does not fit into 64 bits", column)
-        return Literal(column, value)
+        return tree.Literal(column, value)
 
     def several(self, close: str) -> tuple[Node, ...]:
         items: list[Node] = []
@@ -219,29 +190,29 @@ class _Parser:
     def named(self, token: Token) -> Node:
         name = token.text
         if name in CONSTANTS:
-            return Literal(token.column, CONSTANTS[name])
+            return tree.Literal(token.column, CONSTANTS[name])
         if self.token.text == "(":
             return self.function(token)
         if name in self.variables:
-            return Variable(token.column, name)
+            return tree.Variable(token.column, name)
         if name == "event":
             return self.event(token)
         if name in ROOTS:
-            return Root(token.column, name)
+            return tree.Root(token.column, name)
         if name == "in" or name in WORDS:
             instead = f": write '{WORDS[name]}'" if name in WORDS else ""
             raise self.error(f"expected a value, found '{name}'{instead}", token)
         if name in RESERVED:
             raise self.error(f"'{name}' is a reserved word: for a field write data.{name}", token)
-        return Select(token.column, Root(token.column, "data"), name)
+        return tree.Select(token.column, tree.Root(token.column, "data"), name)
 
     def event(self, token: Token) -> Node:
         self.expect(".", "and a field after 'event'")
         name = self.name("a field of the event")
         if name.text not in EVENT_FIELDS:
-            nearest = _nearest(name.text, EVENT_FIELDS)
-            raise self.error(f"unknown field 'event.{name.text}': {nearest}", name)
-        return Root(token.column, f"event.{name.text}")
+            hint = nearest(name.text, EVENT_FIELDS)
+            raise self.error(f"unknown field 'event.{name.text}'{hint}", name)
+        return tree.Root(token.column, f"event.{name.text}")
 
     def function(self, token: Token) -> Node:
         name = token.text
@@ -252,7 +223,7 @@ class _Parser:
         if len(arguments) != 1:
             raise self.error(f"{name}() takes one argument, not {len(arguments)}", token)
         if name == "size":
-            return Call(token.column, "size", arguments)
+            return tree.Call(token.column, "size", arguments)
         return (self.has if name == "has" else self.changed)(token, arguments[0])
 
     def unknown(
@@ -264,25 +235,25 @@ class _Parser:
             return self.error(f"'{name}' is used as {form}", token)
         if name in ELSEWHERE:
             return self.error(f"CEL's {name}() is not offered here", token)
-        return self.error(f"unknown {what} '{name}': {_nearest(name, valid)}", token)
+        return self.error(f"unknown {what} '{name}'{nearest(name, valid)}", token)
 
     def has(self, token: Token, argument: Node) -> Node:
         match argument:
-            case Select(of=of, name=name):
-                return Has(token.column, of, name)
-            case Index(of=of, key=Literal(value=str() as name)):
-                return Has(token.column, of, name)
-            case Root(name=name) if name.startswith("event."):
+            case tree.Select(of=of, name=name):
+                return tree.Has(token.column, of, name)
+            case tree.Index(of=of, key=tree.Literal(value=str() as name)):
+                return tree.Has(token.column, of, name)
+            case tree.Root(name=name) if name.startswith("event."):
                 # An event has all of these fields; those that it does not carry are null.
-                return Binary(token.column, "!=", argument, Literal(token.column, None))
+                return tree.Binary(token.column, "!=", argument, tree.Literal(token.column, None))
         raise self.error(
             'has() takes a field, as in has(customer.tier) or has(data["a-name"])', token
         )
 
     def changed(self, token: Token, argument: Node) -> Node:
         match argument:
-            case Literal(value=str() as path) if all(path.split(".")):
-                return Changed(token.column, tuple(path.split(".")))
+            case tree.Literal(value=str() as path) if all(path.split(".")):
+                return tree.Changed(token.column, tuple(path.split(".")))
         raise self.error(
             'changed() takes the name of a field in quotes, as in changed("email")', token
         )
@@ -300,15 +271,15 @@ class _Parser:
             raise self.error(f"{name.text}() {takes}, found {len(arguments)}", name)
         if name.text == "matches":
             return self.matches(node, name, arguments[0])
-        method = cast("OneOf['size', 'startsWith', 'endsWith', 'contains']", name.text)
-        return Call(node.column, method, (node, *arguments))
+        method = cast("Literal['size', 'startsWith', 'endsWith', 'contains']", name.text)
+        return tree.Call(node.column, method, (node, *arguments))
 
     def matches(self, node: Node, name: Token, pattern: Node) -> Node:
-        # Only a pattern that stands in the rule is checked before any event arrives.
-        if not isinstance(pattern, Literal) or not isinstance(pattern.value, str):
+        # Only a literal pattern can be checked before any event arrives.
+        if not isinstance(pattern, tree.Literal) or not isinstance(pattern.value, str):
             raise ConditionSyntaxError("matches() takes its pattern as a string", pattern.column)
         try:
-            return Matches(node.column, node, Pattern(pattern.value))
+            return tree.Matches(node.column, node, Pattern(pattern.value))
         except PatternError as error:
             raise ConditionSyntaxError(f"matches(): {error}", pattern.column) from None
 
@@ -323,8 +294,8 @@ class _Parser:
         body = self.expression()
         self.variables.pop()
         self.expect(")", f"to close {name.text}()")
-        macro = cast("OneOf['exists', 'all', 'exists_one', 'filter']", name.text)
-        return Macro(node.column, macro, node, variable.text, body)
+        macro = cast("Literal['exists', 'all', 'exists_one', 'filter']", name.text)
+        return tree.Macro(node.column, macro, node, variable.text, body)
 
     def check_variable(self, variable: Token) -> None:
         name = variable.text

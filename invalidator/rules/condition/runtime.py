@@ -1,15 +1,17 @@
-"""What CEL's operators do to JSON values: the helpers that compiled conditions call.
+"""CEL's operators on JSON values: the helpers that compiled conditions call.
 
-Values are what JSON gives: str, int, float, bool, None, list, dict. Python and CEL agree on most
+Values are those of JSON: str, int, float, bool, None, list, dict. Python and CEL agree on most
 of them, but not on bool (an int in Python), on division, and on what may be compared.
 """
 
 import math
+import operator
+from collections.abc import Callable
 from typing import Any
 
 from invalidator.rules.condition.errors import ConditionError
 
-Value = Any  # a JSON value; which one is only known when it is looked at
+Value = Any  # a JSON value of any type
 
 INT64 = 2**63
 MAX_STEPS = 100_000  # elements that all loops around one element visit together
@@ -86,7 +88,7 @@ def _ordered(values: dict[str, Value], keys: dict[str, Value]) -> list[Value]:
 
 
 def _all_equal(one: Value, other: Value) -> bool:
-    for a, b in zip(one, other, strict=True):  # noqa: SIM110 - half the frames on deep values
+    for a, b in zip(one, other, strict=True):  # noqa: SIM110 - half as many frames on deep values
         if not equal(a, b):
             return False
     return True
@@ -101,12 +103,12 @@ def _is_number(value: Value) -> bool:
 
 
 def _mixed(a: Value, b: Value) -> bool:
-    """An integer and a float."""
+    """Return whether one is an integer and the other a float."""
     return type(a) is not type(b) and _is_number(a) and _is_number(b)
 
 
-def _refuse(operator: str, a: Value, b: Value) -> ConditionError:
-    return ConditionError(f"'{operator}' between {describe(a)} and {describe(b)}")
+def _unfit(sign: str, a: Value, b: Value) -> ConditionError:
+    return ConditionError(f"'{sign}' between {describe(a)} and {describe(b)}")
 
 
 def number(value: Value) -> Value:
@@ -115,32 +117,23 @@ def number(value: Value) -> Value:
     raise ConditionError(f"compared with a number, was {describe(value)}")
 
 
-def less(a: Value, b: Value) -> bool:
-    if type(a) is type(b) in _ORDERED or _mixed(a, b):
-        return bool(a < b)
-    raise _refuse("<", a, b)
+def _ordering(sign: str, compare: Callable[[Any, Any], bool]) -> Callable[[Value, Value], bool]:
+    def ordered(a: Value, b: Value) -> bool:
+        if type(a) is type(b) in _ORDERED or _mixed(a, b):
+            return compare(a, b)
+        raise _unfit(sign, a, b)
+
+    return ordered
 
 
-def less_equal(a: Value, b: Value) -> bool:
-    if type(a) is type(b) in _ORDERED or _mixed(a, b):
-        return bool(a <= b)
-    raise _refuse("<=", a, b)
-
-
-def greater(a: Value, b: Value) -> bool:
-    if type(a) is type(b) in _ORDERED or _mixed(a, b):
-        return bool(a > b)
-    raise _refuse(">", a, b)
-
-
-def greater_equal(a: Value, b: Value) -> bool:
-    if type(a) is type(b) in _ORDERED or _mixed(a, b):
-        return bool(a >= b)
-    raise _refuse(">=", a, b)
+less = _ordering("<", operator.lt)
+less_equal = _ordering("<=", operator.le)
+greater = _ordering(">", operator.gt)
+greater_equal = _ordering(">=", operator.ge)
 
 
 def within(value: Value, of: Value, around: int = 1) -> bool:
-    """CEL's `in`; `around` is how many elements the loops around it visit."""
+    """Apply CEL's `in`; `around` is the number of elements that the loops around it visit."""
     if type(of) is dict:
         return _names_field(value) and value in of
     if type(of) is not list:
@@ -156,7 +149,7 @@ def within(value: Value, of: Value, around: int = 1) -> bool:
 
 
 def _names_field(value: Value) -> bool:
-    """Only a string does; of integers and booleans CEL says no, of the rest that it is an error."""
+    """Only a string names a field; integers and booleans do not, and others are an error in CEL."""
     if type(value) in (str, int, bool):
         return type(value) is str
     raise ConditionError(f"{describe(value)} cannot be the name of a field")
@@ -167,7 +160,7 @@ def within_strings(value: Value, of: frozenset[str]) -> bool:
 
 
 def elements(of: Value, around: int = 1) -> list[Value]:
-    """What a macro visits: a list's elements, an object's keys."""
+    """Return what a macro visits: the elements of a list, the keys of an object."""
     found: list[Value]
     if type(of) is list:
         found = of
@@ -190,25 +183,19 @@ def size(value: Value) -> int:
     raise ConditionError(f"size() needs a string, a list or an object, was {describe(value)}")
 
 
-def _strings(name: str, *values: Value) -> None:
-    for value in values:
-        if type(value) is not str:
-            raise ConditionError(f"{name}() needs strings, was {describe(value)}")
+def _of_strings(name: str, method: Callable[[str, str], bool]) -> Callable[[Value, Value], bool]:
+    def applied(value: Value, part: Value) -> bool:
+        for one in (value, part):
+            if type(one) is not str:
+                raise ConditionError(f"{name}() needs strings, was {describe(one)}")
+        return method(value, part)
+
+    return applied
 
 
-def starts_with(value: Value, start: Value) -> bool:
-    _strings("startsWith", value, start)
-    return bool(value.startswith(start))
-
-
-def ends_with(value: Value, end: Value) -> bool:
-    _strings("endsWith", value, end)
-    return bool(value.endswith(end))
-
-
-def contains(value: Value, part: Value) -> bool:
-    _strings("contains", value, part)
-    return part in value
+starts_with = _of_strings("startsWith", str.startswith)
+ends_with = _of_strings("endsWith", str.endswith)
+contains = _of_strings("contains", str.__contains__)
 
 
 def _int64(value: Value) -> Value:
@@ -217,9 +204,9 @@ def _int64(value: Value) -> Value:
     return value
 
 
-def _numbers(operator: str, a: Value, b: Value) -> None:
+def _numbers(sign: str, a: Value, b: Value) -> None:
     if not (_is_number(a) and _is_number(b)):
-        raise _refuse(operator, a, b)
+        raise _unfit(sign, a, b)
 
 
 def add(a: Value, b: Value) -> Value:
@@ -257,7 +244,7 @@ def divide(a: Value, b: Value) -> Value:
 
 def remainder(a: Value, b: Value) -> Value:
     if type(a) is not int or type(b) is not int:
-        raise _refuse("%", a, b)
+        raise _unfit("%", a, b)
     if b == 0:
         raise ConditionError("division by zero")
     _int64(abs(a) // abs(b) if (a < 0) is (b < 0) else 0)
@@ -271,7 +258,7 @@ def negate(value: Value) -> Value:
 
 
 def changed(before: Value, after: Value, path: tuple[str, ...]) -> bool:
-    """Whether a field differs between the two rows; in doubt it does."""
+    """Return whether a field differs between the two rows; in doubt it does."""
     if type(before) is not dict and type(after) is not dict:
         raise ConditionError("changed() needs an event with 'before' or 'after'", ".".join(path))
     old, new = _follow(before, path), _follow(after, path)

@@ -1,11 +1,11 @@
-"""A condition, read: what the parser makes and everything else walks."""
+"""The syntax tree of a condition."""
 
 from collections.abc import Iterator
 from typing import Literal as OneOf
 
 from msgspec import Struct
 
-from invalidator.rules.condition.regex import Pattern
+from invalidator.rules.condition.pattern import Pattern
 
 ROOTS = ("data", "event", "headers", "before", "after", "match")
 EVENT_FIELDS = ("type", "id", "source", "time", "key", "subject", "extensions")
@@ -26,13 +26,13 @@ class ListOf(Node, frozen=True):
 
 
 class Root(Node, frozen=True):
-    """Where an event's values come from: one of ROOTS, the fields of `event` as "event.type"."""
+    """The start of a path: one of ROOTS, with the fields of `event` as "event.type"."""
 
     name: str
 
 
 class Variable(Node, frozen=True):
-    """What a macro such as exists() calls each element."""
+    """The name that a macro such as exists() gives to each element."""
 
     name: str
 
@@ -125,7 +125,7 @@ def depth(node: Node) -> int:
 
 
 def kind(node: Node) -> Kind:
-    """What a node's value must be, where that can be told without an event."""
+    """Return the type that a node's value must have, if it is known without an event."""
     match node:
         case Literal(value=value):
             return _literal_kind(value)
@@ -162,7 +162,7 @@ def _binary_kind(node: Binary) -> Kind:
 
 
 def label(node: Node) -> str:
-    """The path that a node reads, as a person writes it; empty where it is not a path."""
+    """Return the path that a node reads, as a person writes it; empty if it is not a path."""
     match node:
         case Root(name=name) | Variable(name=name):
             return name
@@ -179,7 +179,7 @@ def label(node: Node) -> str:
 
 
 class Read(Struct, frozen=True):
-    """One value that a condition looks at."""
+    """One value that a condition reads."""
 
     root: str  # one of ROOTS
     path: tuple[str, ...]  # fields below it; "[]" stands for an element of a list
@@ -187,9 +187,9 @@ class Read(Struct, frozen=True):
 
 
 def reads(condition: Node, *, changes: bool = True) -> tuple[Read, ...]:
-    """Every value that a condition looks at, the longest path of each, in the order of the text.
+    """Return every value that a condition reads, by its longest path, in the order of the text.
 
-    Without `changes`: but for those that changed() compares.
+    Without `changes` those that only changed() compares are left out.
     """
     found = dict.fromkeys(_reads(condition, {}, changes=changes))
     return tuple(sorted(found, key=lambda read: read.column))
@@ -240,7 +240,7 @@ def _below(node: Node, name: str, bound: Bound) -> tuple[str, tuple[str, ...]] |
 
 
 def _keys(node: Node, bound: Bound, *, changes: bool) -> Iterator[Read]:
-    """What the computed keys inside a path read."""
+    """Yield what the computed keys inside a path read."""
     match node:
         case Index(of=of, key=key):
             yield from _keys(of, bound, changes=changes)

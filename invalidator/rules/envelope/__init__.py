@@ -1,13 +1,13 @@
-"""How an event is wrapped: from a decoded record to its type, its data and what stands around.
+"""Unwrap events: from a record to the event's type, its data and the fields around them.
 
-The plain case of the hot path is inlined in the rules' loop; whatever it cannot tell comes here.
+The fast path of planning handles the plain cases itself; all others come here.
 """
 
 from invalidator.rules.envelope.cloudevents import extensions
-from invalidator.rules.envelope.debezium import may_be_large, whole
+from invalidator.rules.envelope.debezium import may_be_large, whole_rows
 from invalidator.rules.envelope.parse import decode_json
 from invalidator.rules.envelope.reading import AUTO, EVERY, FORMATS, Envelope, Format, Reading
-from invalidator.rules.envelope.unwrap import decode, headed, unwrap
+from invalidator.rules.envelope.unwrap import decode, in_binary_mode, unwrap
 
 __all__ = [
     "AUTO",
@@ -19,8 +19,8 @@ __all__ = [
     "decode",
     "decode_json",
     "extensions",
-    "headed",
+    "in_binary_mode",
     "may_be_large",
     "unwrap",
-    "whole",
+    "whole_rows",
 ]

@@ -1,4 +1,4 @@
-"""CloudEvents 1.0: structured, where the attributes stand around `data`; and binary, in headers."""
+"""CloudEvents 1.0: structured, with the attributes around `data`; and binary, in headers."""
 
 import base64
 import binascii
@@ -20,7 +20,7 @@ CORE: Final = frozenset(
 
 
 def attributes(headers: Iterable[tuple[str, bytes]]) -> dict[str, Any]:
-    """The attributes of an event in binary mode; empty where it is in none."""
+    """Return the attributes of an event in binary mode; empty if it is not in binary mode."""
     found = {
         name[len(PREFIX) :]: (value or b"").decode("utf-8", "replace")  # Kafka knows null
         for name, value in headers
@@ -49,11 +49,11 @@ def _decoded(text: object) -> object:
     try:
         return parse(base64.b64decode(str(text), validate=True))
     except (binascii.Error, ValueError) as error:
-        raise Rejected(f"data_base64 holds no JSON: {error}", error="not-json") from error
+        raise Rejected(f"data_base64 is not JSON: {error}", error="not-json") from error
 
 
 def extensions(event: dict[str, Any]) -> dict[str, Any]:
-    """The attributes that are none of CloudEvents' own."""
+    """Return the attributes that CloudEvents does not define."""
     if "specversion" not in event:
         return {}
     return {name: value for name, value in event.items() if name not in CORE}

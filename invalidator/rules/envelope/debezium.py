@@ -1,8 +1,8 @@
 """Debezium change events: rows before and after, with and without the schema around them.
 
 A row that moves from one team to another makes the caches of both stale, so names are looked up
-in both rows. Where the old value of a column did not come along (Postgres' default replica
-identity, large columns that did not change), a rule that needs it must not pass in silence.
+in both rows. Where the old value of a column was not sent (Postgres' default replica identity,
+large columns that did not change), a rule that needs it must not pass silently.
 """
 
 import base64
@@ -12,6 +12,7 @@ from invalidator.errors import Rejected
 from invalidator.model import Slice
 from invalidator.rules.envelope.parse import parse
 from invalidator.rules.envelope.reading import EVERY, Reading
+from invalidator.runtime.text import shown
 
 PLACEHOLDER: Final = "__debezium_unavailable_value"
 _ENCODED: Final = base64.b64encode(PLACEHOLDER.encode()).decode()  # in a column of bytes
@@ -32,14 +33,14 @@ _NO_ROW: Final = (
     "the deleted row came without {name}: set the table's REPLICA IDENTITY to FULL "
     "(MongoDB: pre-images)"
 )
-_LARGE: Final = "the value of {name} did not change, and large columns come along only when they do"
+_LARGE: Final = "the value of {name} was not sent: large columns are only sent when they change"
 
 Row = dict[str, Any]
 Unknown = dict[str, tuple[str, str]]
 
 
 def is_change(event: dict[str, Any]) -> bool:
-    """Whether this is a change event, told by what only Debezium writes together."""
+    """Return whether this is a change event, by fields that only Debezium writes together."""
     body = event.get("payload") if "schema" in event and "payload" in event else event
     if body is None:
         return "schema" in event
@@ -52,16 +53,16 @@ def is_change(event: dict[str, Any]) -> bool:
     )
 
 
-# Its type, the new row (of a deleted one: what it was), the old row where one was updated, and the
-# event without a schema. A bare tuple: there is one for each change event.
+# Its type, the new row (of a deleted one: its last state), the old row of an update, and the event
+# without a schema. A bare tuple: there is one for each change event.
 Rows = tuple[str, Row, Row | None, dict[str, Any]]
 
 
-def whole(event: dict[str, Any], kind: str, raw: bytes | None) -> Rows | None:
-    """Most change events, told quickly; None, or any error, where `read` must look closer.
+def whole_rows(event: dict[str, Any], kind: str, raw: bytes | None) -> Rows | None:
+    """Read most change events fast; return None or raise anything where `read_change` must.
 
-    `kind` is the field in which a plain event would say its type; one of ours says it in `type`.
-    Without `raw`, no large column can be missing.
+    `kind` is the field in which a plain event would have its type; one of ours has it in `type`.
+    Without `raw` no large column can be missing.
     """
     if kind in event or "type" in event:
         return None
@@ -96,19 +97,19 @@ def whole(event: dict[str, Any], kind: str, raw: bytes | None) -> Rows | None:
 
 
 def may_be_large(events: bytes) -> bool:
-    """Whether a column of any of these events may be large, and did not come along."""
+    """Return whether any of these events may lack a large column."""
     return _MARKS[0] in events or _MARKS[1] in events
 
 
 def _are_large(raw: bytes, row: Row, other: Row = {}) -> bool:  # noqa: B006 - never changed
-    """Whether a column of these rows may be large, and did not come along."""
+    """Return whether these rows may lack a large column."""
     try:
         return not (_TEXTS.isdisjoint(row.values()) and _TEXTS.isdisjoint(other.values()))
     except TypeError:  # lists, objects
         return may_be_large(raw)
 
 
-def read(event: dict[str, Any], part: Slice, index: int) -> Reading | None:
+def read_change(event: dict[str, Any], part: Slice, index: int) -> Reading | None:
     body = event.get("payload") if "payload" in event and "op" not in event else event
     if body is None:
         return None  # a tombstone, wrapped in a schema
@@ -116,7 +117,7 @@ def read(event: dict[str, Any], part: Slice, index: int) -> Reading | None:
     if op == "m":
         return None  # a message in the database's log, of no table
     if not isinstance(body, dict) or not isinstance(op, str) or op not in VERBS:
-        raise Rejected(f"no change event: its op is {op!r}", error="not-debezium")
+        raise Rejected(f"not a change event: its op is {op!r}", error="not-debezium")
     before, after = _row(body.get("before")), _row(body.get("after"))
     raw = part.values[index] or b""
     large: Unknown = {}
@@ -138,19 +139,19 @@ def _table(source: dict[str, Any], origin: str) -> str:
 
 
 def _row(value: object) -> Row | None:
-    """A row; MongoDB's connector writes it as JSON in a text."""
+    """Return a row; MongoDB's connector writes it as JSON in a text."""
     if isinstance(value, str):
         try:
             value = parse(value)
         except ValueError as error:
-            raise Rejected(f"a row that is no JSON: {error}", error="not-json") from error
+            raise Rejected(f"a row is not JSON: {error}", error="not-json") from error
     if value is None or isinstance(value, dict):
         return value
-    raise Rejected(f"a row that is no object: {str(value)[:60]}", error="not-object")
+    raise Rejected(f"a row is not an object: {shown(value)}", error="not-object")
 
 
 def _filled(after: Row | None, before: Row) -> tuple[Row | None, Unknown]:
-    """The new row; for columns that did not change the old values, where they came along."""
+    """Return the new row with old values for unsent columns, and the columns without a value."""
     row = dict(after or {})
     for name, value in row.items():
         if value in PLACEHOLDERS:
@@ -167,7 +168,7 @@ def _large(row: Row) -> list[str]:
 def _images(
     op: str, before: Row | None, after: Row | None, large: Unknown, part: Slice, index: int
 ) -> tuple[tuple[Row, ...], Unknown]:
-    """The rows that names are looked up in, and the columns that did not come along."""
+    """Return the rows that names are looked up in, and the columns that were not sent."""
     if large:
         before, after = _without_large(before), _without_large(after)
     if op == "d":
@@ -187,7 +188,7 @@ def _without_large(row: Row | None) -> Row | None:
 
 
 def _completed(old: Row, new: Row, part: Slice, index: int) -> tuple[Row, Unknown]:
-    """The old row with the columns of its key, and the columns that it came without."""
+    """Return the old row with the columns of its key, and the columns that it lacks."""
     key, old = _key(part, index), dict(old)
     unknown: Unknown = {}
     for name, value in new.items():
@@ -199,7 +200,7 @@ def _completed(old: Row, new: Row, part: Slice, index: int) -> tuple[Row, Unknow
 
 
 def _deleted(row: Row | None, part: Slice, index: int) -> tuple[Row, Unknown]:
-    """A deleted row, and what it came without: Postgres writes null for all but the key."""
+    """Return a deleted row and what it lacks: Postgres writes null for all but the key."""
     if row and None not in row.values():
         return row, {}
     key = _key(part, index)
@@ -212,7 +213,7 @@ def _deleted(row: Row | None, part: Slice, index: int) -> tuple[Row, Unknown]:
 
 
 def _key(part: Slice, index: int) -> Row:
-    """The record's key: its columns identify the row, so they are the same before and after."""
+    """Return the record's key: its columns identify the row, so they never change."""
     try:
         key = parse(part.record(index).key or b"{}")
     except ValueError:
@@ -225,7 +226,7 @@ def _key(part: Slice, index: int) -> Row:
 
 
 def _document(key: Row) -> Row:
-    """MongoDB's connector writes a document's _id as JSON in a field called id."""
+    """Return a document's _id: MongoDB's connector writes it as JSON in a field called id."""
     text = key.get("id")
     try:
         return {"_id": parse(text)} if isinstance(text, str) and len(key) == 1 else {}

@@ -1,4 +1,4 @@
-"""An envelope's settings, and what reading by them gives."""
+"""The settings of an envelope, and an event that was read by them."""
 
 import re
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ Format = Literal["auto", "plain", "cloudevents", "debezium"]
 FORMATS: Final[tuple[Format, ...]] = ("auto", "plain", "cloudevents", "debezium")
 AUTO: Final = "auto"
 
-EVERY: Final = ""  # stands for all columns, where a row did not come along at all
+EVERY: Final = ""  # stands for all columns of a row that was not sent at all
 
 _SLOT: Final = re.compile(r"\{([^{}]*)\}")
 _FIELD: Final = re.compile(r"[A-Za-z_$@][\w$-]*(?:\.[A-Za-z_$@][\w$-]*)*")
@@ -20,15 +20,15 @@ _NOTHING: Final[Mapping[str, tuple[str, str]]] = MappingProxyType({})
 
 
 class Envelope(Struct, frozen=True):
-    """How the events of a source are to be read."""
+    """How the events of a source are read."""
 
     format: Format = "auto"
-    types: tuple[str, ...] = ("type", "event", "{entity}.{action}")  # the first that is there
+    types: tuple[str, ...] = ("type", "event", "{entity}.{action}")  # the first that the event has
     data: str = AUTO  # a path, or auto
 
     @property
     def first(self) -> str | None:
-        """The one field that holds the type of most events, where the hot path may look."""
+        """Return the one field that holds the type of most events, for the fast path."""
         if self.format == "debezium" or "." in self.data:
             return None
         if self.format == "cloudevents":
@@ -39,12 +39,12 @@ class Envelope(Struct, frozen=True):
 
     @property
     def inner(self) -> str:
-        """The field that holds the data of most events."""
+        """Return the field that holds the data of most events."""
         return "data" if self.data == AUTO or self.format == "cloudevents" else self.data
 
     @property
     def is_mixed(self) -> bool:
-        """Whether plain events and CloudEvents have their type and data in different fields."""
+        """Return whether plain events and CloudEvents have type and data in different fields."""
         return self.format == AUTO and (self.first, self.inner) != ("type", "data")
 
 
@@ -53,27 +53,27 @@ class Reading(NamedTuple):
 
     kind: str  # its type
     data: dict[str, Any]  # what bare names are looked up in
-    event: dict[str, Any]  # what stands around: id, time, subject, before, after
+    event: dict[str, Any]  # the fields around it: id, time, subject, before, after
     # A change event: the rows that names are looked up in, the new one first.
     images: tuple[dict[str, Any], ...] = ()
-    # Columns of a change event whose old value did not come along ("no-before"), or not even the
-    # new one ("no-value"): that word, and why.
+    # Columns of a change event whose old value was not sent ("no-before"), or not even the new one
+    # ("no-value"): that word, and the reason.
     unknown: Mapping[str, tuple[str, str]] = _NOTHING
-    # Only rules that write the type's last segment out: snapshots, truncations.
+    # Only rules that write out the type's last segment match: snapshots, truncations.
     named: bool = False
-    guessed: bool = False  # it has no type: the topic's or channel's name stands in
+    guessed: bool = False  # it has no type: the name of the topic or channel replaces it
 
 
 def type_problem(text: str) -> str | None:
-    """What is wrong with one entry of `type:`, if anything."""
+    """Return what is wrong with one entry of `type:`, if anything."""
     paths = _SLOT.findall(text)
     if not paths and not _FIELD.fullmatch(text):
         return "expected a field such as type, or a text with fields such as {entity}.{action}"
     if "{" in (left := _SLOT.sub("", text)) or "}" in left:
-        return "a brace without its other half"
+        return "an unbalanced brace"
     for path in paths:
         if not _FIELD.fullmatch(path):
-            return f"{{{path}}} is no field"
+            return f"{{{path}}} is not a field"
     return None
 
 
@@ -82,7 +82,7 @@ def data_problem(text: str) -> str | None:
 
 
 def type_of(event: dict[str, Any], types: tuple[str, ...]) -> str | None:
-    """The first of the types that is there, as text."""
+    """Return the first type that the event has, as text."""
     for text in types:
         if "{" not in text:
             found = at(event, text)
@@ -96,7 +96,7 @@ def type_of(event: dict[str, Any], types: tuple[str, ...]) -> str | None:
 
 
 def at(value: Any, path: str) -> Any:
-    """What stands at a path of fields, or None."""
+    """Return the value at a path of fields, or None."""
     for step in path.split("."):
         if not isinstance(value, dict):
             return None

@@ -1,30 +1,61 @@
-"""Tells the formats apart and reads them."""
+"""Recognize the format of a record and unwrap the event in it."""
 
-from typing import Any
+from typing import Any, Final
 
 from invalidator.errors import Rejected
 from invalidator.model import OWN_EVENTS, Slice
-from invalidator.rules.envelope import cloudevents, debezium, foreign
+from invalidator.rules.envelope import cloudevents, debezium
 from invalidator.rules.envelope.parse import parse
 from invalidator.rules.envelope.reading import AUTO, Envelope, Reading, at, type_of
+from invalidator.runtime.text import shown
+
+_FRAME: Final = 5  # a zero byte and the schema's number, as schema registries frame values
+_AVRO: Final = (b"\xc3\x01", b"Obj\x01")  # how a single object and a container file begin
+_BINARY: Final = {
+    "avro": "Avro",
+    "protobuf": "Protobuf",
+    "avro-or-protobuf": "Avro or Protobuf",  # in the frame of a schema registry
+}
 
 
 def decode(raw: bytes, limit: int, part: Slice, index: int) -> Any:
-    """A record's JSON, or why it is none."""
+    """Return a record's JSON, or raise Rejected with the reason why it is none."""
     if len(raw) > limit:
         said = f"the event has {len(raw)} bytes, more than {limit}"
         raise Rejected(said, error="too-large")
     try:
         return parse(raw)
     except ValueError as error:
-        framed = foreign.framed_json(raw)
-        if framed is not None:
-            return framed
-        raise foreign.rejected(raw, headers_at(part, index), error) from error
+        try:
+            if raw[:1] == b"\0" and raw[_FRAME : _FRAME + 1] in (b"{", b"["):
+                return parse(raw[_FRAME:])
+        except ValueError:
+            pass
+        raise _not_json(raw, headers_at(part, index), error) from error
 
 
-def headed(part: Slice, envelope: Envelope) -> bool:
-    """Whether a slice holds CloudEvents in binary mode, whose type stands in headers."""
+def _not_json(raw: bytes, headers: Any, error: ValueError) -> Rejected:
+    """Name the format that a record has instead of JSON."""
+    found = _declared(headers) or ("avro" if raw.startswith(_AVRO) else "")
+    if not found and raw[:1] == b"\0" and len(raw) > _FRAME:
+        found = "avro-or-protobuf"
+    if not found:
+        return Rejected(f"not JSON: {error}", error="not-json")
+    said = "only JSON is read: use the JSON converter, or let the producer write JSON"
+    return Rejected(f"the record is {_BINARY[found]}; {said}", error=found)
+
+
+def _declared(headers: Any) -> str:
+    for name, value in headers:
+        if name.lower().replace("-", "").replace("_", "") in ("contenttype", "cedatacontenttype"):
+            for word in ("avro", "protobuf"):
+                if word in (value or b"").decode("latin-1").lower():
+                    return word
+    return ""
+
+
+def in_binary_mode(part: Slice, envelope: Envelope) -> bool:
+    """Return whether a slice holds CloudEvents in binary mode, whose type is in headers."""
     if envelope.format not in (AUTO, "cloudevents") or not part.values:
         return False
     headers = part.headers or (part.record(0).headers,)
@@ -38,9 +69,9 @@ def headers_at(part: Slice, index: int) -> Any:
 def unwrap(
     event: Any, envelope: Envelope, part: Slice, index: int, *, binary: bool
 ) -> Reading | None:
-    """A decoded record as an event; None where there is nothing to do.
+    """Return a decoded record as an event; None if there is nothing to do.
 
-    `binary`: look into its headers too.
+    With `binary` its headers may hold the type.
     """
     form = envelope.format
     if own := _own(event, envelope.first):
@@ -50,16 +81,16 @@ def unwrap(
         if attributes:
             return cloudevents.binary(event, attributes)
     if not isinstance(event, dict):
-        raise Rejected(f"the event is no object: {_shown(event)}", error="not-object")
+        raise Rejected(f"the event is not an object: {shown(event)}", error="not-object")
     if form == "debezium" or (form == AUTO and _is_change(event, envelope.first)):
-        return debezium.read(event, part, index)
+        return debezium.read_change(event, part, index)
     if form == "cloudevents" or (form == AUTO and "specversion" in event):
         return cloudevents.structured(event)
     return _plain(event, envelope, part)
 
 
 def _is_change(event: dict[str, Any], first: str | None) -> bool:
-    """What says its type where `type:` looks first is none, whatever else it looks like."""
+    """Return whether this is a change event; one with a type in the first field never is."""
     return not _says_type(event, first) and debezium.is_change(event)
 
 
@@ -69,12 +100,12 @@ def _says_type(event: dict[str, Any], first: str | None) -> bool:
 
 
 def _own(event: Any, first: str | None) -> Reading | None:
-    """An event of ours is plain, however those of its source are wrapped."""
+    """Read one of our own events: they are plain, however those of the source are wrapped."""
     kind = event.get("type") if isinstance(event, dict) else None
     if not isinstance(kind, str) or kind not in OWN_EVENTS:
         return None
     if first != "type" and _says_type(event, first):
-        return None  # of somebody else, who calls something else its type
+        return None  # of somebody else, with its type in another field
     data = event.get("data")
     return Reading(kind, data, event) if isinstance(data, dict) else None
 
@@ -85,13 +116,8 @@ def _plain(event: dict[str, Any], envelope: Envelope, part: Slice) -> Reading:
     if envelope.data != AUTO:
         data = at(event, envelope.data)
         if not isinstance(data, dict):
-            said = f"there is no object at {envelope.data}, where data: says: {_shown(data)}"
+            said = f"data: is {envelope.data}, where the event has no object: {shown(data)}"
             raise Rejected(said, error="no-data")
         return Reading(kind, data, event, guessed=guessed)
     data = event.get("data")
     return Reading(kind, data if isinstance(data, dict) else event, event, guessed=guessed)
-
-
-def _shown(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else text[:59] + "…"

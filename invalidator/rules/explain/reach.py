@@ -1,4 +1,4 @@
-"""Backwards: which rules and templates could ever delete a key."""
+"""Search backwards: which rules and templates could ever delete a key."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ class Reach(Struct, frozen=True):
 
 
 def reaching(ruleset: RuleSet, key: str) -> list[Reach]:
-    """The keys and patterns that name this key for some event."""
+    """Return the keys and patterns that name this key for some event."""
     wanted: list[globs.Token] = [("=", char) for char in key]
     found = []
     for rule in ruleset.rules:
@@ -37,7 +37,7 @@ def reaching(ruleset: RuleSet, key: str) -> list[Reach]:
 
 
 def tagging(ruleset: RuleSet) -> list[Reach]:
-    """The tags that rules invalidate: these delete whatever key carries them."""
+    """Return the tags that rules invalidate: they delete any key that carries them."""
     return [
         Reach(rule.name, "tags", effect.template.text, tuple(entry.text for entry in rule.on))
         for rule in ruleset.rules
@@ -48,7 +48,7 @@ def tagging(ruleset: RuleSet) -> list[Reach]:
 
 
 def could_name(rule: Rule, cache: Cache) -> Callable[[Kind, str], bool]:
-    """Whether a rule could have given a name, as it stands in a plan or an announcement."""
+    """Return a test of whether a rule could have given a name of a plan or an announcement."""
     literal: dict[Kind, list[re.Pattern[str]]] = {}
     patterns = []
     for effect in (*rule.effects, *rule.on_reject):
@@ -72,7 +72,7 @@ def _expression(template: Template, prefix: str) -> re.Pattern[str]:
 
 
 def protections(ruleset: RuleSet, key: str) -> Iterator[str]:
-    """Why sweeps spare this key."""
+    """Yield the reasons why sweeps spare this key."""
     wanted: list[globs.Token] = [("=", char) for char in key]
     for cache in ruleset.caches.values():
         for name, glob in protected(cache):

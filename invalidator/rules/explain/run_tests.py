@@ -1,4 +1,4 @@
-"""`tests:` of a rules file: events, and exactly what they must invalidate."""
+"""Run the `tests:` of rules files: events, and exactly what they must invalidate."""
 
 import json
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from invalidator.rules.ruleset import RuleSet
 
 
 class Result(Struct, frozen=True):
-    """What came of one test."""
+    """The result of one test."""
 
     test: Test
     differences: tuple[str, ...]  # lines such as "- keys    order:1"; none: it passed
@@ -33,7 +33,7 @@ class Results(Struct, frozen=True):
         return tuple(result for result in self.results if not result.passed)
 
     def problems(self) -> list[Problem]:
-        """Failed tests as problems of the file."""
+        """Return failed tests as problems of the file."""
         return [
             Problem(
                 result.test.place.file,
@@ -46,17 +46,17 @@ class Results(Struct, frozen=True):
         ]
 
 
-def run(ruleset: RuleSet) -> Results:
-    """Every test of a rule set, through the planner that the daemon runs."""
+def run_tests(ruleset: RuleSet) -> Results:
+    """Run every test of a rule set, with the planner that the daemon runs."""
     results = tuple(_run(ruleset, test) for test in ruleset.tests)
     covered = frozenset(name for result in results for name in result.matched)
     names = [rule.name for rule in ruleset.rules if rule.enabled]
     return Results(results, tuple(name for name in names if name not in covered))
 
 
-def passing(ruleset: RuleSet) -> RuleSet:
-    """The same rule set; a RulesError where its own tests fail."""
-    problems = run(ruleset).problems()
+def require_passing(ruleset: RuleSet) -> RuleSet:
+    """Return the rule set, or raise a RulesError if its own tests fail."""
+    problems = run_tests(ruleset).problems()
     if problems:
         raise RulesError(problems)
     return ruleset
@@ -76,7 +76,7 @@ def _record(test: Test) -> Record:
 
 
 def _differences(test: Test, explanation: Explanation) -> Iterator[str]:
-    """`-` was expected and did not come, `+` came and was not expected."""
+    """Yield lines: `-` was expected and missing, `+` was not expected."""
     if explanation.fault:
         yield f"! {explanation.fault.message}"
         return

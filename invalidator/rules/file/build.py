@@ -1,22 +1,20 @@
-"""From checked nodes to frozen data: templates, types and conditions are parsed on the way."""
+"""Build frozen data from checked nodes; parses templates, types and conditions."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from msgspec import Struct
 
-from invalidator import layout
-from invalidator import templates as template
+from invalidator import layout, templates
 from invalidator.model import DEFAULT_CACHE, KINDS
 from invalidator.rules import condition
 from invalidator.rules.condition import ConditionSyntaxError
 from invalidator.rules.envelope import AUTO, Envelope
 from invalidator.rules.envelope.reading import data_problem, type_problem
-from invalidator.rules.file import schema as shape
-from invalidator.rules.file import yaml as yaml12
+from invalidator.rules.file import schema
 from invalidator.rules.file.types import checked
-from invalidator.rules.file.yaml import Entry, Node, Report
-from invalidator.rules.plan import event_types as matching
+from invalidator.rules.file.yaml import Entry, Node, Report, parse_yaml
+from invalidator.rules.plan.event_types import PatternError, parse_pattern
 from invalidator.rules.rule import (
     DEFAULT_KEYS,
     DEFAULT_LAYOUTS,
@@ -37,7 +35,7 @@ Fields = dict[str, Entry]
 
 
 class Parts(Struct, frozen=True):
-    """What one file holds."""
+    """The contents of one file."""
 
     rules: tuple[Rule, ...] = ()
     caches: tuple[Cache, ...] = ()
@@ -47,14 +45,14 @@ class Parts(Struct, frozen=True):
     tests: tuple[Test, ...] = ()
 
 
-def read(content: bytes, report: Report) -> Parts:
-    """What of a file is in order; the report has the rest, every mistake at once."""
-    root = yaml12.read(content, report)
+def read_parts(content: bytes, report: Report) -> Parts:
+    """Return the sound parts of a file; the report has every mistake of the others."""
+    root = parse_yaml(content, report)
     if root is None:
         if not report.problems:
             report.at(1, 1, "the file is empty: expected rules:")
         return Parts()
-    sound = checked(shape.FILE, root, report, "the file")
+    sound = checked(schema.FILE, root, report, "the file")
     return _Builder(report).parts(sound.value) if sound else Parts()
 
 
@@ -78,12 +76,12 @@ class _Builder:
         )
 
     def _rule(self, node: Node) -> Rule:
-        """One rule, as far as it is in order."""
+        """Return one rule, as far as it is sound."""
         fields: Fields = node.value
         named = fields["name"].value if "name" in fields else node
         rule = Rule(
             name=_value(fields, "name", ""),
-            on=self._parsed(_items(fields, "on"), matching.parse),
+            on=self._parsed(_items(fields, "on"), parse_pattern),
             effects=self._effects(fields, "invalidate"),
             place=self._place(named),
             when=self._when(fields),
@@ -108,7 +106,7 @@ class _Builder:
             Effect(kind, parsed, self._place(entry))
             for kind in KINDS
             for entry in _items(inner, kind)
-            for parsed in self._parsed([entry], template.parse)
+            for parsed in self._parsed([entry], templates.parse)
         )
 
     def _fallback(self, fields: Fields) -> tuple[Effect, ...]:
@@ -131,7 +129,7 @@ class _Builder:
             return None
 
     def _agree(self, fields: Fields, rule: Rule) -> None:
-        """What the parts of one rule must hold together."""
+        """Report parts of one rule that contradict each other."""
         if rule.on_error != "apply" and "when" not in fields:
             self.report.add(fields["on_error"].key, "on_error: there is no when: that could fail")
         captured = [dict(pattern.captures) for pattern in rule.on]
@@ -215,12 +213,12 @@ class _Builder:
         )
 
     def _parsed(self, nodes: list[Node], parse: Callable[[str], T]) -> tuple[T, ...]:
-        """Those of the texts that can be read."""
+        """Parse texts, and report those that cannot be parsed."""
         found = []
         for node in nodes:
             try:
                 found.append(parse(node.value))
-            except (template.TemplateError, matching.PatternError) as error:
+            except (templates.TemplateError, PatternError) as error:
                 self.report.add(node, str(error), offset=error.offset)
         return tuple(found)
 
@@ -229,7 +227,7 @@ class _Builder:
 
 
 def _items(fields: Fields, name: str) -> list[Node]:
-    """The elements of a list, of one value alone, of nothing."""
+    """Return the elements of a list; one value alone is a list of one."""
     if name not in fields:
         return []
     node = fields[name].value

@@ -1,4 +1,4 @@
-"""Rules files into a rule set: every mistake at once, each with its place."""
+"""Load rules files into a rule set; reports every mistake at once, each with its place."""
 
 import hashlib
 from collections.abc import Sequence
@@ -10,9 +10,8 @@ from msgspec import Struct
 from invalidator.errors import Problem, RulesError
 from invalidator.model import DEFAULT_CACHE
 from invalidator.rules.envelope import Envelope
-from invalidator.rules.file import build
-from invalidator.rules.file import validate as sense
-from invalidator.rules.file.build import Parts
+from invalidator.rules.file.build import Parts, read_parts
+from invalidator.rules.file.validate import validate
 from invalidator.rules.file.yaml import MAX_BYTES, MAX_PROBLEMS, Report
 from invalidator.rules.rule import Cache
 from invalidator.rules.ruleset import RuleSet
@@ -25,23 +24,23 @@ WHERE: Final = "the command line or INVALIDATOR_RULES names a file of rules, or 
 class Source(Struct, frozen=True):
     """One file as it was read."""
 
-    name: str  # as messages give it
+    name: str  # as in messages
     text: bytes
 
 
 def load(path: Path) -> RuleSet:
-    """The rules of a file or a directory; a RulesError names everything that is wrong."""
-    return compiled(files(path))
+    """Return the rules of a file or directory, or raise a RulesError with every mistake."""
+    return compile_rules(read_files(path))
 
 
-def compiled(sources: Sequence[Source]) -> RuleSet:
-    """The rules of these files."""
+def compile_rules(sources: Sequence[Source]) -> RuleSet:
+    """Return the rules of these files."""
     parts, problems = [], []
     for source in sources:
         report = Report(source.name)
-        parts.append(build.read(source.text, report))
+        parts.append(read_parts(source.text, report))
         problems.extend(report.problems)
-    problems.extend(sense.problems(parts))
+    problems.extend(validate(parts))
     if problems:
         raise RulesError(_shown(problems))
     try:
@@ -52,23 +51,23 @@ def compiled(sources: Sequence[Source]) -> RuleSet:
             envelopes=_envelopes(parts),
             tests=[test for part in parts for test in part.tests],
         )
-    except Exception as error:  # a hole in our checks must not end a daemon that reloads
+    except Exception as error:  # a gap in our checks must not end a daemon that reloads
         said = f"these rules cannot be compiled: {type(error).__name__}: {error}"
         raise RulesError([Problem(sources[0].name, 0, 0, said)]) from error
 
 
 def _shown(problems: list[Problem]) -> list[Problem]:
-    """In the order of the files; no more than a person can use."""
+    """Return the problems in the order of the files, no more than a person can use."""
     found = sorted(problems, key=lambda entry: (entry.file, entry.line, entry.column))
     if len(found) < MAX_PROBLEMS:
         return found
     last = found[MAX_PROBLEMS - 1]
-    more = Problem(last.file, last.line, last.column, "and more: mend these first")
+    more = Problem(last.file, last.line, last.column, "and more: fix these first")
     return [*found[:MAX_PROBLEMS], more]
 
 
 def content_hash(sources: Sequence[Source]) -> str:
-    """Short, and equal wherever the same files lie."""
+    """Return a short hash that is the same wherever these files are stored."""
     digest = hashlib.sha256()
     for source in sources:
         name = Path(source.name).name if len(sources) > 1 else ""
@@ -76,8 +75,8 @@ def content_hash(sources: Sequence[Source]) -> str:
     return digest.hexdigest()[:12]
 
 
-def files(path: Path) -> list[Source]:
-    """The file, or the .yaml files of a directory, in the order of their names."""
+def read_files(path: Path) -> list[Source]:
+    """Read the file, or the .yaml files of a directory in the order of their names."""
     try:
         paths = _listed(path) if path.is_dir() else [path]
     except OSError as error:
@@ -89,7 +88,7 @@ def files(path: Path) -> list[Source]:
         except OSError as error:
             problems.append(_unread(entry, error))
     if problems and not path.exists():
-        raise RulesError([Problem(str(path), 0, 0, f"is not there; {WHERE}")])
+        raise RulesError([Problem(str(path), 0, 0, f"does not exist; {WHERE}")])
     if problems:
         raise RulesError(problems)
     if not found:
@@ -106,14 +105,14 @@ def _unread(path: Path, error: OSError) -> Problem:
 
 
 def _read(path: Path) -> bytes:
-    """A file's content; of one that is too large only enough to tell."""
+    """Read a file; of one that is too large just enough to notice."""
     with path.open("rb") as file:
         return file.read(MAX_BYTES + 1)
 
 
 def _listed(path: Path) -> list[Path]:
-    # A ConfigMap's own entries, such as ..data, begin with a dot, and so do editors' files. A link
-    # that leads nowhere is kept: a team's rules must not be gone in silence.
+    # Entries such as ..data of a ConfigMap begin with a dot, as do editors' files. A broken link is
+    # kept: a team's rules must not disappear silently.
     return sorted(
         entry
         for entry in path.iterdir()
@@ -129,7 +128,7 @@ def _caches(parts: Sequence[Parts]) -> dict[str, Cache]:
 
 
 def _envelopes(parts: Sequence[Parts]) -> list[tuple[str, Envelope]]:
-    """Single sources first, exact names before patterns; then what holds for all."""
+    """Return envelopes of single sources, exact names first, then the general one."""
     single = [entry for part in parts for entry in part.sources]
     single.sort(key=lambda entry: "*" in entry[0])
     general = next((part.envelope for part in parts if part.envelope), Envelope())

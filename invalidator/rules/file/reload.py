@@ -1,6 +1,6 @@
-"""Hot reload: rules files that change are built, tested, and only then handed over.
+"""Reload rules files that change: they are built and tested before they are handed over.
 
-Content is compared, not times, so a Kubernetes ConfigMap's symlink swap is seen like an edit.
+Content is compared, not times, so the swapped symlink of a Kubernetes ConfigMap counts as an edit.
 """
 
 import asyncio
@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Final
 
 from invalidator.errors import Problem, RulesError
-from invalidator.rules.explain.run_tests import passing
-from invalidator.rules.file.load import Source, compiled, files
+from invalidator.rules.explain.run_tests import require_passing
+from invalidator.rules.file.load import Source, compile_rules, read_files
 from invalidator.rules.ruleset import RuleSet
 
-EVERY: Final = 1.0  # seconds between looks
+EVERY: Final = 1.0  # seconds
 
 
 class Watcher:
-    """The rules at a path, and what they were when last looked at."""
+    """Reads the rules at a path, and remembers what they were the last time."""
 
     def __init__(self, path: Path, *, last_good: Path | None = None) -> None:
         self.path = path
@@ -29,7 +29,7 @@ class Watcher:
         self._seen: object = None  # what the files held, or why they could not be read
 
     def start(self) -> tuple[RuleSet, list[Problem]]:
-        """The rules to begin with. Where they are broken: the last good ones, and why."""
+        """Return the first rules; if they are broken, the last good ones and the problems."""
         try:
             return self._build(self._read()), []
         except RulesError as error:
@@ -39,7 +39,7 @@ class Watcher:
             return kept, error.problems
 
     def look(self, *, force: bool = False) -> RuleSet | None:
-        """New rules; None where nothing changed. A RulesError is raised once per change."""
+        """Return new rules, or None if nothing changed; raise a RulesError once per change."""
         seen = self._seen
         try:
             sources = self._read()
@@ -54,17 +54,17 @@ class Watcher:
         return self._build(sources)
 
     def _read(self) -> list[Source]:
-        return files(self.path)
+        return read_files(self.path)
 
     def _build(self, sources: list[Source]) -> RuleSet:
         self._seen = sources
-        ruleset = passing(compiled(sources))
+        ruleset = require_passing(compile_rules(sources))
         if self.last_good:
             self._keep(sources, self.last_good)
         return ruleset
 
     def _keep(self, sources: list[Source], path: Path) -> None:
-        """A full disk is no reason to refuse good rules."""
+        """Keep a copy; a full disk is no reason to reject good rules."""
         try:
             _write(sources, path)
             self.unkept = ""
@@ -76,13 +76,13 @@ class Watcher:
             return None
         try:
             kept = json.loads(self.last_good.read_bytes())
-            return compiled([Source(entry["name"], entry["text"].encode()) for entry in kept])
+            return compile_rules([Source(entry["name"], entry["text"].encode()) for entry in kept])
         except (OSError, ValueError, KeyError, TypeError, RulesError):
-            return None  # a copy that is broken too: the rules' own mistakes say more
+            return None  # the copy is broken too: the mistakes of the rules themselves say more
 
 
 def _write(sources: list[Source], path: Path) -> None:
-    """A copy that is whole at any moment."""
+    """Replace the copy in one step, so that it is complete at any moment."""
     kept = [{"name": entry.name, "text": entry.text.decode()} for entry in sources]
     with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, suffix=".tmp") as file:
         try:
@@ -98,25 +98,25 @@ def _write(sources: list[Source], path: Path) -> None:
 async def watch(
     watcher: Watcher,
     accept: Callable[[RuleSet], None],
-    refuse: Callable[[RulesError], None],
+    reject: Callable[[RulesError], None],
     *,
     wake: asyncio.Event | None = None,
     every: float = EVERY,
 ) -> None:
-    """Looks again and again, at once when woken; hands over rules that are in order."""
+    """Look for changes periodically, and immediately when woken; hand over sound rules."""
     while True:
         forced = await _pause(wake, every)
         try:
             ruleset = await asyncio.to_thread(watcher.look, force=forced)
         except RulesError as error:
-            refuse(error)
+            reject(error)
         else:
             if ruleset is not None:
                 accept(ruleset)
 
 
 async def _pause(wake: asyncio.Event | None, seconds: float) -> bool:
-    """Waits; true where somebody asked not to."""
+    """Wait, and return whether somebody asked for a look meanwhile."""
     if wake is None:
         await asyncio.sleep(seconds)
         return False

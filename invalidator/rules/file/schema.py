@@ -1,6 +1,7 @@
-"""The rules language, field by field: checked from here, published from here, documented here."""
+"""The rules language, field by field: it is checked, published and documented from here."""
 
-from typing import Final
+import json
+from typing import Any, Final
 
 from invalidator.model import DEFAULT_CACHE, KINDS
 from invalidator.rules.envelope import FORMATS
@@ -67,7 +68,7 @@ RULE: Final = Object(
         ),
         "max_keys": Field(
             Number(1, 1_000_000),
-            "names that one event may give by this rule; more reject it",
+            "names that this rule may give for one event; more than that reject it",
             default=MAX_KEYS,
         ),
         "allow_broad": Field(
@@ -148,7 +149,9 @@ TEST: Final = Object(
     "a test",
     {
         "name": Field(Text(), "what the test shows"),
-        "event": Field(Object("an event", others=Anything()), "as it is received", required=True),
+        "event": Field(
+            Object("an event", others=Anything()), "the event as it is received", required=True
+        ),
         "source": Field(Text(), "the topic, channel or stream it comes from"),
         "key": Field(Text(), "the record's key"),
         "headers": Field(Object("headers", others=Text(empty=True)), "the record's headers"),
@@ -184,3 +187,18 @@ FILE: Final = Object(
         "tests": Field(Listed(TEST, empty=True), "events, and what they invalidate"),
     },
 )
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the language as a JSON Schema, so that editors complete and check rules files."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Rules of invalidator",
+        "description": "Which cache entries are invalidated by which events.",
+        **FILE.schema(),
+    }
+
+
+def published_schema() -> str:
+    """Return the JSON Schema as it is published."""
+    return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"

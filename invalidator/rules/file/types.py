@@ -1,4 +1,4 @@
-"""What a rules file may hold, declared once: checked here, and published as a JSON Schema."""
+"""The types of values in rules files: each checks a node and describes itself as JSON Schema."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -7,8 +7,7 @@ from typing import Any, Final, Protocol
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from invalidator.rules.file import hints
-from invalidator.rules.file.yaml import BROKEN, Entry, Node, Report
+from invalidator.rules.file.yaml import BROKEN, Entry, Node, Report, kind_hint
 from invalidator.runtime.text import closest, nearest
 from invalidator.runtime.units import parse_duration
 
@@ -18,27 +17,27 @@ _CONTROL_OR_BREAK: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class Spec(Protocol):
-    """One kind of value."""
+    """A type of values."""
 
     def check(self, node: Node, report: Report, name: str) -> Node | None:
-        """Reports whatever is wrong with a value; gives what of it is sound."""
+        """Report what is wrong with a value, and return what of it is sound."""
 
     def schema(self) -> dict[str, Any]:
-        """The same as JSON Schema."""
+        """Return the type as JSON Schema."""
 
 
 def checked(spec: Spec, node: Node, report: Report, name: str) -> Node | None:
-    """`spec.check`, but for what the YAML reader has reported already."""
+    """Check a value unless the YAML reader has reported it already."""
     return None if node.value is BROKEN else spec.check(node, report, name)
 
 
 def _expected(node: Node, report: Report, name: str, what: str) -> None:
-    report.add(node, f"{name}: expected {what}, found {node.kind()}{hints.of_kind(what, node)}")
+    report.add(node, f"{name}: expected {what}, found {node.kind()}{kind_hint(what, node)}")
 
 
 class Text(Struct, frozen=True):
     empty: bool = False  # may it be ""?
-    most: int = 0  # characters; 0: as many as there are
+    most: int = 0  # characters; 0: any number
     lines: bool = False  # may it have line breaks and tabs?
 
     def check(self, node: Node, report: Report, name: str) -> Node | None:
@@ -122,7 +121,7 @@ class Choice(Struct, frozen=True):
         if node.value in self.words:
             return node
         found = node.text or node.kind()
-        report.add(node, f"{name}: {found} is no choice{nearest(found, self.words)}")
+        report.add(node, f"{name}: {found} is not valid{nearest(found, self.words)}")
         return None
 
     def schema(self) -> dict[str, Any]:
@@ -150,10 +149,10 @@ class Listed(Struct, frozen=True):
         return None
 
     def _whole(self, found: Sequence[Node], report: Report, name: str) -> None:
-        """YAML joins an element that is indented too far to the text before it."""
+        """Report elements that are indented too far: YAML joins them to the text before."""
         for node in found:
             if node.folded and " - " in node.text:
-                said = "this text goes on in the next line; begin the elements of a list in the "
+                said = "this text continues in the next line; begin the elements of a list in the "
                 report.add(node, f"{name}: {said}same column")
 
     def schema(self) -> dict[str, Any]:
@@ -167,15 +166,15 @@ class Field(Struct, frozen=True):
     spec: Spec
     doc: str
     required: bool = False
-    default: Any = None  # what holds where it is left out, for people
+    default: Any = None  # the value where it is left out, for people
 
 
 class Object(Struct, frozen=True):
-    """An object with declared fields, and possibly others of one kind."""
+    """An object with declared fields, and perhaps others of one type."""
 
     what: str  # as a person calls it
     fields: Mapping[str, Field] = field(default_factory=dict)
-    others: Spec | None = None  # what fields of any other name hold
+    others: Spec | None = None  # the type of fields with any other name
     some: bool = False  # at least one field
 
     def check(self, node: Node, report: Report, name: str) -> Node | None:
@@ -201,7 +200,7 @@ class Object(Struct, frozen=True):
         return replace(node, value=sound)
 
     def _meant(self, key: str, written: Mapping[str, Entry]) -> str:
-        """The field that a key is taken for, so that mistakes below a misspelt one show too."""
+        """Return the field that a key is taken for, to show mistakes below a misspelt one too."""
         if key in self.fields or self.others:
             return key
         if self._below(key):
@@ -215,7 +214,7 @@ class Object(Struct, frozen=True):
         return f"{self.what} has no field {key[:60]}{nearest(key, self.fields)}"
 
     def _below(self, key: str) -> str:
-        """The field that is an object with a field of this name."""
+        """Return the field that is an object with a field of this name."""
         objects = (
             name
             for name, known in self.fields.items()
@@ -256,7 +255,7 @@ class Either(Struct, frozen=True):
 
 
 class Anything(Struct, frozen=True):
-    """Whatever JSON can hold."""
+    """Any JSON value."""
 
     def check(self, node: Node, report: Report, name: str) -> Node | None:
         return node

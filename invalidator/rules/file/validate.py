@@ -1,4 +1,4 @@
-"""What must hold across a whole rule set: mistakes that no single field shows."""
+"""Mistakes that only show across a whole rule set, not in a single field."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -22,15 +22,14 @@ ROWS: Final = ("before", "after")
 CHANGES: Final = ("created", "updated", "deleted", "read", "truncated")
 
 
-def problems(parts: Sequence[Parts]) -> list[Problem]:
-    """Every mistake that shows across files. What is wrong by itself is reported already."""
+def validate(parts: Sequence[Parts]) -> list[Problem]:
+    """Return every mistake that shows across files; those of one field are reported already."""
     rules = [rule for part in parts for rule in part.rules]
     caches = [cache for part in parts for cache in part.caches]
     tests = [test for part in parts for test in part.tests]
     known = {DEFAULT_CACHE: Cache(), **{cache.name: cache for cache in caches}}
     found = [
-        *_twin_rules(rules),
-        *_twin_caches(caches),
+        *_twins(rules, caches),
         *_envelopes(parts),
         *_layouts(known, rules),
         *_rejectors(rules, tests),
@@ -53,24 +52,16 @@ def _problem(place: Place | None, message: str, text: str = "") -> Problem:
     return Problem(place.file, place.line, place.column, message, visible(text))
 
 
-def _twin_rules(rules: Sequence[Rule]) -> Iterator[Problem]:
-    first: dict[str, Rule] = {}
-    for rule in rules:
-        if not rule.name:
-            continue
-        other = first.setdefault(rule.name, rule)
-        if other is not rule:
-            where = f"{other.place.file}:{other.place.line}"
-            yield _problem(rule.place, f"another rule has this name: {where}", rule.name)
-
-
-def _twin_caches(caches: Sequence[Cache]) -> Iterator[Problem]:
-    first: dict[str, Cache] = {}
-    for cache in caches:
-        other = first.setdefault(cache.name, cache)
-        if other is not cache and other.place:
-            where = f"{other.place.file}:{other.place.line}"
-            yield _problem(cache.place, f"this cache is described already: {where}", cache.name)
+def _twins(rules: Sequence[Rule], caches: Sequence[Cache]) -> Iterator[Problem]:
+    """Yield rules and caches whose name another one has already."""
+    first: dict[tuple[str, str], Rule | Cache] = {}
+    entries: list[Rule | Cache] = [*(rule for rule in rules if rule.name), *caches]
+    for entry in entries:
+        what = "rule" if isinstance(entry, Rule) else "cache"
+        other = first.setdefault((what, entry.name), entry)
+        if other is not entry and other.place:
+            said = f"another {what} has this name: {other.place.file}:{other.place.line}"
+            yield _problem(entry.place, said, entry.name)
 
 
 def _envelopes(parts: Sequence[Parts]) -> Iterator[Problem]:
@@ -84,19 +75,19 @@ def _envelopes(parts: Sequence[Parts]) -> Iterator[Problem]:
     for part in parts:
         for name, _ in part.sources:
             if name in seen:
-                said = f"the envelope of {name} is described already"
+                said = f"the envelope of {name} is already described"
                 yield _problem(part.envelope_place, said, name)
             seen.add(name)
 
 
 class _Kept(Struct, frozen=True):
-    """One template under which a cache keeps tags or counters."""
+    """One template of the keys under which a cache keeps tags or counters."""
 
     what: str  # for people
     template: str
     glob: str  # every key that it may name
     place: Place | None
-    alike: tuple[str, ...]  # equal where two caches may share the key
+    shared_by: tuple[str, ...]  # two caches with equal values may share the key
     cache: str
 
 
@@ -118,16 +109,16 @@ def _kept(cache: Cache) -> list[_Kept]:
 
 
 def _layouts(caches: dict[str, Cache], rules: Sequence[Rule]) -> Iterator[Problem]:
-    """One key for what is kept in two ways: a tag set and a stamp cannot share it."""
+    """Yield keys that are used in two ways: a tag set and a stamp cannot share one."""
     tagging = {rule.cache for rule in rules if any(entry.kind == "tags" for entry in rule.effects)}
     owners: dict[str, _Kept] = {}
     for cache in caches.values():
         for kept in _kept(cache):
-            if kept.alike and not cache.tagged and cache.name not in tagging:
-                continue  # a layout that nobody wrote and nobody uses
+            if kept.shared_by and not cache.tagged and cache.name not in tagging:
+                continue  # a default layout that nobody uses
             other = owners.setdefault(kept.glob, kept)
             same = other.cache == kept.cache
-            if other is not kept and (same or other.alike != kept.alike):
+            if other is not kept and (same or other.shared_by != kept.shared_by):
                 yield _problem(kept.place, _share(kept, other), kept.template)
             elif not globs.literal_start(kept.glob):
                 said = f"the key of {kept.what} must begin with a literal text, such as tag:"
@@ -140,12 +131,12 @@ def _share(kept: _Kept, other: _Kept) -> str:
 
 
 def _glob(template: str, slot: str) -> str:
-    """All keys that a template of a tag or version may name."""
+    """Return a glob of all keys that a template of a tag or version may name."""
     return "*".join(map(escape, template.split(f"{{{slot}}}")))
 
 
 def protected(cache: Cache) -> list[tuple[str, list[globs.Token]]]:
-    """What no sweep ever touches: a name for people, and the glob."""
+    """Return what no sweep ever deletes: a name for people, and the glob."""
     kept = [("invalidator's own keys", f"{layout.OWN}*")]
     kept += [(entry.what, entry.glob) for entry in _kept(cache)]
     kept += [(f"protect: {glob}", glob) for glob in cache.protect]
@@ -190,7 +181,7 @@ def _begins(template: Template) -> bool:
 
 
 def _needs_row(rule: Rule, tests: Sequence[Test]) -> Iterator[Problem]:
-    """A rule on the old or the new row, for events that have none."""
+    """Yield where a rule reads the old or the new row of events that have none."""
     if not rule.on or any(_could_change(pattern.tokens[-1]) for pattern in rule.on):
         return
     for root, place, text in _reads_rows(rule):
@@ -220,7 +211,7 @@ def _could_change(token: str) -> bool:
 
 
 def _named(rule: Rule, test: Test) -> bool:
-    """Whether a test is on an event of a type that a rule names outright."""
+    """Return whether the type of a test's event is one that the rule names literally."""
     kind = type_of(dict(test.event), Envelope().types) or test.source
     return any(kind == pattern.text for pattern in rule.on)
 

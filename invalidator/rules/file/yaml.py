@@ -1,11 +1,11 @@
-"""YAML as rules files need it: the 1.2 core schema, with positions, and nothing clever.
+"""YAML for rules files: the core schema of 1.2, with positions, and nothing clever.
 
 `on` is a word here, not the boolean true. Aliases, tags and duplicate keys are mistakes, size
 and depth are bounded. Nodes are built from libyaml's events, so nothing recurses in C.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import yaml
@@ -13,8 +13,6 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from invalidator.errors import Problem
-from invalidator.rules.file import hints
-from invalidator.rules.file.places import locate, split
 from invalidator.runtime.text import visible
 
 try:
@@ -32,23 +30,41 @@ _INT = re.compile(r"[-+]?[0-9]{1,40}|0o[0-7]{1,40}|0x[0-9a-fA-F]{1,40}")
 _FLOAT = re.compile(
     r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]{1,3})?|[-+]?\.inf|\.nan"
 )
+_BREAK: Final = re.compile(r"\r\n|[\r\n\x85\u2028\u2029]")  # as libyaml counts lines
+_ESCAPE: Final = re.compile(r"\\(?:x(..)|u(....)|U(........)|.)|.", re.S)
+_DOUBLED: Final = re.compile(r"''|.", re.S)
+_ANY: Final = re.compile(r".", re.S)
+_SPACES: Final = frozenset(["\\n", "\\r", "\\t", "\\ ", "\\_", "\\N", "\\L", "\\P", "\\v", "\\f"])
+_QUOTE: Final = "; put quotes around a text that begins with {, [, *, &, !, %, @ or a quote"
+_WITHIN: Final = "; put quotes around a text that has { or ': ' in it"
+_COLUMN: Final = "; begin the fields of an object in the same column"
+_SYNTAX: Final = {  # by libyaml's own words
+    "alphabetic or numeric character": _QUOTE,
+    "cannot start any token": f"; indent with spaces, not with tabs{_QUOTE}",
+    "mapping values are not allowed": f"{_WITHIN}{_COLUMN}",
+    "unexpected ':'": _WITHIN,
+    "expected key": f"{_COLUMN}{_QUOTE}",
+    "expected '-' indicator": f"; begin the elements of a list in the same column{_QUOTE}",
+    "expected ','": f"; separate elements by commas{_QUOTE}",
+    "end of stream": "; a quote or a bracket is never closed",
+    "unknown escape": "; in single quotes a \\ is a \\",
+}
 
-
-BROKEN: Final = object()  # the value of a node that cannot be read, where that is reported
+BROKEN: Final = object()  # the value of a node that cannot be read, as is reported already
 
 
 class Node(Struct, frozen=True):
-    """One value of a file and where it stands: scalar, list of nodes, or dict of entries."""
+    """One value of a file and its position: scalar, list of nodes, or dict of entries."""
 
     value: Any  # None, bool, int, float, str, list[Node], dict[str, Entry]
     line: int  # from 1
-    column: int  # from 1; of the text itself, behind an opening quote
+    column: int  # from 1; of the text itself, after an opening quote
     text: str = ""  # a scalar as written
     style: str = ""  # of a scalar: ' or " where it is quoted, | or > for a block
     folded: bool = False  # a text without quotes over several lines
 
     def plain(self) -> Any:
-        """The value without positions, as JSON would give it."""
+        """Return the value without positions, as JSON would give it."""
         if isinstance(self.value, dict):
             return {key: entry.value.plain() for key, entry in self.value.items()}
         if isinstance(self.value, list):
@@ -79,7 +95,7 @@ class Report(Struct):
     problems: list[Problem] = field(default_factory=list)
 
     def add(self, node: Node, message: str, text: str | None = None, offset: int = 0) -> None:
-        """A mistake in a value, `offset` characters from its beginning."""
+        """Add a mistake in a value, `offset` characters from its beginning."""
         place = node.line, node.column
         if offset:
             place = locate(self.lines, *place, node.style, node.text, offset)
@@ -91,8 +107,8 @@ class Report(Struct):
             self.problems.append(found)
 
 
-def read(content: bytes, report: Report) -> Node | None:
-    """The file's one document; None where it cannot be used, and the report says why."""
+def parse_yaml(content: bytes, report: Report) -> Node | None:
+    """Return the file's one document; None if it cannot be used, and the report says why."""
     if len(content) > MAX_BYTES:
         report.at(0, 0, f"the file has more than {MAX_BYTES} bytes")
         return None
@@ -129,9 +145,7 @@ def _syntax(error: yaml.YAMLError, report: Report) -> None:
     if start and start.line != mark.line:
         said += f", {getattr(error, 'context', '')} that begins in line {start.line + 1}"
     line = report.lines[mark.line] if mark.line < len(report.lines) else ""
-    report.at(
-        mark.line + 1, mark.column + 1, f"not YAML: {said}{hints.of_syntax(said)}", line.strip()
-    )
+    report.at(mark.line + 1, mark.column + 1, f"not YAML: {said}{_syntax_hint(said)}", line.strip())
 
 
 class _Builder:
@@ -152,14 +166,14 @@ class _Builder:
                     self._complain(event, "a rules file is one document, without a second ---")
                     return self.root
             elif name == "AliasEvent":
-                said = "aliases are not read: write the value out, or put quotes around a text"
+                said = "aliases are not supported: write the value out, or put quotes around a text"
                 self._complain(event, said, f"*{event.anchor}")
                 self._put(_node(event, BROKEN))
             elif name == "ScalarEvent":
-                sound = self._refuse(event)
+                sound = self._is_plain(event)
                 self._put(self._scalar(event) if sound else _node(event, BROKEN))
             elif name in ("MappingStartEvent", "SequenceStartEvent"):
-                self._refuse(event)
+                self._is_plain(event)
                 if not self._open(event, {} if name == "MappingStartEvent" else []):
                     return None
             elif name in ("MappingEndEvent", "SequenceEndEvent"):
@@ -196,28 +210,28 @@ class _Builder:
             self.report.add(key, said)
         elif key.text in entries:
             first = entries[key.text].key
-            self.report.add(key, f"the key stands here twice, first in line {first.line}")
+            self.report.add(key, f"the key occurs twice here, first in line {first.line}")
         else:
             entries[key.text] = Entry(key, node)
 
     def _scalar(self, event: Any) -> Node:
         value, style = event.value, event.style or ""
         if style:
-            # Behind the opening quote, so that offsets into the text are columns of the file.
+            # After the opening quote, so that offsets into the text are columns of the file.
             shift = 1 if style in "'\"" else 0
             return _node(event, value, value, shift, style)
         folded = event.end_mark.line > event.start_mark.line and bool(value)
         return replace(_node(event, resolve(value), value), folded=folded)
 
-    def _refuse(self, event: Any) -> bool:
-        """Whether a value has neither an anchor nor a tag."""
+    def _is_plain(self, event: Any) -> bool:
+        """Report an anchor or a tag; return whether the value has neither."""
         anchored = event.anchor is not None
         tagged = event.tag is not None and event.tag != "!"
         if anchored:
-            said = "anchors are not read; put quotes around a text that begins with &"
+            said = "anchors are not supported; put quotes around a text that begins with &"
             self._complain(event, said, f"&{event.anchor}")
         if tagged:
-            said = "tags are not read; put quotes around a text that begins with !"
+            said = "tags are not supported; put quotes around a text that begins with !"
             self._complain(event, said, event.tag)
         return not anchored and not tagged
 
@@ -231,7 +245,7 @@ def _node(event: Any, value: Any, text: str = "", shift: int = 0, style: str = "
 
 
 def resolve(text: str) -> Any:
-    """A plain scalar's value by the core schema of YAML 1.2."""
+    """Return a plain scalar's value by the core schema of YAML 1.2."""
     if text in _NULL:
         return None
     if text in _BOOL:
@@ -241,3 +255,74 @@ def resolve(text: str) -> Any:
     if _FLOAT.fullmatch(text):
         return float(text.replace(".inf", "inf").replace(".nan", "nan"))
     return text
+
+
+def _syntax_hint(said: str) -> str:
+    return next((hint for words, hint in _SYNTAX.items() if words in said), "")
+
+
+def kind_hint(expected: str, node: Node) -> str:
+    """Return what is probably wrong with a value that is not what was expected."""
+    if expected == "text" and node.text:
+        return f': write "{node.text}"'
+    if expected == "text" and isinstance(node.value, dict | list):
+        return "; put quotes around a text that begins with { or [, or has ': ' in it"
+    if expected.startswith("an object") and ":" in node.text and not node.style:
+        return "; a space belongs after the :"
+    return ""
+
+
+def split(text: str) -> list[str]:
+    """Return a file's lines, without a byte order mark, which has no column."""
+    return _BREAK.split(text.removeprefix("\ufeff"))
+
+
+def locate(
+    lines: Sequence[str], line: int, column: int, style: str, value: str, offset: int
+) -> tuple[int, int]:
+    """Return the line and column of the character at an offset of a value that begins here.
+
+    Folding only changes white space, so the n-th other character of a value is the n-th of its
+    source too.
+    """
+    if not 0 < line <= len(lines):
+        return line, column
+    if lines[line - 1].startswith(value, column - 1):
+        return line, column + offset
+    if style in ("|", ">"):
+        line, column = line + 1, 1
+    before = sum(not char.isspace() for char in value[:offset])
+    at_space = offset >= len(value) or value[offset].isspace()
+    place = line, column
+    for start, end in _characters(lines, line, column, style):
+        if before == 0 and not at_space:
+            return start
+        if before == 0:
+            break
+        before -= 1
+        place = end
+    return place
+
+
+Place = tuple[int, int]
+
+
+def _characters(
+    lines: Sequence[str], line: int, column: int, style: str
+) -> Iterator[tuple[Place, Place]]:
+    """Yield where each character that is no white space begins and ends."""
+    units = {"'": _DOUBLED, '"': _ESCAPE}.get(style, _ANY)
+    for number in range(line, len(lines) + 1):
+        first = column - 1 if number == line else 0
+        for unit in units.finditer(lines[number - 1], first):
+            if not _blank(unit):
+                yield (number, unit.start() + 1), (number, unit.end() + 1)
+
+
+def _blank(unit: re.Match[str]) -> bool:
+    code = unit[unit.lastindex] if unit.lastindex else ""
+    try:
+        char = chr(int(code, 16)) if code else unit[0]
+    except ValueError:
+        return False
+    return char.isspace() or char in _SPACES or char == "\\"

@@ -1,22 +1,24 @@
-"""`check`: every mistake of the rules, and what their author may have meant otherwise."""
+"""`check`: every mistake of the rules, and what their author probably meant otherwise."""
 
-from collections.abc import Iterator, Sequence
-from itertools import combinations
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path as FilePath
 from typing import Final, Literal
 
 from msgspec import Struct
 
 from invalidator.errors import Problem, RulesError
-from invalidator.rules import globs
+from invalidator.rules import condition, globs
+from invalidator.rules.condition.tree import Literal as Constant
+from invalidator.rules.envelope import Envelope
+from invalidator.rules.envelope.reading import type_of
 from invalidator.rules.file.load import load
-from invalidator.rules.lint.delays import outlasting
-from invalidator.rules.lint.meant import meant_otherwise
-from invalidator.rules.lint.unread import unread
 from invalidator.rules.plan.event_types import Pattern, is_wild
 from invalidator.rules.rule import Effect, Place, Rule
 from invalidator.rules.ruleset import RuleSet
-from invalidator.templates import Path, Slot, Template
+from invalidator.runtime.text import closest, nearest, visible
+from invalidator.runtime.units import show_duration
+from invalidator.templates import EVENT, ROOTS, Path, Slot, Step, Template
 
 Severity = Literal["error", "warning", "note"]
 
@@ -35,151 +37,124 @@ class Checked(Struct, frozen=True):
         return self.ruleset is not None
 
 
-MOST_TWINS: Final = 50  # rules with one and the same template that are compared
+_EXPRESSION: Final = re.compile(r"\^|.*\$$|.*(?:[:/]|^)\.\*", re.S)
+_CLASSES: Final = re.compile(r"\\.|\[(?:\\.|[^\]\\])*\]", re.S)
 
 
 def check(path: FilePath, *, drain: float | None = None, origins: Sequence[str] = ()) -> Checked:
-    """All that can be said of the rules without running them.
+    """Return all that can be said of the rules without running them.
 
-    Where that is known: `drain` is how long a shutdown may take, `origins` what is read.
+    Where they are known: `drain` is how long a shutdown may take, `origins` what is read.
     """
     try:
         ruleset = load(path)
     except RulesError as error:
         return Checked(tuple(Finding("error", problem) for problem in error.problems), None)
-    warnings = [
-        *_duplicates(ruleset),
-        *_covered(ruleset),
-        *_better_by_tag(ruleset),
-        *meant_otherwise(ruleset),
-        *(found for rule in ruleset.rules for found in _rows_not_there(rule)),
-    ]
-    findings = [Finding("warning", problem) for problem in warnings]
-    notes = [*_slots(ruleset), *(() if drain is None else _outlasting(ruleset, drain))]
-    notes += [
-        _problem(rule.place, said, rule.name) for rule, said in unread(ruleset.rules, origins)
-    ]
-    findings += [Finding("note", problem) for problem in notes]
+    findings = [Finding("warning", problem) for problem in _warnings(ruleset)]
+    notes = [*unread(ruleset.rules, origins)]
+    notes += outlasting(ruleset.rules, drain) if drain is not None else ()
+    findings += [Finding("note", _problem(rule.place, said, rule.name)) for rule, said in notes]
+    findings += [Finding("note", problem) for problem in _hash_tags(ruleset)]
     findings.sort(key=lambda entry: (entry.problem.file, entry.problem.line, entry.problem.column))
     return Checked(tuple(findings), ruleset)
+
+
+def outlasting(rules: Iterable[Rule], drain: float) -> Iterator[tuple[Rule, str]]:
+    """Yield the rules whose second pass a shutdown cannot wait for, each with what that means."""
+    for rule in rules:
+        if rule.repeat_after and rule.repeat_after > drain:
+            yield (
+                rule,
+                f"the second pass comes {show_duration(rule.repeat_after)} after the first, and a "
+                f"shutdown waits {show_duration(drain)} at most (INVALIDATOR_DRAIN_TIMEOUT): "
+                "events between the two are not acknowledged then, the daemon ends with exit code "
+                "3, and the next start makes both passes; of pub/sub, which keeps nothing, the "
+                "second is made at the shutdown",
+            )
+
+
+def unread(rules: Iterable[Rule], origins: Sequence[str]) -> Iterator[tuple[Rule, str]]:
+    """Yield the rules that no event can reach, each with the reason.
+
+    `origins` are what is read, as the settings have it: names, globs, and expressions after a ^.
+    """
+    for rule in rules if origins else ():
+        if rule.enabled and rule.sources and not _reached(rule.sources, origins):
+            wanted = ", ".join(map(visible, rule.sources))
+            hint = nearest(rule.sources[0], origins)
+            yield rule, f"it is only for {wanted}, which is not read here{hint}"
+
+
+def _reached(sources: Iterable[str], origins: Sequence[str]) -> bool:
+    return any(_meet(source, origin) for source in sources for origin in origins)
+
+
+def _meet(source: str, origin: str) -> bool:
+    if origin.startswith("^"):
+        return "*" in source or re.match(origin, source) is not None
+    return source == origin or globs.meet(globs.tokens(source), globs.tokens(origin))
 
 
 def _problem(place: Place, message: str, text: str) -> Problem:
     return Problem(place.file, place.line, place.column, message, text)
 
 
-def _duplicates(ruleset: RuleSet) -> Iterator[Problem]:
-    """The same name twice for the same event."""
-    owners: dict[tuple[str, str, str], list[tuple[Rule, Effect]]] = {}
+def _warnings(ruleset: RuleSet) -> Iterator[Problem]:
+    shown = {type_of(dict(test.event), Envelope().types) or test.source for test in ruleset.tests}
     for rule in ruleset.rules:
-        for effect in rule.effects:
-            owners.setdefault((rule.cache, effect.kind, effect.template.text), []).append(
-                (rule, effect)
-            )
-    for same in owners.values():
-        for (first, _), (rule, effect) in combinations(same[:MOST_TWINS], 2):
-            if rule is first:
-                yield _problem(effect.place, "this stands twice in the rule", effect.template.text)
-            elif _overlap(first, rule):
-                said = f"the rule {first.name} gives this name for the same events"
+        for pattern in rule.on:
+            if pattern.text not in shown and (said := _of_type(pattern)):
+                yield _problem(rule.place, said, pattern.text)
+        if rule.when and isinstance(rule.when.tree, Constant) and not rule.when.tree.value:
+            said = "when: this never holds; enabled: false turns a rule off"
+            yield _problem(rule.when.place, said, rule.when.text)
+        yield from _misspelt_roots(rule)
+        yield from _missing_rows(rule)
+        prefix = ruleset.caches[rule.cache].prefix
+        for effect in (*rule.effects, *rule.on_reject):
+            for said in _of_name(effect, prefix):
                 yield _problem(effect.place, said, effect.template.text)
 
 
-def _overlap(one: Rule, other: Rule) -> bool:
-    """Whether an event could match both rules."""
-    if one.when or other.when or one.sources != other.sources:
-        return False
-    return any(globs.meet(_types(a), _types(b)) for a in one.on for b in other.on)
+def _of_type(pattern: Pattern) -> str:
+    """Return why probably no event has a type that matches this."""
+    if pattern.text != pattern.text.strip():
+        return "on: this type begins or ends with a space, as few do"
+    if "," in pattern.text:
+        return "on: this is one type with a comma in it; several are a list: [a, b]"
+    if found := re.search(r"[\^|()?]", pattern.text):
+        said = f"on: {found[0]} stands for itself, since a type is not a regular expression: "
+        return said + "* is one segment, ** any number, several types are a list"
+    return ""
 
 
-def _types(pattern: Pattern) -> list[globs.Token]:
-    made: list[globs.Token] = []
-    for token in pattern.tokens:
-        if is_wild(token):
-            made.append((globs.ANY, ""))
-        else:
-            made.extend(("=", char) for char in token)
-    return made
+def _misspelt_roots(rule: Rule) -> Iterator[Problem]:
+    """Yield names such as `{evnt.id}`: they are fields of the data, as few authors mean."""
+    read = [
+        (path.steps, effect.place, effect.template.text)
+        for effect in rule.effects
+        for path in effect.template.paths()
+        if path.root == "data"
+    ]
+    if when := rule.when:
+        found = condition.reads(when.tree)
+        read += [(entry.path, when.place, when.text) for entry in found if entry.root == "data"]
+    for steps, place, text in read:
+        if meant := _root_meant(rule, steps):
+            said = f"{steps[0]} is a field of the event's data here; did you mean {meant}?"
+            yield _problem(place, said, text)
 
 
-def _covered(ruleset: RuleSet) -> Iterator[Problem]:
-    """Keys that a pattern of the same rule deletes anyway."""
-    for rule in ruleset.rules:
-        patterns = [effect.template for effect in rule.effects if effect.kind == "patterns"]
-        for effect in rule.effects:
-            if effect.kind not in ("keys", "patterns"):
-                continue
-            for pattern in patterns:
-                if pattern is not effect.template and covers(pattern, effect):
-                    said = f"the pattern {pattern.text} covers this"
-                    yield _problem(effect.place, said, effect.template.text)
-                    break
+def _root_meant(rule: Rule, steps: Sequence[Step]) -> str:
+    if len(steps) < 2 or not isinstance(steps[0], str) or steps[0] in ROOTS:
+        return ""
+    root = closest(steps[0], ROOTS, cutoff=0.75)
+    captured = {name for pattern in rule.on for name, _ in pattern.captures}
+    below = {"event": EVENT, "match": captured}.get(root)
+    return root if below is None or steps[1] in below else ""
 
 
-def covers(pattern: Template, effect: Effect) -> bool:
-    """Whether every name of a template matches a pattern, whatever the values are."""
-    names = _atoms(effect.template, glob=effect.kind == "patterns")
-    return _covers(_atoms(pattern, glob=True), names)
-
-
-def _atoms(template: Template, *, glob: bool) -> list[globs.Token]:
-    """Tokens, in which a slot is one of its own kind: it equals only itself."""
-    made: list[globs.Token] = []
-    for part in template.parts:
-        if isinstance(part, Slot):
-            made.append(("slot", part.text))
-        elif glob:
-            made.extend(globs.tokens(part))
-        else:
-            made.extend(("=", char) for char in part)
-    return made
-
-
-def _covers(pattern: list[globs.Token], other: list[globs.Token]) -> bool:
-    reached = {0}  # how much of `other` may be matched so far
-    for token in pattern:
-        if token[0] == globs.ANY:
-            reached = set(range(min(reached), len(other) + 1)) if reached else reached
-        else:
-            reached = {
-                at + 1
-                for at in reached
-                if at < len(other)
-                and (other[at] == token or (token[0] == globs.ONE and other[at][0] == "="))
-            }
-        if not reached:
-            return False
-    return len(other) in reached
-
-
-def _better_by_tag(ruleset: RuleSet) -> Iterator[Problem]:
-    """A sweep walks the whole keyspace; where a cache keeps tags, one of them could do."""
-    for rule in ruleset.rules:
-        if not ruleset.caches[rule.cache].tagged:
-            continue
-        for effect in rule.effects:
-            slots = effect.template.slots()
-            if effect.kind == "patterns" and len(slots) == 1 and _ends_open(effect.template):
-                said = (
-                    "a pattern makes a sweep walk every key of the Redis; this cache keeps tags, "
-                    "and one on these entries, such as "
-                    f"{_tag_for(effect.template)}, would be found at once"
-                )
-                yield _problem(effect.place, said, effect.template.text)
-
-
-def _ends_open(template: Template) -> bool:
-    last = template.parts[-1] if template.parts else ""
-    return isinstance(last, str) and last.endswith("*")
-
-
-def _tag_for(template: Template) -> str:
-    """The pattern up to its value: `orders:list:{customerId}:*` as `orders:list:{customerId}`."""
-    texts = [part if isinstance(part, str) else part.text for part in template.parts]
-    return "".join(texts).rstrip("*").rstrip(":./-")
-
-
-def _rows_not_there(rule: Rule) -> Iterator[Problem]:
+def _missing_rows(rule: Rule) -> Iterator[Problem]:
     """A created row has no old one, a deleted row no new one: there the rule is rejected."""
     ends = {pattern.tokens[-1].lstrip(".:") for pattern in rule.on}
     wild = any(is_wild(pattern.tokens[-1]) for pattern in rule.on)
@@ -190,18 +165,52 @@ def _rows_not_there(rule: Rule) -> Iterator[Problem]:
                 continue
             verb = {"before": "created", "after": "deleted"}.get(path.root)
             if verb and (wild or verb in ends):
-                said = f"a {verb} row has none {path.root} it, and would be rejected: write "
+                said = f"a {verb} row has no row {path.root} it, and would be rejected: write "
                 said += f"{{{path.text}?}}, or other types in on:"
                 yield _problem(effect.place, said, effect.template.text)
 
 
-def _outlasting(ruleset: RuleSet, drain: float) -> Iterator[Problem]:
-    for rule, said in outlasting(ruleset.rules, drain):
-        yield _problem(rule.place, said, rule.name)
+def _of_name(effect: Effect, prefix: str) -> Iterator[str]:
+    template = effect.template
+    literals = [part for part in template.parts if isinstance(part, str)]
+    if effect.kind == "patterns":
+        yield from _of_glob(template)
+    elif any("*" in part for part in literals):
+        more = "patterns: takes every key that matches" if effect.kind == "keys" else "name each"
+        yield f"a * stands for itself in {effect.kind}; {more}"
+    ended = prefix and not prefix[-1].isalnum()  # `u` begins many names that are not its
+    if effect.kind in ("keys", "patterns") and ended and template.text.startswith(prefix):
+        yield f"the cache's prefix stands before this: {prefix}{template.text}"
+    for slot in template.slots():
+        if _whole(slot):
+            said = f"{slot.text} is all of the event's data, where one value belongs: "
+            yield said + "write {data.field}, or {data|json} for all of it"
+    for before, after in zip(template.parts, template.parts[1:], strict=False):
+        if isinstance(before, str) and before.endswith("$") and isinstance(after, Slot):
+            yield f"the $ is part of the name; a field is {after.text} alone"
 
 
-def _slots(ruleset: RuleSet) -> Iterator[Problem]:
-    """Where literal braces decide the slot in a Redis Cluster."""
+def _whole(slot: Slot) -> bool:
+    path = slot.source
+    if not isinstance(path, Path) or path.root != "data" or path.steps:
+        return False
+    return all(entry.name != "json" for entry in slot.filters)
+
+
+def _of_glob(template: Template) -> Iterator[str]:
+    """Yield what is odd about a pattern; a slot's value has no wildcards, they are escaped."""
+    glob = "".join(part if isinstance(part, str) else "x" for part in template.parts)
+    if "[" in _CLASSES.sub("", glob):
+        yield "the [ of this pattern is never closed; a [ that stands for itself is \\["
+    elif _EXPRESSION.match(glob):
+        said = "a pattern is a glob, not a regular expression: * is any text, ^ . $ stand for "
+        yield f"{said}themselves"
+    elif all(kind == "=" for kind, _ in globs.tokens(glob)):
+        yield "without *, ? or [...] this is one key: under keys: it needs no sweep"
+
+
+def _hash_tags(ruleset: RuleSet) -> Iterator[Problem]:
+    """Yield where literal braces choose the slot in a Redis Cluster."""
     for rule in ruleset.rules:
         for effect in rule.effects:
             tag = hash_tag(effect.template) if effect.kind == "keys" else ""
@@ -214,17 +223,11 @@ def _slots(ruleset: RuleSet) -> Iterator[Problem]:
 
 
 def hash_tag(template: Template) -> str:
-    """What stands between a template's first literal { and the next }: slots stay as written."""
-    found, inside = "", False
-    for part in template.parts:
-        if isinstance(part, Slot):
-            found += part.text if inside else ""
-            continue
-        for char in part:
-            if not inside:
-                inside = char == "{"
-            elif char == "}":
-                return found
-            else:
-                found += char
-    return ""
+    """Return the text between a template's first literal { and the next }, slots as written."""
+    text = "".join(  # the braces of slots must not be found
+        part if isinstance(part, str) else part.text.replace("{", "\0").replace("}", "\1")
+        for part in template.parts
+    )
+    _, _, inside = text.partition("{")
+    tag, closed, _ = inside.partition("}")
+    return tag.replace("\0", "{").replace("\1", "}") if closed else ""

@@ -1,4 +1,4 @@
-"""Rules as Python functions: one that holds all rules of a type, and the same rules singly."""
+"""Compile rules to Python functions: all rules of a type in one, and each rule by itself."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -20,7 +20,7 @@ UNMATCHED: Final = -1  # the sink that counts events that no rule names
 
 
 class Unit(Struct, frozen=True):
-    """One rule by one of its patterns, with all that its code needs."""
+    """One rule and the pattern that matched, with all that its code needs."""
 
     rule: Rule
     pattern: int
@@ -32,8 +32,8 @@ class Unit(Struct, frozen=True):
         return dict(self.rule.on[self.pattern].captures)
 
 
-def applying(units: Sequence[Unit]) -> Apply:
-    """All these rules in one function: each is rendered whole before it adds a name."""
+def compile_plain(units: Sequence[Unit]) -> Apply:
+    """Return one function for all these rules; each renders all names before it adds one."""
     code = Code()
     code.add(0, f"def apply({ARGUMENTS}, sinks):")
     for unit in units:
@@ -43,10 +43,10 @@ def applying(units: Sequence[Unit]) -> Apply:
     return code.function("apply", ", ".join(unit.rule.name for unit in units)[:80])
 
 
-def changing(units: Sequence[Unit]) -> Apply:
-    """All these rules in one function for a row that was updated: each renders both rows.
+def compile_update(units: Sequence[Unit]) -> Apply:
+    """Return one function for all these rules and an updated row; each renders both rows.
 
-    It raises wherever one of the rows is not all there: then `careful` decides.
+    It raises wherever one of the rows is incomplete: then the slow path decides.
     """
     code = Code()
     code.add(0, f"def change(new, old, {ARGUMENTS.removeprefix('data, ')}, sinks):")
@@ -62,9 +62,9 @@ def changing(units: Sequence[Unit]) -> Apply:
 
 
 def _differ(code: Code, rule: Rule) -> str:
-    """Whether the old row may give other names than the new one.
+    """Return a test of whether the old row may give other names than the new one.
 
-    Equal texts and equal integers give equal names; whatever else there is, is rendered: 1 == True.
+    Equal texts and equal integers give equal names; anything else is rendered, since 1 == True.
     """
     columns: set[str] = set()
     for effect in rule.effects:
@@ -85,7 +85,7 @@ def _differ_in(code: Code, column: str) -> str:
 
 
 def _either(code: Code, condition: Condition, unit: Unit) -> int:
-    """Whether it holds for one of the rows; gives the depth at which the rest stands."""
+    """Add a test of whether it holds for a row; return the depth of the code that follows."""
     fragment, answer = _fragment(condition, unit), code.new("c")
     code.globals.update(fragment.globals)
     code.add(1, "data = new", *fragment.assign(answer))
@@ -95,8 +95,8 @@ def _either(code: Code, condition: Condition, unit: Unit) -> int:
     return 2
 
 
-def rendering(unit: Unit, *, lenient: bool = False) -> Render:
-    """The same code for one rule alone, giving its names instead of adding them."""
+def compile_rendering(unit: Unit, *, lenient: bool = False) -> Render:
+    """Return a function for one rule that returns its names instead of adding them."""
     code = Code()
     code.add(0, f"def render({ARGUMENTS}):")
     names = _names(code, unit, 1, lenient=lenient)
@@ -104,8 +104,8 @@ def rendering(unit: Unit, *, lenient: bool = False) -> Render:
     return code.function("render", unit.rule.name)
 
 
-def deciding(unit: Unit) -> Decide | None:
-    """A rule's condition alone."""
+def compile_condition(unit: Unit) -> Decide | None:
+    """Return a function of a rule's condition alone."""
     if unit.rule.when is None:
         return None
     code = Code()
@@ -145,7 +145,7 @@ def _emit(code: Code, name: Rendered, sink: int, depth: int) -> None:
 
 
 def _condition(code: Code, unit: Unit) -> int:
-    """The rule's condition; gives the depth at which the rest of the rule stands."""
+    """Add the rule's condition; return the depth of the code that follows."""
     rule = unit.rule
     if rule.when is None:
         return 1
@@ -168,14 +168,14 @@ def _fragment(condition: Condition, unit: Unit) -> Fragment:
 
 
 class Failed(Struct, frozen=True):
-    """What a rule does where its condition fails: by default too much rather than too little."""
+    """Decides for a rule whose condition failed: by default too much rather than too little."""
 
     rule: Rule
 
     def __call__(
         self, error: ConditionError, note: Callable[[tuple[str, str, str], int], object], index: int
     ) -> bool | None:
-        """Whether the rule applies; None: neither, the event is rejected."""
+        """Return whether the rule applies; None if the event is rejected."""
         if self.rule.on_error == "reject":
             return None
         note((self.rule.name, "condition-failed", f"{self.text}: {error.message}"), index)

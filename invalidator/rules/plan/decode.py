@@ -1,9 +1,9 @@
-"""Events decoded no further than the rules look: of most events that is a third of the time.
+"""Decode only what the rules read of an event: for most events that takes a third of the time.
 
-The fields that rules read are known once they are compiled. All others are checked and passed over
-without becoming objects, so a generated function finds what it asks for and nothing else. Where the
-fields cannot be told (a condition over all of `data`, the extensions of an event), or are too many
-to gain anything, events are decoded whole. The careful path always sees the whole event.
+The fields that rules read are known once they are compiled. All others are checked and skipped
+without becoming objects, so a generated function finds what it reads and nothing else. Where the
+fields are not known (a condition over all of `data`, the extensions of an event), or are too many
+to gain anything, events are decoded whole. The slow path always sees the whole event.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,29 +17,29 @@ from invalidator.rules.envelope import Envelope, decode_json
 from invalidator.rules.rule import Rule
 
 Decode = Callable[[bytes], Any]
-# A root and a first step; None for a step that is decided by the event, or for none at all.
+# A root and a first step; None for a step that depends on the event, or if there is none.
 Look = tuple[str, str | None]
 
-MOST: Final = 48  # fields of one object: they are searched one after the other
-AROUND: Final = ("id", "time", "subject", "source")  # what `event.` reads of the event itself
+MOST: Final = 48  # fields of one object: they are searched one by one
+AROUND: Final = ("id", "time", "subject", "source")  # fields of `event.` that are the event's own
 
 
-class Narrow(Struct, frozen=True):
-    """How the events of one engine are decoded."""
+class Decoders(Struct, frozen=True):
+    """The decoders for the events of one engine."""
 
     plain: Decode
     change: Decode
-    apart: Decode | None = None  # as `plain`, of `kind` and `data` alone; None: rules look around
+    apart: Decode | None = None  # as `plain`, of type and data alone; None: rules read more
 
 
-def narrowed(rules: Iterable[Rule], envelope: Envelope) -> Narrow:
-    """Decoders of what these rules can look at."""
+def decoders_for(rules: Iterable[Rule], envelope: Envelope) -> Decoders:
+    """Return decoders of what these rules can read."""
     looks = [look for rule in rules for look in _looks(rule)]
     fields = _fields(looks)
     if fields is None or len(fields) > MOST:
-        return Narrow(decode_json, decode_json)
+        return Decoders(decode_json, decode_json)
     first = envelope.first or "type"
-    return Narrow(
+    return Decoders(
         msgspec.json.Decoder(_plain(fields, first, envelope.inner)).decode,
         msgspec.json.Decoder(_change(fields, first)).decode,
         _apart(fields, first, envelope) if all(root == "data" for root, _ in looks) else None,
@@ -47,7 +47,7 @@ def narrowed(rules: Iterable[Rule], envelope: Envelope) -> Narrow:
 
 
 def _fields(looks: Iterable[Look]) -> Sequence[str] | None:
-    """The first steps of everything that is read; None: it may be anything."""
+    """Return the first step of every path that is read; None if it may be any field."""
     found: dict[str, None] = {}
     for root, step in looks:
         if step is None or (root == "event" and step not in AROUND):
@@ -59,7 +59,7 @@ def _fields(looks: Iterable[Look]) -> Sequence[str] | None:
 
 
 def _looks(rule: Rule) -> Iterator[Look]:
-    """What a rule reads of a record's value, beside the type."""
+    """Yield what a rule reads of a record's value, apart from the type."""
     for root, step in _reads(rule):
         elsewhere = root in ("match", "headers") or (root == "event" and step in ("type", "key"))
         if not elsewhere:
@@ -76,13 +76,13 @@ def _reads(rule: Rule) -> Iterator[Look]:
 
 
 def _plain(fields: Sequence[str], first: str, inner: str) -> object:
-    """An event with its type in one field, and its data in another or all around."""
+    """Return the type of events with their data in one field, or all around."""
     here = dict.fromkeys(fields, Any)
     return _object({**here, "specversion": Any, first: Any, inner: _either(_object(here))})
 
 
 def _apart(fields: Sequence[str], first: str, envelope: Envelope) -> Decode | None:
-    """An event of two fields, which need no dict around them."""
+    """Return a decoder for events of two fields, which need no dict around them."""
     names = {"kind": first, "data": envelope.inner, "specversion": "specversion"}
     if len(set(names.values())) < len(names):
         return None
@@ -94,7 +94,7 @@ def _apart(fields: Sequence[str], first: str, envelope: Envelope) -> Decode | No
 
 
 def _change(fields: Sequence[str], first: str) -> object:
-    """A change event, in its schema or without: what tells it from others, and its rows."""
+    """Return the type of change events, with and without a schema: their marks and rows."""
     here = dict.fromkeys(fields, Any)
     row, source = _either(_object(here)), _either(_object({"table": Any}))
     told = {first: Any, "type": Any, "op": Any}
@@ -103,9 +103,9 @@ def _change(fields: Sequence[str], first: str) -> object:
 
 
 def _object(fields: dict[str, Any]) -> Any:
-    return TypedDict("Narrow", fields, total=False)  # type: ignore[operator]
+    return TypedDict("Fields", fields, total=False)  # type: ignore[operator]
 
 
-def _either(narrow: Any) -> Any:
-    """An object; or whatever else may stand there, as it is."""
-    return narrow | list | str | int | float | bool | None
+def _either(fields: Any) -> Any:
+    """Return the type of such an object, or of any other value in its place."""
+    return fields | list | str | int | float | bool | None

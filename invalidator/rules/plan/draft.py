@@ -1,4 +1,4 @@
-"""A plan in the making: the sets that names go to."""
+"""A plan in the making: the sets that names are added to."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -8,7 +8,7 @@ from msgspec import Struct, field
 from invalidator.model import Kind, Names, Note, Plan
 
 Sink = Callable[..., object]
-Lane = tuple[str, Kind, float | None]  # a cache, a kind, and for names applied again: when
+Lane = tuple[str, Kind, float | None]  # a cache, a kind, and the delay of a second pass
 
 
 class Draft(Struct):
@@ -32,7 +32,7 @@ class Draft(Struct):
         return caches.setdefault(cache, Names())
 
     def end_slice(self, origin: str) -> None:
-        """After each slice: how many of it no rule names."""
+        """Count the events of a slice that no rule names."""
         self.noted.clear()
         plan = self.plan
         if more := len(self.unmatched) - plan.unmatched:
@@ -40,7 +40,7 @@ class Draft(Struct):
             plan.unmatched_of[origin] = plan.unmatched_of.get(origin, 0) + more
 
     def finished(self) -> Plan:
-        """Without caches and second passes that nothing was named for: they would be waited for."""
+        """Return the plan without empty caches and second passes, which would be waited for."""
         plan = self.plan
         plan.caches = _named(plan.caches)
         passes = {delay: _named(caches) for delay, caches in plan.repeats.items()}
@@ -49,7 +49,7 @@ class Draft(Struct):
         return plan
 
     def note(self, about: tuple[str, str, str], index: int) -> None:
-        """Once for an event, which each way that it takes notes again."""
+        """Count a note about an event once, though each path that it takes notes it again."""
         rule, word, message = about
         if self.noted.get((rule, word)) != index:
             self.noted[rule, word] = index
@@ -62,7 +62,7 @@ def _named(caches: dict[str, Names]) -> dict[str, Names]:
 
 
 def pour(row: tuple[Any, ...], lanes: tuple[tuple[int, ...], ...], sinks: list[Sink]) -> None:
-    """One rendering of a rule into the sinks of its effects."""
+    """Add one rendering of a rule to the sinks of its effects."""
     for names, targets in zip(row, lanes, strict=True):
         for target in targets if names is not None else ():
             if type(names) is list:

@@ -1,31 +1,31 @@
-"""From raw records to names, for the rules that apply to one origin.
+"""Plans raw records: the names that the rules for one origin give.
 
-One function per event type adds to sets. Whatever it raises sends that one event down the careful
-path, which runs each rule by itself and says what is wrong.
+One function per event type adds names to sets. Whatever it raises sends that one event down the
+slow path, which runs the rules one by one and says what is wrong.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from invalidator.errors import Rejected
 from invalidator.model import Rejection, Slice
-from invalidator.rules.envelope import Envelope, Reading, decode, headed, unwrap
-from invalidator.rules.plan.compile import UNMATCHED, Apply, Unit, applying, changing
-from invalidator.rules.plan.decode import narrowed
+from invalidator.rules.envelope import Envelope, Reading, decode, in_binary_mode, unwrap
+from invalidator.rules.plan.compile import UNMATCHED, Apply, Unit, compile_plain, compile_update
+from invalidator.rules.plan.decode import decoders_for
 from invalidator.rules.plan.draft import Draft, Lane, Sink, pour
-from invalidator.rules.plan.event_types import MAX_SEGMENTS, Hit, Tree, depth, is_own
-from invalidator.rules.plan.fast_path import Form, Quick
-from invalidator.rules.plan.slow_path import Ruling, Single, fault_of
+from invalidator.rules.plan.event_types import MAX_SEGMENTS, Hit, PatternTree, depth, is_own
+from invalidator.rules.plan.fast_path import FastPath, Form
+from invalidator.rules.plan.slow_path import Ruling, SingleRule, fault_of
 from invalidator.rules.rule import Cache, Rule
 from invalidator.runtime.text import shown
 
-MEMO: Final = 4096  # event types remembered: hostile ones must not grow memory
+MEMO: Final = 4096  # event types remembered: hostile ones must not fill the memory
 MEMO_LENGTH: Final = 256  # characters of a type that is remembered
-EAGER: Final = 5000  # rules compiled ahead, each counted for every type that it is part of
+EAGER: Final = 5000  # rules compiled ahead, counted once for each type that they match
 
 
 class _Table(dict[str, Apply]):
-    """From an event's type to the function that holds all its rules."""
+    """Maps an event's type to the function that holds all its rules."""
 
     def __init__(self, resolve: Callable[[str], Apply], fixed: Mapping[str, Apply]) -> None:
         super().__init__(fixed)
@@ -45,7 +45,7 @@ class _Table(dict[str, Apply]):
 
 
 class Engine:
-    """The rules for some origins, and how the events of these are read."""
+    """Plans the events of origins that share rules and an envelope."""
 
     def __init__(
         self,
@@ -59,45 +59,42 @@ class Engine:
         self._caches = caches
         self._lanes = {lane: at for at, lane in enumerate(lanes)}
         self._envelope = envelope
-        self._tree = Tree()
-        self._singles: dict[Hit, Single] = {}
-        self._changes: dict[str, list[Single]] = {}  # by the type of a change event
+        self._tree = PatternTree()
+        self._singles: dict[Hit, SingleRule] = {}
+        self._changes: dict[str, list[SingleRule]] = {}  # by the type of a change event
         self._functions: dict[tuple[Hit, ...], Apply] = {}
-        literals = []
         for at in chosen:
             for number, pattern in enumerate(rules[at].on):
                 self._tree.add(pattern, (at, number))
-                if pattern.literal:
-                    literals.append(pattern.text)
-        self.table = _Table(self._apply, self._ready(literals))
+        self.table = _Table(self._apply, self._ready())
         self._updates = _Table(self._update, {})  # for both rows of a change event
         self._both: dict[tuple[Hit, ...], Apply] = {}
-        narrow = narrowed((rules[at] for at in chosen), envelope)
-        self.quick = Quick(narrow, envelope, self.table, self._updates, self._event)
+        decoders = decoders_for((rules[at] for at in chosen), envelope)
+        self.fast_path = FastPath(decoders, envelope, self.table, self._updates, self._event)
 
-    def _ready(self, kinds: Sequence[str]) -> dict[str, Apply]:
-        """Functions for types that rules name outright, compiled before the first event comes."""
+    def _ready(self) -> dict[str, Apply]:
+        """Compile functions for types that rules name literally, before the first event arrives."""
         made, left = {}, EAGER
-        for kind in kinds:
+        for kind in self._tree.literal:
             left -= len(self._tree.hits(kind))
             if left < 0:
-                break  # many wildcards times many types: the rest when they come
+                break  # many wildcards times many types: compile the rest when they arrive
             made[kind] = self._apply(kind)
         return made
 
     def plan(self, part: Slice, limit: int, draft: Draft) -> None:
-        if headed(part, self._envelope):
+        if in_binary_mode(part, self._envelope):
             for index in range(len(part.values)):
                 self._event(part, index, limit, draft, binary=True)
         else:
-            self.quick.plan(part, limit, draft)
+            self.fast_path.plan(part, limit, draft)
 
     def _event(
         self, part: Slice, index: int, limit: int, draft: Draft, *, binary: bool = False
     ) -> Form | None:
-        """One event by the envelope: by its type's functions if that succeeds, else carefully.
+        """Plan one event of any form: by its type's function if that succeeds, else slowly.
 
-        Gives its form, as its neighbours probably have the same; None where it was not sound.
+        Return its form, which the next events probably share; None if it was not sound.
         """
         try:
             reading = self.read(part, index, limit, binary=binary)
@@ -113,15 +110,15 @@ class Engine:
                 self._change(reading, part, index, draft.sinks)
             else:
                 self.table[kind](reading.data, reading.event, kind, part, index, draft.sinks)
-        except Exception:  # noqa: BLE001 - said exactly there
-            self._carefully(reading, part, index, draft)
+        except Exception:  # noqa: BLE001 - the slow path gives the reason
+            self._plan_slowly(reading, part, index, draft)
             return None
         if reading.images:
             return "change"
         return "around" if reading.data is reading.event else "apart"
 
     def _change(self, reading: Reading, part: Slice, index: int, sinks: list[Sink]) -> None:
-        """A change event: each rule renders its names for both rows."""
+        """Plan a change event: each rule renders its names for both rows."""
         singles = self._changes.get(reading.kind)
         if singles is None:
             singles = [self._single(hit) for hit in self.hits(reading)]
@@ -136,8 +133,8 @@ class Engine:
         if not singles:
             sinks[UNMATCHED](1)
 
-    def _carefully(self, reading: Reading, part: Slice, index: int, draft: Draft) -> None:
-        """Each rule by itself: what one rejects, the others still do."""
+    def _plan_slowly(self, reading: Reading, part: Slice, index: int, draft: Draft) -> None:
+        """Run the rules one by one: where one rejects the event, the others still apply."""
         hits = self.hits(reading)
         if not hits and not is_own(reading.kind):
             draft.sinks[UNMATCHED](1)
@@ -159,7 +156,7 @@ class Engine:
             draft.plan.rejections.append(rejection)
 
     def read(self, part: Slice, index: int, limit: int, *, binary: bool = False) -> Reading | None:
-        """One record, unwrapped; Rejected where it cannot be, None where nothing is to do."""
+        """Unwrap one record, or raise Rejected; return None if there is nothing to do."""
         raw = part.values[index]
         if raw is None:
             return None
@@ -168,7 +165,7 @@ class Engine:
             reading = unwrap(event, self._envelope, part, index, binary=binary)
         except (Rejected, MemoryError):
             raise
-        except Exception as error:  # a hole in our own checks: this event's fault, no crash
+        except Exception as error:  # a gap in our checks: this event's fault, no crash
             said = f"the event could not be read: {type(error).__name__}: {error}"
             raise Rejected(said, error="not-read") from error
         if reading and (segments := depth(reading.kind)) > MAX_SEGMENTS:
@@ -188,36 +185,36 @@ class Engine:
         return self._single(hit).rule(reading, part, index)
 
     def binary(self, part: Slice) -> bool:
-        """Whether the types of these events may stand in their headers."""
-        return headed(part, self._envelope)
+        """Return whether the types of these events may be in their headers."""
+        return in_binary_mode(part, self._envelope)
 
-    def _single(self, hit: Hit) -> Single:
+    def _single(self, hit: Hit) -> SingleRule:
         single = self._singles.get(hit)
         if single is None:
-            single = self._singles[hit] = Single(self._unit(hit))
+            single = self._singles[hit] = SingleRule(self._unit(hit))
         return single
 
     def _apply(self, kind: str) -> Apply:
-        """The function for a type, shared by all types that match the same rules."""
+        """Return the function for a type, shared by all types that match the same rules."""
         hits = self._tree.hits(kind)
         function = self._functions.get(hits)
         if function is None:
             if len(self._functions) >= MEMO:
                 self._functions.clear()
-            function = applying([self._unit(hit) for hit in hits]) if hits else _ignore
+            function = compile_plain([self._unit(hit) for hit in hits]) if hits else _ignore
             self._functions[hits] = function
         if function is _ignore and is_own(kind):
             return _pass_over
         return function
 
     def _update(self, kind: str) -> Apply:
-        """The function for rows that were updated, shared as `_apply` does."""
+        """Return the function for updated rows of a type, shared like that of `_apply`."""
         hits = self._tree.hits(kind)
         if hits not in self._both:
             if len(self._both) >= MEMO:
                 self._both.clear()
             units = [self._unit(hit) for hit in hits]
-            self._both[hits] = changing(units) if hits else _ignore_update
+            self._both[hits] = compile_update(units) if hits else _ignore_update
         return self._both[hits]
 
     def _unit(self, hit: Hit) -> Unit:
@@ -232,15 +229,13 @@ class Engine:
 
 def _ignore(
     data: object, event: object, kind: str, part: Slice, index: int, sinks: list[Sink]
-) -> None:
+) -> None:  # not *arguments, which would take longer
     sinks[UNMATCHED](1)
 
 
-def _ignore_update(
-    new: object, old: object, event: object, kind: str, part: Slice, index: int, sinks: list[Sink]
-) -> None:
-    sinks[UNMATCHED](1)
+def _ignore_update(*arguments: Any) -> None:
+    arguments[-1][UNMATCHED](1)
 
 
 def _pass_over(*_: object) -> None:
-    """An event of ours that no rule asked for."""
+    """Pass over one of our own events that no rule is on."""

@@ -1,4 +1,4 @@
-"""Which rules an event's type matches: a walk down a tree of segments, never over the rules."""
+"""Find the rules that an event's type matches in a tree of segments, never one by one."""
 
 import re
 from typing import Final
@@ -10,11 +10,11 @@ from invalidator.model import OWN_EVENTS
 _TOKENS: Final = re.compile(r"(?:^|[.:])[^.:]*")
 _CAPTURE: Final = re.compile(r"\{([A-Za-z_]\w*)\}")
 MAX_PATTERN: Final = 256
-MAX_SEGMENTS: Final = 512  # of an event's type: behind a `**` each is looked at
+MAX_SEGMENTS: Final = 512  # of an event's type: after a `**` each of them is tried
 
 
 class Pattern(Struct, frozen=True):
-    """One entry of `on:`. `*` is one segment, `**` any number, `{name}` one that is kept."""
+    """One entry of `on:`. `*` is one segment, `**` any number, `{name}` one that is captured."""
 
     text: str
     tokens: tuple[str, ...]  # segments, each with the separator before it
@@ -26,7 +26,7 @@ class Pattern(Struct, frozen=True):
 
 
 class PatternError(ValueError):
-    """An `on:` that cannot be read; `offset` says where."""
+    """This entry of `on:` cannot be read; `offset` says where."""
 
     def __init__(self, message: str, offset: int) -> None:
         super().__init__(message)
@@ -34,17 +34,17 @@ class PatternError(ValueError):
 
 
 def tokens(kind: str) -> list[str]:
-    """`order:item.added` as `order`, `:item`, `.added`."""
+    """Split `order:item.added` into `order`, `:item`, `.added`."""
     return _TOKENS.findall(kind)
 
 
 def depth(kind: str) -> int:
-    """How many segments a type has."""
+    """Return the number of segments of a type."""
     return kind.count(".") + kind.count(":") + 1
 
 
 def is_own(kind: str) -> bool:
-    """Whether this is a type of our own events, which match only rules that name them."""
+    """Return whether this is a type of our own events, which only match rules that name them."""
     return kind in OWN_EVENTS
 
 
@@ -57,8 +57,8 @@ def is_wild(token: str) -> bool:
     return bare in ("*", "**") or _CAPTURE.fullmatch(bare) is not None
 
 
-def parse(text: str) -> Pattern:
-    """The pattern of an `on:` entry, or a PatternError."""
+def parse_pattern(text: str) -> Pattern:
+    """Parse an entry of `on:`, or raise a PatternError."""
     if not text or len(text) > MAX_PATTERN:
         raise PatternError(f"a type has 1 to {MAX_PATTERN} characters", 0)
     parts = tokens(text)
@@ -82,9 +82,9 @@ def _captures(parts: list[str]) -> tuple[tuple[str, int], ...]:
         if not capture:
             continue
         if len(deep) > 1:
-            raise PatternError("{name} beside two ** could be more than one segment", 0)
+            raise PatternError("{name} with two ** could be more than one segment", 0)
         if capture[1] in found:
-            raise PatternError(f"{{{capture[1]}}} stands here twice", 0)
+            raise PatternError(f"{{{capture[1]}}} occurs twice here", 0)
         found[capture[1]] = at if not deep or at < deep[0] else at - len(parts)
     return tuple(found.items())
 
@@ -99,13 +99,16 @@ class _Branch(Struct):
     ends: list[Hit] = field(default_factory=list)
 
 
-class Tree:
+class PatternTree:
     """All patterns of a rule set."""
 
     def __init__(self) -> None:
         self._root = _Branch()
+        self.literal: dict[str, dict[int, int]] = {}  # the rules that name a type literally
 
     def add(self, pattern: Pattern, hit: Hit) -> None:
+        if pattern.literal:
+            self.literal.setdefault(pattern.text, {}).setdefault(*hit)
         branch = self._root
         for token in pattern.tokens:
             bare = _bare(token)
@@ -119,16 +122,16 @@ class Tree:
         branch.ends.append(hit)
 
     def hits(self, kind: str, *, named: bool = False) -> tuple[Hit, ...]:
-        """The rules for a type, each once, by its first pattern that matches.
+        """Return the rules for a type, each once, by its first pattern that matches.
 
-        `named`: only patterns that write the last segment out.
+        With `named` only patterns that write out the last segment.
         """
-        parts = tokens(kind)
         if is_own(kind):
-            return self._named(parts)
+            return tuple(sorted(self.literal.get(kind, {}).items()))
+        parts = tokens(kind)
         found: dict[int, int] = {}
         seen: set[tuple[int, int]] = set()
-        after: dict[int, int] = {}  # by branch behind a `**`: it is tried from there on already
+        after: dict[int, int] = {}  # by branch after a `**`: tried from there on already
         todo: list[tuple[_Branch, int, bool]] = [(self._root, 0, False)]
         while todo:
             branch, at, written = todo.pop()
@@ -151,16 +154,3 @@ class Tree:
             if exact := branch.literal.get(token):
                 todo.append((exact, at + 1, True))
         return tuple(sorted(found.items()))
-
-    def _named(self, parts: list[str]) -> tuple[Hit, ...]:
-        """Only patterns without any wildcard."""
-        branch = self._root
-        for token in parts:
-            following = branch.literal.get(token)
-            if following is None:
-                return ()
-            branch = following
-        first: dict[int, int] = {}
-        for rule, pattern in branch.ends:
-            first.setdefault(rule, pattern)
-        return tuple(sorted(first.items()))

@@ -1,48 +1,48 @@
-"""THE hot path: events of one form after the other, each by the one function of its type.
+"""The hot path: plans events of one form after the other, each by the one function of its type.
 
-Whatever is raised on the way, and whatever is not of that form, takes the longer way, which says
-exactly what is wrong, or of which form the next events probably are.
+An event for which anything is raised, or which has another form, takes the fallback, which says
+exactly what is wrong, or which form the next events probably have.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, Literal
 
 from invalidator.model import Slice
-from invalidator.rules.envelope import AUTO, Envelope, may_be_large, whole
+from invalidator.rules.envelope import AUTO, Envelope, may_be_large, whole_rows
 from invalidator.rules.plan.compile import Apply
-from invalidator.rules.plan.decode import Decode, Narrow
+from invalidator.rules.plan.decode import Decode, Decoders
 from invalidator.rules.plan.draft import Draft
 
-Form = Literal["apart", "around", "change"]  # data in a field of its own, or all around; rows
-Longer = Callable[[Slice, int, int, Draft], Form | None]  # one event, by its index and the limit
-Events = Iterator[tuple[int, bytes | None]]  # by their index in the slice
+Form = Literal["apart", "around", "change"]  # data in its own field; data all around; rows
+Fallback = Callable[[Slice, int, int, Draft], Form | None]  # plans one event, by its index
+Events = Iterator[tuple[int, bytes | None]]  # with their index in the slice
 Way = Callable[[Events, Slice, int, Draft, bytes | None], Form | None]
 
-TOGETHER: Final = 100  # events that are looked over at once; they stay in the processor's cache
-LARGE: Final = 64 * 1024  # bytes of an event that is looked over by itself
+TOGETHER: Final = 100  # events that are checked at once; they stay in the processor's cache
+LARGE: Final = 64 * 1024  # bytes of an event that is checked by itself
 
 
-class Quick:
-    """The quick ways through a slice: as long as events are of one form, another is not tried."""
+class FastPath:
+    """Plans slices; as long as events have one form, no other is tried."""
 
     def __init__(
         self,
-        narrow: Narrow,
+        decoders: Decoders,
         envelope: Envelope,
         table: Mapping[str, Apply],
         updates: Mapping[str, Apply],
-        longer: Longer,
+        fallback: Fallback,
     ) -> None:
-        self.narrow = narrow
+        self.decoders = decoders
         self._first = envelope.first
         self._strict = envelope.data != AUTO or envelope.format == "cloudevents"
         self._inner = envelope.inner
         self._mixed = envelope.is_mixed
         self._table = table
         self._updates = updates
-        self.longer = longer
+        self.fallback = fallback
         self._ways: dict[Form, Way] = {
-            "apart": self._apart if narrow.apart else self._around,
+            "apart": self._apart if decoders.apart else self._around,
             "around": self._around,
             "change": self._change,
         }
@@ -54,33 +54,33 @@ class Quick:
         form: Form = "apart"
         for at in range(0, len(part.values), TOGETHER):
             some = part.values[at : at + TOGETHER]
-            left, looked = enumerate(some, at), looked_over(some, limit)
-            while another := self._ways[form](left, part, limit, draft, looked):
+            left, text = enumerate(some, at), joined_text(some, limit)
+            while another := self._ways[form](left, part, limit, draft, text):
                 form = another
 
     def _apart(
-        self, left: Events, part: Slice, limit: int, draft: Draft, looked: bytes | None
+        self, left: Events, part: Slice, limit: int, draft: Draft, text: bytes | None
     ) -> Form | None:
-        """Type and data in two fields, and no rule looks at any other."""
-        assert self.narrow.apart
-        loads = self.narrow.apart if looked else _checked(self.narrow.apart, limit)
+        """Plan events with type and data in two fields, where rules read no other."""
+        assert self.decoders.apart
+        loads = self.decoders.apart if text else _checked(self.decoders.apart, limit)
         table, sinks = self._table, draft.sinks
         for index, raw in left:
             try:
                 event = loads(raw)  # type: ignore[arg-type]  # a tombstone raises, as it should
                 kind = event.kind
                 table[kind](event.data, None, kind, part, index, sinks)
-            except Exception:  # noqa: BLE001 - whatever it is, the longer way says it exactly
-                form = self.longer(part, index, limit, draft)
+            except Exception:  # noqa: BLE001 - the fallback gives the reason
+                form = self.fallback(part, index, limit, draft)
                 if form and form != "apart":
                     return form
         return None
 
     def _around(
-        self, left: Events, part: Slice, limit: int, draft: Draft, looked: bytes | None
+        self, left: Events, part: Slice, limit: int, draft: Draft, text: bytes | None
     ) -> Form | None:
-        """The type in one field; the data in another, or what stands around."""
-        loads = self.narrow.plain if looked else _checked(self.narrow.plain, limit)
+        """Plan events with the type in one field, and the data in another or all around."""
+        loads = self.decoders.plain if text else _checked(self.decoders.plain, limit)
         first, inner, strict, mixed = self._first, self._inner, self._strict, self._mixed
         table, sinks = self._table, draft.sinks
         for index, raw in left:
@@ -96,20 +96,20 @@ class Quick:
                     raise ValueError
                 table[kind](data, event, kind, part, index, sinks)
             except Exception:  # noqa: BLE001
-                if self.longer(part, index, limit, draft) == "change":
+                if self.fallback(part, index, limit, draft) == "change":
                     return "change"
         return None
 
     def _change(
-        self, left: Events, part: Slice, limit: int, draft: Draft, looked: bytes | None
+        self, left: Events, part: Slice, limit: int, draft: Draft, text: bytes | None
     ) -> Form | None:
-        """Change events with all their rows."""
-        loads = self.narrow.change if looked else _checked(self.narrow.change, limit)
+        """Plan change events with all their rows."""
+        loads = self.decoders.change if text else _checked(self.decoders.change, limit)
         table, updates, sinks = self._table, self._updates, draft.sinks
-        first, large = self._first or "type", looked is None or may_be_large(looked)
+        first, large = self._first or "type", text is None or may_be_large(text)
         for index, raw in left:
             try:
-                rows = whole(loads(raw), first, raw if large else None)  # type: ignore[arg-type]
+                rows = whole_rows(loads(raw), first, raw if large else None)  # type: ignore[arg-type]
                 if rows is None:
                     raise ValueError
                 kind, new, old, body = rows
@@ -118,23 +118,23 @@ class Quick:
                 else:
                     updates[kind](new, old, body, kind, part, index, sinks)
             except Exception:  # noqa: BLE001
-                form = self.longer(part, index, limit, draft)
+                form = self.fallback(part, index, limit, draft)
                 if form and form != "change":
                     return form
         return None
 
     def _slow(
-        self, left: Events, part: Slice, limit: int, draft: Draft, looked: bytes | None
+        self, left: Events, part: Slice, limit: int, draft: Draft, text: bytes | None
     ) -> None:
-        """Types that are written together from several fields, data deep inside."""
+        """Plan events whose type is made of several fields, or whose data is nested."""
         for index, _ in left:
-            self.longer(part, index, limit, draft)
+            self.fallback(part, index, limit, draft)
 
 
-def looked_over(values: Sequence[bytes | None], limit: int) -> bytes | None:
-    """All of it; None where one may be too large, a tombstone, or no text.
+def joined_text(values: Sequence[bytes | None], limit: int) -> bytes | None:
+    """Return all events as one text; None if one may be too large, a tombstone, or not UTF-8.
 
-    Also where decoding passes it over. One by one it takes longer to tell.
+    Decoders do not check text that they skip, and checking events one by one takes longer.
     """
     try:
         if max(map(len, values)) > min(limit, LARGE):  # type: ignore[arg-type]
@@ -148,7 +148,7 @@ def looked_over(values: Sequence[bytes | None], limit: int) -> bytes | None:
 
 
 def _checked(loads: Decode, limit: int) -> Decode:
-    """The same for events of which any of that may be wrong."""
+    """Return a decoder that checks the same of each event."""
 
     def decode(raw: bytes) -> object:
         if len(raw) > limit:

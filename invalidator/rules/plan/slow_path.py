@@ -1,4 +1,4 @@
-"""One rule for one event, by itself: slower, and exact about what is wrong."""
+"""The slow path: one rule for one event, with exact reasons where it is rejected."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
@@ -10,31 +10,38 @@ from invalidator.model import Fault, Slice
 from invalidator.rules.condition import ConditionError, reads
 from invalidator.rules.envelope import EVERY, Reading
 from invalidator.rules.explain.explain import Yield
-from invalidator.rules.plan.compile import Decide, Failed, Render, Unit, deciding, rendering
+from invalidator.rules.plan.compile import (
+    Decide,
+    Failed,
+    Render,
+    Unit,
+    compile_condition,
+    compile_rendering,
+)
 from invalidator.rules.rule import Effect, Rule
 
 ROWS: Final = ("data", "before", "after")  # roots that hold columns of a change event
 
 
 class Ruling(Struct, frozen=True):
-    """What a rule does for an event whose type it matches."""
+    """The outcome of a rule for an event whose type it matches."""
 
     applies: bool
     names: tuple[Yield, ...] = ()
     fault: Fault | None = None
-    noted: tuple[tuple[str, str], ...] = ()  # stable words, each with what there is to say
+    noted: tuple[tuple[str, str], ...] = ()  # a stable word and a message each
 
 
-class Single:
+class SingleRule:
     """One rule, compiled alone."""
 
     def __init__(self, unit: Unit) -> None:
         self.unit = unit
-        self._decide: Decide | None = deciding(unit)
-        self._render: Render = rendering(unit)
-        self._lenient: Render = rendering(unit, lenient=True)
+        self._decide: Decide | None = compile_condition(unit)
+        self._render: Render = compile_rendering(unit)
+        self._lenient: Render = compile_rendering(unit, lenient=True)
         self._columns = _columns(unit.rule)  # that names are made of
-        self._asked = _asked(unit.rule)  # that the condition looks at
+        self._read = _read_columns(unit.rule)  # that the condition reads
         self._required = tuple(
             not any(slot.optional for slot in effect.template.slots())
             for effect in unit.rule.effects
@@ -50,7 +57,7 @@ class Single:
             raise
         except Rejected as error:
             return self._rejected(fault_of(error, self.unit.rule.name), noted)
-        except Exception as error:  # noqa: BLE001 - a hole in our own checks: this event's fault
+        except Exception as error:  # noqa: BLE001 - a gap in our checks: this event's fault
             said = f"the rule failed: {type(error).__name__}: {error}"
             return self._rejected(Fault("rule-failed", said, self.unit.rule.name), noted)
         return Ruling(True, names, noted=tuple(noted))
@@ -58,7 +65,7 @@ class Single:
     def _applies(
         self, reading: Reading, part: Slice, index: int, noted: list[tuple[str, str]]
     ) -> bool:
-        """The condition; of a change event, whether it holds for either row."""
+        """Return whether the condition holds; for a change event, for either row."""
         if self._decide is None:
             return True
         failed: ConditionError | None = None
@@ -69,10 +76,10 @@ class Single:
             except ConditionError as error:
                 failed = error
         if failed is None:
-            lacking = _lacking(reading, self._asked)
+            lacking = _lacking(reading, self._read)
             if not lacking:
                 return False
-            failed = ConditionError(lacking[1])  # a value that is not known is no reason to miss
+            failed = ConditionError(lacking[1])  # an unknown value is no reason not to apply
         failure = Failed(self.unit.rule)
         answer = failure(failed, lambda note, _: noted.append(note[1:]), index)
         if answer is None:
@@ -83,20 +90,20 @@ class Single:
         rule = self.unit.rule
         place = (reading.event, reading.kind, part, index)
         if not reading.images:
-            return tuple(_yields(rule, self._render(reading.data, *place)))
+            return tuple(_named(rule, self._render(reading.data, *place)))
         for effect in rule.effects:
             if lacking := _lacking(reading, _top(effect)):
                 error, said = lacking
                 raise Rejected(said, error=error, what=effect.template.text)
         made = self.rows(reading, part, index)
         if made is None:
-            # No row has the value: rendered strictly, the rule says which one is missing.
-            return tuple(_yields(rule, self._render(reading.images[0], *place)))
-        return tuple(dict.fromkeys(name for row in made for name in _yields(rule, row)))
+            # No row has the value: strict rendering says which one is missing.
+            return tuple(_named(rule, self._render(reading.images[0], *place)))
+        return tuple(dict.fromkeys(name for row in made for name in _named(rule, row)))
 
     def change(self, reading: Reading, part: Slice, index: int) -> Sequence[tuple[Any, ...]] | None:
-        """The names of a change event, row by row; None where `rule` must say more."""
-        if reading.unknown and _lacking(reading, self._columns | self._asked):
+        """Return the names of a change event, row by row; None where `rule` must say more."""
+        if reading.unknown and _lacking(reading, self._columns | self._read):
             return None
         decide, place = self._decide, (reading.event, reading.kind, part, index)
         if decide is not None and not any(decide(row, *place) for row in reading.images):
@@ -104,11 +111,11 @@ class Single:
         return self.rows(reading, part, index)
 
     def rows(self, reading: Reading, part: Slice, index: int) -> list[tuple[Any, ...]] | None:
-        """Names by each row. None: a value that must be there is in no row."""
+        """Return the names by row; None if a required value is in no row."""
         render, event, kind = self._lenient, reading.event, reading.kind
         made = [render(image, event, kind, part, index) for image in reading.images]
         if None not in made[0]:
-            return made  # the most common case: all is in the first row
+            return made  # the most common case: everything is in the first row
         lacks = (
             required and all(names is None for names in rows)
             for required, *rows in zip(self._required, *made, strict=True)
@@ -131,7 +138,7 @@ def fault_of(error: Rejected, rule: str | None = None) -> Fault:
 
 
 def _fixed(unit: Unit, effect: Effect) -> str:
-    """A name without fields."""
+    """Return the name of a template without fields."""
     prefix = unit.cache.prefix if effect.kind == "keys" else ""
     return prefix + "".join(str(part) for part in effect.template.parts)
 
@@ -151,8 +158,11 @@ def _top(effect: Effect) -> Columns:
     )
 
 
-def _asked(rule: Rule) -> Columns:
-    """But for changed(): that a large column did not come along says that it did not change."""
+def _read_columns(rule: Rule) -> Columns:
+    """Return the columns that a condition reads, those of changed() excepted.
+
+    That a large column was not sent tells changed() that it did not change.
+    """
     found = reads(rule.when.tree, changes=False) if rule.when else ()
     return frozenset(
         (read.root, read.path[0] if read.path else EVERY) for read in found if read.root in ROWS
@@ -160,7 +170,7 @@ def _asked(rule: Rule) -> Columns:
 
 
 def _lacking(reading: Reading, columns: Columns) -> tuple[str, str] | None:
-    """The first of these columns that did not come along: a word, and why."""
+    """Return the error and the reason for the first of these columns that was not sent."""
     unknown = reading.unknown
     for root, column in columns if unknown else ():
         if column == EVERY:
@@ -173,7 +183,7 @@ def _lacking(reading: Reading, columns: Columns) -> tuple[str, str] | None:
     return None
 
 
-def _yields(rule: Rule, made: tuple[Any, ...]) -> Iterator[Yield]:
+def _named(rule: Rule, made: tuple[Any, ...]) -> Iterator[Yield]:
     for effect, names in zip(rule.effects, made, strict=True):
         for name in names if isinstance(names, list) else (names,):
             if name is not None:

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from invalidator.model import Batch
 from invalidator.rules import RuleSet
-from invalidator.rules.explain.run_tests import run
+from invalidator.rules.explain.run_tests import run_tests
 from invalidator.rules.lint.lint import check
 from tests.backends import until
 from tests.integration.caches.keepers import Cached, Feeds, Tagged, Versioned, cached_by_arguments
@@ -32,7 +32,7 @@ def rules_of(name: str) -> RuleSet:
 
 @pytest.mark.parametrize("path", FILES, ids=[path.stem for path in FILES])
 def test_the_rules_do_what_their_own_tests_say(path: Path) -> None:
-    results = run(rules_of(path.stem))
+    results = run_tests(rules_of(path.stem))
     assert [(result.test.name, result.differences) for result in results.failed] == []
     assert results.uncovered == ()
 

@@ -36,17 +36,17 @@ def plan(ruleset: RuleSet, *events: Any, **around: Any) -> Plan:
 
 
 @contextmanager
-def longer_way(ruleset: RuleSet, origin: str = "orders") -> Iterator[list[int]]:
-    """The events that take it meanwhile, by their indexes."""
-    quick, taken = ruleset.engine(origin).quick, list[int]()
-    usual = quick.longer
+def slow_path(ruleset: RuleSet, origin: str = "orders") -> Iterator[list[int]]:
+    """Collect the indexes of the events that take the slow path meanwhile."""
+    path, taken = ruleset.engine(origin).fast_path, list[int]()
+    usual = path.fallback
 
-    def longer(part: Slice, index: int, limit: int, draft: Draft) -> Form | None:
+    def fallback(part: Slice, index: int, limit: int, draft: Draft) -> Form | None:
         taken.append(index)
         return usual(part, index, limit, draft)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(quick, "longer", longer)
+        patch.setattr(path, "fallback", fallback)
         yield taken
 
 
@@ -55,7 +55,7 @@ def names(made: Plan, cache: str = "default") -> Names:
 
 
 def faults(made: Plan) -> list[tuple[str | None, str]]:
-    """The rule and error word of each fault."""
+    """Return the rule and error word of each fault."""
     return [(fault.rule, fault.error) for entry in made.rejections for fault in entry.faults]
 
 
@@ -71,7 +71,7 @@ def rules(tmp_path: Path) -> Callable[[str], RuleSet]:
 
 @pytest.fixture
 def keys(rules: Callable[[str], RuleSet]) -> Callable[..., set[str]]:
-    """The keys that one template gives for one event."""
+    """Return the keys that one template gives for one event."""
 
     def make(template: str, event: dict[str, Any], kind: str = "keys") -> set[str]:
         quoted = json.dumps(template)

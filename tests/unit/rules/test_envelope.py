@@ -1,4 +1,4 @@
-"""Events as they come wrapped: plain, CloudEvents, Debezium, and what is no JSON."""
+"""Events in their envelopes: plain, CloudEvents, Debezium, and records that are not JSON."""
 
 import base64
 import json
@@ -172,18 +172,23 @@ def test_tombstones_are_acknowledged(rules: Any) -> None:
     [
         (b"\xc3\x01" + b"x" * 20, "avro"),
         (b"Obj\x01\x04", "avro"),
-        (b"\0\0\0\0\x05\x0cabcdef", "avro"),
-        (b"\0\0\0\0\x05\0\x0a\x03abc\x10\x05", "protobuf"),
-        (b"\x0a\x03abc\x10\x05", "protobuf"),
-        (b"\x08\x01" * 2000 + b"\xff", "protobuf"),
+        (b"\0\0\0\0\x05\x0cabcdef", "avro-or-protobuf"),
+        (b"\0\0\0\0\x05{}}", "avro-or-protobuf"),
+        (b"\x0a\x03abc\x10\x05", "not-json"),
         (b'{"type": ', "not-json"),
         (b"hello", "not-json"),
         (b"", "not-json"),
         (b"\0", "not-json"),
     ],
 )
-def test_what_is_no_json_is_named(rules: Any, raw: bytes, error: str) -> None:
+def test_a_record_that_is_not_json_is_named(rules: Any, raw: bytes, error: str) -> None:
     assert faults(plan(rules(ANY), raw)) == [(None, error)]
+
+
+@pytest.mark.parametrize("word", ["avro", "protobuf"])
+def test_a_record_is_named_by_its_content_type(rules: Any, word: str) -> None:
+    headers = [("content-type", f"application/vnd.{word}".encode())]
+    assert faults(plan(rules(ANY), b"\x0a\x03abc", headers=headers)) == [(None, word)]
 
 
 def test_json_in_a_schema_registrys_frame_is_read(rules: Any) -> None:

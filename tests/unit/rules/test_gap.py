@@ -170,7 +170,7 @@ def test_a_gap_may_be_published_to_see_what_rules_do(rules: Rules) -> None:
     assert names(made).keys == set()
 
 
-def test_refused_records_are_dead_letters_that_nobody_decodes(rules: Rules) -> None:
+def test_rejected_records_are_dead_letters_that_nobody_decodes(rules: Rules) -> None:
     ruleset: Any = rules("rules:" + WIDE)
     record = Record("stream", "orders", "1-0", b'{"type": "t"}')
     fault = Fault("poison", "it ended every process that planned it")

@@ -5,7 +5,12 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from invalidator.rules.plan.event_types import MAX_SEGMENTS, PatternError, Tree, parse
+from invalidator.rules.plan.event_types import (
+    MAX_SEGMENTS,
+    PatternError,
+    PatternTree,
+    parse_pattern,
+)
 from tests.unit.rules.conftest import LIMIT, batch, faults, names, plan
 
 
@@ -23,28 +28,28 @@ from tests.unit.rules.conftest import LIMIT, batch, faults, names, plan
     ],
 )
 def test_types_match_by_segments(pattern: str, matching: list[str], others: list[str]) -> None:
-    tree = Tree()
-    tree.add(parse(pattern), (0, 0))
+    tree = PatternTree()
+    tree.add(parse_pattern(pattern), (0, 0))
     assert [kind for kind in matching + others if tree.hits(kind)] == matching
 
 
 @pytest.mark.parametrize("pattern", ["", "a..b", "user-*", "a.{b}c", "{a}.**.{b}.**", "{a}.{a}"])
-def test_a_wrong_type_is_refused(pattern: str) -> None:
+def test_a_wrong_type_is_rejected(pattern: str) -> None:
     with pytest.raises(PatternError):
-        parse(pattern)
+        parse_pattern(pattern)
 
 
 def test_many_deep_wildcards_do_not_explode() -> None:
-    tree = Tree()
-    tree.add(parse(".".join(["**", "a"] * 12)), (0, 0))
+    tree = PatternTree()
+    tree.add(parse_pattern(".".join(["**", "a"] * 12)), (0, 0))
     assert tree.hits(".".join(["a"] * 200))
     assert not tree.hits(".".join(["a"] * 200) + ".b")
 
 
 def test_each_place_of_a_type_is_tried_once_behind_a_deep_wildcard() -> None:
-    """As many segments as an event holds must not take their square: 50 million steps here."""
-    tree = Tree()
-    tree.add(parse("**.b.**.c"), (0, 0))
+    """The time must not grow with the square of the segments: that is 50 million steps here."""
+    tree = PatternTree()
+    tree.add(parse_pattern("**.b.**.c"), (0, 0))
     assert not tree.hits(".".join(["b"] * 10_000))
     assert tree.hits(".".join(["b"] * 10_000) + ".c")
 
@@ -96,7 +101,7 @@ def test_a_condition_decides(rules: Any, on_error: str) -> None:
 
 
 def test_a_failed_condition_is_noted_once_for_each_event(rules: Any) -> None:
-    """Also of events that another rule rejects: those are planned in more than one way."""
+    """This includes events that another rule rejects: they are planned on two paths."""
     ruleset = rules(CONDITION % "apply" + "  - {name: bad, on: t, invalidate: {keys: '{bad}'}}")
     event = {"type": "t", "id": 1}
     made = plan(ruleset, event, {**event, "bad": 1}, event)
@@ -200,7 +205,7 @@ def test_a_fallback_is_done_instead_and_noted(rules: Any) -> None:
     assert made.notes["r", "on-reject"].count == 1
 
 
-def test_a_rule_that_is_not_enabled_does_nothing_and_says_so(rules: Any) -> None:
+def test_a_rule_that_is_not_enabled_does_nothing_and_explain_tells(rules: Any) -> None:
     ruleset = rules("rules: [{name: r, on: t, enabled: false, invalidate: {keys: k}}]")
     made = plan(ruleset, {"type": "t"})
     assert made.unmatched == 1

@@ -1,4 +1,4 @@
-"""A plan is freed when its batch is done, not when the collector gets round to it."""
+"""A plan is freed when its batch is done, not when the garbage collector runs."""
 
 import gc
 import weakref

@@ -1,4 +1,4 @@
-"""Which rule could have given a name."""
+"""Searching backwards for the rule that could have given a name."""
 
 from pathlib import Path
 

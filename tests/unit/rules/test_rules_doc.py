@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import invalidator
-from invalidator.rules.explain.run_tests import run
-from invalidator.rules.file import schema as shape
+from invalidator.rules.explain.run_tests import run_tests
+from invalidator.rules.file import schema
 from invalidator.rules.file.types import Either, Listed, Object, Spec
 from invalidator.rules.lint.lint import check
 
@@ -22,7 +22,7 @@ def test_an_example_is_in_order_and_does_what_it_says(block: str, tmp_path: Path
     path.write_text(block)
     checked = check(path)
     assert checked.ruleset, [str(finding.problem) for finding in checked.findings]
-    results = run(checked.ruleset)
+    results = run_tests(checked.ruleset)
     assert results.results
     assert [(result.test.name, result.differences) for result in results.failed] == []
 
@@ -41,7 +41,7 @@ def fields(spec: Spec) -> Iterator[str]:
 
 
 def test_every_field_is_described_and_shown() -> None:
-    names = set(fields(shape.FILE))
+    names = set(fields(schema.FILE))
     assert [name for name in sorted(names) if f"`{name}`" not in PAGE] == []
     shown = "\n".join(BLOCKS)
     unshown = {name for name in names if not re.search(rf"\b{name}:", shown)}

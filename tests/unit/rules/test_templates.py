@@ -1,4 +1,4 @@
-"""What templates make of an event."""
+"""Templates and the names that they give for an event."""
 
 import hashlib
 from typing import Any

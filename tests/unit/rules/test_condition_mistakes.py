@@ -1,4 +1,4 @@
-"""What a condition's author is told, and where."""
+"""Mistakes in conditions: what their author reads, and where."""
 
 import pytest
 
@@ -36,12 +36,12 @@ MISTAKES = [
     ("`a-b` == 1", 1, 'data["a-name"]'),
     ("package == 1", 1, "for a field write data.package"),
     ("event == 1", 7, "expected '.' and a field after 'event', found '=='"),
-    ('event.typ == "a"', 7, "unknown field 'event.typ': did you mean 'type'?"),
-    ('event.entity == "a"', 7, "known are type, id, source"),
-    ('status.startswith("a")', 8, "unknown method 'startswith': did you mean 'startsWith'?"),
+    ('event.typ == "a"', 7, "unknown field 'event.typ'; did you mean type?"),
+    ('event.entity == "a"', 7, "valid: extensions, id, key, source"),
+    ('status.startswith("a")', 8, "unknown method 'startswith'; did you mean startsWith?"),
     ("items.any(i, i > 1)", 7, "unknown method 'any'"),
-    ('length(status) == 1', 1, "unknown function 'length': known are changed, has, size"),
-    ('change("status")', 1, "did you mean 'changed'?"),
+    ('length(status) == 1', 1, "unknown function 'length'; valid: changed, has, size"),
+    ('change("status")', 1, "did you mean changed?"),
     ("exists(items, i)", 1, "'exists' is used as value.exists(...)"),
     ("items.has(a)", 7, "'has' is used as has(...)"),
     ('int(total) == 1', 1, "CEL's int() is not offered"),

@@ -1,4 +1,4 @@
-"""Events are decoded no further than rules look: the plan is that of events decoded whole."""
+"""Only what rules read is decoded: the plan is the same as for events that are decoded whole."""
 
 import json
 from typing import Any
@@ -11,10 +11,10 @@ from msgspec import structs
 from invalidator.model import Plan
 from invalidator.rules import RuleSet
 from invalidator.rules.envelope import decode_json
-from invalidator.rules.plan.decode import MOST, Narrow
+from invalidator.rules.plan.decode import MOST, Decoders
 from tests.property.test_change_events import outcome
 from tests.property.test_rules import VALUES, made
-from tests.unit.rules.conftest import longer_way, plan
+from tests.unit.rules.conftest import plan, slow_path
 
 TEXTS = {
     "fields": """
@@ -59,10 +59,10 @@ rules:
 
 
 def exact(text: str) -> RuleSet:
-    """The same rules, whose events are always decoded whole, and take the longer way."""
+    """Return the same rules with events that are always decoded whole, on the slow path."""
     rules = made(text)
-    quick = rules.engine("orders").quick
-    quick._ways = dict.fromkeys(quick._ways, quick._slow)
+    path = rules.engine("orders").fast_path
+    path._ways = dict.fromkeys(path._ways, path._slow)
     return rules
 
 
@@ -94,7 +94,7 @@ EVENTS = st.builds(
 
 @st.composite
 def broken(draw: st.DrawFn) -> bytes:
-    """Something is cut out, or stands where it does not belong."""
+    """Cut something out of an event, or put it where it does not belong."""
     raw = draw(EVENTS)
     at = draw(st.integers(0, len(raw)))
     odd = draw(
@@ -112,7 +112,7 @@ def test_the_plan_is_that_of_whole_events(name: str, events: list[bytes]) -> Non
 
 @pytest.mark.parametrize("name", ["around", "rows"])
 def test_what_stands_around_the_data_is_there_for_rules_that_read_it(name: str) -> None:
-    assert RULES[name][0].engine("orders").quick.narrow.apart is None
+    assert RULES[name][0].engine("orders").fast_path.decoders.apart is None
 
 
 ROW = {"x": "v", "y": "w", "w": 1, "items": [{"n": 1}]}
@@ -154,7 +154,7 @@ def test_nothing_that_decides_is_passed_over(name: str, event: bytes | dict[str,
 
 
 def planned(rules: RuleSet, events: list[bytes]) -> list[Plan]:
-    """As plain events, and as those behind a change event are read."""
+    """Check plain events, and those that follow a change event."""
     change = {"op": "c", "source": {"table": "none"}, "after": {}}
     return [
         outcome(plan(rules, *some, key=b"k", headers=[("h", b"v")]))
@@ -163,13 +163,14 @@ def planned(rules: RuleSet, events: list[bytes]) -> list[Plan]:
 
 
 def test_what_rules_do_not_read_is_not_decoded() -> None:
-    """Else all of this would prove nothing."""
+    """Otherwise all of this would prove nothing."""
     event = {"type": "t.updated", "note": "n", "data": {"x": "v", "note": "n", "y": {"z": 1}}}
-    narrow, raw = made(TEXTS["fields"]).engine("orders").quick.narrow, json.dumps(event).encode()
+    decoders = made(TEXTS["fields"]).engine("orders").fast_path.decoders
+    raw = json.dumps(event).encode()
     data = {"x": "v", "y": {"z": 1}}
-    assert narrow.plain(raw) == {"type": "t.updated", "data": data}
-    assert narrow.apart
-    assert structs.asdict(narrow.apart(raw)) == {"kind": "t.updated", "data": data}
+    assert decoders.plain(raw) == {"type": "t.updated", "data": data}
+    assert decoders.apart
+    assert structs.asdict(decoders.apart(raw)) == {"kind": "t.updated", "data": data}
     row = {"x": "v", "note": "n"}
     change = {
         "op": "u",
@@ -178,7 +179,9 @@ def test_what_rules_do_not_read_is_not_decoded() -> None:
         "source": {"table": "t", "db": "d"},
         "more": 1,
     }
-    decoded = made(TEXTS["rows"]).engine("orders").quick.narrow.change(json.dumps(change).encode())
+    decoded = (
+        made(TEXTS["rows"]).engine("orders").fast_path.decoders.change(json.dumps(change).encode())
+    )
     assert decoded == {
         "op": "u",
         "before": {"x": "v"},
@@ -203,8 +206,8 @@ def test_what_rules_do_not_read_is_not_decoded() -> None:
     ],
 )
 def test_rules_that_read_anything_or_very_much_get_whole_events(text: str) -> None:
-    found = made(text).engine("orders").quick.narrow
-    assert found == Narrow(decode_json, decode_json)
+    found = made(text).engine("orders").fast_path.decoders
+    assert found == Decoders(decode_json, decode_json)
 
 
 APART = b'{"type": "t.created", "data": {"x": "\xc3\xa9", "items": [{"n": 1}]}}'
@@ -225,11 +228,11 @@ CHANGE = b'{"op": "c", "source": {"table": "t"}, "after": {"x": 1, "items": []}}
         ([APART, None, APART], [1]),
     ],
 )
-def test_only_the_first_event_of_another_form_takes_the_longer_way(
+def test_only_the_first_event_of_another_form_takes_the_slow_path(
     events: list[bytes | None], longer: list[int]
 ) -> None:
-    """Else all of this would prove nothing."""
+    """Otherwise all of this would prove nothing."""
     rules = RULES["fields"][0]
-    with longer_way(rules) as taken:
+    with slow_path(rules) as taken:
         assert plan(rules, *events).caches["default"].keys
     assert taken == longer

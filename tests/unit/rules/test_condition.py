@@ -1,4 +1,4 @@
-"""What conditions answer, and how they fail on an event."""
+"""The answers of conditions, and their failures."""
 
 from typing import Any
 
