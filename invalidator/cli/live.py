@@ -16,13 +16,13 @@ def found(ruleset: "RuleSet", names: Iterable["Yield"]) -> dict["Yield", str]:
     import asyncio
 
     from invalidator.settings import load
-    from invalidator.settings.caches import cache_urls, spelled
+    from invalidator.settings.caches import cache_urls, env_spelling
 
     settings = load(None)
     main, own = settings.redis_url.get_secret_value(), cache_urls(settings)
     servers: dict[str, list[Yield]] = {}
     for name in dict.fromkeys(names):
-        servers.setdefault(own.get(spelled(name.cache), main), []).append(name)
+        servers.setdefault(own.get(env_spelling(name.cache), main), []).append(name)
 
     async def look() -> dict["Yield", str]:
         told: dict[Yield, str] = {}

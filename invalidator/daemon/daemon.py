@@ -32,7 +32,7 @@ from invalidator.runtime.retry import until_available
 from invalidator.runtime.tasks import end
 from invalidator.runtime.urls import redact
 from invalidator.settings import Settings
-from invalidator.settings.caches import strangers
+from invalidator.settings.caches import unknown_caches
 from invalidator.sources.build import sources_of
 from invalidator.sources.person import Busy, Sent
 from invalidator.sources.source import Source
@@ -85,7 +85,7 @@ class Daemon:
         self._settings = settings
         self._watcher = watcher
         rules, problems = watcher.start()
-        if unknown := [*strangers(settings, rules.caches)]:
+        if unknown := [*unknown_caches(settings, rules.caches)]:
             raise ConfigError("\n".join(unknown))
         self._health = Health()
         self._valve = Valve(self._health)

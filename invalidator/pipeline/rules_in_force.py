@@ -13,8 +13,7 @@ from invalidator.rules.lint.delays import outlasting
 from invalidator.rules.lint.unread import unread
 from invalidator.runtime import metrics
 from invalidator.settings import Settings
-from invalidator.settings.caches import strangers
-from invalidator.settings.origins import origins
+from invalidator.settings.caches import read_origins, unknown_caches
 
 log = structlog.get_logger("invalidator")
 
@@ -54,7 +53,7 @@ class InForce:
         return await answer
 
     def accept(self, rules: RuleSet) -> None:
-        if unknown := [*strangers(self._settings, rules.caches)]:
+        if unknown := [*unknown_caches(self._settings, rules.caches)]:
             where = str(self._settings.rules)
             self.refuse(RulesError([Problem(where, 0, 0, said) for said in unknown]))
             return
@@ -80,7 +79,7 @@ class InForce:
         metrics.LOADED.set(self.loaded)
         for rule, said in outlasting(self.rules.rules, self._settings.drain_timeout):
             log.warning("second-pass-outlasts-drain", rule=rule.name, meaning=said)
-        for rule, said in unread(self.rules.rules, origins(self._settings)):
+        for rule, said in unread(self.rules.rules, read_origins(self._settings)):
             log.info("rule-never-applies", rule=rule.name, meaning=said)
 
     def _answer(self, problems: Sequence[str]) -> None:

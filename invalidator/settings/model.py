@@ -10,8 +10,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from invalidator.settings.group import Group as _Group
-from invalidator.settings.security import RedisTls, Sasl, Tls, check_unread
+from invalidator.settings.security import Group, RedisTls, Sasl, Tls, check_unread
 from invalidator.settings.values import (
     Announce,
     Count,
@@ -44,7 +43,7 @@ SERVERS, TOPICS = f"{PREFIX}KAFKA__BOOTSTRAP_SERVERS", f"{PREFIX}KAFKA__TOPICS"
 DEAD_TOPIC = f"{PREFIX}DEAD_LETTERS__TOPIC"
 
 
-class Kafka(_Group):
+class Kafka(Group):
     bootstrap_servers: Servers = Field(
         default=(), description="Kafka brokers to ask first, as host:port. Empty: no Kafka."
     )
@@ -85,7 +84,7 @@ class Kafka(_Group):
         return self
 
 
-class PubSub(_Group):
+class PubSub(Group):
     channels: Names = Field(
         default=(),
         description="Redis pub/sub channels to listen on, names or globs (orders.*). Redis keeps "
@@ -103,7 +102,7 @@ class PubSub(_Group):
     )
 
 
-class Streams(_Group):
+class Streams(Group):
     keys: Names = Field(
         default=(), description="Redis Streams to read events from, by the names of their keys."
     )
@@ -134,7 +133,7 @@ class Streams(_Group):
     )
 
 
-class Batch(_Group):
+class Batch(Group):
     max_events: Count = Field(
         default=20_000, description="How many events are applied together at most."
     )
@@ -148,7 +147,7 @@ class Batch(_Group):
     )
 
 
-class InFlight(_Group):
+class InFlight(Group):
     events: Count = Field(
         default=60_000,
         description="How many events may be held in memory: read and not yet applied, or rejected "
@@ -161,7 +160,7 @@ class InFlight(_Group):
     )
 
 
-class DeadLetters(_Group):
+class DeadLetters(Group):
     max_length: Limit = Field(
         default=100_000,
         description="How many dead letters are kept; beyond it the oldest are removed, which is "
@@ -186,7 +185,7 @@ class DeadLetters(_Group):
     )
 
 
-class Log(_Group):
+class Log(Group):
     format: LogFormat = Field(
         default="json", description="json (one object a line) or console (for people)."
     )
@@ -196,7 +195,7 @@ class Log(_Group):
     )
 
 
-class Admin(_Group):
+class Admin(Group):
     host: Text = Field(
         default="127.0.0.1",
         description="Address of the admin port: health, metrics, status, a page for people.",

@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
-from invalidator.settings.group import Group
 from invalidator.settings.values import (
     Mechanism,
     OptionalPath,
@@ -17,6 +16,12 @@ from invalidator.settings.values import (
 
 _TLS, _SASL = "INVALIDATOR_KAFKA__TLS__", "INVALIDATOR_KAFKA__SASL__"
 _NO_SECRET = SecretStr("")
+
+
+class Group(BaseModel):
+    """A group of settings: frozen, and its errors never quote a value, which may be a password."""
+
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
 
 class Tls(Group):

@@ -34,7 +34,7 @@ def bad(tmp_path: Path) -> str:
 
 def test_check_says_that_rules_are_in_order(good: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", good]) == 0
-    assert capsys.readouterr().out.startswith("2 rules in order")
+    assert capsys.readouterr().out.startswith("2 rules valid")
 
 
 def test_check_names_every_mistake(bad: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -90,7 +90,7 @@ def test_explain_says_that_an_event_has_no_type_of_its_own(
     path.write_text(f"rules: [{every}, {{name: one, on: orders, invalidate: {{keys: o}}}}]")
     assert main(["explain", '{"id": 5}', "--rules", str(path)]) == 0
     out = capsys.readouterr().out
-    assert "type not said: it is the name of the topic or channel then, which --source" in out
+    assert "type not in the event: it is the name of the topic or channel, which --source" in out
     assert "- one: a type that is not said is not orders" in out
     assert main(["explain", '{"id": 5}', "--rules", str(path), "--source", "orders"]) == 0
     assert capsys.readouterr().out.startswith("type orders\n+ every")

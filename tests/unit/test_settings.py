@@ -7,7 +7,7 @@ import pytest
 
 from invalidator.errors import ConfigError
 from invalidator.settings import Settings, defaults, describe, load
-from invalidator.settings.caches import cache_urls, strangers
+from invalidator.settings.caches import cache_urls, unknown_caches
 
 
 def set_all(monkeypatch: pytest.MonkeyPatch, **values: str) -> None:
@@ -460,11 +460,11 @@ def test_a_cache_that_the_rules_do_not_know_is_told_the_nearest_that_they_do(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     set_all(monkeypatch, CACHES__ORDERS_EU="redis://a:1/0", CACHES__UZERS="redis://b:1/0")
-    assert [*strangers(load(), ["default", "Orders-EU", "users"])] == [
+    assert [*unknown_caches(load(), ["default", "Orders-EU", "users"])] == [
         "INVALIDATOR_CACHES__UZERS (environment): the rules have no cache uzers; "
         "did you mean INVALIDATOR_CACHES__USERS?"
     ]
-    assert [*strangers(load(), ["default", "orders.eu"])] == [
+    assert [*unknown_caches(load(), ["default", "orders.eu"])] == [
         "INVALIDATOR_CACHES__UZERS (environment): the rules have no cache uzers; "
         "they have default, orders.eu"
     ]

@@ -112,7 +112,7 @@ def test_by_rule_only_what_it_could_have_named_is_shown_and_other_rules_are_told
     shown.tell(applied("order:3"))
     shown.tell(applied("order:4"))
     out, err = capsys.readouterr()
-    assert err.count("a daemon works with the rules 4be1") == 1
+    assert err.count("a daemon uses the rules 4be1") == 1
     assert [line.split()[3] for line in out.splitlines()] == ["order:3", "order:4"]
 
 

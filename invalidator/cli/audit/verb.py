@@ -6,8 +6,7 @@ import textwrap
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
-from invalidator.cli.common import Verbs
-from invalidator.cli.rules_path import rules_path
+from invalidator.cli.common import Verbs, rules_path
 from invalidator.runtime.terminal import Progress, paint
 from invalidator.runtime.units import show_rough_size
 
@@ -104,12 +103,12 @@ def run(args: argparse.Namespace) -> int:
 def _servers(settings: "Settings", ruleset: "RuleSet") -> "dict[str, Wanted]":
     """Each server that has a cache, and what is expected there."""
     from invalidator.cli.audit.expected import Wanted
-    from invalidator.settings.caches import cache_urls, spelled
+    from invalidator.settings.caches import cache_urls, env_spelling
 
     main, own = settings.redis_url.get_secret_value(), cache_urls(settings)
     homes: dict[str, list[str]] = {}
     for name in ruleset.caches:
-        homes.setdefault(own.get(spelled(name), main), []).append(name)
+        homes.setdefault(own.get(env_spelling(name), main), []).append(name)
     source, state = settings.source_redis_url, settings.state_url
     return {
         url: Wanted.of(

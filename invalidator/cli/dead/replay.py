@@ -6,10 +6,9 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing
 from typing import TYPE_CHECKING
 
-from invalidator.cli.common import INTERRUPTED, UsageError
+from invalidator.cli.common import INTERRUPTED, UsageError, rules_path
 from invalidator.cli.dead import text as telling
 from invalidator.cli.dead.args import choice, expect_choice
-from invalidator.cli.rules_path import rules_path
 from invalidator.daemon.once import Progress, once
 from invalidator.deadletters import DeadLetters, Redactor
 from invalidator.deadletters.choose import Choice
@@ -20,7 +19,7 @@ from invalidator.errors import ConfigError
 from invalidator.rules import load
 from invalidator.runtime import logs
 from invalidator.runtime.terminal import Progress as Bar
-from invalidator.settings.caches import strangers
+from invalidator.settings.caches import unknown_caches
 
 if TYPE_CHECKING:
     from invalidator.settings import Settings
@@ -32,7 +31,7 @@ async def run(args: argparse.Namespace, settings: "Settings") -> int:
     if settings.dry_run:
         raise UsageError("INVALIDATOR_DRY_RUN is set: nothing may be applied, so nothing is")
     rules = load(rules_path(args.rules))
-    if unknown := [*strangers(settings, rules.caches)]:
+    if unknown := [*unknown_caches(settings, rules.caches)]:
         raise ConfigError("\n".join(unknown))
     logs.configure(settings.log.format, "warning")
     async with AsyncExitStack() as stack:

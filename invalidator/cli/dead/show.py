@@ -10,10 +10,9 @@ from textwrap import dedent
 from typing import TYPE_CHECKING
 
 from invalidator.cli import explain
-from invalidator.cli.common import UsageError
+from invalidator.cli.common import UsageError, rules_path
 from invalidator.cli.dead import text as telling
 from invalidator.cli.dead.args import expect_ids
-from invalidator.cli.rules_path import rules_path
 from invalidator.deadletters.entry import Letter, plain
 from invalidator.deadletters.shelf import Shelf
 from invalidator.errors import RulesError
