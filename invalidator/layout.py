@@ -2,7 +2,6 @@
 
 OWN = "invalidator:"  # everything the daemon keeps for itself begins with this
 DEAD_LETTERS = "invalidator:dead"  # stream: events that could not be applied
-DEAD_ATTEMPTS = "invalidator:dead:attempts"  # hash: what replays of dead letters found, by entry
 PROBE = "invalidator:probe"  # never exists: deleting it tells whether we may delete
 
 TAG_SET = "tag:{tag}"  # a SET of cache keys, as hand-written caches keep it
