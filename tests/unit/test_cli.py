@@ -183,7 +183,7 @@ def test_settings_are_shown_with_value_origin_default_and_meaning_in_a_hundred_c
     (at,) = (i for i, line in enumerate(lines) if line.startswith("INVALIDATOR_REDIS_TIMEOUT="))
     assert lines[at].split(maxsplit=1)[0] == "INVALIDATOR_REDIS_TIMEOUT=500ms"
     assert lines[at].endswith("  (environment; default 2s)")
-    assert lines[at + 1].startswith("    How long any answer of Redis may take")
+    assert lines[at + 1].startswith("    How long to wait for a reply from Redis")
     assert max(map(len, lines)) <= 100
     assert "redis://user:***@cache:6379/0" in shown
     assert "hunter2" not in shown

@@ -53,7 +53,11 @@ def test_status_escapes_what_could_control_the_terminal(
     other: Other, capsys: pytest.CaptureFixture[str]
 ) -> None:
     part = {"name": "a\x1b[2J", "waiting": "b\x9b31m", "redis": "c\x07"}
-    figures = {"events_per_second": {}, "lag": None, "oldest_unsettled_seconds": 0}
+    figures: dict[str, object] = {
+        "events_per_second": {},
+        "lag": None,
+        "oldest_unsettled_seconds": 0,
+    }
     status = {
         "status": "ready",
         "version": "d\x1b",
