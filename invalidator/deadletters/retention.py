@@ -1,7 +1,7 @@
-"""How long dead letters are kept, and how many: a warning in time, and nothing goes in silence.
+"""Keep the stream of dead letters within its bounds, with warnings and never silently.
 
-All members of a deployment look after the same stream. Redis says what a trim removed, so each
-counts what it removed itself.
+All members of a deployment trim the same stream. Redis reports how many entries a trim removed, so
+each member counts what it removed itself.
 """
 
 import time
@@ -20,15 +20,13 @@ log = structlog.get_logger("invalidator")
 
 WARN_AT: Final = 0.8  # of a bound
 WARN_EVERY: Final = 3600.0  # seconds
-TELL_EVERY: Final = 60.0  # seconds between two lines about what was removed
-LOOK_EVERY: Final = 15.0  # seconds between two looks at the stream
-ADVICE: Final = (
-    "`invalidator dead stats` says what they are, `dead replay` and `dead drop` end them"
-)
+TELL_EVERY: Final = 60.0  # seconds between two log lines about removed entries
+LOOK_EVERY: Final = 15.0  # seconds between two checks of the stream
+ADVICE: Final = "see `invalidator dead stats`, then use `dead replay` or `dead drop`"
 
 
 class Bounds(Struct, frozen=True):
-    """0 is no bound."""
+    """The bounds of the stream; 0 is no bound."""
 
     length: int = 0  # entries
     age: float = 0.0  # seconds since an entry was written
@@ -38,17 +36,17 @@ UNBOUNDED: Final = Bounds()
 
 
 class State(Struct, frozen=True):
-    """The stream, when it was looked at."""
+    """The state of the stream when it was checked."""
 
     length: int
-    oldest_ms: int | None  # when its first entry was written; None: it is empty
+    oldest_ms: int | None  # when its first entry was written; None if it is empty
 
     @classmethod
     def of(cls, length: Reply, first: Reply) -> "State":
         return cls(int(length), int(first[0][0].partition(b"-")[0]) if first else None)
 
     def fill(self, bounds: Bounds, now: float) -> dict[str, float]:
-        """How near it is to each bound; at 1 something has to go."""
+        """Return how full it is by each bound; beyond 1 entries must be removed."""
         shares = {}
         if bounds.length:
             shares["length"] = self.length / bounds.length
@@ -58,7 +56,7 @@ class State(Struct, frozen=True):
 
 
 class Retention:
-    """Keeps one stream within its bounds."""
+    """Keeps a stream within its bounds."""
 
     def __init__(
         self,
@@ -77,7 +75,7 @@ class Retention:
         self._told = Repeats(clock, TELL_EVERY)
 
     async def look(self, *, now: bool = False) -> None:
-        """Now and then, or `now`. A server that does not let us is told of, and changes nothing.
+        """Check and trim the stream from time to time, or `now`. If access is denied, only warn.
 
         Raises RedisError, OSError or TimeoutError.
         """
@@ -90,11 +88,11 @@ class Retention:
         self._warn(state)
         for bound, command in self._trims(state):
             (removed,) = await converse(self._client, [command])
-            if not self._refused(removed):
+            if not self._denied(removed):
                 self._tell(bound, removed)
 
     async def keep(self, length: Reply) -> None:
-        """After an entry was written: `length` is how many there are now."""
+        """Trim after an entry was written; `length` is the number of entries now."""
         if isinstance(length, int):
             metrics.DEAD_LENGTH.set(length)
             if self._bounds.length and length > self._bounds.length:
@@ -106,7 +104,7 @@ class Retention:
             ("XRANGE", self._stream, "-", "+", "COUNT", 1),
         ]
         length, first = await converse(self._client, asked)
-        if self._refused(length) or self._refused(first):
+        if self._denied(length) or self._denied(first):
             return None
         return State.of(length, first)
 
@@ -137,21 +135,21 @@ class Retention:
                 )
 
     def _tell(self, bound: str, removed: int) -> None:
-        if not removed:  # another member was first
+        if not removed:  # another member was faster
             return
         metrics.DEAD_TRIMMED.labels(bound).inc(removed)
-        held = self._told.admit(bound)
-        if held is not None:
+        suppressed = self._told.admit(bound)
+        if suppressed is not None:
             log.error(
                 "dead-letters-removed",
                 bound=bound,
                 removed=removed,
-                held_back=held,
-                means="what they named may be stale, and is no longer known",
+                suppressed=suppressed,
+                means="what they named may be stale and can no longer be found",
             )
 
-    def _refused(self, reply: Reply) -> bool:
-        """Said once in a while; the entries are kept then, whatever the bounds."""
+    def _denied(self, reply: Reply) -> bool:
+        """Warn from time to time if access is denied; the entries are then kept without bounds."""
         if isinstance(reply, Exception):
             if self._warnings.admit("refused") is not None:
                 log.warning(

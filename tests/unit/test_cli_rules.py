@@ -156,6 +156,31 @@ def test_what_an_event_says_does_not_steer_the_terminal(
     assert "\u202e" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["test", "{rules}"],
+        ["check", "\x1b[2J"],
+        ["explain", "--key", "a", "--rules", "\x9b2J"],
+        ["publish", "\x1b[2J", "{}", "--redis-url", "redis://127.0.0.1:1/\x1b"],
+        ["purge", "--key", "a", "--why", "b", "--cache", "\x1b[2J", "--rules", "{rules}"],
+        ["replay", "--since", "\x1b[2J"],
+        ["run", "--rules", "\x1b[2J"],
+        ["settings", "--env-file", "\x1b[2J"],
+        ["dead", "show", "\x1b[2J"],
+    ],
+)
+def test_no_verb_prints_what_controls_the_terminal(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "rules.yaml"
+    path.write_text(GOOD.replace("id: 1}", 'id: "\\e[2J"}'))
+    main([word.replace("{rules}", str(path)) for word in words])
+    said = "".join(capsys.readouterr())
+    assert "\\x" in said
+    assert all(line.isprintable() for line in said.splitlines())
+
+
 def test_rules_without_tests_are_counted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
