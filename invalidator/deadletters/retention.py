@@ -35,26 +35,6 @@ class Bounds(Struct, frozen=True):
 UNBOUNDED: Final = Bounds()
 
 
-class State(Struct, frozen=True):
-    """The state of the stream when it was checked."""
-
-    length: int
-    oldest_ms: int | None  # when its first entry was written; None if it is empty
-
-    @classmethod
-    def of(cls, length: Reply, first: Reply) -> "State":
-        return cls(int(length), int(first[0][0].partition(b"-")[0]) if first else None)
-
-    def fill(self, bounds: Bounds, now: float) -> dict[str, float]:
-        """Return how full it is by each bound; beyond 1 entries must be removed."""
-        shares = {}
-        if bounds.length:
-            shares["length"] = self.length / bounds.length
-        if bounds.age and self.oldest_ms is not None:
-            shares["age"] = max(0.0, now - self.oldest_ms / 1000) / bounds.age
-        return shares
-
-
 class Retention:
     """Keeps a stream within its bounds."""
 
@@ -72,7 +52,7 @@ class Retention:
         self._clock = clock
         self._look_at = 0.0
         self._warnings = Repeats(clock, WARN_EVERY)
-        self._told = Repeats(clock, TELL_EVERY)
+        self._removals = Repeats(clock, TELL_EVERY)
 
     async def look(self, *, now: bool = False) -> None:
         """Check and trim the stream from time to time, or `now`. If access is denied, only warn.
@@ -82,14 +62,23 @@ class Retention:
         if not now and self._clock() < self._look_at:
             return
         self._look_at = self._clock() + LOOK_EVERY
-        state = await self._state()
-        if state is None:
+        asked: list[Command] = [
+            ("XLEN", self._stream),
+            ("XRANGE", self._stream, "-", "+", "COUNT", 1),
+        ]
+        length, first = await converse(self._client, asked)
+        if self._denied(length) or self._denied(first):
             return
-        self._warn(state)
-        for bound, command in self._trims(state):
-            (removed,) = await converse(self._client, [command])
-            if not self._denied(removed):
-                self._tell(bound, removed)
+        oldest = int(first[0][0].partition(b"-")[0]) / 1000 if first else 0.0
+        metrics.DEAD_LENGTH.set(length)
+        metrics.DEAD_OLDEST.set(oldest)
+        if self._bounds.age and first:
+            from_ms = int((self._clock() - self._bounds.age) * 1000)
+            share = max(0.0, self._clock() - oldest) / self._bounds.age
+            await self._enforce("age", share, ("MINID", f"{from_ms}-0"), length)
+        if self._bounds.length:
+            share = length / self._bounds.length
+            await self._enforce("length", share, ("MAXLEN", self._bounds.length), length)
 
     async def keep(self, length: Reply) -> None:
         """Trim after an entry was written; `length` is the number of entries now."""
@@ -98,47 +87,27 @@ class Retention:
             if self._bounds.length and length > self._bounds.length:
                 await self.look(now=True)
 
-    async def _state(self) -> State | None:
-        asked: list[Command] = [
-            ("XLEN", self._stream),
-            ("XRANGE", self._stream, "-", "+", "COUNT", 1),
-        ]
-        length, first = await converse(self._client, asked)
-        if self._denied(length) or self._denied(first):
-            return None
-        return State.of(length, first)
-
-    def _trims(self, state: State) -> list[tuple[str, Command]]:
-        shares = state.fill(self._bounds, self._clock())
-        trims: list[tuple[str, Command]] = []
-        if shares.get("age", 0.0) > 1:
-            before = int((self._clock() - self._bounds.age) * 1000)
-            trims.append(("age", ("XTRIM", self._stream, "MINID", f"{before}-0")))
-        if shares.get("length", 0.0) > 1:
-            trims.append(("length", ("XTRIM", self._stream, "MAXLEN", self._bounds.length)))
-        return trims
-
-    def _warn(self, state: State) -> None:
-        metrics.DEAD_LENGTH.set(state.length)
-        metrics.DEAD_OLDEST.set((state.oldest_ms or 0) / 1000)
-        for bound, share in state.fill(self._bounds, self._clock()).items():
-            metrics.DEAD_FILL.labels(bound).set(share)
-            if share >= WARN_AT and self._warnings.admit(bound) is not None:
-                log.warning(
-                    "dead-letters-near-bound",
-                    bound=bound,
-                    percent=round(share * 100),
-                    entries=state.length,
-                    max_length=self._bounds.length,
-                    max_age=self._bounds.age,
-                    advice=f"the oldest will be removed; {ADVICE}",
-                )
-
-    def _tell(self, bound: str, removed: int) -> None:
-        if not removed:  # another member was faster
+    async def _enforce(
+        self, bound: str, share: float, limit: tuple[str, str | int], entries: int
+    ) -> None:
+        metrics.DEAD_FILL.labels(bound).set(share)
+        if share >= WARN_AT and self._warnings.admit(bound) is not None:
+            log.warning(
+                "dead-letters-near-bound",
+                bound=bound,
+                percent=round(share * 100),
+                entries=entries,
+                max_length=self._bounds.length,
+                max_age=self._bounds.age,
+                advice=f"the oldest will be removed; {ADVICE}",
+            )
+        if share <= 1:
+            return
+        (removed,) = await converse(self._client, [("XTRIM", self._stream, *limit)])
+        if self._denied(removed) or not removed:  # not removed: another member was faster
             return
         metrics.DEAD_TRIMMED.labels(bound).inc(removed)
-        suppressed = self._told.admit(bound)
+        suppressed = self._removals.admit(bound)
         if suppressed is not None:
             log.error(
                 "dead-letters-removed",
