@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Final
 
+from invalidator.runtime.terminal import printable
+
 LONGEST: Final = 64  # characters of a word that are compared: the effort grows with their square
 
 
@@ -31,7 +33,5 @@ def shown(value: object, limit: int = 60) -> str:
 
 
 def visible(text: str, limit: int = 200) -> str:
-    """A text of a file for a terminal: what it would not show is an escape."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text[:limit]) + (
-        "…" if len(text) > limit else ""
-    )
+    """Return the text as one line that is safe for a terminal, cut at the limit."""
+    return printable(text[:limit]).replace("\n", "\\n") + ("…" if len(text) > limit else "")
