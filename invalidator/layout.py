@@ -2,8 +2,7 @@
 
 OWN = "invalidator:"  # all keys of the daemon's own begin with this
 DEAD_LETTERS = "invalidator:dead"  # stream: events that could not be applied
-DEAD_ATTEMPTS = "invalidator:dead:attempts"  # hash: what replays of dead letters found, by entry
-PROBE = "invalidator:probe"  # never exists: deleting it shows whether we may delete
+PROBE = "invalidator:probe"  # never exists: deleting it tells whether we may delete
 
 TAG_SET = "tag:{tag}"  # a SET of cache keys, as hand-written caches keep it
 TAG_STAMP = "invalidator:stamp:{tag}"  # a random token, as invalidator.cache keeps it

@@ -1,4 +1,4 @@
-// Asks /status now and then and shows it. Every text goes in as text, never as HTML.
+// Polls /status and shows it. Texts are always inserted as text, never as HTML.
 "use strict";
 
 const EVERY = 2000; // milliseconds
@@ -19,7 +19,7 @@ const code = (text) => make("code", "", text);
 const word = (text, mood) => make("span", "word " + mood, text);
 
 function count(value) {
-  return value === null || value === undefined ? "not known" : number.format(value);
+  return value === null || value === undefined ? "unknown" : number.format(value);
 }
 
 function perSecond(value) {
@@ -38,7 +38,7 @@ function since(then, now) {
   return `${span(Math.max(0, (Date.parse(now) - Date.parse(then)) / 1000))} ago`;
 }
 
-/** Rows into a table's body; each cell knows its column, for narrow screens. */
+/** Put rows into a table's body; each cell is labelled with its column, for narrow screens. */
 function fill(id, rows, nothing) {
   const table = byId(id);
   const labels = [...table.tHead.rows[0].cells];
@@ -84,10 +84,10 @@ function showNotices(status) {
   if (status.paused) {
     const why = status.paused.why ? `: ${status.paused.why}` : "";
     const when = since(status.paused.since, status.now);
-    found.push(["warn", `Paused by a person ${when}${why}. Ended by: invalidator resume`]);
+    found.push(["warn", `Paused by a person ${when}${why}. To resume: invalidator resume`]);
   }
   for (const [part, why] of Object.entries(status.waiting)) {
-    if (part !== "intake") found.push(["warn", `Waits for ${part}: ${why}`]);
+    if (part !== "intake") found.push(["warn", `Waiting for ${part}: ${why}`]);
   }
   if (status.rules.refused.length) {
     found.push(["bad", "The rules on disk are not in force:\n" + status.rules.refused.join("\n")]);
@@ -108,13 +108,13 @@ function showTiles(status) {
   const oldest = Math.max(0, ...sources.map((source) => source.oldest_unsettled_seconds));
   const sweeps = status.sweeps;
   const tiles = [
-    ["Events a second", perSecond(flow), ""],
-    ["Behind", known.length ? count(sum(known.map((source) => source.lag))) : "not known",
+    ["Events per second", perSecond(flow), ""],
+    ["Behind", known.length ? count(sum(known.map((source) => source.lag))) : "unknown",
       "events not settled"],
     ["Oldest unsettled", span(oldest), ""],
-    ["Keys deleted", count(status.keys_existed), "that were there"],
+    ["Keys deleted", count(status.keys_existed), "that existed"],
     ["Sweeps", count(sweeps.running),
-      status.tickets ? `under way; ${plural(status.tickets, "batch")} waiting` : "under way"],
+      status.tickets ? `running; ${plural(status.tickets, "batch")} waiting` : "running"],
     ["Dead letters", count(status.dead_letters.entries), "in the stream"],
   ];
   byId("tiles").replaceChildren(...tiles.map(([name, value, hint]) =>
@@ -123,7 +123,7 @@ function showTiles(status) {
 }
 
 function state(waiting) {
-  return waiting ? word("waits", "warn") : word("ready", "good"); // the reason stands on top
+  return waiting ? word("waiting", "warn") : word("ready", "good"); // the reason is in the notices
 }
 
 function showSources(status) {
@@ -131,7 +131,7 @@ function showSources(status) {
     make("span", "name", source.name),
     state(source.waiting),
     perSecond(sum(Object.values(source.events_per_second))),
-    source.lag === null ? "not known" : count(source.lag),
+    source.lag === null ? "unknown" : count(source.lag),
     span(source.oldest_unsettled_seconds),
   ]), "No source");
 }
@@ -139,7 +139,7 @@ function showSources(status) {
 function showCaches(status) {
   fill("caches", status.caches.map((cache) => [
     make("span", "name", cache.name), code(cache.redis), state(cache.waiting),
-  ]), "The rules name no cache");
+  ]), "The rules have no cache");
 }
 
 const OUTCOMES = { applied: "good", rejected: "bad" };
@@ -149,15 +149,15 @@ function showEvents(status) {
   fill("events", flowing.slice(0, 50).map((entry) => [
     code(entry.type), entry.source, word(entry.outcome, OUTCOMES[entry.outcome] || "dim"),
     perSecond(entry.per_second), count(entry.total),
-  ]), "No event came yet");
+  ]), "No events yet");
 }
 
 function showDead(status) {
   const entries = status.dead_letters.entries;
   byId("dead-about").textContent = entries === null
-    ? "Their Redis was not asked yet."
-    : entries ? `${count(entries)} in the stream. Each says which entries may be stale.`
-      : "None: everything that was read could be applied.";
+    ? "Their Redis has not been asked yet."
+    : entries ? `${count(entries)} in the stream. Each may mean stale cache entries.`
+      : "None: every event that was read could be applied.";
   const reasons = Object.entries(status.dead_letters.by_error).sort((a, b) => b[1] - a[1]);
   byId("dead").hidden = !reasons.length;
   fill("dead", reasons.map(([error, events]) => [code(error), count(events)]), "None");
@@ -170,8 +170,8 @@ let rules = { hash: "", rules: [] };
 function showRules(status) {
   byId("rules-about").textContent =
     `${status.rules.hash}, from ${status.rules.path}, read ` +
-    `${since(status.rules.loaded_at, status.now)}. Events of a rule are told from a sample of ` +
-    "large batches; hits are looked up before deleting, now and then.";
+    `${since(status.rules.loaded_at, status.now)}. Events of a rule are estimated from a ` +
+    "sample of large batches; hits come from lookups of sampled names before deletion.";
   const figures = new Map(status.by_rule.map((entry) => [entry.rule, entry]));
   fill("rules", rules.rules.slice(0, 500).map((rule) => {
     const of = figures.get(rule.name);
@@ -211,7 +211,7 @@ function showTold(told) {
     return [make("p", "notice bad", `The event cannot be read: ${told.fault.message}`)];
   }
   if (told.type === null) {
-    return [make("p", "notice", "Nothing to do: the record says only that something is gone.")];
+    return [make("p", "notice", "Nothing to do: the record is a tombstone.")];
   }
   const matched = told.rules.filter((verdict) => verdict.matched);
   const others = told.rules.filter((verdict) => !verdict.matched);
@@ -253,7 +253,7 @@ async function explain(submitted) {
   byId("told").replaceChildren(...shown);
 }
 
-/** An event that the first rule would take, as far as its templates tell. */
+/** Insert an event that the first rule would match, as far as its templates show. */
 function example() {
   const literal = (text) => !/[*{]/.test(text);
   const rule = rules.rules.find((each) => each.enabled && each.on.some(literal));
@@ -271,7 +271,7 @@ function example() {
   byId("event").focus();
 }
 
-// --- now and then -------------------------------------------------------------------------
+// --- polling ------------------------------------------------------------------------------
 
 async function ask(path) {
   const answer = await fetch(path);

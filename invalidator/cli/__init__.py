@@ -1,4 +1,4 @@
-"""The command line. A verb's heavy imports happen when it runs, so that help answers at once."""
+"""The command line. Verbs import what is heavy only when they run, so that help is fast."""
 
 import argparse
 import os
@@ -23,8 +23,7 @@ from invalidator.cli import (
     test,
 )
 from invalidator.cli.audit import verb as audit
-from invalidator.cli.common import INTERRUPTED, Verbs
-from invalidator.cli.mistakes import tell
+from invalidator.cli.common import INTERRUPTED, Verbs, report_error
 
 _VERBS: tuple[ModuleType, ...] = (
     run,
@@ -47,42 +46,45 @@ _DESCRIPTION = "Reads domain events and deletes the cache entries that your rule
 
 _EPILOG = """\
 examples:
-  invalidator run --embedded             try it: starts a Redis of its own
-  invalidator run --rules rules.yaml     the daemon, as INVALIDATOR_* settings say
+  invalidator run --embedded             try it with a Redis of its own
+  invalidator run --rules rules.yaml     run the daemon, configured by INVALIDATOR_* settings
   invalidator publish order.updated '{"orderId": "ord_1"}'
                                          send it an event
-  invalidator check                      every mistake of your rules, with its place
-  invalidator test                       the tests that stand in your rules
+  invalidator check                      report every mistake in your rules, with its position
+  invalidator test                       run the tests in your rules
   invalidator explain '{"type": "order.updated", "data": {"orderId": "ord_1"}}'
-                                         what your rules would make of it
-  invalidator tail                       live, what is invalidated
-  invalidator dead list                  events that could not be applied, and why
+                                         show what your rules make of an event
+  invalidator tail                       show live what is invalidated
+  invalidator dead list                  list events that could not be applied, and why
   invalidator purge --tag customer:7 --why "wrong prices"
-                                         by hand; asks first
-  invalidator replay --since 10m         events of the last ten minutes, once more
-  invalidator audit                      what is wrong in the caches; reads only
-  invalidator status                     how a daemon that runs is
-  invalidator settings                   every setting, its value and where that came from
+                                         invalidate by hand; asks first
+  invalidator replay --since 10m         apply the events of the last ten minutes again
+  invalidator audit                      find problems in the caches; reads only
+  invalidator status                     show the status of a running daemon
+  invalidator settings                   show every setting, its value and its origin
 
-`invalidator VERB --help` has more on each.
+`invalidator VERB --help` explains each verb.
 
 exit codes:
-  0    clean
-  1    an unexpected failure, a server that cannot be reached, or (check, test, explain,
-       audit --strict) something was found
+  0    success
+  1    an unexpected failure, an unreachable server, or (check, test, explain, audit --strict)
+       something was found
   2    the command line, the settings or the rules cannot be used
-  3    stopped before all work in hand was settled: it is read again, except from pub/sub
+  3    stopped before everything that was read was settled: it is read again, except from pub/sub
   4    not confirmed (purge, dead drop), so nothing was done
   130  interrupted
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    # structlog imports rich wherever it is installed, though we use neither it nor its tracebacks:
+    # 41 ms at each start.
+    sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
     try:
         code = _dispatch(argv)
         print(end="", flush=True)  # here, where a closed pipe is still handled
     except BrokenPipeError:
-        # The reader (head, less) has seen enough. What is still buffered must not be tried again.
+        # The reader (head, less) stopped reading. What is still buffered must not be written.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return code
@@ -92,7 +94,7 @@ def _dispatch(argv: Sequence[str] | None) -> int:
     line = parser()
     try:
         args = line.parse_args(argv)
-    except SystemExit as stop:  # --help, --version, or argparse has said what is wrong
+    except SystemExit as stop:  # --help, --version, or argparse has reported a mistake
         return int(stop.code or 0)
     if args.run is None:
         line.print_help()
@@ -101,15 +103,15 @@ def _dispatch(argv: Sequence[str] | None) -> int:
 
 
 def _guarded(args: argparse.Namespace) -> int:
-    """Run the verb; what it raises is told to a person, not to a programmer."""
+    """Run the verb and report its errors for a person."""
     try:
         return int(args.run(args))
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
         raise
-    except Exception as error:  # noqa: BLE001 - the last place that can say it well
-        return tell(error, debug=args.debug)
+    except Exception as error:  # noqa: BLE001 - the last place that can report it well
+        return report_error(error, debug=args.debug)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -121,17 +123,17 @@ def parser() -> argparse.ArgumentParser:
     )
     made.set_defaults(run=None)
     made.add_argument("--version", action="version", version=f"invalidator {__version__}")
-    made.add_argument("--debug", action="store_true", help="show tracebacks of failures")
+    made.add_argument("--debug", action="store_true", help="show tracebacks of errors")
     verbs: Verbs = made.add_subparsers(title="verbs", metavar="VERB")
     for verb in _VERBS:
         verb.add(verbs)
     for verb_parser in verbs.choices.values():
-        _complete(verb_parser)
+        _add_common_options(verb_parser)
     return made
 
 
-def _complete(parser: argparse.ArgumentParser) -> None:
-    """What all verbs share. `--debug` works before and after the verb."""
+def _add_common_options(parser: argparse.ArgumentParser) -> None:
+    """Add what all verbs share; `--debug` works before and after the verb."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
         "--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks"

@@ -1,24 +1,22 @@
-"""`invalidator check`: every mistake of the rules at once."""
+"""`invalidator check`: report every mistake in the rules."""
 
 import argparse
-import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from invalidator.cli.common import Verbs
-from invalidator.cli.rules_path import add_rules, rules_path
-from invalidator.runtime.terminal import Colour, paint
+from invalidator.cli.common import Verbs, add_rules, as_json, plural, rules_path, say
+from invalidator.runtime.terminal import Colour, paint, printable
 
 if TYPE_CHECKING:
     from invalidator.rules.lint.lint import Checked, Finding
 
 _EPILOG = """\
 examples:
-  invalidator check                          the rules that the daemon would read
+  invalidator check                          the rules that the daemon would use
   invalidator check rules.d --format github  annotations in a pull request
-  invalidator check rules.yaml --strict      warnings fail it too
+  invalidator check rules.yaml --strict      also fail on warnings
 
-exit codes: 0 the rules are in order, 1 they are not
+exit codes: 0 the rules are valid, 1 they are not
 """
 
 _COLOURS: dict[str, Colour] = {"error": "red", "warning": "yellow", "note": "dim"}
@@ -27,16 +25,16 @@ _COLOURS: dict[str, Colour] = {"error": "red", "warning": "yellow", "note": "dim
 def add(verbs: Verbs) -> None:
     parser = verbs.add_parser(
         "check",
-        help="check rules: every mistake, with its place",
-        description="Checks rules without running them: every mistake with file, line, column "
-        "and what to write instead; then what may be meant otherwise.",
+        help="report every mistake in the rules",
+        description="Checks rules without running them. Reports every mistake with file, line, "
+        "column and a suggestion; then warnings about what is probably not intended.",
         epilog=_EPILOG,
     )
     add_rules(parser)
     parser.add_argument(
-        "--format", choices=("text", "json", "github"), default="text", help="how to print it"
+        "--format", choices=("text", "json", "github"), default="text", help="output format"
     )
-    parser.add_argument("--strict", action="store_true", help="exit 1 on warnings too")
+    parser.add_argument("--strict", action="store_true", help="also exit 1 on warnings")
     parser.set_defaults(run=run)
 
 
@@ -50,30 +48,29 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _known() -> dict[str, Any]:
-    """What the settings here say of how the rules will be used."""
+    """Return what the settings say about how the rules will be used."""
     from invalidator.errors import ConfigError
     from invalidator.settings import load
-    from invalidator.settings.origins import origins
+    from invalidator.settings.caches import read_origins
 
     try:
         settings = load(None)
-    except ConfigError:  # rules are in order without settings
+    except ConfigError:  # rules can be checked without settings
         return {}
-    return {"drain": settings.drain_timeout, "origins": origins(settings)}
+    return {"drain": settings.drain_timeout, "origins": read_origins(settings)}
 
 
 def _text(checked: "Checked") -> None:
     for finding in checked.findings:
         where, _, rest = str(finding.problem).partition(": ")
         severity = paint(finding.severity, _COLOURS[finding.severity], sys.stdout)
-        print(f"{where}: {severity}: {rest}")
+        print(f"{printable(where)}: {severity}: {printable(rest)}")
     if checked.ruleset:
         rules = checked.ruleset
-        count = len(rules.rules)
-        print(f"{count} rule{'s' if count != 1 else ''} in order, hash {rules.hash}")
+        say(f"{plural(len(rules.rules), 'rule')} valid, hash {rules.hash}")
     else:
         errors = sum(entry.severity == "error" for entry in checked.findings)
-        print(f"{errors} mistake{'s' if errors != 1 else ''}: these rules cannot be used")
+        say(f"{plural(errors, 'mistake')}: these rules cannot be used")
 
 
 def _json(checked: "Checked") -> None:
@@ -87,12 +84,12 @@ def _json(checked: "Checked") -> None:
         "hash": checked.ruleset.hash if checked.ruleset else None,
         "findings": findings,
     }
-    print(json.dumps(found, indent=2))
+    print(as_json(found))
 
 
 def _github(checked: "Checked") -> None:
     for entry in checked.findings:
-        print(_annotation(entry))
+        say(_annotation(entry))
 
 
 def _annotation(entry: "Finding") -> str:
@@ -106,7 +103,7 @@ def _annotation(entry: "Finding") -> str:
 
 
 def _escaped(text: str, more: str = "") -> str:
-    """As GitHub's workflow commands want it."""
+    """Return the text escaped for GitHub's workflow commands."""
     for char in "%\r\n" + more:
         text = text.replace(char, f"%{ord(char):02X}")
     return text

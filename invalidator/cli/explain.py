@@ -1,14 +1,12 @@
-"""`invalidator explain`: what the rules make of an event, or which rules could reach a key."""
+"""`invalidator explain`: show what the rules make of an event, or which rules reach a key."""
 
 import argparse
-import json
 import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from invalidator.cli.common import UsageError, Verbs
-from invalidator.cli.rules_path import rules_path
+from invalidator.cli.common import UsageError, Verbs, as_json, rules_path, say
 from invalidator.runtime.terminal import paint
 
 if TYPE_CHECKING:
@@ -26,7 +24,7 @@ examples:
   invalidator explain '{"type": "order.updated", "data": {"orderId": "ord_1"}}'
   invalidator explain @event.json --source orders --header ce_type=order.updated
   kcat -C -t orders -c 1 -e | invalidator explain -
-  invalidator explain @event.json --live           and how much of that is in Redis now
+  invalidator explain @event.json --live           and which of that exists in Redis now
   invalidator explain --key order:single:ord_1     which rules could ever delete this key
 
 exit codes: 0 explained, 1 the event cannot be read or a rule rejects it
@@ -36,9 +34,9 @@ exit codes: 0 explained, 1 the event cannot be read or a rule rejects it
 def add(verbs: Verbs) -> None:
     parser = verbs.add_parser(
         "explain",
-        help="say what the rules make of an event",
-        description="Says which rules match an event, which do not and why, and each name that "
-        "they would invalidate. Nothing is invalidated.",
+        help="show what the rules make of an event",
+        description="Shows which rules match an event, which do not and why, and each name "
+        "that they would invalidate. Nothing is invalidated.",
         epilog=_EPILOG,
     )
     parser.add_argument(
@@ -52,7 +50,7 @@ def add(verbs: Verbs) -> None:
     )
     parser.add_argument("--key", metavar="KEY", help="a key: which rules could delete it?")
     parser.add_argument(
-        "--live", action="store_true", help="ask Redis how much of it is there; reads only"
+        "--live", action="store_true", help="look up which of it exists in Redis; reads only"
     )
     parser.add_argument("--json", action="store_true", help="as JSON")
     parser.set_defaults(run=run)
@@ -64,12 +62,12 @@ def run(args: argparse.Namespace) -> int:
     if (args.event is None) == (args.key is None):
         raise UsageError("expected either an EVENT or --key KEY")
     if args.key is not None:
-        return _key(load(rules_path(args.rules)), args.key, as_json=args.json)
+        return _key(load(rules_path(args.rules)), args.key, json=args.json)
     record = _record(args)
     rules = load(rules_path(args.rules))
     told = rules.explain(record)
     live = _live(rules, told.names) if args.live else {}
-    print(json.dumps(_plain(told, live), indent=2) if args.json else "\n".join(shown(told, live)))
+    print(as_json(_plain(told, live)) if args.json else "\n".join(shown(told, live)))
     return int(told.fault is not None or any(verdict.fault for verdict in told.verdicts))
 
 
@@ -126,7 +124,7 @@ def _header(text: str) -> tuple[str, bytes]:
 
 
 def shown(told: "Explanation", live: "Live | None" = None) -> list[str]:
-    """What an event says must not steer the terminal that shows it."""
+    """Return the explanation as lines that are safe for a terminal."""
     from invalidator.runtime.text import visible
 
     return [_painted(visible(line, LONGEST)) for line in _text(told, live or {})]
@@ -144,8 +142,8 @@ def _text(told: "Explanation", live: Live) -> list[str]:
     if told.fault:
         return [f"the event cannot be read: {told.fault.message} ({told.fault.error})"]
     if told.event is None:
-        return ["nothing to do: the record says only that something is gone"]
-    unsaid = "not said: it is the name of the topic or channel then, which --source tells"
+        return ["nothing to do: the record is a tombstone"]
+    unsaid = "not in the event: it is the name of the topic or channel, which --source sets"
     lines = [f"type {told.event.type or unsaid}"]
     for verdict in sorted(told.verdicts, key=lambda entry: not entry.matched):
         lines += _lines(verdict, live)
@@ -176,24 +174,24 @@ def _plain(told: "Explanation", live: Live) -> dict[str, Any]:
     }
 
 
-def _key(ruleset: "RuleSet", key: str, *, as_json: bool) -> int:
+def _key(ruleset: "RuleSet", key: str, *, json: bool) -> int:
     from msgspec import to_builtins
 
     from invalidator.rules.explain.reach import protections, reaching, tagging
 
     found, tags = reaching(ruleset, key), tagging(ruleset)
     spared = list(protections(ruleset, key))
-    if as_json:
+    if json:
         plain = to_builtins({"reach": found, "tags": tags, "spared": spared})
-        print(json.dumps(plain, indent=2))
+        print(as_json(plain))
         return 0
     for entry in found:
-        print(f"{entry.rule}: {entry.kind} {entry.template}, on {', '.join(entry.on)}")
+        say(f"{entry.rule}: {entry.kind} {entry.template}, on {', '.join(entry.on)}")
     if not found:
         print("no template names this key")
     if spared:
-        print(f"sweeps spare it: {', '.join(spared)}")
+        say(f"sweeps spare it: {', '.join(spared)}")
     if tags:
-        print("whatever carries one of these tags goes too:")
-        print("\n".join(f"  {entry.template}  ({entry.rule})" for entry in tags))
+        print("it is also deleted if it has one of these tags:")
+        say("\n".join(f"  {entry.template}  ({entry.rule})" for entry in tags))
     return 0

@@ -1,4 +1,4 @@
-"""Hears what is announced on one Redis or several, and says what it missed."""
+"""Receive announcements from one or several Redis servers, and report gaps."""
 
 import asyncio
 import time
@@ -16,26 +16,26 @@ from invalidator.runtime.retry import until_available
 from invalidator.sources.pubsub.source import PubSubSource
 from invalidator.targets.redis.messages import Message, parse
 
-BUFFER = 10_000  # messages; what comes on top is dropped, which shows as a gap
-AT_ONCE = 100  # messages, before it is looked at who fell silent
+BUFFER = 10_000  # messages; more are dropped, which shows as a gap
+AT_ONCE = 100  # messages, before silent senders are looked for
 
 
 class Lost(Struct, frozen=True):
-    """A Redis cannot be heard. What is announced meanwhile shows as gaps later."""
+    """A Redis is unavailable. What is announced meanwhile shows as gaps later."""
 
     server: str
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.server} cannot be heard, trying again: {self.reason}"
+        return f"{self.server} is unavailable, retrying: {self.reason}"
 
 
 Heard = Message | Gap | Lost
-Tell = Callable[[Heard], bool]  # true when enough was heard
+Tell = Callable[[Heard], bool]  # true when enough was received
 
 
 async def listen(clients: Mapping[str, Client], tell: Tell) -> None:
-    """Until enough was heard; connections that are lost are made again. Clients have a name."""
+    """Receive from these clients, by name, and reconnect them, until `tell` returns true."""
     enough = asyncio.Event()
 
     def told(heard: Heard) -> bool:
@@ -45,16 +45,16 @@ async def listen(clients: Mapping[str, Client], tell: Tell) -> None:
 
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(_Ear(*one, told).follow()) for one in clients.items()]
+            tasks = [group.create_task(_Listener(*one, told).follow()) for one in clients.items()]
             await enough.wait()
             for task in tasks:
                 task.cancel()
-    except BaseExceptionGroup as failed:  # a closed pipe is to be known as one
+    except BaseExceptionGroup as failed:  # a closed pipe must be recognisable
         raise failed.exceptions[0] from None
 
 
-class _Ear:
-    """One Redis."""
+class _Listener:
+    """Receives from one Redis."""
 
     def __init__(self, name: str, client: Client, tell: Tell) -> None:
         self._tell = tell

@@ -1,4 +1,4 @@
-"""`invalidator publish`: put entries into the cache, then send an event, to see what happens."""
+"""`invalidator publish`: send an event, after setting keys in the cache if asked to."""
 
 import argparse
 import sys
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from invalidator.settings import Settings
 
 _DEFAULT = "events"
-_ONLY_TO = {  # options that mean one way of sending
+_ONLY_TO = {  # options that select a way of sending
     "channel": "pubsub",
     "stream": "stream",
     "topic": "kafka",
@@ -29,21 +29,21 @@ _EPILOG = """\
 examples:
   invalidator publish order.updated '{"orderId": "ord_1"}'
   invalidator publish order.updated '{"orderId": "ord_1"}' --set order:single:ord_1='{"total": 5}'
-      first puts that entry into the cache, so that there is something to invalidate
+      first sets this key in the cache, so that there is something to invalidate
   invalidator publish user.deleted @user.json --channel users
   jq .payload message.json | invalidator publish user.deleted -
   invalidator publish order.updated '{"orderId": "ord_1"}' --stream orders
   invalidator publish order.updated '{"orderId": "ord_1"}' --to kafka --record-key ord_1
       to the first of INVALIDATOR_KAFKA__TOPICS; all records of one key share a partition
 
-The event is {"type": TYPE, "data": JSON, "id": ..., "time": ...}. Without --to it goes where the
-other options say, else where the settings have a daemon read first: channels, streams, topics. Of
-several the first counts that is no pattern; where nothing is set, it is the channel `events`.
+The event is {"type": TYPE, "data": JSON, "id": ..., "time": ...}. Without --to, the other options
+decide where it goes, otherwise the settings: to the first channel, stream or topic, in this order,
+that is not a pattern. Without any of them it goes to the channel `events`.
 
-To Kafka it is sent once all replicas in sync must have it (acks=all). A topic is never created.
+Kafka acknowledges it when all in-sync replicas have it (acks=all). Topics are never created.
 
-exit codes: 0 sent, 1 the server cannot be reached or does not take it, 2 the arguments, the topic
-or the settings cannot be used
+exit codes: 0 sent, 1 the server cannot be reached or rejects it, 2 the arguments, the topic or the
+settings cannot be used
 """
 
 
@@ -61,7 +61,7 @@ def add(verbs: Verbs) -> None:
         metavar="KEY=VALUE",
         action="append",
         default=[],
-        help="set this key in the cache first; what follows the first = is the value",
+        help="set this key in the cache first; repeatable",
     )
     parser.add_argument("--to", choices=["pubsub", "stream", "kafka"], help="how to send it")
     where = parser.add_mutually_exclusive_group()
@@ -73,19 +73,23 @@ def add(verbs: Verbs) -> None:
         metavar="NAME=VALUE",
         action="append",
         default=[],
-        help="a header of the record, or field of the stream's entry; repeatable",
+        help="a header of the record, or a field of the stream entry; repeatable",
     )
     parser.add_argument(
-        "--record-key", metavar="KEY", help="the key of the Kafka record; it decides the partition"
+        "--record-key",
+        metavar="KEY",
+        help="the key of the Kafka record, which decides the partition",
     )
     parser.add_argument(
-        "--partition", metavar="N", type=_number, help="the Kafka partition, whatever the key says"
+        "--partition", metavar="N", type=_number, help="the Kafka partition, regardless of the key"
     )
     parser.add_argument(
-        "--redis-url", metavar="URL", help="the Redis for all, instead of the configured ones"
+        "--redis-url", metavar="URL", help="the Redis to use instead of the configured ones"
     )
     parser.add_argument(
-        "--bootstrap-servers", metavar="HOST:PORT", help="the Kafka, instead of the configured one"
+        "--bootstrap-servers",
+        metavar="HOST:PORT",
+        help="the Kafka to use instead of the configured one",
     )
     parser.add_argument("--env-file", metavar="PATH", help="file of NAME=value settings")
     parser.set_defaults(run=run)
@@ -115,13 +119,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _named(args: argparse.Namespace) -> str | None:
-    """How to send it, as far as the arguments say so."""
+    """Return how to send the event if the arguments say so."""
     said = [(name, way) for name, way in _ONLY_TO.items() if getattr(args, name) is not None]
     to = args.to or (said[0][1] if said else None)
     for name, way in said:
         if way != to:
             other = f"--to {to}" if args.to else f"--{said[0][0].replace('_', '-')}"
-            raise UsageError(f"{other} does not go with --{name.replace('_', '-')}")
+            raise UsageError(f"{other} cannot be used with --{name.replace('_', '-')}")
     return to
 
 
@@ -160,12 +164,12 @@ async def _send(
 
 
 async def _to_kafka(args: argparse.Namespace, settings: "Settings", event: "Event") -> None:
-    from invalidator.cli.send_kafka import Record, to_topic
+    from invalidator.cli.send import Record, to_topic
 
     if not settings.kafka.bootstrap_servers:
         raise UsageError(
-            "no Kafka is known: set INVALIDATOR_KAFKA__BOOTSTRAP_SERVERS and "
-            "INVALIDATOR_KAFKA__TOPICS, or give --bootstrap-servers and --topic"
+            "no Kafka is configured: set INVALIDATOR_KAFKA__BOOTSTRAP_SERVERS and "
+            "INVALIDATOR_KAFKA__TOPICS, or use --bootstrap-servers and --topic"
         )
     topic = _literal([name for name in settings.kafka.topics if not name.startswith("^")], "")
     await to_topic(settings.kafka, Record(topic, event, args.record_key, args.partition))
@@ -175,11 +179,11 @@ def _event(kind: str, text: str) -> dict[str, Any]:
     import orjson
 
     try:
-        data = orjson.loads(text)  # integers over 64 bits become floats: the text itself is sent
+        data = orjson.loads(text)  # only a check: the text itself is sent
     except orjson.JSONDecodeError as error:
         raise UsageError(_not_json(text, error.msg, error.lineno, error.colno)) from None
     if not isinstance(data, dict):
-        raise UsageError(f'the data is no JSON object, such as {{"id": 1}}: {text.strip()[:60]}')
+        raise UsageError(f'the data is not a JSON object such as {{"id": 1}}: {text.strip()[:60]}')
     time = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return {"type": kind, "data": orjson.Fragment(text), "id": str(uuid4()), "time": time}
 
@@ -216,10 +220,10 @@ def _pair(option: str, text: str) -> tuple[str, str]:
 
 def _number(text: str) -> int:
     if not (text.isascii() and text.isdigit()):
-        raise argparse.ArgumentTypeError(f"a number from 0 on, found {text!r}")
+        raise argparse.ArgumentTypeError(f"expected a number from 0, found {text!r}")
     return int(text)
 
 
 def _literal(names: "Sequence[str]", special: str) -> str:
-    """The first that is no glob."""
+    """Return the first name that is not a pattern."""
     return next((name for name in names if not set(special) & set(name)), _DEFAULT)

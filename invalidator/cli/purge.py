@@ -1,12 +1,20 @@
-"""`invalidator purge`: a person in a hurry invalidates by hand."""
+"""`invalidator purge`: invalidate by hand."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from invalidator.cli.common import NOT_CONFIRMED, UsageError, Verbs, confirmed
-from invalidator.cli.rules_path import rules_path
+from invalidator.cli.common import (
+    NOT_CONFIRMED,
+    UsageError,
+    Verbs,
+    confirmed,
+    plural,
+    rules_path,
+    say,
+    warn,
+)
 from invalidator.errors import ConfigError
 from invalidator.runtime.terminal import Progress as Bar
 
@@ -22,19 +30,19 @@ _EPILOG = """\
 examples:
   invalidator purge --key order:single:ord_1 --why "wrong total, OPS-12"
   invalidator purge --tag customer:7 --version prices --why "import went wrong"
-  invalidator purge --pattern 'orders:list:*' --dry-run     only says how much there is
+  invalidator purge --pattern 'orders:list:*' --dry-run     only counts the keys
   invalidator purge --cache users --pattern 'u:*' --why "new format" --yes
 
-Keys and patterns are meant as they stand in Redis, the cache's prefix included. Tags, versions and
-what sweeps spare are as the rules say. It is written to the log and announced to listeners, with
-your name and --why.
+Keys and patterns are written as in Redis, including the cache's prefix. The rules define tags,
+versions and the keys that sweeps spare. A purge is logged and announced to listeners, with your
+name and --why.
 
 exit codes:
-  0    purged; with --dry-run: counted
-  1    Redis cannot be reached, or some of it could not be purged
+  0    purged, or counted with --dry-run
+  1    Redis cannot be reached, or something could not be purged
   2    the command line, the settings or the rules cannot be used
   4    not confirmed, so nothing was purged
-  130  interrupted; what was purged until then is gone
+  130  interrupted; what was purged before is gone
 """
 
 
@@ -42,12 +50,12 @@ def add(verbs: Verbs) -> None:
     parser = verbs.add_parser(
         "purge",
         help="invalidate keys, tags, patterns or versions by hand",
-        description="Says how much there is of what you name, asks, and makes the cache forget it.",
+        description="Counts what you name, asks for confirmation and deletes it from the cache.",
         epilog=_EPILOG,
     )
     for kind, meaning in (
         ("key", "this key"),
-        ("tag", "every key that carries this tag"),
+        ("tag", "every key with this tag"),
         ("pattern", "every key that matches this glob"),
         ("version", "raise this version counter"),
     ):
@@ -58,14 +66,16 @@ def add(verbs: Verbs) -> None:
             default=[],
             help=f"{meaning}; repeatable",
         )
-    parser.add_argument("--cache", metavar="NAME", default="default", help="the cache of the rules")
+    parser.add_argument(
+        "--cache", metavar="NAME", default="default", help="the cache, as the rules name it"
+    )
     parser.add_argument("--why", metavar="TEXT", default="", help="the reason, for the log")
     parser.add_argument("--yes", action="store_true", help="do not ask")
-    parser.add_argument("--dry-run", action="store_true", help="only say how much there is")
+    parser.add_argument("--dry-run", action="store_true", help="only count the keys")
     parser.add_argument(
         "--allow-broad",
         action="store_true",
-        help="permit patterns without a literal beginning, which may empty the cache",
+        help="permit patterns without a literal prefix, which may empty the cache",
     )
     parser.add_argument("--rules", metavar="PATH", help="rules file or directory")
     parser.add_argument("--env-file", metavar="PATH", help="file of NAME=value settings")
@@ -78,13 +88,13 @@ def run(args: argparse.Namespace) -> int:
     from invalidator.rules import load as load_rules
     from invalidator.runtime import logs
     from invalidator.settings import load
-    from invalidator.settings.caches import strangers
+    from invalidator.settings.caches import unknown_caches
 
     names = _names(args)
     settings = load(args.env_file)
     caches = load_rules(rules_path(args.rules)).caches
     _check(args, names, caches)
-    if unknown := [*strangers(settings, caches)]:
+    if unknown := [*unknown_caches(settings, caches)]:
         raise ConfigError("\n".join(unknown))
     logs.configure(settings.log.format, settings.log.level)
     return asyncio.run(_Purge(args, names, settings, caches).run())
@@ -95,7 +105,7 @@ def _names(args: argparse.Namespace) -> "Names":
 
     names = Names(set(args.key), set(args.pattern), set(args.tag), set(args.version))
     if not names.count():
-        raise UsageError("nothing to purge: give --key, --tag, --pattern or --version")
+        raise UsageError("nothing to purge: use --key, --tag, --pattern or --version")
     return names
 
 
@@ -107,15 +117,15 @@ def _check(args: argparse.Namespace, names: "Names", caches: "dict[str, Cache]")
         listed = ", ".join(sorted(caches))
         raise UsageError(f"the rules have no cache {args.cache}; they have {listed}")
     if not (args.why.strip() or args.dry_run):
-        raise UsageError("say --why: it is written to the log")
+        raise UsageError("--why is required: it is written to the log")
     broad = sorted(p for p in names.patterns if not literal_start(p))
     if broad and not args.allow_broad:
         raise UsageError(
-            f"{', '.join(broad)} has no literal beginning, so it may empty the cache; "
-            "write it narrower, or --allow-broad permits it"
+            f"{', '.join(broad)} has no literal prefix, so it may empty the cache; "
+            "use a narrower pattern, or --allow-broad"
         )
     if own := sorted(key for key in names.keys if key.startswith(layout.OWN)):
-        raise UsageError(f"{', '.join(own)}: what invalidator keeps for itself cannot be purged")
+        raise UsageError(f"{', '.join(own)}: these are invalidator's own keys and cannot be purged")
 
 
 class _Purge:
@@ -138,7 +148,7 @@ class _Purge:
         from invalidator.runtime.health import Health
         from invalidator.targets.build import store_of
 
-        # Nobody waits for a heartbeat here to learn who listens.
+        # There is no time to wait for a heartbeat to learn who listens.
         said = {"announce": "always"} if self._settings.announce == "listened" else {}
         settings = self._settings.model_copy(update=said)
         store = store_of(settings, Health(), observe=self._observe)
@@ -173,22 +183,21 @@ class _Purge:
         deleted = outcome.existed + self._swept
         self._log(cause, deleted, failures)
         for failure in failures:
-            said = f"{failure.kind} {failure.name} could not be purged: {failure.message}"
-            print(said, file=sys.stderr)
-        print(f"purged: {deleted:,} key{'s' * (deleted != 1)} deleted{self._raised(failures)}")
+            warn(f"{failure.kind} {failure.name} could not be purged: {failure.message}")
+        print(f"purged: {plural(deleted, 'key')} deleted{self._raised(failures)}")
         return int(bool(failures))
 
     def _raised(self, failures: "Sequence[Failure]") -> str:
         names = self._names[self._args.cache]
         count = len(names.versions) - sum(failure.kind == "versions" for failure in failures)
-        return f", {count:,} version{'s' * (count != 1)} raised" if names.versions else ""
+        return f", {plural(count, 'version')} raised" if names.versions else ""
 
     def _observe(self, progress: "Progress") -> None:
         if progress.ended:
             self._swept += progress.removed
             self._bar.clear()
         else:
-            again = f", once more: {progress.again}" if progress.again else ""
+            again = f", again: {progress.again}" if progress.again else ""
             self._bar.show(progress.seen, progress.total, f"{progress.matched:,} match{again}")
 
     def _log(self, cause: "Cause", deleted: int, failures: "Sequence[Failure]") -> None:
@@ -217,12 +226,10 @@ def _by_kind(names: "Names") -> "list[tuple[str, set[str]]]":
 
 
 def _show(found: "Sequence[Counted]", cache: str) -> None:
-
-    print(f"in the cache {cache}:")
+    say(f"in the cache {cache}:")
     for entry in found:
-        print(f"  {entry.kind.removesuffix('s'):8} {entry.name}  ({entry.found})")
-    total = sum(entry.keys for entry in found)
-    print(f"about {total:,} key{'s' * (total != 1)} to delete")
+        say(f"  {entry.kind.removesuffix('s'):8} {entry.name}  ({entry.found})")
+    say(f"about {plural(sum(entry.keys for entry in found), 'key')} to delete")
 
 
 def _who() -> str:
@@ -232,6 +239,6 @@ def _who() -> str:
 
     try:
         user = getpass.getuser()
-    except (ImportError, KeyError, OSError):  # a container's user need not have a name
+    except (ImportError, KeyError, OSError):  # a container's user may have no name
         user = f"uid {os.getuid()}"
     return f"{user}@{socket.gethostname()}"

@@ -1,4 +1,4 @@
-"""`invalidator replay`: events that were read before, once more through the rules of today."""
+"""`invalidator replay`: apply past events again, by the rules in force."""
 
 import argparse
 import sys
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from invalidator.cli.common import INTERRUPTED, UsageError, Verbs
+from invalidator.cli.common import INTERRUPTED, UsageError, Verbs, plural, rules_path, say
 
 if TYPE_CHECKING:
     from invalidator.daemon.once import Progress
@@ -21,49 +21,51 @@ if TYPE_CHECKING:
 _EPILOG = """\
 examples:
   invalidator replay --since 10m                 what was published in the last ten minutes
-  invalidator replay --since 1h --dry-run        how much that is; nothing is deleted
+  invalidator replay --since 1h --dry-run        only count the events; nothing is deleted
   invalidator replay --from 2026-11-27T10:00Z --to 2026-11-27T10:30Z --rate 500
-  invalidator replay --since 1h --topic orders   of this topic only
+  invalidator replay --since 1h --topic orders   only this topic
   invalidator replay --topic orders --partition 3 --offset 1042 --until-offset 2000
   invalidator replay --stream orders --id 1764237600000-0
 
-It reads the topics and streams of the settings, or those that are named, from there to what is
-there when it begins. No group's position moves, and daemons go on meanwhile. Deleting twice is
-harmless; versions are raised once more. What can never work becomes a dead letter, as the first
-time. Pub/sub keeps nothing to read again. Times without a zone are UTC; Kafka goes by the times in
-its records, a stream by its ids.
+It reads the topics and streams in the settings, or those you name, from the given position to the
+end as it is when the replay starts. It moves no group's position, and daemons keep running.
+Deleting twice is harmless; versions are raised again. Events that can never be applied become dead
+letters, as the first time. Pub/sub keeps nothing that could be replayed. Times without a zone are
+UTC; they are compared with the records' timestamps in Kafka, and with the ids in streams.
 
 exit codes:
-  0    all of it was read and applied, or is a dead letter
+  0    all events were read and applied, or are dead letters
   1    an unexpected failure
-  2    the command line, the settings or the rules cannot be used; what is asked for is not
-       kept, or cannot be read
-  130  interrupted; what had been read until then is applied
+  2    the command line, the settings or the rules cannot be used, or the events are no longer
+       kept or cannot be read
+  130  interrupted; what was read before is applied
 """
 
 
 def add(verbs: Verbs) -> None:
     parser = verbs.add_parser(
         "replay",
-        help="apply events of some time ago once more",
-        description="Reads events of Kafka and of streams once more, by time or by position, and "
-        "applies them by\nthe rules in force. A server that is away is waited for.",
+        help="apply past events again",
+        description="Reads events from Kafka and streams again, by time or by position, and "
+        "applies them by\nthe rules in force. It waits while a server is unavailable.",
         epilog=_EPILOG,
     )
     when = parser.add_argument_group("by time")
-    when.add_argument("--since", metavar="AGO", help="how far back from now: 10m, 2h, 1d")
+    when.add_argument("--since", metavar="AGO", help="how far back: 10m, 2h, 1d")
     when.add_argument("--from", dest="since_time", metavar="TIME", help="2026-11-27T10:00Z")
     when.add_argument("--to", dest="until_time", metavar="TIME", help="default: now")
-    where = parser.add_argument_group("what, and by position")
+    where = parser.add_argument_group("topics and streams, by position")
     where.add_argument("--topic", metavar="NAME", help="only this Kafka topic")
-    where.add_argument("--partition", metavar="P", type=_number, help="of --topic, with --offset")
+    where.add_argument(
+        "--partition", metavar="P", type=_number, help="the partition, with --topic and --offset"
+    )
     where.add_argument("--offset", metavar="N", type=_number, help="the first to read")
-    where.add_argument("--until-offset", metavar="N", type=_number, help="read what is before it")
+    where.add_argument("--until-offset", metavar="N", type=_number, help="stop before it")
     where.add_argument("--stream", metavar="KEY", help="only this Redis Stream")
-    where.add_argument("--id", metavar="ID", help="of --stream, the first to read")
-    where.add_argument("--until-id", metavar="ID", help="read what is before it")
+    where.add_argument("--id", metavar="ID", help="the first to read, with --stream")
+    where.add_argument("--until-id", metavar="ID", help="stop before it")
     parser.add_argument(
-        "--rate", metavar="N", type=_number, default=0, help="events a second at most"
+        "--rate", metavar="N", type=_number, default=0, help="at most N events per second"
     )
     parser.add_argument("--dry-run", action="store_true", help="read and plan, but write nothing")
     parser.add_argument("--rules", metavar="PATH", help="rules file or directory")
@@ -74,7 +76,6 @@ def add(verbs: Verbs) -> None:
 def run(args: argparse.Namespace) -> int:
     import asyncio
 
-    from invalidator.cli.rules_path import rules_path
     from invalidator.rules import load as load_rules
     from invalidator.runtime import logs
     from invalidator.settings import load
@@ -96,13 +97,13 @@ async def _replay(
 ) -> int:
     from invalidator.daemon.once import once
     from invalidator.runtime.terminal import Progress as Bar
-    from invalidator.settings.caches import strangers
+    from invalidator.settings.caches import unknown_caches
     from invalidator.sources.replay import NotThere
 
-    if unknown := [*strangers(settings, rules.caches)]:
+    if unknown := [*unknown_caches(settings, rules.caches)]:
         raise UsageError("\n".join(unknown))
     for source in sources:
-        with Bar("events read again", sys.stderr) as bar:
+        with Bar("events replayed", sys.stderr) as bar:
             tell = partial(_show, bar)
             try:
                 said = await once(source, settings, rules, per_second=args.rate, tell=tell)
@@ -122,37 +123,38 @@ def _show(bar: "Bar", progress: "Progress") -> None:
 def _report(source: "KafkaPast | StreamPast", said: "Progress", *, dry_run: bool) -> None:
     for part in source.parts:
         if part.events != 0:
-            print(f"{source.name} {part.name}: from {part.first} to {part.until}")
+            say(f"{source.name} {part.name}: from {part.first} to {part.until}")
     done = "planned, nothing was written" if dry_run else "applied"
     ended = "" if said.complete else "interrupted; "
     rejected = f"; {said.rejected:,} of them rejected" if said.rejected else ""
-    events = f"{said.settled:,} event{'s' * (said.settled != 1)}"
-    print(f"{source.name}: {ended}{events} {done}{rejected}")
+    say(f"{source.name}: {ended}{plural(said.settled, 'event')} {done}{rejected}")
 
 
-# --- what is meant ------------------------------------------------------------------------------
+# --- arguments ----------------------------------------------------------------------------------
 
 
 def _check(args: argparse.Namespace) -> None:
-    """What cannot be meant is said before anything is read."""
+    """Raise UsageError if the options contradict each other."""
     by_time = args.since is not None or args.since_time is not None
     by_offset = args.offset is not None
     by_id = args.id is not None
     if by_time + by_offset + by_id != 1:
         raise UsageError(
-            "say from where: --since AGO, --from TIME, --topic T --partition P --offset N, "
-            "or --stream KEY --id ID; one of them"
+            "expected one of --since AGO, --from TIME, --topic T --partition P --offset N, "
+            "or --stream KEY --id ID"
         )
     wrong = [
-        (args.since is not None and args.since_time is not None, "--since and --from are the same"),
-        (args.until_time is not None and not by_time, "--to goes with --since or --from"),
+        (args.since is not None and args.since_time is not None,
+         "--since and --from cannot be combined"),
+        (args.until_time is not None and not by_time, "--to needs --since or --from"),
         (by_offset and (args.topic is None or args.partition is None),
-         "--offset needs --topic and --partition: each partition counts for itself"),
-        (not by_offset and args.partition is not None, "--partition goes with --offset"),
-        (not by_offset and args.until_offset is not None, "--until-offset goes with --offset"),
+         "--offset needs --topic and --partition: every partition has its own offsets"),
+        (not by_offset and args.partition is not None, "--partition needs --offset"),
+        (not by_offset and args.until_offset is not None, "--until-offset needs --offset"),
         (by_id and args.stream is None, "--id needs --stream"),
-        (not by_id and args.until_id is not None, "--until-id goes with --id"),
-        (args.topic is not None and args.stream is not None, "--topic and --stream: one of them"),
+        (not by_id and args.until_id is not None, "--until-id needs --id"),
+        (args.topic is not None and args.stream is not None,
+         "--topic and --stream cannot be combined"),
     ]  # fmt: skip
     for found, said in wrong:
         if found:
@@ -175,8 +177,8 @@ def _sources(
         yield _stream(settings, streams, wanted)
     if not topics and not streams:
         raise UsageError(
-            "no source keeps events: set INVALIDATOR_KAFKA__TOPICS or INVALIDATOR_STREAMS__KEYS, "
-            "or name a --topic or --stream. Pub/sub keeps nothing"
+            "no source keeps past events: set INVALIDATOR_KAFKA__TOPICS or "
+            "INVALIDATOR_STREAMS__KEYS, or use --topic or --stream. Pub/sub keeps nothing"
         )
 
 
@@ -224,9 +226,9 @@ def _times(args: argparse.Namespace) -> "Times":
         since = _time(args.since_time, "--from")
     until = _time(args.until_time, "--to") if args.until_time is not None else None
     if since > now * 1000:
-        raise UsageError("it would begin in the future")
+        raise UsageError("the replay would begin in the future")
     if until is not None and until <= since:
-        raise UsageError("it would end before it begins")
+        raise UsageError("the replay would end before it begins")
     return Times(since, until)
 
 
@@ -254,5 +256,5 @@ def _id(text: str, option: str) -> tuple[int, int]:
 
 def _number(text: str) -> int:
     if not text.isdigit():
-        raise argparse.ArgumentTypeError(f"expected a whole number from 0, not {text!r}")
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0, found {text!r}")
     return int(text)

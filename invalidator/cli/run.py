@@ -14,25 +14,25 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from invalidator.cli.common import Verbs
-from invalidator.cli.mistakes import tell
+from invalidator.cli.common import Verbs, report_error, say
 
 if TYPE_CHECKING:
     from invalidator.rules import RuleSet
     from invalidator.settings import Settings
 
-THREADS_WITHIN: Final = 2.0  # seconds that a thread in a call of the system holds up the end
+THREADS_WITHIN: Final = 2.0  # seconds that a thread in a system call may delay the exit
 
 _EPILOG = """\
 examples:
   invalidator run --embedded
-      on a Redis of its own, which is gone when it ends; prints what to paste to see it work
+      with a Redis of its own, which is gone when it ends; prints a command that shows it work
   INVALIDATOR_REDIS_URL=redis://cache:6379/0 INVALIDATOR_PUBSUB__CHANNELS=events invalidator run
-      events from the channel `events`, entries of the same Redis
+      reads the channel `events` and deletes keys of the same Redis
   invalidator run --env-file prod.env --rules /etc/invalidator/rules.d
-      everything from files
+      reads settings and rules from files
 
-SIGTERM or SIGINT: stops reading, settles what was read, ends. A second one ends at once.
+On SIGTERM or SIGINT it stops reading, settles what was read and exits. A second signal exits
+immediately.
 """
 
 
@@ -40,15 +40,15 @@ def add(verbs: Verbs) -> None:
     parser = verbs.add_parser(
         "run",
         help="run the daemon",
-        description="Reads events and deletes what the rules name, until it is told to stop.",
+        description="Reads events and deletes what the rules name, until it is stopped.",
         epilog=_EPILOG,
     )
-    parser.add_argument("--embedded", action="store_true", help="start a Redis of its own to try")
+    parser.add_argument("--embedded", action="store_true", help="try it with a Redis of its own")
     parser.add_argument("--rules", metavar="PATH", help="rules file or directory")
     parser.add_argument(
         "--last-good",
         metavar="PATH",
-        help="keep a copy of the last good rules there, and start from it where RULES is broken",
+        help="keep a copy of the last valid rules there, and start from it if the rules are broken",
     )
     parser.add_argument(
         "--dry-run", action="store_true", help="read and plan, but write and commit nothing"
@@ -59,31 +59,18 @@ def add(verbs: Verbs) -> None:
 
 def run(args: argparse.Namespace) -> int:
     with ExitStack() as stack:
-        gc.disable()  # nothing that is loaded now ever goes; once it runs, the daemon turns it on
+        gc.disable()  # what is loaded now stays for good; the daemon enables it when it runs
         stack.callback(gc.enable)
-        # Until the daemon listens itself. As process 1 of a container it would not even hear it.
-        early = Early()
-        # "Read the rules again" says nothing to one that has not read them, and would end it.
-        for number, heard in ((signal.SIGTERM, early), (signal.SIGHUP, signal.SIG_IGN)):
-            stack.callback(signal.signal, number, signal.signal(number, heard))
-        settings = _embedded(args, stack, early) if args.embedded else _settings(args)
-        return _serve(settings, early, embedded=args.embedded, debug=args.debug)
+        # The daemon installs its own handlers once it runs. Until then SIGTERM ends the start (as
+        # process 1 of a container it would be ignored), and SIGHUP (reload) does not.
+        for number, handler in ((signal.SIGTERM, _end), (signal.SIGHUP, signal.SIG_IGN)):
+            stack.callback(signal.signal, number, signal.signal(number, handler))
+        settings = _embedded(args, stack) if args.embedded else _settings(args)
+        return _serve(settings, embedded=args.embedded, debug=args.debug)
 
 
-class Early:
-    """A SIGTERM during the start ends it: nothing was read yet."""
-
-    def __init__(self) -> None:
-        self._came = False
-
-    def __call__(self, *_: object) -> None:
-        self._came = True
-        self.check()
-
-    def check(self) -> None:
-        """Python drops what is raised within a weak reference's callback, and imports have some."""
-        if self._came:
-            raise SystemExit(0)
+def _end(*_: object) -> None:
+    raise SystemExit(0)
 
 
 def _settings(args: argparse.Namespace, **more: str) -> "Settings":
@@ -97,13 +84,13 @@ def _settings(args: argparse.Namespace, **more: str) -> "Settings":
     return settings
 
 
-def _embedded(args: argparse.Namespace, stack: ExitStack, early: Early) -> "Settings":
-    """The Redis of its own; and what a person who tries it wants, where they set nothing."""
+def _embedded(args: argparse.Namespace, stack: ExitStack) -> "Settings":
+    """Start a Redis of its own, and default to settings that suit a person who tries it."""
     from invalidator.cli.embedded import redis_server
     from invalidator.settings import describe
 
-    _settings(args)  # a mistake is said before a server is started
-    url = stack.enter_context(redis_server(early.check))
+    _settings(args)  # report mistakes before a server is started
+    url = stack.enter_context(redis_server())
     settings = _settings(args, redis_url=url)
     untouched = {entry.name for entry in describe(settings) if entry.origin == "default"}
     wanted = {
@@ -117,7 +104,7 @@ def _embedded(args: argparse.Namespace, stack: ExitStack, early: Early) -> "Sett
 
 
 def _expect_rules(settings: "Settings") -> None:
-    """Who runs it for the first time has none, and cannot know yet where they belong."""
+    """Raise ConfigError where the rules are missing, as they are for a first-time user."""
     from invalidator.errors import ConfigError
 
     if not settings.rules.exists() and not settings.rules_last_good:
@@ -127,7 +114,7 @@ def _expect_rules(settings: "Settings") -> None:
         )
 
 
-def _serve(settings: "Settings", early: Early, *, embedded: bool, debug: bool) -> int:
+def _serve(settings: "Settings", *, embedded: bool, debug: bool) -> int:
     import asyncio
 
     from invalidator.daemon.daemon import Daemon
@@ -138,47 +125,47 @@ def _serve(settings: "Settings", early: Early, *, embedded: bool, debug: bool) -
 
     async def serve() -> int:
         daemon = Daemon(settings, Watcher(settings.rules, last_good=settings.rules_last_good))
-        early.check()
 
         def started(admin: str) -> None:
-            early.check()  # from now on the daemon listens itself
             if embedded:
                 _welcome(settings, daemon.in_force.rules, admin)
 
         try:
             code = await daemon.run(started)
         except Exception as error:
-            leave_by(partial(tell, error, debug=debug))
+            exit_within(partial(report_error, error, debug=debug))
             raise
-        leave_by(lambda: code)
+        exit_within(lambda: code)
         return code
 
-    def leave_by(end: Callable[[], int]) -> None:
+    def exit_within(end: Callable[[], int]) -> None:
         if not embedded:
-            stack.callback(_leaving(end).cancel)
+            stack.callback(_exit_later(end).cancel)
 
     with ExitStack() as stack:
         return asyncio.run(serve())
 
 
-def _leaving(end: Callable[[], int]) -> threading.Timer:
-    """All is closed, but Python waits for threads, and nobody can end one that looks a name up, or
-    reads from a file system that is away. `end` says what is to be said, and gives the exit code.
+def _exit_later(end: Callable[[], int]) -> threading.Timer:
+    """Exit with the code that `end` returns, though a thread still hangs in a system call.
+
+    Everything is closed by then, but Python waits for its threads, and one that resolves a name or
+    reads from an unavailable file system cannot be ended.
     """
-    leaving = threading.Timer(THREADS_WITHIN, lambda: os._exit(end()))
-    leaving.daemon = True
-    leaving.start()
-    return leaving
+    timer = threading.Timer(THREADS_WITHIN, lambda: os._exit(end()))
+    timer.daemon = True
+    timer.start()
+    return timer
 
 
 def _welcome(settings: "Settings", rules: "RuleSet", admin: str) -> None:
     url = settings.redis_url.get_secret_value()
-    print(f"Redis    {url}  (its own; gone when this ends)")
-    print(f"reads    {', '.join(_sources(settings))}")
-    print(f"admin    {admin}/readyz")
-    print(f"rules    {settings.rules}, {rules.hash}")
+    say(f"Redis    {url}  (its own; gone when this ends)")
+    say(f"reads    {', '.join(_sources(settings))}")
+    say(f"admin    {admin}/readyz")
+    say(f"rules    {settings.rules}, {rules.hash}")
     for rule in rules.rules:
-        print(f"           {rule.name}: on {', '.join(entry.text for entry in rule.on)}")
+        say(f"           {rule.name}: on {', '.join(entry.text for entry in rule.on)}")
     print("\nPaste this into another terminal to see it work:\n")
     print(f"  {_try_it(settings, rules, url)}\n", flush=True)
 
@@ -193,7 +180,7 @@ def _sources(settings: "Settings") -> list[str]:
 
 
 def _try_it(settings: "Settings", rules: "RuleSet", url: str) -> str:
-    """A cached order and the event that makes it stale; with these rules if they know orders."""
+    """Return a command that caches an entry and publishes an event that makes it stale."""
     program = Path(sys.argv[0]).resolve()
     call = [str(program)] if program.suffix != ".py" else [sys.executable, "-m", "invalidator"]
     data = {"orderId": "ord_1", "customerId": "cust_7"}
@@ -207,7 +194,7 @@ def _try_it(settings: "Settings", rules: "RuleSet", url: str) -> str:
 
 
 def _example(rules: "RuleSet", data: dict[str, str]) -> tuple[str, str]:
-    """A type of event that the rules take, and a key that it would delete."""
+    """Return an event type that the rules match, and a key that it would delete."""
     from invalidator.model import Record
 
     named = [entry.text for rule in rules.rules for entry in rule.on if entry.literal]

@@ -1,4 +1,4 @@
-"""`invalidator schema`: the rules language as a JSON Schema."""
+"""`invalidator schema`: print the JSON Schema of the rules language."""
 
 import argparse
 
@@ -7,7 +7,7 @@ from invalidator.cli.common import Verbs
 _EPILOG = """\
 examples:
   invalidator schema > rules.schema.json
-      and as the first line of a rules file, for editors:
+      then begin a rules file with this line, for editors:
       # yaml-language-server: $schema=rules.schema.json
 """
 
@@ -16,7 +16,7 @@ def add(verbs: Verbs) -> None:
     parser = verbs.add_parser(
         "schema",
         help="print the JSON Schema of rules files",
-        description="Prints the JSON Schema of rules files, by which editors complete them.",
+        description="Prints the JSON Schema of rules files, which editors use to complete them.",
         epilog=_EPILOG,
     )
     parser.set_defaults(run=run)

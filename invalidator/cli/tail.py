@@ -1,14 +1,12 @@
-"""`invalidator tail`: what is applied, live."""
+"""`invalidator tail`: show live what is invalidated."""
 
 import argparse
-import json
-import sys
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from invalidator.cli.common import UsageError, Verbs
-from invalidator.cli.rules_path import rules_path
+from invalidator.cli.common import UsageError, Verbs, as_json, rules_path, warn
+from invalidator.runtime.terminal import printable
 
 if TYPE_CHECKING:
     from invalidator.cli.follower import Gap
@@ -19,14 +17,14 @@ if TYPE_CHECKING:
 
 _EPILOG = """\
 examples:
-  invalidator tail                                everything, a name a line
+  invalidator tail                                everything, one name per line
   invalidator tail --cache users --kind tags
   invalidator tail --rule order-changed           what that rule could have named
-  invalidator tail --json | jq -r '.names[]?'     a message a line, as docs/backplane.md says
+  invalidator tail --json | jq -r '.names[]?'     one message per line, see docs/backplane.md
 
-A line that begins with -- tells of messages that were missed, and of connections lost and found.
-Messages carry no rule: --rule shows the names that the rule's templates could have produced, and
-says so when the rules here are not those that a daemon works with.
+Lines that begin with -- report missed messages and lost connections. Messages carry no rule: --rule
+shows the names that the rule's templates could have produced, and warns if the rules here differ
+from those of a daemon.
 
 exit codes: 0 after --count messages, 2 no such rule or setting, 130 interrupted
 """
@@ -35,13 +33,13 @@ exit codes: 0 after --count messages, 2 no such rule or setting, 130 interrupted
 def add(verbs: Verbs) -> None:
     parser = verbs.add_parser(
         "tail",
-        help="print live what is invalidated",
+        help="show live what is invalidated",
         description="Prints what daemons announce on the channel invalidator:applied of each Redis "
         "that holds a\ncache, until it is interrupted.",
         epilog=_EPILOG,
     )
     several: dict[str, Any] = {"action": "append", "default": []}
-    parser.add_argument("--cache", metavar="NAME", help="only of this cache; repeatable", **several)
+    parser.add_argument("--cache", metavar="NAME", help="only this cache; repeatable", **several)
     parser.add_argument(
         "--kind",
         choices=("keys", "patterns", "tags", "versions"),
@@ -52,8 +50,8 @@ def add(verbs: Verbs) -> None:
         "--rule", metavar="NAME", help="only what it could have named; repeatable", **several
     )
     parser.add_argument("--rules", metavar="PATH", help="rules file or directory, for --rule")
-    parser.add_argument("--json", action="store_true", help="as JSON, one message a line")
-    parser.add_argument("--count", metavar="N", type=int, help="end after N messages")
+    parser.add_argument("--json", action="store_true", help="as JSON, one message per line")
+    parser.add_argument("--count", metavar="N", type=int, help="exit after N messages")
     parser.add_argument("--env-file", metavar="PATH", help="file of NAME=value settings")
     parser.set_defaults(run=run)
 
@@ -80,7 +78,7 @@ def _clients(settings: "Settings") -> "dict[str, Client]":
 
     urls = [settings.redis_url.get_secret_value(), *cache_urls(settings).values()]
     tls = settings.redis_tls.options()
-    servers: dict[object, str] = {}  # a channel is heard in all databases of its server
+    servers: dict[object, str] = {}  # a channel reaches all databases of its server
     for url in urls:
         address = parse_redis_url(url)
         servers.setdefault((address.kind, address.hosts, address.path, address.service), url)
@@ -91,7 +89,7 @@ Wanted = Callable[["Message"], tuple[str, ...]]
 
 
 def _filter(args: argparse.Namespace) -> Wanted:
-    """Which names of a message are asked for."""
+    """Return a function that picks the wanted names of a message."""
     by_rule = _by_rule(args) if args.rule else lambda message: message.names
 
     def wanted(message: "Message") -> tuple[str, ...]:
@@ -120,11 +118,9 @@ def _by_rule(args: argparse.Namespace) -> Wanted:
         hashed, kind = message.cause.rules if message.cause else "", message.kind
         if hashed and hashed != ruleset.hash and hashed not in said:
             said.add(hashed)
-            print(
-                f"-- a daemon works with the rules {hashed}, those here are {ruleset.hash}: "
-                "what is shown by rule may be wrong or incomplete",
-                file=sys.stderr,
-                flush=True,
+            warn(
+                f"-- a daemon uses the rules {hashed}, those here are {ruleset.hash}: "
+                "what is shown by rule may be wrong or incomplete"
             )
         if kind is None or not hashed:
             return ()
@@ -135,7 +131,7 @@ def _by_rule(args: argparse.Namespace) -> Wanted:
 
 
 class Printer:
-    """What was heard, as lines. `tell` is true when enough was told."""
+    """Print what was received. `tell` returns true when enough was printed."""
 
     def __init__(self, wanted: Wanted, *, as_json: bool, count: int | None = None) -> None:
         self._wanted = wanted
@@ -160,8 +156,8 @@ class Printer:
         return self._left is not None and self._left <= 0
 
     def _print(self, said: "str | Mapping[str, Any]") -> None:
-        text = said if isinstance(said, str) else json.dumps(said, ensure_ascii=False)
-        print(text, flush=True)
+        text = said if isinstance(said, str) else as_json(said, indent=None)
+        print(printable(text), flush=True)
 
 
 def _lines(message: "Message", names: tuple[str, ...]) -> list[str]:
@@ -170,12 +166,7 @@ def _lines(message: "Message", names: tuple[str, ...]) -> list[str]:
     by = f"  {cause.source}" if cause else ""
     if cause and cause.who:
         by += f" by {cause.who}: {cause.why}"
-    return [f"{time}  {message.cache}  {message.kind:8}  {name}{by}" for name in map(_shown, names)]
-
-
-def _shown(name: str) -> str:
-    """A name must not write to the terminal what it likes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+    return [f"{time}  {message.cache}  {message.kind:8}  {name}{by}" for name in names]
 
 
 def _message(message: "Message", names: tuple[str, ...]) -> dict[str, Any]:

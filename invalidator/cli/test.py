@@ -1,21 +1,20 @@
-"""`invalidator test`: runs the `tests:` of the rules."""
+"""`invalidator test`: run the `tests:` of the rules."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 from typing import Final
 
-from invalidator.cli.common import Verbs
-from invalidator.cli.rules_path import add_rules, rules_path
-from invalidator.runtime.terminal import paint
+from invalidator.cli.common import Verbs, add_rules, rules_path, say
+from invalidator.runtime.terminal import paint, printable
 
 _EPILOG = """\
 examples:
-  invalidator test              the tests of the rules that the daemon would read
+  invalidator test              the tests of the rules that the daemon would use
   invalidator test rules.d      of a directory
-  invalidator test --covered    also fail where a rule is covered by no test
+  invalidator test --covered    also fail if a rule has no test
 
-In a difference, - was expected and did not come, + came and was not expected.
+In a difference, - is missing from the result and + was not expected.
 exit codes: 0 all pass, 1 some fail, 2 the rules cannot be used
 """
 
@@ -26,13 +25,13 @@ SHOWN: Final = 20  # names of rules without a test
 def add(verbs: Verbs) -> None:
     parser = verbs.add_parser(
         "test",
-        help="run the tests that stand in the rules",
-        description="Runs the tests: of the rules through the planner that the daemon runs, "
-        "and says which rules no test covers.",
+        help="run the tests in the rules",
+        description="Runs the tests: of the rules through the planner of the daemon, and names "
+        "the rules that no test covers.",
         epilog=_EPILOG,
     )
     add_rules(parser)
-    parser.add_argument("--covered", action="store_true", help="fail where a rule has no test")
+    parser.add_argument("--covered", action="store_true", help="fail if a rule has no test")
     parser.set_defaults(run=run)
 
 
@@ -43,9 +42,10 @@ def run(args: argparse.Namespace) -> int:
     results = run_tests(load(rules_path(args.rules)))
     for result in results.results:
         place = result.test.place
-        print(f"{_word(result.passed)} {result.test.name}  ({place.file}:{place.line})")
+        said = printable(f"{result.test.name}  ({place.file}:{place.line})")
+        print(f"{_word(result.passed)} {said}")
         for line in result.differences:
-            print(f"       {line}")
+            say(f"       {line}")
     failed = len(results.failed)
     print(f"{len(results.results) - failed} passed, {failed} failed")
     if results.uncovered:
@@ -59,4 +59,4 @@ def _word(passed: bool) -> str:
 
 def _say_uncovered(names: Sequence[str]) -> None:
     more = f", and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    print(f"no test covers {len(names)}: {', '.join(names[:SHOWN])}{more}")
+    say(f"no test covers {len(names)}: {', '.join(names[:SHOWN])}{more}")

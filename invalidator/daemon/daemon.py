@@ -27,7 +27,7 @@ from invalidator.runtime.retry import until_available
 from invalidator.runtime.tasks import end
 from invalidator.runtime.urls import redact
 from invalidator.settings import Settings
-from invalidator.settings.caches import strangers
+from invalidator.settings.caches import unknown_caches
 from invalidator.sources.build import sources_of
 from invalidator.sources.reread import UNWATCHED
 from invalidator.targets.build import gate, store_of
@@ -76,7 +76,7 @@ class Daemon:
         self._settings = settings
         self._watcher = watcher
         rules, problems = watcher.start()
-        if unknown := [*strangers(settings, rules.caches)]:
+        if unknown := [*unknown_caches(settings, rules.caches)]:
             raise ConfigError("\n".join(unknown))
         self._health = Health()
         self._pause = Pause(self._health)

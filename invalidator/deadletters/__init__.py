@@ -1,4 +1,4 @@
-"""The dead letters: events that could not be applied, and why, for a person to work with."""
+"""Dead letters: events that could not be applied, and why."""
 
 from typing import TYPE_CHECKING
 
@@ -14,11 +14,9 @@ __all__ = ["DeadLetters", "Letter", "Redactor", "fields_of", "letters_of"]
 
 
 def letters_of(settings: Settings) -> "DeadLetters | TopicLetters":
-    """Where the settings want them."""
+    """Return where dead letters are written: a Redis stream or a Kafka topic."""
     if not settings.dead_letters.topic:
         return DeadLetters.of(settings)
-    from invalidator.deadletters.kafka_topic import (
-        TopicLetters,  # Kafka's client takes a while to load
-    )
+    from invalidator.deadletters.kafka_topic import TopicLetters  # loads Kafka's client
 
     return TopicLetters.of(settings)

@@ -1,32 +1,31 @@
-"""One dead letter: how a rejected event is written, and how it is read again.
+"""One dead letter: the fields of its entry, written and read.
 
-docs/redis-contract.md explains the fields. What a replay found later stands beside the entry.
+docs/redis-contract.md explains the fields.
 """
 
 from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Self
+from typing import Any
 
 import orjson
 from msgspec import Struct
-from msgspec.structs import replace
 
 from invalidator import __version__
 from invalidator.deadletters.redact import NOTHING, Redactor
 from invalidator.model import Fault, Record, Rejection
 from invalidator.rules.envelope.parse import parse
 
-ID_HEADERS = ("ce_id", "ce-id", "cloudEvents:id")  # where CloudEvents put it outside the data
+ID_HEADERS = ("ce_id", "ce-id", "cloudEvents:id")  # of CloudEvents in binary mode
 
 Fields = Mapping[bytes, bytes]
 
 
 class Letter(Struct, frozen=True):
-    """An entry, as it is read."""
+    """An entry that was read."""
 
     id: str  # of the entry
-    record: Record  # without raw bytes: no event, or one that may not be kept
-    type: str  # empty where it could not be told
+    record: Record  # without raw bytes if there is no event, or it may not be kept
+    type: str  # empty if unknown
     event_id: str
     faults: tuple[Fault, ...]  # of the last attempt
     attempts: int  # to apply it
@@ -38,30 +37,24 @@ class Letter(Struct, frozen=True):
 
     @property
     def lacks(self) -> str:
-        """Why it cannot be sent again as it was received; empty where it can."""
+        """Return why it cannot be replayed as it was received; empty if it can."""
         if self.record.raw is None:
             return "its bytes were not kept" if self.redacted else "it holds no event"
         return f"masked in it: {', '.join(self.redacted)}" if self.redacted else ""
 
-    def after(self, attempt: bytes) -> Self:
-        """With what the last replay found."""
-        found = orjson.loads(attempt)
-        return replace(
-            self,
-            type=found["type"],
-            faults=tuple(_fault_of(plain) for plain in found["faults"]),
-            attempts=found["attempts"],
-            failed_at=found["failed_at"],
-            rules=found["rules"],
-            version=found["version"],
-        )
-
 
 def fields_of(
-    rejection: Rejection, rules_hash: str, now_ms: int, redactor: Redactor = NOTHING
+    rejection: Rejection,
+    rules_hash: str,
+    now_ms: int,
+    redactor: Redactor = NOTHING,
+    *,
+    replayed: Letter | None = None,
 ) -> Iterator[tuple[str, str | bytes]]:
-    """One entry, field by field."""
+    """Yield the fields of an entry; one that was `replayed` and rejected again counts on."""
     rejection, masked = redactor.masked(rejection)
+    if replayed:
+        masked = list(dict.fromkeys([*replayed.redacted, *masked]))
     record, first = rejection.record, rejection.faults[0]
     yield "source", record.source
     yield "origin", record.origin
@@ -79,8 +72,8 @@ def fields_of(
         yield "key", record.key
     yield "headers", orjson.dumps([[name, _shown(value)] for name, value in record.headers])
     yield "published_at", str("" if record.time_ms is None else record.time_ms)
-    yield "attempts", "1"
-    yield "first_seen", str(now_ms)
+    yield "attempts", str(replayed.attempts + 1 if replayed else 1)
+    yield "first_seen", str(replayed.first_seen if replayed else now_ms)
     yield "failed_at", str(now_ms)
     yield "rules", rules_hash
     yield "version", __version__
@@ -89,7 +82,7 @@ def fields_of(
 
 
 def letter_of(entry: bytes, fields: Fields) -> Letter:
-    """An entry as it stands in the stream. Whatever somebody else wrote there is read, too."""
+    """Return the entry; fields that another program wrote are read as far as possible."""
     failed_at = _number(fields, b"failed_at", int(entry.partition(b"-")[0]))
     published = _number(fields, b"published_at", -1)
     record = Record(
@@ -116,22 +109,8 @@ def letter_of(entry: bytes, fields: Fields) -> Letter:
     )
 
 
-def attempt_of(letter: Letter, rejection: Rejection, rules_hash: str, now_ms: int) -> bytes:
-    """What a replay found: it stands beside the entry, whose id people may have written down."""
-    return orjson.dumps(
-        {
-            "attempts": letter.attempts + 1,
-            "failed_at": now_ms,
-            "rules": rules_hash,
-            "version": __version__,
-            "type": rejection.type or "",
-            "faults": [_plain(fault) for fault in rejection.faults],
-        }
-    )
-
-
 def plain(letter: Letter) -> dict[str, Any]:
-    """As JSON shows it: what is text as text, else in base64."""
+    """Return the letter for JSON: bytes as text if they are text, otherwise in base64."""
     record = letter.record
     return {
         "entry": letter.id,
@@ -163,12 +142,8 @@ def _plain(fault: Fault) -> dict[str, str | None]:
     }
 
 
-def _fault_of(found: Mapping[str, Any]) -> Fault:
-    return Fault(found["error"], found["message"], found["rule"], found["what"])
-
-
 def _shown(value: bytes) -> str | dict[str, str]:
-    """Any bytes in JSON, so that they can be had again exactly."""
+    """Return any bytes for JSON, so that they can be restored exactly."""
     try:
         return value.decode()
     except UnicodeDecodeError:
@@ -185,7 +160,7 @@ def _bytes(shown: object) -> bytes:
 
 
 def _event_id(record: Record) -> str:
-    """The event's own, where it says one; in no envelope that has no place for it."""
+    """Return the id in the headers or the event; empty if there is none."""
     headers = dict(record.headers)
     for name in ID_HEADERS:
         if name in headers:
@@ -198,7 +173,7 @@ def _event_id(record: Record) -> str:
     return str(named) if isinstance(named, str | int) else ""
 
 
-# --- what others may have written -------------------------------------------------------------
+# --- fields that another program may have written ---------------------------------------------
 
 
 def _text(fields: Fields, name: bytes) -> str:

@@ -1,7 +1,7 @@
-"""Dead letters in a Kafka topic: the record as it was, with headers that say why.
+"""Write dead letters to a Kafka topic: the record as received, with headers that say why.
 
-The headers about where it came from are those that Kafka Connect writes, so that tools for its dead
-letter queues read ours as well.
+Its origin is in the headers that Kafka Connect writes, so that tools for Connect's dead letter
+queues work here too.
 """
 
 import asyncio
@@ -26,10 +26,10 @@ from invalidator.sources.kafka.diagnose import why
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-WITHIN: Final = 20.0  # seconds, for all that is put together
-ANSWER_WITHIN: Final = 6.0  # for one of the brokers' answers
+WITHIN: Final = 20.0  # seconds, for everything in one call
+REPLY_WITHIN: Final = 6.0  # for a reply of one broker
 STOP_WITHIN: Final = 3.0
-LARGEST: Final = 1 << 30  # bytes of a record; the topic's own bound is what counts
+LARGEST: Final = 1 << 30  # bytes of a record; the topic's own limit applies
 CONNECT: Final = "__connect.errors."
 OURS: Final = "invalidator."
 
@@ -37,7 +37,7 @@ Headers = list[tuple[str, bytes]]
 
 
 class TopicLetters:
-    """Writes to the topic, acknowledged by all its replicas. It never creates one."""
+    """Writes to the topic, acknowledged by all replicas. Never creates one."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class TopicLetters:
         return cls(Brokers.of(settings.kafka), settings.dead_letters.topic, redactor=redactor)
 
     async def put(self, rejections: Sequence[Rejection], rules_hash: str) -> None:
-        """Store them all, or raise Unavailable; then they may be put again."""
+        """Store all of them, or raise Unavailable; the caller may then put them again."""
         now = int(self._clock() * 1000)
         async with self._connected() as producer:
             written = [await self._send(producer, each, rules_hash, now) for each in rejections]
@@ -89,14 +89,14 @@ class TopicLetters:
         record = masked.record
         return await producer.send(  # type: ignore[no-any-return]  # it ships no types
             self._topic,
-            record.raw or b"",  # never a tombstone, which a compacted topic would act upon
+            record.raw or b"",  # never a tombstone, which would delete in a compacted topic
             key=record.key,
             headers=[*record.headers, *headers_of(masked, rules_hash, now, paths)],
         )
 
     @asynccontextmanager
     async def _connected(self) -> "AsyncIterator[AIOKafkaProducer]":
-        """Whatever goes wrong means: later again, with a new client."""
+        """Yield the producer; after any failure the next call makes a new one."""
         try:
             async with asyncio.timeout(WITHIN):
                 yield await self._started()
@@ -128,7 +128,7 @@ class TopicLetters:
             bootstrap_servers=self._brokers.address,
             client_id=CLIENT,
             acks="all",
-            request_timeout_ms=int(ANSWER_WITHIN * 1000),
+            request_timeout_ms=int(REPLY_WITHIN * 1000),
             max_request_size=LARGEST,
             **self._brokers.options(),
         )
@@ -137,15 +137,15 @@ class TopicLetters:
         if not producer.client.cluster.partitions_for_topic(self._topic):
             raise Unavailable(
                 "kafka",
-                f"{self._brokers.address}: there is no topic {self._topic} that we may write to, "
-                "and none is created here: create it (INVALIDATOR_DEAD_LETTERS__TOPIC)",
+                f"{self._brokers.address}: there is no topic {self._topic} that we may write to; "
+                "create it, the daemon does not (INVALIDATOR_DEAD_LETTERS__TOPIC)",
             )
 
 
 def headers_of(
     rejection: Rejection, rules_hash: str, now_ms: int, masked: Sequence[str] = ()
 ) -> Headers:
-    """Those of Kafka Connect, and every field of an entry that the record itself does not have."""
+    """Return the headers of Kafka Connect, and the entry's fields that the record lacks."""
     ours = dict(fields_of(rejection, rules_hash, now_ms))
     for name in ("raw", "key", "headers"):
         ours.pop(name, None)
@@ -186,12 +186,12 @@ def _line(fault: Fault) -> str:
 def _advised(error: BaseException) -> str:
     reason = describe(error)
     if "MessageSizeTooLarge" in type(error).__name__:
-        return f"{reason}. Raise the topic's max.message.bytes: nothing is cut or left out"
+        return f"{reason}. Raise the topic's max.message.bytes: events are never cut"
     return reason
 
 
 async def _stop(producer: AIOKafkaProducer) -> None:
-    """Its own stop can hang, and raise what nobody asked for."""
+    """Stop the producer, which can hang and raise."""
     try:
         async with asyncio.timeout(STOP_WITHIN):
             await producer.stop()

@@ -1,7 +1,7 @@
-"""Values that may not be stored: masked in an event before it becomes a dead letter.
+"""Mask values that may not be stored, before an event becomes a dead letter.
 
-A path is a field after another, from the event's root: `data.customer.email`. A `*` is any field
-or any item of a list, `**` any number of them. `key` and `headers.NAME` are of the record.
+A path lists fields from the event's root: `data.customer.email`. `*` is any field or list item,
+`**` any number of them. `key` and `headers.NAME` belong to the record.
 """
 
 import json
@@ -16,14 +16,14 @@ from invalidator.model import Fault, Rejection
 
 MASK: Final = "***"
 WITHHELD: Final = "withheld: it quotes a value that is redacted"
-UNREADABLE: Final = "*"  # stands for all paths: what cannot be read cannot be masked
-QUOTED: Final = 12  # characters of a value that give it away
+UNREADABLE: Final = "*"  # instead of the paths: what cannot be parsed cannot be masked
+QUOTED: Final = 12  # characters of a value that are enough to reveal it
 
 Headers = tuple[tuple[str, bytes], ...]
 
 
 class _Found(Struct):
-    """What was masked in one event."""
+    """The values that were masked in one event."""
 
     paths: dict[str, None] = field(default_factory=dict)  # as the settings write them
     values: set[str] = field(default_factory=set)
@@ -35,13 +35,13 @@ class _Found(Struct):
 
 
 class Redactor:
-    """Masks what the paths name."""
+    """Masks the values that the paths name."""
 
     def __init__(self, paths: Sequence[str] = ()) -> None:
         self._paths = [(path, path.split(".")) for path in paths]
 
     def masked(self, rejection: Rejection) -> tuple[Rejection, list[str]]:
-        """The event as it may be stored, and the paths that were masked in it."""
+        """Return the event as it may be stored, and the paths that were masked in it."""
         if not self._paths:
             return rejection, []
         found = _Found()
@@ -56,14 +56,9 @@ class Redactor:
         return replace(rejection, record=record, faults=faults), list(found.paths)
 
     def _raw(self, raw: bytes, found: _Found) -> bytes | None:
-        """Written anew only where something was masked, or may stand in a field of a doubled name,
-        of which the last one counts."""
+        """Return what was parsed, so that only the last of two fields with one name is left."""
         try:
-            value, doubled = _loads(raw)
-            masked = self._value(value, found)
-            if not doubled and not found.paths and masked == value:
-                return raw
-            return json.dumps(masked, separators=(",", ":")).encode()
+            return _dumps(self._value(json.loads(raw), found)).encode()
         except (ValueError, RecursionError):  # UnicodeDecodeError among them
             found.paths[UNREADABLE] = None
             return None
@@ -94,7 +89,7 @@ NOTHING: Final = Redactor()
 
 
 def _walk(value: Any, steps: Sequence[str], mask: Callable[[Any], str]) -> Any:
-    """The value with what lies at these steps masked."""
+    """Return the value with everything at these steps masked."""
     if not steps:
         return mask(value)
     if isinstance(value, str):
@@ -117,32 +112,21 @@ def _walk(value: Any, steps: Sequence[str], mask: Callable[[Any], str]) -> Any:
 
 
 def _inside(text: str, steps: Sequence[str], mask: Callable[[Any], str]) -> str:
-    """JSON in a text, as Debezium has it of MongoDB."""
+    """Mask within JSON in a string, which Debezium writes for MongoDB."""
     if not text.lstrip().startswith(("{", "[")):
         return text
     try:
-        value, doubled = _loads(text)
+        return _dumps(_walk(json.loads(text), steps, mask))
     except ValueError:
         return text
-    masked = _walk(value, steps, mask)
-    return text if masked == value and not doubled else json.dumps(masked, separators=(",", ":"))
 
 
-def _loads(text: str | bytes) -> tuple[Any, bool]:
-    """A value, and whether fields of it are lost because others have the same name."""
-    doubled = False
-
-    def last_ones(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        nonlocal doubled
-        found = dict(pairs)
-        doubled |= len(found) < len(pairs)
-        return found
-
-    return json.loads(text, object_pairs_hook=last_ones), doubled
+def _dumps(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """Every scalar in a masked value, as a message might quote it."""
+    """Yield every scalar in a masked value, as a message might quote it."""
     if isinstance(value, dict | list):
         for each in value.values() if isinstance(value, dict) else value:
             yield from _texts(each)
@@ -152,7 +136,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _withheld(fault: Fault, found: _Found) -> Fault:
-    """Messages quote what they complain of, and cut what is long."""
+    """Return the fault without a message that quotes a masked value, perhaps cut."""
     if UNREADABLE in found.paths or any(v[:QUOTED] in fault.message for v in found.values):
         return replace(fault, message=WITHHELD)
     return fault

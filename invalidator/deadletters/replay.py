@@ -1,7 +1,7 @@
-"""Dead letters as a source of events: to be planned by the rules now in force, and applied.
+"""Dead letters as a source of events, to be planned by the rules now in force and applied.
 
-An entry goes only once all that its event names was applied. One that is rejected again stays, with
-what was found and the number of attempts.
+An entry is removed only once everything that its event names was applied. One that is rejected
+again is added anew, with the new reason and the number of attempts.
 """
 
 import time
@@ -9,35 +9,35 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final
 
-from invalidator.deadletters.entry import Letter, attempt_of
+from invalidator.deadletters.entry import Letter, fields_of
 from invalidator.deadletters.redact import NOTHING, Redactor
-from invalidator.deadletters.shelf import Shelf
+from invalidator.deadletters.shelf import DeadLetterStream
 from invalidator.deadletters.stream import DeadLetters
 from invalidator.model import Batch, Record, Rejection, Slice
 from invalidator.sources.source import Lag, WithoutBrake
 
-AT_ONCE: Final = 500  # entries in a batch: what is interrupted is soon done
+AT_ONCE: Final = 500  # entries in a batch: few, so that an interrupted replay ends soon
 
 
-class LettersAgain(WithoutBrake):
+class DeadLetterSource(WithoutBrake):
     """A finite source."""
 
     name = "dead-letters"
     forgets = False  # an entry that is not settled stays
 
     def __init__(
-        self, shelf: Shelf, letters: AsyncIterator[Letter], total: int | None = None
+        self, stream: DeadLetterStream, letters: AsyncIterator[Letter], total: int | None = None
     ) -> None:
-        self._shelf = shelf
+        self._stream = stream
         self._letters = letters
         self.total = total
         self.done = False
         self.removed = 0
         self._unsettled: deque[list[Letter]] = deque()  # batch by batch
-        self._failed: set[str] = set()
+        self.rejected: set[str] = set()  # entries that were rejected again
 
     async def open(self) -> None:
-        """Each page is asked for by itself."""
+        """Do nothing: reads need no preparation."""
 
     async def read(self, limit: int) -> Batch | None:
         letters: list[Letter] = []
@@ -54,68 +54,67 @@ class LettersAgain(WithoutBrake):
         return Batch(self.name, list(_slices(letters)), len(letters), size, letters)
 
     async def settle(self, batch: Batch) -> None:
-        """What was not rejected again was applied."""
+        """Remove the entries of the batch that were applied."""
         letters = self._unsettled.popleft()
-        applied = [letter.id for letter in letters if letter.id not in self._failed]
-        self.removed += await self._shelf.remove(applied)
+        applied = [letter.id for letter in letters if letter.id not in self.rejected]
+        self.removed += await self._stream.remove(applied)
 
     def lag(self) -> Lag:
-        return {}  # `total` says more
+        return {}  # `total` is more precise
 
     async def keep_alive(self) -> None:
-        """Nobody forgets them."""
+        """Do nothing: there is no session."""
 
     async def stop(self) -> None:
-        """Nothing comes in by itself."""
+        """Do nothing: entries come only when they are read."""
 
     async def close(self) -> None:
-        """The shelf is its owner's."""
+        """Do nothing: the stream's owner closes it."""
 
-    def found_again(self, record: Record) -> list[Letter]:
-        """The entries in work that hold it."""
+    def unsettled(self, record: Record) -> list[Letter]:
+        """Return the unsettled entries with this record."""
         return [one for some in self._unsettled for one in some if one.record == record]
 
-    def keep(self, letters: Sequence[Letter]) -> None:
-        self._failed.update(letter.id for letter in letters)
 
-
-class AttemptLetters:
-    """Where the pipeline of a replay puts what was rejected: beside its entry."""
+class ReplayLetters:
+    """Takes what a replay rejects: the entries of its events are replaced."""
 
     def __init__(
         self,
-        source: LettersAgain,
-        shelf: Shelf,
+        source: DeadLetterSource,
+        stream: DeadLetterStream,
         others: DeadLetters,
         redactor: Redactor = NOTHING,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """`others` takes what belongs to no entry: a key that a sweep could not delete."""
         self._source = source
-        self._shelf = shelf
+        self._stream = stream
         self._others = others
         self._redactor = redactor
         self._clock = clock
 
     async def put(self, rejections: Sequence[Rejection], rules_hash: str) -> None:
         now = int(self._clock() * 1000)
-        attempts, others = {}, []
+        entries, others = {}, []
         for rejection in rejections:
-            letters = self._source.found_again(rejection.record)
+            letters = self._source.unsettled(rejection.record)
             if not letters:
                 others.append(rejection)
-            masked, _ = self._redactor.masked(rejection)
             for letter in letters:
-                attempts[letter.id] = attempt_of(letter, masked, rules_hash, now)
-            self._source.keep(letters)
-        if attempts:
-            await self._shelf.note(attempts)
+                if letter.id not in self._source.rejected:
+                    entries[letter.id] = [
+                        *fields_of(rejection, rules_hash, now, self._redactor, replayed=letter)
+                    ]
+        if entries:
+            await self._stream.replace(entries)
+            self._source.rejected.update(entries)
         if others:
             await self._others.put(others, rules_hash)
 
 
 def _slices(letters: Sequence[Letter]) -> list[Slice]:
-    """By origin: rules may be meant for some only."""
+    """Group the records by origin, since rules may be limited to some."""
     found: dict[str, list[Record]] = {}
     for letter in letters:
         found.setdefault(letter.record.origin, []).append(letter.record)

@@ -1,7 +1,7 @@
-"""How long dead letters are kept, and how many: a warning in time, and nothing goes in silence.
+"""Keep the stream of dead letters within its bounds, with warnings and never silently.
 
-All members of a deployment look after the same stream. Redis says what a trim removed, so each
-counts what it removed itself.
+All members of a deployment trim the same stream. Redis reports how many entries a trim removed, so
+each member counts what it removed itself.
 """
 
 import time
@@ -20,15 +20,13 @@ log = structlog.get_logger("invalidator")
 
 WARN_AT: Final = 0.8  # of a bound
 WARN_EVERY: Final = 3600.0  # seconds
-TELL_EVERY: Final = 60.0  # seconds between two lines about what was removed
-LOOK_EVERY: Final = 15.0  # seconds between two looks at the stream
-ADVICE: Final = (
-    "`invalidator dead stats` says what they are, `dead replay` and `dead drop` end them"
-)
+TELL_EVERY: Final = 60.0  # seconds between two log lines about removed entries
+LOOK_EVERY: Final = 15.0  # seconds between two checks of the stream
+ADVICE: Final = "see `invalidator dead stats`, then use `dead replay` or `dead drop`"
 
 
 class Bounds(Struct, frozen=True):
-    """0 is no bound."""
+    """The bounds of the stream; 0 is no bound."""
 
     length: int = 0  # entries
     age: float = 0.0  # seconds since an entry was written
@@ -37,28 +35,8 @@ class Bounds(Struct, frozen=True):
 UNBOUNDED: Final = Bounds()
 
 
-class State(Struct, frozen=True):
-    """The stream, when it was looked at."""
-
-    length: int
-    oldest_ms: int | None  # when its first entry was written; None: it is empty
-
-    @classmethod
-    def of(cls, length: Reply, first: Reply) -> "State":
-        return cls(int(length), int(first[0][0].partition(b"-")[0]) if first else None)
-
-    def fill(self, bounds: Bounds, now: float) -> dict[str, float]:
-        """How near it is to each bound; at 1 something has to go."""
-        shares = {}
-        if bounds.length:
-            shares["length"] = self.length / bounds.length
-        if bounds.age and self.oldest_ms is not None:
-            shares["age"] = max(0.0, now - self.oldest_ms / 1000) / bounds.age
-        return shares
-
-
 class Retention:
-    """Keeps one stream within its bounds."""
+    """Keeps a stream within its bounds."""
 
     def __init__(
         self,
@@ -74,84 +52,73 @@ class Retention:
         self._clock = clock
         self._look_at = 0.0
         self._warnings = Repeats(clock, WARN_EVERY)
-        self._told = Repeats(clock, TELL_EVERY)
+        self._removals = Repeats(clock, TELL_EVERY)
 
     async def look(self, *, now: bool = False) -> None:
-        """Now and then, or `now`. A server that does not let us is told of, and changes nothing.
+        """Check and trim the stream from time to time, or `now`. If access is denied, only warn.
 
         Raises RedisError, OSError or TimeoutError.
         """
         if not now and self._clock() < self._look_at:
             return
         self._look_at = self._clock() + LOOK_EVERY
-        state = await self._state()
-        if state is None:
-            return
-        self._warn(state)
-        for bound, command in self._trims(state):
-            (removed,) = await converse(self._client, [command])
-            if not self._refused(removed):
-                self._tell(bound, removed)
-
-    async def keep(self, length: Reply) -> None:
-        """After an entry was written: `length` is how many there are now."""
-        if isinstance(length, int):
-            metrics.DEAD_LENGTH.set(length)
-            if self._bounds.length and length > self._bounds.length:
-                await self.look(now=True)
-
-    async def _state(self) -> State | None:
         asked: list[Command] = [
             ("XLEN", self._stream),
             ("XRANGE", self._stream, "-", "+", "COUNT", 1),
         ]
         length, first = await converse(self._client, asked)
-        if self._refused(length) or self._refused(first):
-            return None
-        return State.of(length, first)
+        if self._denied(length) or self._denied(first):
+            return
+        oldest = int(first[0][0].partition(b"-")[0]) / 1000 if first else 0.0
+        metrics.DEAD_LENGTH.set(length)
+        metrics.DEAD_OLDEST.set(oldest)
+        if self._bounds.age and first:
+            from_ms = int((self._clock() - self._bounds.age) * 1000)
+            share = max(0.0, self._clock() - oldest) / self._bounds.age
+            await self._enforce("age", share, ("MINID", f"{from_ms}-0"), length)
+        if self._bounds.length:
+            share = length / self._bounds.length
+            await self._enforce("length", share, ("MAXLEN", self._bounds.length), length)
 
-    def _trims(self, state: State) -> list[tuple[str, Command]]:
-        shares = state.fill(self._bounds, self._clock())
-        trims: list[tuple[str, Command]] = []
-        if shares.get("age", 0.0) > 1:
-            before = int((self._clock() - self._bounds.age) * 1000)
-            trims.append(("age", ("XTRIM", self._stream, "MINID", f"{before}-0")))
-        if shares.get("length", 0.0) > 1:
-            trims.append(("length", ("XTRIM", self._stream, "MAXLEN", self._bounds.length)))
-        return trims
+    async def keep(self, length: Reply) -> None:
+        """Trim after an entry was written; `length` is the number of entries now."""
+        if isinstance(length, int):
+            metrics.DEAD_LENGTH.set(length)
+            if self._bounds.length and length > self._bounds.length:
+                await self.look(now=True)
 
-    def _warn(self, state: State) -> None:
-        metrics.DEAD_LENGTH.set(state.length)
-        metrics.DEAD_OLDEST.set((state.oldest_ms or 0) / 1000)
-        for bound, share in state.fill(self._bounds, self._clock()).items():
-            metrics.DEAD_FILL.labels(bound).set(share)
-            if share >= WARN_AT and self._warnings.admit(bound) is not None:
-                log.warning(
-                    "dead-letters-near-bound",
-                    bound=bound,
-                    percent=round(share * 100),
-                    entries=state.length,
-                    max_length=self._bounds.length,
-                    max_age=self._bounds.age,
-                    advice=f"the oldest will be removed; {ADVICE}",
-                )
-
-    def _tell(self, bound: str, removed: int) -> None:
-        if not removed:  # another member was first
+    async def _enforce(
+        self, bound: str, share: float, limit: tuple[str, str | int], entries: int
+    ) -> None:
+        metrics.DEAD_FILL.labels(bound).set(share)
+        if share >= WARN_AT and self._warnings.admit(bound) is not None:
+            log.warning(
+                "dead-letters-near-bound",
+                bound=bound,
+                percent=round(share * 100),
+                entries=entries,
+                max_length=self._bounds.length,
+                max_age=self._bounds.age,
+                advice=f"the oldest will be removed; {ADVICE}",
+            )
+        if share <= 1:
+            return
+        (removed,) = await converse(self._client, [("XTRIM", self._stream, *limit)])
+        if self._denied(removed) or not removed:  # not removed: another member was faster
             return
         metrics.DEAD_TRIMMED.labels(bound).inc(removed)
-        held = self._told.admit(bound)
-        if held is not None:
+        suppressed = self._removals.admit(bound)
+        if suppressed is not None:
             log.error(
                 "dead-letters-removed",
                 bound=bound,
                 removed=removed,
-                held_back=held,
-                means="what they named may be stale, and is no longer known",
+                suppressed=suppressed,
+                means="what they named may be stale and can no longer be found",
             )
 
-    def _refused(self, reply: Reply) -> bool:
-        """Said once in a while; the entries are kept then, whatever the bounds."""
+    def _denied(self, reply: Reply) -> bool:
+        """Warn from time to time if access is denied; the entries are then kept without bounds."""
         if isinstance(reply, Exception):
             if self._warnings.admit("refused") is not None:
                 log.warning(

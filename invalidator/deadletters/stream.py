@@ -1,4 +1,4 @@
-"""Dead letters in a stream of Redis, as durable as that is."""
+"""Write dead letters to a Redis stream."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ from invalidator.settings.caches import cache_urls
 
 
 class DeadLetters:
-    """Writes to the stream, and keeps it within its bounds."""
+    """Writes to the stream and keeps it within its bounds."""
 
     def __init__(
         self,
@@ -60,12 +60,12 @@ class DeadLetters:
         await self._client.aclose()
 
     async def put(self, rejections: Sequence[Rejection], rules_hash: str) -> None:
-        """Store them all, or raise Unavailable; then they may be put again."""
+        """Store all of them, or raise Unavailable; the caller may then put them again."""
         now = int(self._clock() * 1000)
         length = await self._write([self._entry(one, rules_hash, now) for one in rejections])
         for rejection in rejections:
             metrics.DEAD.labels(rejection.faults[0].error).inc()
-        with suppress(Unavailable), reaching(self._server):  # they are written; the next look
+        with suppress(Unavailable), reaching(self._server):  # they are stored already
             await self._retention.keep(length)
 
     async def ping(self) -> None:
@@ -73,7 +73,7 @@ class DeadLetters:
         await ping(self._client, self._server)
 
     async def probe(self) -> None:
-        """The same; and look after the stream now and then."""
+        """Do the same, and keep the stream within its bounds from time to time."""
         await self.ping()
         with reaching(self._server):
             if not self._checked:
@@ -86,7 +86,7 @@ class DeadLetters:
         return ("XADD", self._stream, "*", *(part for pair in fields for part in pair))
 
     async def _write(self, commands: Sequence[Command]) -> object:
-        """How many entries there are then, where we may know that."""
+        """Return how many entries the stream has then, or an error if we may not ask."""
         with reaching(self._server):
             *replies, length = await converse(self._client, [*commands, ("XLEN", self._stream)])
         for reply in replies:

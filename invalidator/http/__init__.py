@@ -1,10 +1,10 @@
-"""HTTP/1.1 for the admin port, and for the one question that we ask others.
+"""HTTP/1.1 for the admin port, and for requesting tokens.
 
-What the protocol says is known to h11, which does no I/O; here are the sockets, and their bounds.
+h11 implements the protocol without I/O; here are the sockets and their limits.
 """
 
 from invalidator.http.client import NoAnswer, post_form
-from invalidator.http.limits import Limits
+from invalidator.http.connection import Limits
 from invalidator.http.message import Request, Response, as_json, said
 from invalidator.http.server import Handler, Server
 

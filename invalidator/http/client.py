@@ -9,7 +9,7 @@ from urllib.parse import SplitResult, quote, urlencode, urlsplit
 import h11
 
 from invalidator.errors import InvalidatorError
-from invalidator.http.limits import PIECE
+from invalidator.http.connection import PIECE
 from invalidator.http.message import packed
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""One connection: requests in their order, each answered before the next is read."""
+"""One connection: requests in order, each answered before the next is read."""
 
 import asyncio
 import math
@@ -8,39 +8,49 @@ from http import HTTPStatus
 from typing import Any, Final, Protocol
 
 import h11
+from msgspec import Struct
 from msgspec.structs import replace
 
-from invalidator.http.limits import CHUNK, CRUMBS, HEAD, PIECE, PORTION, SMALL, Limits
 from invalidator.http.message import Request, Response, packed, request_of, said
 
+PIECE: Final = 16 << 10  # bytes that are read in one call, and kept ahead
+HEAD: Final = 16 << 10  # bytes of a request head
+LINGERING: Final = 2.0  # seconds that a peer has to read our last answer while it still sends
 LONGEST_REASON: Final = 200  # characters that say what was wrong with a request
 VERSIONS: Final = (b"1.0", b"1.1")
-# Of a peer whose request was not read to its end.
+# States of a peer whose request was not read to its end.
 UNREAD: Final = (h11.IDLE, h11.SEND_BODY, h11.ERROR)
 CONTINUE: Final = h11.InformationalResponse(status_code=100, headers=[], reason="Continue")
+
+
+class Limits(Struct, frozen=True):
+    """The limits of a server."""
+
+    body: int = 1 << 20  # bytes
+    too_large: str = "the body is too large"  # the error for a larger one
+    connections: int = 128
+    idle: float = 75.0  # seconds until a request begins
+    arrival: float = 10.0  # seconds from its first byte to its last
+    reading: float = 30.0  # seconds until the peer has received an answer
 
 
 class Site(Protocol):
     """What the connections of a server share."""
 
     limits: Limits
-    bodies: asyncio.Semaphore  # taken while a large one is read: they need memory
 
     def refusal(self, request: Request) -> Response | None:
-        """Why it is not answered, as far as that can be told without its body."""
+        """Return an error response if the head alone shows that the request is not answered."""
 
     def answer(self, request: Request) -> Awaitable[Response]:
-        """Whatever happens, there is one."""
+        """Return the response; never raises."""
 
     def headers(self, response: Response) -> dict[str, str]:
-        """With which it is sent."""
-
-    def sending(self, connection: "Connection") -> None:
-        """It has begun to send an answer, which lies in memory until the peer has taken it."""
+        """Return the headers to send with it."""
 
 
 class Connection:
-    """Whoever is slow, leaves or talks nonsense ends their own connection and nothing else."""
+    """A slow, absent or broken peer ends its own connection and nothing else."""
 
     def __init__(
         self, site: Site, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -51,36 +61,35 @@ class Connection:
         self._writer = writer
         self._http = h11.Connection(h11.SERVER, HEAD)
         self._method = ""
-        self.unsent = 0  # bytes of an answer that the peer has not taken
         self._last = False  # no request after this one
-        self._reads = True  # or it works and answers
-        self.since = time.monotonic()  # when we began to wait for the peer; while we work, never
-        writer.transport.set_write_buffer_limits(0)  # so a `drain` ends when nothing is left
+        self._reads = True  # false while a request is worked on and answered
+        self.since = time.monotonic()  # when we began to wait for the peer; inf while we work
+        writer.transport.set_write_buffer_limits(0)  # so that `drain` waits until all is sent
 
     async def run(self) -> None:
-        """Until one side has had enough."""
+        """Answer requests until one side ends the connection."""
         try:
             while await self._exchange():
                 self._http.start_next_cycle()
-                await asyncio.sleep(0)  # however many came at once, others have their turn
-        except OSError:  # it hung up, or took too long
+                await asyncio.sleep(0)  # pipelined requests must not keep others waiting
+        except OSError:  # the peer closed the connection, or exceeded a timeout
             pass
         finally:
             self.abort()
 
     def abort(self) -> None:
-        """At once; what the peer has not taken is dropped."""
-        self.since, self.unsent = math.inf, 0
+        """Close the connection immediately, without what the peer has not received."""
+        self.since = math.inf
         self._writer.transport.abort()
 
     def finish(self) -> None:
-        """Answer what is worked on, and nothing after it."""
+        """Answer the request that is worked on, and no further one."""
         self._last = True
         if self._reads:
             self.abort()
 
     async def _exchange(self) -> bool:
-        """One request and its answer; whether another may follow."""
+        """Answer one request; return true if another may follow."""
         self._reads, self.since = True, time.monotonic()
         if not await self._begun():
             return False
@@ -98,20 +107,20 @@ class Connection:
         return asked if isinstance(asked, Response) else await self._site.answer(asked)
 
     async def _begun(self) -> bool:
-        """Whether another request comes in time, or came together with the last."""
+        """Return true if another request begins in time, or came together with the last."""
         if not self._http.trailing_data[0]:
             async with asyncio.timeout(self._limits.idle):
                 self._http.receive_data(await self._reader.read(PIECE))
         return bool(self._http.trailing_data[0])
 
     async def _arrived(self) -> Request | Response:
-        """The whole request, or why it is refused."""
+        """Return the whole request, or the error response."""
         self._method = ""
         try:
             async with asyncio.timeout(self._limits.arrival):
                 return await self._read()
         except TimeoutError:
-            return said(408, f"not all of it came within {self._limits.arrival:g} s")
+            return said(408, f"the request took more than {self._limits.arrival:g} s to arrive")
         except h11.RemoteProtocolError as error:
             return said(error.error_status_hint, str(error)[:LONGEST_REASON])
 
@@ -127,22 +136,16 @@ class Connection:
             return request
         if length(request) > self._limits.body:
             return self._too_large()
-        if 0 < length(request) <= SMALL:
-            return await self._read_body(request)
-        async with self._site.bodies:
-            return await self._read_body(request)
+        return await self._read_body(request)
 
     async def _read_body(self, request: Request) -> Request | Response:
         if self._http.they_are_waiting_for_100_continue:
             self._writer.write(self._http.send(CONTINUE))
-        body, chunks = bytearray(), 0
+        body = bytearray()
         while isinstance(event := await self._event(), h11.Data):
             body += event.data
-            chunks += event.chunk_start
             if len(body) > self._limits.body:
                 return self._too_large()
-            if chunks > CRUMBS + len(body) // CHUNK:
-                return said(400, f"expected chunks of {CHUNK} bytes or more")
         return replace(request, body=bytes(body))
 
     async def _event(self) -> Any:
@@ -166,24 +169,16 @@ class Connection:
         return packed(self._http, head, body)
 
     async def _send(self, message: bytes) -> None:
-        """Piece by piece: the system's allocator would keep the room of what is buffered whole."""
-        self.since, self.unsent = time.monotonic(), len(message)
-        self._site.sending(self)
-        try:
-            async with asyncio.timeout(self._limits.reading):
-                for at in range(0, len(message), PORTION):
-                    self._writer.write(message[at : at + PORTION])
-                    await self._writer.drain()
-                    self.unsent -= PORTION
-        finally:
-            self.unsent = 0
-            del message  # the failure of a peer that left would hold it until garbage is collected
+        self.since = time.monotonic()
+        async with asyncio.timeout(self._limits.reading):
+            self._writer.write(message)
+            await self._writer.drain()
 
     async def _linger(self) -> None:
-        """Whoever still sends would lose our answer if the connection just ended."""
+        """Read on for a moment: closing would reset a peer that still sends, before it reads."""
         self._reads = True
         self._writer.write_eof()
-        async with asyncio.timeout(self._limits.lingering):
+        async with asyncio.timeout(LINGERING):
             while await self._reader.read(PIECE):
                 pass
 
@@ -197,13 +192,13 @@ def length(request: Request) -> int:
 
 
 def ambiguous(head: h11.Request, request: Request) -> Response | None:
-    """What somebody between us and the sender may have read in another way."""
+    """Return an error response for a head that a proxy may have understood differently."""
     if head.http_version not in VERSIONS:
         return said(505, "expected HTTP/1.1 or HTTP/1.0")
     if "transfer-encoding" not in request.headers:
         return None
     if "content-length" in request.headers:
-        return said(400, "Content-Length and Transfer-Encoding: expected one of them")
+        return said(400, "Content-Length and Transfer-Encoding: expected only one of them")
     if head.http_version == b"1.0":
-        return said(400, "Transfer-Encoding: HTTP/1.0 knows none")
+        return said(400, "Transfer-Encoding: not defined in HTTP/1.0")
     return None

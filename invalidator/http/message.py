@@ -1,4 +1,4 @@
-"""A request and its answer."""
+"""Requests and responses."""
 
 import json
 from collections.abc import Mapping
@@ -14,12 +14,12 @@ JSON: Final = "application/json; charset=utf-8"
 class Request(Struct, frozen=True):
     method: str
     path: str  # decoded
-    query: Mapping[str, str]  # decoded; of a name that is there twice, the first
-    headers: Mapping[str, str]  # names in lower case; what is there twice has a comma between
+    query: Mapping[str, str]  # decoded; the first value of a repeated name
+    headers: Mapping[str, str]  # names in lower case; repeated ones joined by commas
     body: bytes = b""
 
     def header(self, name: str) -> str:
-        """Empty where there is none."""
+        """Return the header's value; empty if there is none."""
         return self.headers.get(name.lower(), "")
 
 
@@ -36,20 +36,20 @@ def as_json(
 
 
 def said(status: int, error: str, *, headers: Mapping[str, str] | None = None) -> Response:
-    """A refusal."""
+    """Return an error response."""
     return as_json({"error": error}, status, headers=headers)
 
 
 def packed(http: h11.Connection, head: h11.Request | h11.Response, body: bytes) -> bytes:
-    """A whole message, to be sent."""
+    """Return a whole message as bytes."""
     return http.send(head) + http.send(h11.Data(data=body)) + http.send(h11.EndOfMessage())
 
 
 def request_of(head: h11.Request) -> Request:
-    """Without its body, which comes later."""
+    """Return the request without its body, which comes later."""
     target = head.target.decode("ascii")
     _, absolute, rest = target.partition("://")
-    if absolute and not target.startswith("/"):  # as one writes to a proxy
+    if absolute and not target.startswith("/"):  # the form for proxies
         target = "/" + rest.partition("/")[2]
     path, _, query = target.partition("?")
     return Request(head.method.decode("ascii"), unquote(path), _query(query), _headers(head))

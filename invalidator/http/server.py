@@ -1,4 +1,4 @@
-"""Listens, and knows which connections there are."""
+"""Listen, and keep track of the connections."""
 
 import asyncio
 import math
@@ -9,15 +9,15 @@ from typing import Final
 import structlog
 
 from invalidator.errors import place_of
-from invalidator.http.connection import Connection
-from invalidator.http.limits import BACKLOG, BODIES, PIECE, Limits
+from invalidator.http.connection import PIECE, Connection, Limits
 from invalidator.http.message import Request, Response, said
 from invalidator.runtime.tasks import end
 
 Handler = Callable[[Request], Awaitable[Response]]
-Routes = Mapping[tuple[str, str], Handler]  # by method and path; where GET is, HEAD is
+Routes = Mapping[tuple[str, str], Handler]  # by method and path; GET includes HEAD
 Guard = Callable[[Request], Response | None]
 
+BACKLOG: Final = 128  # connections that the system queues
 DATE: Final = "%a, %d %b %Y %H:%M:%S GMT"
 
 log = structlog.get_logger("invalidator")
@@ -31,11 +31,10 @@ class Server:
         routes: Routes,
         *,
         guard: Guard = lambda _: None,
-        headers: Mapping[str, str] | None = None,  # of each answer
+        headers: Mapping[str, str] | None = None,  # of every response
         limits: Limits | None = None,
     ) -> None:
         self.limits = limits or Limits()
-        self.bodies = asyncio.Semaphore(BODIES)
         self._routes = routes
         self._guard = guard
         self._headers = headers or {}
@@ -43,7 +42,7 @@ class Server:
         self._listening: asyncio.Server | None = None
 
     async def start(self, host: str, port: int) -> tuple[str, int]:
-        """Listen; the first address. Raises OSError, or UnicodeError for a name of no host."""
+        """Listen and return the first address. Raises OSError, or UnicodeError for a wrong name."""
         self._listening = await asyncio.start_server(
             self._accept, host, port, limit=PIECE, backlog=BACKLOG
         )
@@ -51,7 +50,7 @@ class Server:
         return address[0], address[1]
 
     async def stop(self, within: float) -> None:
-        """What is worked on may be answered within so many seconds."""
+        """Close all connections; requests that are worked on have so many seconds."""
         if self._listening:
             self._listening.close()
         tasks = [*self._connections.values()]
@@ -77,25 +76,14 @@ class Server:
         assert handler
         try:
             return await handler(request)
-        except Exception as error:  # noqa: BLE001 - others go on
-            # the error's own words may quote an event
+        except Exception as error:  # noqa: BLE001 - the others continue
+            # the error's text may quote an event
             call = f"{request.method} {request.path}"
             log.error("call-failed", call=call, error=type(error).__name__, at=place_of(error))
-            return said(500, "this call failed: the daemon's log says where")
+            return said(500, "this call failed; see the daemon's log")
 
     def headers(self, response: Response) -> dict[str, str]:
         return {"Date": time.strftime(DATE, time.gmtime()), **self._headers, **response.headers}
-
-    def sending(self, connection: Connection) -> None:
-        """Whoever has left an answer to others lying longest goes, while there is too much."""
-        others = [each for each in self._connections if each.unsent and each is not connection]
-        others.sort(key=lambda each: each.since)
-        left = connection.unsent + sum(each.unsent for each in others)
-        for each in others:
-            if left <= self.limits.unsent:
-                return
-            left -= each.unsent
-            each.abort()
 
     def _handler(self, request: Request) -> Handler | None:
         method = "GET" if request.method == "HEAD" else request.method
@@ -111,7 +99,7 @@ class Server:
         task.add_done_callback(lambda done: self._ended(connection, done))
 
     def _make_room(self) -> bool:
-        """Whoever keeps us waiting longest goes, so that probes come through; if anybody does."""
+        """Close the connection that has kept us waiting longest, if any, so that probes get in."""
         longest = min(self._connections, key=lambda each: each.since)
         if longest.since == math.inf:
             return False

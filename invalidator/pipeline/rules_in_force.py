@@ -12,8 +12,7 @@ from invalidator.rules import Cache, RuleSet
 from invalidator.rules.lint.lint import outlasting, unread
 from invalidator.runtime import metrics
 from invalidator.settings import Settings
-from invalidator.settings.caches import strangers
-from invalidator.settings.origins import origins
+from invalidator.settings.caches import read_origins, unknown_caches
 
 log = structlog.get_logger("invalidator")
 
@@ -54,7 +53,7 @@ class RulesInForce:
 
     def load(self, rules: RuleSet) -> None:
         """Put valid rules in force, unless the settings name caches that they do not have."""
-        if unknown := [*strangers(self._settings, rules.caches)]:
+        if unknown := [*unknown_caches(self._settings, rules.caches)]:
             where = str(self._settings.rules)
             self.reject(RulesError([Problem(where, 0, 0, said) for said in unknown]))
             return
@@ -81,7 +80,7 @@ class RulesInForce:
         metrics.LOADED.set(self.loaded)
         for rule, said in outlasting(self.rules.rules, self._settings.drain_timeout):
             log.warning("second-pass-outlasts-drain", rule=rule.name, meaning=said)
-        for rule, said in unread(self.rules.rules, origins(self._settings)):
+        for rule, said in unread(self.rules.rules, read_origins(self._settings)):
             log.info("rule-never-applies", rule=rule.name, meaning=said)
 
     def _answer(self, problems: Sequence[str]) -> None:

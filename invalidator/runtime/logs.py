@@ -1,7 +1,7 @@
-"""Logging: structlog, configured once; what libraries log comes out in the same form.
+"""Logging by structlog, with the records of libraries in the same form.
 
-Libraries are never heard at debug: aiokafka prints the SASL password there. While a server is
-away they repeat themselves many times a second, so the same message passes once in a while only.
+Libraries never log at debug level: aiokafka prints the SASL password there. While a server is
+unavailable they repeat messages many times a second, so repetitions are suppressed.
 """
 
 import json
@@ -16,12 +16,12 @@ import orjson
 import structlog
 from structlog.typing import Processor
 
-from invalidator.runtime.terminal import coloured
+from invalidator.runtime.terminal import coloured, printable
 
-QUIET_SECONDS = 30.0  # how long the same message of a library is held back
-_REMEMBERED = 1000  # messages; more are only seen if a library puts values into its templates
+QUIET_SECONDS = 30.0  # how long repetitions of a library's message are suppressed
+_REMEMBERED = 1000  # messages; there are more only if a library formats values into its templates
 
-# Their stack traces tell of a server that is away, which our own lines say better.
+# Their stack traces are about an unavailable server, which our own lines report better.
 _CLIENTS = ("aiokafka", "redis")
 
 _Fields = MutableMapping[str, Any]
@@ -40,8 +40,8 @@ def configure(
         processors=_processors(form, out),
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=lambda *_: _Out(out),
-        # Finding a logger anew costs 2 µs a line, and there is one line a batch. A cached one
-        # would stay with the stream and level of its first use.
+        # Binding a logger costs 2 µs per line, and there is one line per batch. A cached one would
+        # keep the stream and level of its first use.
         cache_logger_on_first_use=False,
     )
     _take_over_stdlib(level, clock)
@@ -58,6 +58,7 @@ def _processors(form: str, out: TextIO) -> list[Processor]:
     return [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
+        _escape,
         structlog.dev.ConsoleRenderer(
             colors=coloured(out),
             sort_keys=False,
@@ -66,12 +67,17 @@ def _processors(form: str, out: TextIO) -> list[Processor]:
     ]
 
 
+def _escape(_logger: object, _method: str, fields: _Fields) -> _Fields:
+    """Escape control characters, since names of channels and messages come from others."""
+    return {n: printable(v) if isinstance(v, str) else v for n, v in fields.items()}
+
+
 def _as_json(_logger: object, _method: str, fields: _Fields) -> str:
     first = {name: fields.pop(name, None) for name in ("timestamp", "level", "event")}
     line = {**first, **fields}
     try:
         return orjson.dumps(line, default=_plain, option=orjson.OPT_NON_STR_KEYS).decode()
-    except TypeError:  # integers over 64 bits, lone surrogates: a log line must never fail
+    except TypeError:  # integers over 64 bits or lone surrogates; a log line must never fail
         return json.dumps(line, default=_plain, skipkeys=True)
 
 
@@ -98,28 +104,28 @@ class _Out:
 
 
 class Repeats:
-    """Lets the same message through once in a while, and counts what it held back."""
+    """Suppresses repetitions of a message for a while, and counts them."""
 
     def __init__(self, clock: Callable[[], float], quiet: float = QUIET_SECONDS) -> None:
         self._clock = clock
         self._quiet = quiet
-        self._seen: dict[object, tuple[float, int]] = {}  # message -> (said at, held back since)
+        self._seen: dict[object, tuple[float, int]] = {}  # message -> (logged at, suppressed since)
 
     def admit(self, message: object) -> int | None:
-        """How many were held back since the last one, or None: hold this one back too."""
+        """Return how many were suppressed since the last one, or None to suppress this one too."""
         now = self._clock()
-        said, held = self._seen.get(message, (now - self._quiet, 0))
+        said, suppressed = self._seen.get(message, (now - self._quiet, 0))
         if now - said < self._quiet:
-            self._seen[message] = (said, held + 1)
+            self._seen[message] = (said, suppressed + 1)
             return None
         if len(self._seen) >= _REMEMBERED:
             self._seen.clear()
         self._seen[message] = (now, 0)
-        return held
+        return suppressed
 
 
 class _Libraries(logging.Handler):
-    """Hands the records of the standard library's logging to structlog."""
+    """Hands records of the logging module to structlog."""
 
     def __init__(self, level: int, repeats: Repeats, *, tracebacks: bool) -> None:
         super().__init__(level)
@@ -130,32 +136,32 @@ class _Libraries(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         message = _message(record)
         template = message if record.msg == "%s" else str(record.msg)
-        held = self._repeats.admit((record.name, record.levelno, template))
-        if held is None:
+        suppressed = self._repeats.admit((record.name, record.levelno, template))
+        if suppressed is None:
             return
         fields: dict[str, Any] = {"logger": record.name}
-        if held:
-            fields["suppressed"] = held
+        if suppressed:
+            fields["suppressed"] = suppressed
         self._log.log(_known_level(record.levelno), message, **fields, **self._why(record))
 
     def _why(self, record: logging.LogRecord) -> dict[str, Any]:
         if not record.exc_info or record.exc_info[1] is None:
             return {}
-        if self._tracebacks or not _server_is_away(record, record.exc_info[1]):
+        if self._tracebacks or not _is_unavailable(record, record.exc_info[1]):
             return {"exc_info": record.exc_info}
         error = record.exc_info[1]
         return {"error": f"{type(error).__name__}: {error}"}
 
 
-def _server_is_away(record: logging.LogRecord, error: BaseException) -> bool:
-    """Rather than a mistake of ours, which asyncio reports in the same way."""
+def _is_unavailable(record: logging.LogRecord, error: BaseException) -> bool:
+    """Return true unless it is a bug of ours, which asyncio reports in the same way."""
     return record.name.split(".")[0] in _CLIENTS or isinstance(error, OSError)
 
 
 def _message(record: logging.LogRecord) -> str:
     try:
         return record.getMessage().strip()
-    except (TypeError, ValueError):  # the library's arguments do not fit its template
+    except (TypeError, ValueError):  # the arguments do not fit the template
         return str(record.msg)
 
 
@@ -170,7 +176,7 @@ def _take_over_stdlib(named: str, clock: Callable[[], float]) -> None:
     root = logging.getLogger()
     for handler in [h for h in root.handlers if isinstance(h, _Libraries)]:
         root.removeHandler(handler)
-    # The handler's own level holds even where somebody sets a library's logger to DEBUG.
+    # The handler's own level applies even if something sets a library's logger to DEBUG.
     root.addHandler(_Libraries(level, Repeats(clock), tracebacks=debug))
     root.setLevel(level)
     logging.captureWarnings(True)

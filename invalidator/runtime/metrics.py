@@ -1,4 +1,4 @@
-"""Every metric, declared once, with its meaning. No label ever carries event data."""
+"""All metrics with their meanings. No label ever contains event data."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -7,23 +7,23 @@ from prometheus_client import REGISTRY, Counter, Gauge, Histogram, Info
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-OTHER = "other"  # instead of a type that no rule names
-MOST_LABELS = 500  # values of one label; what comes on top is "other"
+OTHER = "other"  # stands for types that no rule names
+MOST_LABELS = 500  # values of one label; further ones become "other"
 LATENCY = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1_800, 7_200)
 
-Answers = Iterable[tuple[Sequence[str], float]]  # label values, and the value
+Samples = Iterable[tuple[Sequence[str], float]]  # label values, and the value
 
 
 class Asked(Collector):
-    """A gauge whose values are known elsewhere: they are asked for when somebody looks."""
+    """A gauge whose values are computed when it is scraped."""
 
     def __init__(self, name: str, documentation: str, labels: Sequence[str] = ()) -> None:
         self._about = name, documentation, labels
-        self._answer: Callable[[], Answers] = lambda: ()
+        self._answer: Callable[[], Samples] = lambda: ()
         REGISTRY.register(self)
 
-    def ask(self, answer: Callable[[], Answers]) -> None:
-        """From now on. It may not wait for anything."""
+    def ask(self, answer: Callable[[], Samples]) -> None:
+        """Set the function that returns the values; it must not wait."""
         self._answer = answer
 
     def describe(self) -> Iterable[GaugeMetricFamily]:
@@ -38,7 +38,7 @@ class Asked(Collector):
 
 
 def counted(metric: Counter) -> dict[tuple[str, ...], float]:
-    """What a counter counts now, by its labels' values in their order."""
+    """Return the values of a counter, by its labels' values in order."""
     return {
         tuple(sample.labels.values()): sample.value
         for family in metric.collect()
@@ -48,7 +48,7 @@ def counted(metric: Counter) -> dict[tuple[str, ...], float]:
 
 
 class Bounded:
-    """Values of a label, first come, first served."""
+    """Limits the values of a label to the first ones."""
 
     def __init__(self, most: int = MOST_LABELS) -> None:
         self._most = most
@@ -73,20 +73,20 @@ LOADED = Gauge(
 
 EVENTS = Counter(
     "invalidator_events_total",
-    "Events settled, by type as rules name it, and by what became of them: applied, unmatched (no "
-    "rule names the type, which is then 'other'), rejected (in the dead letters). Exact in number; "
-    "how those applied divide into types is told from up to 16 of each batch.",
+    "Events settled, by type as rules name it and by outcome: applied, unmatched (no rule names "
+    "the type, which is then 'other'), rejected (in the dead letters). The total is exact; the "
+    "types of applied events are estimated from up to 16 of each batch.",
     ["source", "type", "outcome"],
 )
 RULE_EVENTS = Counter(
     "invalidator_rule_events_total",
-    "Events that a rule applied to, from up to 16 of each batch: exact for batches not larger.",
+    "Events that a rule applied to, estimated from up to 16 of each batch; exact for smaller ones.",
     ["rule"],
 )
 RULE_NAMES = Counter(
     "invalidator_rule_names_total",
-    "Names that a rule gave, from up to 16 events of each batch: exact for batches not larger. The "
-    "same name of two events counts twice.",
+    "Names that a rule produced, estimated from up to 16 events of each batch; exact for smaller "
+    "ones. The same name of two events counts twice.",
     ["rule", "kind"],
 )
 BATCHES = Counter("invalidator_batches_total", "Batches settled.", ["source"])
@@ -98,59 +98,59 @@ BATCH_EVENTS = Histogram(
 )
 APPLY_SECONDS = Histogram(
     "invalidator_apply_seconds",
-    "From planned to applied, per batch, waits for a Redis that is away included.",
+    "From planned to applied, per batch, including waits for an unavailable Redis.",
     ["source"],
     buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60),
 )
 EVENT_TO_APPLIED_SECONDS = Histogram(
     "invalidator_event_to_applied_seconds",
     "From an event's publication, by its record's time, until its keys, tags and versions are "
-    "gone. Of each partition, channel or stream in a batch, the first and the last event count. "
-    "Pub/sub carries no time: from when it was received.",
+    "invalidated. Of each partition, channel or stream in a batch, the first and the last event "
+    "count. Pub/sub has no timestamps: there it is measured from reception.",
     ["source"],
     buckets=LATENCY,
 )
 EVENT_TO_SETTLED_SECONDS = Histogram(
     "invalidator_event_to_settled_seconds",
-    "The same until all is done: sweeps, second passes and dead letters too. Of each batch, its "
-    "oldest event counts.",
+    "The same until everything is done, including sweeps, second passes and dead letters. Of each "
+    "batch, its oldest event counts.",
     ["source"],
     buckets=LATENCY,
 )
 OLDEST = Asked(
     "invalidator_oldest_unsettled_seconds",
-    "Age of the oldest event that was read and is not settled; 0 when there is none.",
+    "Age of the oldest event that was read and is not settled; 0 if there is none.",
     ["source"],
 )
 LAG = Asked(
     "invalidator_lag_events",
-    "Events that are not settled yet, as far as the source tells: Kafka, those behind the last "
-    "settled position; streams, from Redis 7 on, those not given out and those pending, looked up "
-    "every 15 s; pub/sub, those received and not read.",
+    "Events that are not settled yet: in Kafka, those after the last settled position; in streams "
+    "(Redis 7 or later), those not delivered and those pending, looked up every 15 s; in pub/sub, "
+    "those received and not read.",
     ["source"],
 )
 PARTITION_LAG = Asked(
     "invalidator_partition_lag_events",
-    "The same for each partition or stream: this member's, and 500 of them at most.",
+    "The same for each partition or stream of this member, at most 500 of them.",
     ["source", "topic", "partition"],
 )
 NOTES = Counter(
     "invalidator_rule_notes_total",
-    "Events about which a rule has something to say: its condition failed (condition-failed), or "
-    "its on_reject was done instead (on-reject).",
+    "Events for which a rule noted something: its condition failed (condition-failed), or its "
+    "on_reject was applied instead (on-reject).",
     ["rule", "note"],
 )
 SAMPLED = Counter(
     "invalidator_sampled_names_total",
-    "Names of which was looked up whether they are there, before they were invalidated: a sample.",
+    "A sample of names that were looked up before they were invalidated.",
     ["rule", "kind"],
 )
 SAMPLED_EXISTED = Counter(
-    "invalidator_sampled_names_existed_total", "Those of them that were there.", ["rule", "kind"]
+    "invalidator_sampled_names_existed_total", "Those of them that existed.", ["rule", "kind"]
 )
 NEVER_HIT = Gauge(
     "invalidator_rule_templates_never_hit",
-    "Templates of a rule in force of which none of the first thousand sampled names was there.",
+    "Templates of a rule in force of which none of the first thousand sampled names existed.",
     ["rule"],
 )
 NAMES = Counter(
@@ -158,62 +158,61 @@ NAMES = Counter(
     "Operations: names applied to the caches, deduplicated within their batch.",
     ["cache", "kind"],
 )
-EXISTED = Counter("invalidator_keys_existed_total", "Keys that were there when they were deleted.")
-SWEEPS = Counter("invalidator_sweeps_total", "Sweeps over the whole keyspace that are over.")
+EXISTED = Counter("invalidator_keys_existed_total", "Keys that existed when they were deleted.")
+SWEEPS = Counter("invalidator_sweeps_total", "Completed sweeps over the whole keyspace.")
 SWEEP_SECONDS = Histogram(
     "invalidator_sweep_seconds",
-    "From a sweep's begin to its end, passes that had to be repeated included.",
+    "From the start of a sweep to its end, including repeated passes.",
     buckets=(0.01, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900),
 )
 SWEEPING_KEYS = Gauge(
     "invalidator_sweeping_keys",
-    "Keys that the sweep under way has to look at, once it takes longer than some seconds; 0: none "
-    "is.",
+    "Keys that the running sweep has to scan, once it takes more than a few seconds; 0: none runs.",
     ["redis"],
 )
 SWEEPING_SEEN = Gauge(
-    "invalidator_sweeping_keys_seen", "How many of them it has looked at in this pass.", ["redis"]
+    "invalidator_sweeping_keys_seen", "How many of them it has scanned in this pass.", ["redis"]
 )
-SWEEPS_RUNNING = Gauge("invalidator_sweeps_running", "Sweeps that are under way.")
+SWEEPS_RUNNING = Gauge("invalidator_sweeps_running", "Sweeps that are running.")
 PATTERNS_WAITING = Asked(
-    "invalidator_patterns_waiting", "Patterns that no sweep has begun on.", ["redis"]
+    "invalidator_patterns_waiting", "Patterns for which no sweep has started.", ["redis"]
 )
 TICKETS = Asked(
     "invalidator_tickets_waiting",
-    "Batches that are applied, and wait for a sweep or a second pass.",
+    "Batches that are applied and wait for a sweep or a second pass.",
     ["source"],
 )
 RETRIES = Counter(
     "invalidator_retries_total",
-    "Tries that failed because a server was away or refused everything, each of them tried again; "
-    "by the part of readiness, and by a word for the reason (timeout, connection, readonly, oom).",
+    "Attempts that failed because a server was unavailable or rejected everything, and were "
+    "retried; by part of readiness, and by reason (timeout, connection, readonly, oom).",
     ["part", "reason"],
 )
-PAUSED = Gauge("invalidator_paused", "1 while a person keeps events from being read, else 0.")
-READY = Asked("invalidator_ready", "Parts of readiness: 1 while ready, else 0.", ["part"])
+PAUSED = Gauge("invalidator_paused", "1 while a person has paused reading, otherwise 0.")
+READY = Asked("invalidator_ready", "Parts of readiness: 1 while ready, otherwise 0.", ["part"])
 DEAD_LENGTH = Gauge(
     "invalidator_dead_letter_entries",
-    "Entries in the stream of dead letters, when they were last counted.",
+    "Entries in the stream of dead letters, when last counted.",
 )
 DEAD_LENGTH.set(math.nan)  # until then
-DEAD = Counter("invalidator_dead_letters_total", "Events put into the dead letters.", ["error"])
+DEAD = Counter("invalidator_dead_letters_total", "Events that became dead letters.", ["error"])
 BRAKED_ORIGINS = Gauge(
     "invalidator_braked_origins",
-    "Topics, channels and streams that are paused, because rules reject most of their events.",
+    "Topics, channels and streams that are paused because the rules reject most of their events.",
     ["source"],
 )
 UNREADABLE_ALARMS = Counter(
     "invalidator_unreadable_alarms_total",
-    "Times in which more than half of at least 100 events could not be read.",
+    "How often more than half of at least 100 events could not be parsed.",
     ["source"],
 )
 DEAD_OLDEST = Gauge(
     "invalidator_dead_letters_oldest_timestamp_seconds",
-    "When the oldest dead letter was written, Unix time; 0 when there is none.",
+    "When the oldest dead letter was written, Unix time; 0 if there is none.",
 )
 DEAD_FILL = Gauge(
     "invalidator_dead_letters_fill_ratio",
-    "How near the dead letters are to a bound (length, age): from 1 on, the oldest are removed.",
+    "How full the dead letters are by a bound (length, age); beyond 1 the oldest are removed.",
     ["bound"],
 )
 DEAD_TRIMMED = Counter(
@@ -223,42 +222,42 @@ DEAD_TRIMMED = Counter(
 )
 IN_FLIGHT = Gauge(
     "invalidator_in_flight_events",
-    "Events held in memory: not applied yet, or rejected and not yet in the dead letters.",
+    "Events in memory: not applied yet, or rejected and not yet in the dead letters.",
 )
 WAITING = Gauge(
     "invalidator_waiting_names",
-    "Names held in memory: until their second pass (repeat_after), or, of patterns, until their "
-    "sweep is over.",
+    "Names in memory: until their second pass (repeat_after), or, for patterns, until the end of "
+    "their sweep.",
 )
 GAPS = Counter(
     "invalidator_gaps_total",
-    "Times in which a source may have missed events for good.",
+    "How often a source may have missed events permanently.",
     ["source", "cause"],
 )
 MISSED = Counter(
     "invalidator_missed_events_total",
-    "Events that are known to be lost before they could be read; part of the gaps.",
+    "Events known to be lost before they could be read; part of the gaps.",
     ["source"],
 )
 REWINDS = Counter(
     "invalidator_rewinds_total",
-    "Times in which events were read again because a cache's Redis may have forgotten what was "
-    "deleted: a failover, a restart.",
+    "How often events were read again because a cache's Redis may have lost deletions: a failover, "
+    "a restart.",
     ["source"],
 )
 ANNOUNCED = Counter(
     "invalidator_announced_total",
-    "Messages on the channel invalidator:applied, heartbeats included, by what became of them: "
-    "sent, skipped (nobody listened), refused (the server does not let us publish).",
+    "Messages on the channel invalidator:applied, including heartbeats, by outcome: sent, skipped "
+    "(nobody listened), refused (publishing was denied).",
     ["outcome"],
 )
 LISTENERS = Gauge(
     "invalidator_listeners",
-    "Who received the last message on the channel invalidator:applied, over all Redis servers.",
+    "Receivers of the last message on the channel invalidator:applied, over all Redis servers.",
 )
 BRAKED = Counter(
     "invalidator_braked_seconds_total",
-    "How long deletions were held back by INVALIDATOR_MAX_DELETES_PER_SECOND.",
+    "How long deletions were delayed by INVALIDATOR_MAX_DELETES_PER_SECOND.",
 )
 LAST_MINUTE = Gauge(
     "invalidator_deletes_last_minute",

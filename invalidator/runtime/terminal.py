@@ -1,4 +1,4 @@
-"""What is shown to people only: colours, and how far long work has come."""
+"""Output for a person at a terminal: escaping, colours, progress."""
 
 import os
 import shutil
@@ -14,19 +14,28 @@ SAY_EVERY = 10.0  # seconds between two lines, where the stream is a file or a p
 _WIDTH = 24  # characters of a bar
 
 
+def printable(text: str) -> str:
+    """Return the text with every unprintable character but the line break as an escape.
+
+    Names of channels and texts of events come from others, who could send terminal sequences.
+    """
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+
+
 def coloured(stream: TextIO) -> bool:
-    """Only on a terminal that understands it, and not where NO_COLOR says so."""
+    """Return true if the stream is a terminal with colours and NO_COLOR is not set."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def paint(text: str, colour: Colour, stream: TextIO) -> str:
+    """Return the text in a colour, where the stream has colours."""
     return f"\x1b[{_CODES[colour]}m{text}\x1b[0m" if coloured(stream) else text
 
 
 class Progress:
-    """How far work has come: one line that is drawn anew on a terminal, elsewhere now and then one.
+    """Show the progress of long work: one line, redrawn on a terminal, otherwise repeated.
 
-    With `with`, the line is gone from the terminal when the work is over.
+    As a context manager it clears the line when the work is over.
     """
 
     def __init__(
@@ -47,7 +56,7 @@ class Progress:
         self.clear()
 
     def show(self, done: int, total: int, more: str = "") -> None:
-        """`total` is 0 while nobody knows; what is beyond it counts as all of it."""
+        """Show the progress if it is time to; a `total` of 0 is unknown."""
         now = self._clock()
         if now < self._next:
             return
@@ -62,7 +71,7 @@ class Progress:
         self._drawn = True
 
     def clear(self) -> None:
-        """Before something else is written."""
+        """Clear the line, before something else is written."""
         if self._drawn:
             self._stream.write("\r\x1b[K")
             self._stream.flush()

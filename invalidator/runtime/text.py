@@ -4,7 +4,9 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Final
 
-LONGEST: Final = 64  # characters of a word that are compared: the time grows with their square
+from invalidator.runtime.terminal import printable
+
+LONGEST: Final = 64  # characters of a word that are compared: the effort grows with their square
 
 
 def closest(word: str, valid: Iterable[str], cutoff: float = 0.6) -> str:
@@ -31,7 +33,5 @@ def shown(value: object, limit: int = 60) -> str:
 
 
 def visible(text: str, limit: int = 200) -> str:
-    """Return a text for a terminal, cut, with escapes for what it would not show."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text[:limit]) + (
-        "…" if len(text) > limit else ""
-    )
+    """Return the text as one line that is safe for a terminal, cut at the limit."""
+    return printable(text[:limit]).replace("\n", "\\n") + ("…" if len(text) > limit else "")

@@ -1,4 +1,4 @@
-"""Durations and sizes as people write them: `500ms`, `10m`, `4MiB`. Seconds and bytes inside."""
+"""Parse and show durations and sizes: `500ms`, `10m`, `4MiB`. Inside they are seconds and bytes."""
 
 import re
 
@@ -8,10 +8,10 @@ _QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)")
 
 
 def parse_duration(text: str) -> float:
-    """Seconds. A bare number is refused: nobody can tell seconds from milliseconds."""
+    """Return seconds. A bare number is rejected: its unit would be ambiguous."""
     number, unit = _quantity(text, "a duration such as 500ms, 30s, 10m, 1h or 0")
     if unit in _SECONDS:
-        # Milliseconds are divided by: 0.001 has no exact float, so 300 * 0.001 is not 0.3.
+        # Divide, since 0.001 is not an exact float and 300 * 0.001 is not 0.3.
         return float(number) / 1000 if unit == "ms" else float(number) * _SECONDS[unit]
     if unit:
         raise ValueError(f"a duration in one of the units {', '.join(_SECONDS)}")
@@ -21,7 +21,7 @@ def parse_duration(text: str) -> float:
 
 
 def show_duration(seconds: float) -> str:
-    """The shortest whole number with a unit that `parse_duration` reads back as the same."""
+    """Return the shortest whole number with a unit that `parse_duration` reads as the same."""
     if seconds == 0:
         return "0"
     for unit in ("d", "h", "m", "s"):
@@ -31,17 +31,18 @@ def show_duration(seconds: float) -> str:
 
 
 def parse_size(text: str) -> int:
-    """Bytes. Only powers of 1024, so that MB and MiB are never taken for each other."""
+    """Return bytes. Only powers of 1024 are units, so that MB and MiB cannot be confused."""
     number, unit = _quantity(text, "a size such as 512KiB, 4MiB, 1GiB, or a number of bytes")
     if unit not in _BYTES:
         raise ValueError("a size in KiB, MiB or GiB, or a plain number of bytes")
     size = float(number) * _BYTES[unit] if "." in number else int(number) * _BYTES[unit]
     if size != int(size):
-        raise ValueError("a size that comes to a whole number of bytes")
+        raise ValueError("a size that is a whole number of bytes")
     return int(size)
 
 
 def show_size(size: int) -> str:
+    """Return the size with the largest unit that fits exactly."""
     for unit in ("GiB", "MiB", "KiB"):
         if size and size % _BYTES[unit] == 0:
             return f"{size // _BYTES[unit]}{unit}"
@@ -49,7 +50,7 @@ def show_size(size: int) -> str:
 
 
 def show_rough_size(size: float) -> str:
-    """For a person who wants to know how much it is, about."""
+    """Return an approximate size for a person."""
     for unit in ("GiB", "MiB", "KiB"):
         if size >= _BYTES[unit]:
             return f"{size / _BYTES[unit]:,.1f} {unit}"

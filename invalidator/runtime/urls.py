@@ -1,4 +1,4 @@
-"""Redis URLs: what is accepted, what it says, and how one is shown without its password."""
+"""Redis URLs: parse them, and show them without passwords."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -10,7 +10,7 @@ from msgspec import Struct, field
 Kind = Literal["server", "socket", "sentinel", "cluster"]
 Host = tuple[str, int]
 
-# Each may also be written with TLS, as rediss…, but for the socket.
+# All but the socket have a form with TLS, rediss…
 _KINDS: Mapping[str, Kind] = {
     "redis": "server",
     "unix": "socket",
@@ -21,7 +21,7 @@ _SCHEMES = "redis://, rediss://, unix://, redis+sentinel://, redis+cluster://"
 _PORTS = {"server": 6379, "socket": 0, "sentinel": 26379, "cluster": 6379}
 _ESCAPED = "whose password has / ? # @ written as %2F %3F %23 %40"
 
-# Of the client library's options only these: others would undo our deadlines and decoding.
+# Other options of the client library would override our timeouts and decoding.
 _OPTIONS = ("db", "client_name", "password_file")
 _SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password", "sentinel_password_file")
 TLS_FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
@@ -37,7 +37,7 @@ _CHOICES = {
     "ssl_check_hostname": ("true", "false"),
 }
 
-# `password_file` says where a secret is, which people need to see.
+# `password_file` is shown: it is only the path of a secret.
 _SECRET_OPTION = re.compile(
     r"([?&](?![^=&]*_file=)[^=&]*(?:pass|pwd|secret|token|auth)[^=&]*=)[^&#]*", re.IGNORECASE
 )
@@ -45,32 +45,32 @@ _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:/?#@,\s]+))(?::([0-9]+))?")
 
 
 class Address(Struct, frozen=True):
-    """Where a Redis is, and how one gets in."""
+    """The address of a Redis, and the login."""
 
     kind: Kind
     tls: bool
-    hosts: tuple[Host, ...]  # of a cluster or of sentinels: those to ask first
+    hosts: tuple[Host, ...]  # of a cluster or of sentinels: the first to ask
     path: str = ""  # of a socket
-    service: str = ""  # what sentinels call the primary
+    service: str = ""  # the primary's name in the sentinels
     db: int = 0
     username: str = ""
     password: str = ""
     options: Mapping[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        """Without the password, and without options, which may hold another."""
+        """Return a text without passwords, which options may contain too."""
         return f"Address({self.kind!r}, {self.hosts or self.path!r}, {self.username!r})"
 
 
 def redact(url: str) -> str:
-    """The URL for people and logs: user, host, port and database stay, the password does not.
+    """Return the URL for people and logs: with user, host, port and database, without password.
 
-    Written for broken URLs too: a password with an unescaped `/` or `@` must not show either,
-    so whatever stands before the last `@` counts as user and password.
+    Broken URLs must not reveal a password either, such as one with an unescaped `/` or `@`, so
+    everything before the last `@` is treated as user and password.
     """
     scheme, separator, rest = url.partition("://")
     if not separator:
-        return "***"  # no URL at all: for all that is known, a bare password
+        return "***"  # not a URL, perhaps a bare password
     login, at, where = rest.rpartition("@")
     user, colon, _ = login.partition(":")
     if re.search(r"[/?#]", user):
@@ -80,12 +80,12 @@ def redact(url: str) -> str:
 
 
 def check_redis_url(url: str) -> None:
-    """Raise ValueError, saying what was expected, if the client could not use this URL."""
+    """Raise ValueError with what was expected if the client could not use this URL."""
     parse_redis_url(url)
 
 
 def parse_redis_url(url: str) -> Address:
-    """What the URL says. Raises ValueError, whose text says what was expected."""
+    """Return the parsed URL. Raises ValueError with what was expected."""
     scheme, separator, _ = url.partition("://")
     tls = scheme.startswith("rediss")
     kind = _KINDS.get(scheme.replace("rediss", "redis", 1))
@@ -122,10 +122,7 @@ def _hosts(kind: Kind, where: str) -> Iterator[Host]:
     if not where:
         raise ValueError(f"a URL with a host, such as {_example(kind)}")
     if kind == "server" and "," in where:
-        raise ValueError(
-            "one host: several are written for a cluster (redis+cluster://) or for sentinels "
-            "(redis+sentinel://)"
-        )
+        raise ValueError("one host; only redis+cluster:// and redis+sentinel:// take several")
     for each in where.split(","):
         found = _HOST.fullmatch(each)
         if not found or int(found[3] or 0) > 65535:
@@ -134,7 +131,7 @@ def _hosts(kind: Kind, where: str) -> Iterator[Host]:
 
 
 def _path(kind: Kind, path: str) -> tuple[str, str]:
-    """The service and the database, where they are part of the URL's path."""
+    """Return the service and the database in the URL's path."""
     if kind == "socket":
         if len(path) < 2:
             raise ValueError("the path of a socket, such as unix:///run/redis/redis.sock")
@@ -143,7 +140,7 @@ def _path(kind: Kind, path: str) -> tuple[str, str]:
         found = re.fullmatch(r"/([^/]+)(?:/([0-9]*))?", path)
         if not found:
             raise ValueError(
-                "a URL that ends in the sentinels' name of the service and a database number, "
+                "a URL that ends in the service name of the sentinels and a database number, "
                 f"such as {_example(kind)}"
             )
         return unquote(found[1]), found[2] or ""
@@ -165,7 +162,7 @@ def _options(query: str, kind: Kind, tls: bool) -> dict[str, str]:
     options = dict(parse_qsl(query, keep_blank_values=True))
     for name, value in options.items():
         if name not in known:
-            raise ValueError(f"no options in the URL but {', '.join(known)}")
+            raise ValueError(f"only the options {', '.join(known)} in the URL")
         if name == "db" and not value.isdecimal():
             raise ValueError("a database number after db=")
         if value.lower() not in _CHOICES.get(name, (value.lower(),)):

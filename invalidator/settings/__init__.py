@@ -1,8 +1,8 @@
-"""Every setting, and the only place that reads the environment.
+"""All settings, and the only place that reads the environment.
 
-By precedence: the command line, the environment, an env file, mounted secret files, the defaults.
-A secret file holds one value and is named as the setting, with or without the prefix, in upper or
-lower case: `redis_url`, `INVALIDATOR_REDIS_URL` and `admin__port` all work.
+Sources by precedence: the command line, the environment, an env file, mounted secret files, the
+defaults. A secret file holds one value and is named after the setting, with or without the prefix,
+in upper or lower case: `redis_url`, `INVALIDATOR_REDIS_URL` and `admin__port` all work.
 """
 
 from invalidator.settings.describe import Described, defaults, describe

@@ -1,31 +1,37 @@
-"""Which setting is meant for which cache of the rules."""
+"""How the settings relate to the caches and sources that the rules name."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from difflib import get_close_matches
 
+from invalidator.runtime.text import closest
 from invalidator.settings.fields import env_name
 from invalidator.settings.model import Settings
 
 
-def spelled(cache: str) -> str:
-    """A cache's name as it can stand in the environment: `orders-EU` is `orders_eu`."""
+def env_spelling(cache: str) -> str:
+    """Return a cache's name as it is spelled in the environment: `orders-EU` is `orders_eu`."""
     return re.sub(r"\W", "_", cache).lower()
 
 
 def cache_urls(settings: Settings) -> Mapping[str, str]:
-    """The servers of caches that have one of their own, by the name as `spelled`."""
-    return {spelled(name): url.get_secret_value() for name, url in settings.caches.items()}
+    """Return the URLs of caches with a server of their own, by `env_spelling`."""
+    return {env_spelling(name): url.get_secret_value() for name, url in settings.caches.items()}
 
 
-def strangers(settings: Settings, caches: Iterable[str]) -> Iterator[str]:
-    """Each setting for a cache that no rules file knows, with the name that may be meant."""
-    known = {spelled(cache): cache for cache in caches}
+def read_origins(settings: Settings) -> tuple[str, ...]:
+    """Return the topics, channels and streams to read: names, globs and expressions."""
+    channels = settings.pubsub.channels + settings.pubsub.sharded_channels
+    return settings.kafka.topics + channels + settings.streams.keys
+
+
+def unknown_caches(settings: Settings, caches: Iterable[str]) -> Iterator[str]:
+    """Yield a message for each cache in the settings that the rules do not have."""
+    known = {env_spelling(cache): cache for cache in caches}
     for name in settings.caches:
-        if spelled(name) in known:
+        if env_spelling(name) in known:
             continue
-        near = get_close_matches(spelled(name), known, n=1, cutoff=0.6)
+        near = closest(env_spelling(name), known)
         listed = ", ".join(sorted(known.values()))
-        hint = f"did you mean {env_name(('caches', near[0]))}?" if near else f"they have {listed}"
+        hint = f"did you mean {env_name(('caches', near))}?" if near else f"they have {listed}"
         origin = settings._origins.get(env_name(("caches", name)), "default")
         yield f"{env_name(('caches', name))} ({origin}): the rules have no cache {name}; {hint}"

@@ -1,4 +1,4 @@
-"""What each setting is, and where its value came from: for `invalidator settings` and the docs."""
+"""Describe each setting and its origin, for `invalidator settings` and the docs."""
 
 from msgspec import Struct
 from pydantic_core import PydanticUndefined
@@ -8,22 +8,22 @@ from invalidator.settings.model import Settings
 
 
 class Described(Struct, frozen=True):
-    """One setting, fit to be shown: passwords are masked."""
+    """One setting, ready to be shown: passwords are masked."""
 
-    name: str  # as it is written in the environment
+    name: str  # in the environment
     meaning: str
     default: str
     value: str
-    origin: str  # "default", "environment", "command line", or the file's name
+    origin: str  # "default", "environment", "command line", or a file name
 
 
 def defaults() -> list[Described]:
-    """Every setting as it is where nothing is set."""
+    """Return every setting with its default."""
     return [_described(leaf, _default(leaf), "default") for leaf in leaves().values()]
 
 
 def describe(settings: Settings) -> list[Described]:
-    """Every setting as it is in force."""
+    """Return every setting as it is in force."""
     return [
         _described(
             leaf,

@@ -12,11 +12,11 @@ from pydantic.fields import FieldInfo
 from invalidator.settings.model import PREFIX, Settings
 from invalidator.settings.values import Written
 
-NAME: Final = "NAME"  # stands in a path for what the user calls it, which is in lower case
+NAME: Final = "NAME"  # in a path: a name that the user chooses, in lower case
 
 
 class Leaf(Struct, frozen=True):
-    """One setting; or, where its path ends in NAME, one for each name that a user gives."""
+    """One setting; or, if its path ends in NAME, one for each name that a user chooses."""
 
     path: tuple[str, ...]  # ("kafka", "topics")
     field: FieldInfo
@@ -31,7 +31,7 @@ class Leaf(Struct, frozen=True):
         return self.path[-1] == NAME
 
     def called(self, name: str) -> "Leaf":
-        """The setting for one name."""
+        """Return the setting for one name."""
         return replace(self, path=(*self.path[:-1], name.lower()))
 
     def value(self, settings: Settings) -> object:
@@ -47,19 +47,19 @@ def env_name(path: tuple[str, ...]) -> str:
 
 @cache
 def leaves() -> dict[str, Leaf]:
-    """All settings by environment name, in the order in which they are declared."""
+    """Return all settings by environment name, in the order of declaration."""
     return {leaf.name: leaf for leaf in _walk(Settings, ())}
 
 
 def leaf_of(name: str) -> Leaf | None:
-    """The setting with this environment name."""
+    """Return the setting with this environment name."""
     group, _, last = name.rpartition("__")
     found = leaves().get(f"{group}__{NAME}")
     return found.called(last) if found and last else leaves().get(name)
 
 
 def given(settings: Settings) -> Iterator[Leaf]:
-    """All settings, with those of open groups by the names that are set."""
+    """Yield all settings, those of open groups with the names that are set."""
     for leaf in leaves().values():
         names: Any = getattr(settings, leaf.path[0]) if leaf.open else ()
         yield from map(leaf.called, names)

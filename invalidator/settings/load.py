@@ -1,4 +1,4 @@
-"""Lays the sources over each other, and says every mistake in them at once."""
+"""Merge the sources of settings, and report all mistakes in them together."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -23,10 +23,10 @@ from invalidator.settings.sources import (
 def load(
     env_file: str | Path | None = None, secrets_dir: str | Path | None = None, **overrides: Any
 ) -> Settings:
-    """The settings in force; ConfigError names all mistakes.
+    """Return the settings in force, or raise ConfigError with all mistakes.
 
-    Overrides win over every other source. They are named as fields, with `__` between group and
-    field (`admin__port=0`); None means not given.
+    Overrides take precedence over every other source. They are named as fields, with `__` between
+    group and field (`admin__port=0`); None means not given.
     """
     given = _given(overrides | {"env_file": env_file, "secrets_dir": secrets_dir})
     layers = [Layer("command line", given), environment()]
@@ -35,7 +35,7 @@ def load(
     layers += [env, secrets]
     mistakes = [m for layer in layers for m in (*layer.mistakes, *misnamed(layer))]
     if any(layer.mistakes for layer in layers):
-        # What could not be read would look missing to the checks that follow.
+        # Values that could not be read would look missing to the checks that follow.
         raise ConfigError("\n".join(mistakes))
     origins = {name: layer.origin(name) for layer in reversed(layers) for name in layer.values}
     try:
@@ -50,7 +50,7 @@ def load(
 
 
 def _build(env_file: Path | None, secrets_dir: Path | None, given: dict[str, Any]) -> Settings:
-    build: Callable[..., Settings] = Settings  # its own arguments are unknown to type checkers
+    build: Callable[..., Settings] = Settings  # type checkers do not know its arguments
     return build(_env_file=env_file, _secrets_dir=secrets_dir, **given)
 
 
@@ -75,12 +75,12 @@ def _nested(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _first(layers: list[Layer], name: str) -> Path | None:
-    """A path as the sources give it; an empty one is reported with the other values."""
+    """Return the path in the sources; an empty one is reported with the other values."""
     text = next((layer.values[name] for layer in layers if name in layer.values), None)
     return Path(text) if text else None
 
 
 def _secrets_dir(layers: list[Layer]) -> Path | None:
-    """The directory that was asked for, which must exist, or the default one if it is there."""
+    """Return the configured directory, which must exist, or the default one if it exists."""
     default: Path = leaves()[SECRETS_DIR].field.default
     return _first(layers, SECRETS_DIR) or (default if default.is_dir() else None)

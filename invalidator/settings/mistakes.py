@@ -1,19 +1,19 @@
-"""What is wrong with the settings, each in one line that says what to write instead."""
+"""Report mistakes in the settings, each in one line that says what to write instead."""
 
 import re
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from invalidator.runtime.text import closest
 from invalidator.runtime.urls import redact
 from invalidator.settings.fields import NAME, Leaf, env_name, leaf_of, leaves
 from invalidator.settings.model import PREFIX
 from invalidator.settings.sources import Layer
 
-# What Kubernetes puts into every pod of a namespace with a Service named `invalidator` or
-# `invalidator-something`. The port is a URL there, which tells it from a mistyped ADMIN__PORT.
+# Kubernetes sets these in every pod of a namespace with a Service named `invalidator` or
+# `invalidator-something`. The port is a URL there, unlike a mistyped ADMIN__PORT.
 _SERVICE = re.compile(
     PREFIX + r"(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)"
 )
@@ -23,7 +23,7 @@ _LONG = 100  # characters of a wrong value that are shown
 
 
 def misnamed(layer: Layer) -> Iterator[str]:
-    """Names that are no setting, or not one that this source may hold."""
+    """Yield a message for each name that is not a setting, or not allowed in this source."""
     for name, value in layer.values.items():
         where = f"{name} ({layer.origin(name)})"
         if name in _groups():
@@ -36,7 +36,7 @@ def misnamed(layer: Layer) -> Iterator[str]:
 
 
 def wrong_values(error: ValidationError, origins: Mapping[str, str]) -> list[str]:
-    """What could not be understood."""
+    """Return a message for each value that is not valid."""
     return [line for details in error.errors() if (line := _wrong(details, origins))]
 
 
@@ -45,7 +45,7 @@ def _wrong(details: ErrorDetails, origins: Mapping[str, str]) -> str | None:
     reason = str(details.get("ctx", {}).get("error", details["msg"]))
     if leaf is None:  # a check across a group; a group set as one text is `misnamed`
         return reason if details["type"] == "value_error" else None
-    if details["type"] == "default_factory_not_called":  # it follows from another mistake
+    if details["type"] == "default_factory_not_called":  # a consequence of another mistake
         return None
     if isinstance(details["input"], dict):  # a name with `__` in it is `misnamed`
         return None
@@ -54,7 +54,7 @@ def _wrong(details: ErrorDetails, origins: Mapping[str, str]) -> str | None:
 
 
 def _leaf_at(place: tuple[str, ...]) -> Leaf | None:
-    """The setting at that place or around it; None for a check across a group."""
+    """Return the setting at that place or around it; None for a check across a group."""
     around = (leaf_of(env_name(place[:depth])) for depth in range(len(place), 0, -1))
     return next(filter(None, around), None)
 
@@ -67,11 +67,11 @@ def _shown(leaf: Leaf, value: object) -> str:
 
 
 def _foreign(layer: Layer, name: str) -> bool:
-    """A secret file of another program: without our prefix, and near to none of our names."""
+    """Return true for a secret file of another program: no prefix, and no similar setting."""
     file = layer.files.get(name, "")
     bare = file and not file.rpartition("/")[2].upper().startswith(PREFIX)
     grouped = name.startswith(tuple(f"{group}__" for group in _groups()))
-    common = name.removeprefix(PREFIX) == "TOKEN"  # as Kubernetes calls a service account's
+    common = name.removeprefix(PREFIX) == "TOKEN"  # the token of a Kubernetes service account
     return bool(bare) and not grouped and (common or _nearest(name, 0.8) is None)
 
 
@@ -87,7 +87,7 @@ def _hint(name: str) -> str:
 
 
 def _groups() -> dict[str, str]:
-    """The settings of each group, by the name that the group itself would have."""
+    """Return the settings of each group, by the name that the group itself would have."""
     groups: dict[str, list[str]] = {}
     for leaf in leaves().values():
         for depth in range(1, len(leaf.path)):
@@ -96,21 +96,21 @@ def _groups() -> dict[str, str]:
 
 
 def _nearest(name: str, cutoff: float) -> str | None:
-    """Compared without the prefix, which would make every name look near."""
+    """Compare without the prefix, which would make all names similar."""
     bare = name.removeprefix(PREFIX)
     if opened := _in_open_group(bare):
         return opened
     if inner := [leaf for leaf in leaves() if leaf.endswith(f"__{bare}")]:
-        return inner[0]  # only the group was forgotten
+        return inner[0]  # only the group is missing
     known = {leaf.removeprefix(PREFIX): leaf for leaf in leaves()}
-    near = get_close_matches(bare, known, n=1, cutoff=cutoff)
-    return known[near[0]] if near else None
+    near = closest(bare, known, cutoff)
+    return known[near] if near else None
 
 
 def _in_open_group(bare: str) -> str | None:
-    """`CACHE__ORDERS` and `CACHES_ORDERS` mean a name in the group CACHES."""
+    """Return the name in the group CACHES for `CACHE__ORDERS` and `CACHES_ORDERS`."""
     group, _, name = bare.partition("_")
     groups = {leaf.path[0].upper(): leaf for leaf in leaves().values() if leaf.path[-1] == NAME}
-    near = get_close_matches(group, groups, n=1, cutoff=0.85)
+    near = closest(group, groups, 0.85)
     name = re.sub("_+", "_", name.strip("_"))
-    return groups[near[0]].called(name).name if near and name else None
+    return groups[near].called(name).name if near and name else None

@@ -1,4 +1,4 @@
-"""Every setting: its name, its meaning, its default."""
+"""Every setting with its name, meaning and default."""
 
 from pathlib import Path
 
@@ -10,8 +10,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from invalidator.settings.group import Group as _Group
-from invalidator.settings.security import RedisTls, Sasl, Tls, check_unread
+from invalidator.settings.security import Group, RedisTls, Sasl, Tls, check_unread
 from invalidator.settings.values import (
     Announce,
     Count,
@@ -44,35 +43,35 @@ SERVERS, TOPICS = f"{PREFIX}KAFKA__BOOTSTRAP_SERVERS", f"{PREFIX}KAFKA__TOPICS"
 DEAD_TOPIC = f"{PREFIX}DEAD_LETTERS__TOPIC"
 
 
-class Kafka(_Group):
+class Kafka(Group):
     bootstrap_servers: Servers = Field(
         default=(), description="Kafka brokers to ask first, as host:port. Empty: no Kafka."
     )
     topics: Topics = Field(
         default=(),
-        description="Topics to read events from: names, and patterns, which are regular "
+        description="Topics to read events from: names, or patterns, which are regular "
         "expressions that begin with ^ (^orders\\..*). New topics that match are found within 30s "
         "and read from their beginning.",
     )
     group_id: Text = Field(
         default="invalidator",
-        description="The consumer group. All replicas of one deployment share it and divide the "
+        description="The consumer group. All replicas of a deployment share it and divide the "
         "partitions between them.",
     )
     start: Start = Field(
         default="latest",
-        description="Where a group that has no position yet begins: latest, earliest, or how far "
-        "back (-1h). A group with a position goes on from there.",
+        description="Where a group without a position starts: latest, earliest, or how far back "
+        "(-1h). A group with a position continues from there.",
     )
     session_timeout: SessionTimeout = Field(
         default=30.0,
-        description="How long the group waits for a member that says nothing before others get "
-        "its partitions: from 1s to 45s, and within the brokers' own bounds.",
+        description="How long a member may be silent before others get its partitions: from 1s to "
+        "45s, and within the brokers' own limits.",
     )
     instance_id: OptionalText = Field(
         default="",
         description="Makes this replica a static member of the group: a restart within "
-        "SESSION_TIMEOUT moves no partitions. It must be another one for every replica.",
+        "SESSION_TIMEOUT moves no partitions. Every replica needs its own.",
     )
     tls: Tls = Tls()
     sasl: Sasl = Sasl()
@@ -81,114 +80,112 @@ class Kafka(_Group):
     def _complete(self) -> "Kafka":
         check_unread(self.tls, self.sasl)
         if self.topics and not self.bootstrap_servers:
-            raise ValueError(f"{SERVERS}: missing, because {TOPICS} names topics to read")
+            raise ValueError(f"{SERVERS}: missing, but required by {TOPICS}")
         return self
 
 
-class PubSub(_Group):
+class PubSub(Group):
     channels: Names = Field(
         default=(),
         description="Redis pub/sub channels to listen on, names or globs (orders.*). Redis keeps "
-        "nothing for an absent reader, so what is published during a restart is not seen.",
+        "nothing for an absent reader, so messages published during a restart are lost.",
     )
     sharded_channels: Names = Field(
         default=(),
-        description="Sharded channels (SPUBLISH) to listen on, by name: on a cluster each is heard "
-        "only on the nodes that have its slot. Needs Redis 7.",
+        description="Sharded channels (SPUBLISH) to listen on, by name: on a cluster each one is "
+        "sent only to the nodes of its slot. Requires Redis 7.",
     )
     buffer: Count = Field(
         default=100_000,
-        description="How many received messages may wait in memory, and no more bytes of them "
-        "than INVALIDATOR_IN_FLIGHT__BYTES. What comes on top is dropped and counted.",
+        description="How many received messages may wait in memory, with at most "
+        "INVALIDATOR_IN_FLIGHT__BYTES of data. Further messages are dropped and counted.",
     )
 
 
-class Streams(_Group):
-    keys: Names = Field(
-        default=(), description="Redis Streams to read events from, by the names of their keys."
-    )
+class Streams(Group):
+    keys: Names = Field(default=(), description="Redis Streams to read events from, by key.")
     group: Text = Field(
         default="invalidator",
-        description="The consumer group. All replicas of one deployment share it and divide the "
+        description="The consumer group. All replicas of a deployment share it and divide the "
         "entries between them.",
     )
     consumer: OptionalText = Field(
         default="",
-        description="This replica's name in the group. Empty: the name of the host. Under the same "
-        "name a restarted one goes on at once with what it had pending.",
+        description="This replica's name in the group. Empty: the host name. With the same name, a "
+        "restarted replica continues immediately with its pending entries.",
     )
     start: Start = Field(
         default="latest",
-        description="Where a group that does not exist yet begins: latest, earliest, or how far "
-        "back (-1h). The group is created at once.",
+        description="Where a new group starts: latest, earliest, or how far back (-1h). The group "
+        "is created immediately.",
     )
     claim_after: PositiveDuration = Field(
         default=60.0,
-        description="How long a consumer may be silent before others take over what it had "
-        "pending.",
+        description="How long a consumer may be silent before others take over its pending "
+        "entries.",
     )
     trim: Switch = Field(
         default=False,
-        description="Whether to drop entries that every group of the stream has settled. Else the "
-        "stream grows until its publishers trim it.",
+        description="Whether to delete entries that every group of the stream has settled. "
+        "Otherwise the stream grows until its publishers trim it.",
     )
 
 
-class Batch(_Group):
+class Batch(Group):
     max_events: Count = Field(
         default=20_000, description="How many events are applied together at most."
     )
     max_wait: Duration = Field(
         default=0.0,
-        description="How long the first event of a batch may wait for more. 0: a batch is "
-        "whatever is there.",
+        description="How long the first event of a batch may wait for more. 0: a batch is what "
+        "has arrived.",
     )
     max_event_bytes: Size = Field(
-        default=1 << 20, description="An event larger than this goes to the dead letters unread."
+        default=1 << 20, description="A larger event becomes a dead letter without being parsed."
     )
 
 
-class InFlight(_Group):
+class InFlight(Group):
     events: Count = Field(
         default=60_000,
-        description="How many events may be held in memory: read and not yet applied, or rejected "
-        "and not yet in the dead letters. Reading pauses at the bound.",
+        description="How many events may be in memory: read and not yet applied, or rejected and "
+        "not yet stored as dead letters. At the limit, reading stops.",
     )
     bytes: Size = Field(
         default=64 << 20,
-        description="How many bytes may be held in memory: of events, and of names that wait for "
-        "their second pass (repeat_after). Reading pauses at the bound.",
+        description="How many bytes may be in memory: events, and names that wait for their second "
+        "pass (repeat_after). At the limit, reading stops.",
     )
 
 
-class DeadLetters(_Group):
+class DeadLetters(Group):
     max_length: Limit = Field(
         default=100_000,
-        description="How many dead letters are kept; beyond it the oldest are removed, which is "
-        "logged and counted. From 80% on it is warned of. 0: no bound.",
+        description="How many dead letters are kept. Beyond it the oldest are removed, which is "
+        "logged and counted. A warning is logged from 80%. 0: no limit.",
     )
     max_age: Duration = Field(
         default=30 * 86400.0,
-        description="How long a dead letter is kept; then it is removed, which is logged and "
-        "counted. From 80% on it is warned of. 0: for ever.",
+        description="How long a dead letter is kept. Then it is removed, which is logged and "
+        "counted. A warning is logged from 80%. 0: for ever.",
     )
     topic: OptionalTopic = Field(
         default="",
-        description="A Kafka topic for dead letters instead of the stream, on the brokers of "
-        "INVALIDATOR_KAFKA__BOOTSTRAP_SERVERS. It must exist; how much it keeps is its own matter. "
-        "`invalidator dead` works on the stream only.",
+        description="A Kafka topic for dead letters instead of the stream, on the brokers in "
+        "INVALIDATOR_KAFKA__BOOTSTRAP_SERVERS. It must exist, and has its own retention. "
+        "`invalidator dead` works only on the stream.",
     )
     redact: FieldPaths = Field(
         default=(),
-        description="What may not be stored: paths in the event as it was received "
-        "(data.email, items.*.card, **.password), key, and headers.NAME. Values there are masked "
-        "in dead letters; of an event that cannot be read the bytes are not kept at all.",
+        description="What must not be stored: paths in the event as received (data.email, "
+        "items.*.card, **.password), key, and headers.NAME. These values are masked in dead "
+        "letters. The bytes of an event that is not JSON are then not stored at all.",
     )
 
 
-class Log(_Group):
+class Log(Group):
     format: LogFormat = Field(
-        default="json", description="json (one object a line) or console (for people)."
+        default="json", description="json (one object per line) or console (for people)."
     )
     level: LogLevel = Field(
         default="info",
@@ -196,33 +193,33 @@ class Log(_Group):
     )
 
 
-class Admin(_Group):
+class Admin(Group):
     host: Text = Field(
         default="127.0.0.1",
-        description="Address of the admin port: health, metrics, status, a page for people.",
+        description="Address of the admin port, which serves health, metrics, status and a page.",
     )
     port: Port = Field(default=8080, description="The admin port. 0 picks a free one and logs it.")
     token: Token = Field(
         default=SecretStr(""),
-        description="What calls that change something (reload, pause, resume) have to "
-        "bring as `Authorization: Bearer`: 16 characters or more. Empty: these calls are off.",
+        description="Token for calls that change something (reload, pause, resume), sent as "
+        "`Authorization: Bearer`: 16 characters or more. Empty: these calls are off.",
     )
     hosts: Names = Field(
         default=(),
-        description="Names under which browsers and tools reach the admin port, beside addresses, "
-        "localhost, HOST and names without a dot. Others are refused, except by the probes and "
-        "/metrics: a foreign web page could stand behind them.",
+        description="Host names under which browsers and tools reach the admin port, in addition "
+        "to IP addresses, localhost, HOST and names without a dot. Requests with other names are "
+        "rejected, since a foreign web page could send them, except by the probes and /metrics.",
     )
 
 
 class Settings(BaseSettings):
-    """All settings of one process, checked and complete. Made by `load`."""
+    """All settings of a process, validated. Created by `load`."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
         env_nested_delimiter="__",
         enable_decoding=False,  # lists are written with commas, not as JSON
-        extra="ignore",  # an env file may hold other programs' names; `load` reports wrong ones
+        extra="ignore",  # an env file may have names of other programs; `load` reports wrong ones
         frozen=True,
         hide_input_in_errors=True,
         secrets_dir_missing="ok",
@@ -233,14 +230,14 @@ class Settings(BaseSettings):
     )
     rules_last_good: OptionalPath = Field(
         default=None,
-        description="Where to keep a copy of the last rules that were in order, and to start from "
-        "where the rules are broken.",
+        description="Where to keep a copy of the last valid rules, and to start from if the rules "
+        "are broken.",
     )
     dry_run: Switch = Field(
         default=False,
         description="Read and plan, but write nothing: no deletion, no dead letter, no position. "
-        "The Kafka group is then GROUP_ID-dry-run, so that it takes no partition from a daemon; "
-        "streams are read without a group.",
+        "The Kafka group is then GROUP_ID-dry-run, so that it takes no partitions from a daemon, "
+        "and streams are read without a group.",
     )
     redis_url: RedisUrl = Field(
         default=SecretStr("redis://127.0.0.1:6379/0"),
@@ -250,45 +247,46 @@ class Settings(BaseSettings):
     )
     caches: dict[str, RedisUrl] = Field(
         default_factory=dict,
-        description="The Redis of the cache that the rules call NAME, where it is not "
-        "INVALIDATOR_REDIS_URL. A batch is settled when all its caches have applied it, so one "
-        "that is away holds up all: for isolation run one daemon per Redis. In NAME, `_` stands "
-        "for any character that is no letter or digit.",
+        description="The Redis of the cache that the rules call NAME, if it is not "
+        "INVALIDATOR_REDIS_URL. A batch is settled when all its caches have applied it, so an "
+        "unavailable one blocks all: for isolation, run one daemon per Redis. In NAME, `_` stands "
+        "for any character that is not a letter or digit.",
     )
     source_redis_url: RedisUrl = Field(
         default_factory=lambda known: known["redis_url"],
-        description="The Redis where channels and streams live, if it is not the cache's.",
+        description="The Redis with the channels and streams, if it is not the cache's.",
     )
     state_url: RedisUrl = Field(
         default_factory=lambda known: known["redis_url"],
-        description="The Redis where dead letters are kept, if it is not the cache's. Best one "
+        description="The Redis that stores dead letters, if it is not the cache's; ideally one "
         "that never evicts.",
     )
     redis_timeout: PositiveDuration = Field(
-        default=2.0, description="How long any answer of Redis may take before it counts as away."
+        default=2.0,
+        description="How long to wait for a reply from Redis before treating it as unavailable.",
     )
     announce: Announce = Field(
         default="listened",
-        description="Whether what was applied is announced on the channel invalidator:applied of "
-        "its cache's Redis: while somebody listens there (listened), always (for listeners on "
+        description="Whether to announce what was applied, on the channel invalidator:applied of "
+        "the cache's Redis: while someone listens there (listened), always (for listeners on "
         "replicas, which Redis does not count) or never.",
     )
     max_deletes_per_second: Limit = Field(
         default=0,
-        description="How many names may be deleted in a second, over all caches; what is more "
-        "waits. 0: as fast as Redis takes them.",
+        description="How many names may be deleted per second, over all caches; the rest waits. "
+        "0: no limit.",
     )
     alarm_deletes: Limit = Field(
         default=0,
-        description="More names than this deleted within a minute raise an alarm: an error in the "
-        "log and a metric. 0: never.",
+        description="Raise an alarm (an error in the log and a metric) if more names than this are "
+        "deleted within a minute. 0: never.",
     )
     redis_tls: RedisTls = RedisTls()
     rewind: Duration = Field(
         default=300.0,
         description="How many seconds of deletions a cache's Redis may lose in a failover or a "
-        "restart: events that were settled so long before are read again. At least as long as the "
-        "time between snapshots, where a restart loads one. 0: failovers are not detected.",
+        "restart: events settled within that time are read again. Choose at least the time between "
+        "snapshots if a restart loads one. 0: failovers are not detected.",
     )
     kafka: Kafka = Kafka()
     pubsub: PubSub = PubSub()
@@ -300,25 +298,24 @@ class Settings(BaseSettings):
     admin: Admin = Admin()
     traces: Switch = Field(
         default=False,
-        description="Whether each batch is a span of OpenTelemetry, linked to the traceparent of "
-        "its events. Needs invalidator[otel]; where spans go is said by OpenTelemetry's own "
-        "variables (OTEL_EXPORTER_OTLP_ENDPOINT).",
+        description="Whether to record each batch as an OpenTelemetry span, linked to the "
+        "traceparent of its events. Requires invalidator[otel]; OpenTelemetry's own variables say "
+        "where spans are sent (OTEL_EXPORTER_OTLP_ENDPOINT).",
     )
     drain_timeout: Duration = Field(
         default=20.0,
-        description="How long a shutdown may take to settle what was read. What is left then is "
-        "read again by the next start. A second pass (repeat_after) that is due later is not "
-        "waited for.",
+        description="How long a shutdown may take to settle what was read. The rest is read again "
+        "after the next start. A second pass (repeat_after) that is due later is not awaited.",
     )
     env_file: OptionalPath = Field(
         default=None,
-        description="A file of NAME=value lines with more settings, also given by --env-file. "
-        "${OTHER} in it is replaced.",
+        description="A file of NAME=value lines with more settings, also set by --env-file. "
+        "${OTHER} in it is expanded.",
     )
     secrets_dir: FilePath = Field(
         default=Path("/run/secrets/invalidator"),
-        description="A directory of mounted secrets: one file per setting, named as the setting, "
-        "with or without INVALIDATOR_, in upper or lower case.",
+        description="A directory of mounted secrets: one file per setting, named after it, with "
+        "or without INVALIDATOR_, in upper or lower case.",
     )
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
@@ -327,12 +324,12 @@ class Settings(BaseSettings):
     def _fits_together(self) -> "Settings":
         topic = self.dead_letters.topic
         if topic and not self.kafka.bootstrap_servers:
-            raise ValueError(f"{SERVERS}: missing, because {DEAD_TOPIC} is on these brokers")
+            raise ValueError(f"{SERVERS}: missing, but required by {DEAD_TOPIC}")
         if self.kafka.bootstrap_servers and not (self.kafka.topics or topic):
-            raise ValueError(f"{TOPICS}: missing, because {SERVERS} names brokers to read from")
+            raise ValueError(f"{TOPICS}: missing, but required by {SERVERS}")
         if topic and any(names_topic(entry, topic) for entry in self.kafka.topics):
             raise ValueError(
-                f"{DEAD_TOPIC}: {topic} is one of {TOPICS}: the daemon would read its own dead "
+                f"{DEAD_TOPIC}: {topic} is also in {TOPICS}: the daemon would read its own dead "
                 "letters"
             )
         return self

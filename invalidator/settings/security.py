@@ -1,10 +1,9 @@
-"""How servers are to be trusted, and how they are to trust us."""
+"""Settings for TLS and authentication."""
 
 from collections.abc import Mapping
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
-from invalidator.settings.group import Group
 from invalidator.settings.values import (
     Mechanism,
     OptionalPath,
@@ -19,26 +18,31 @@ _TLS, _SASL = "INVALIDATOR_KAFKA__TLS__", "INVALIDATOR_KAFKA__SASL__"
 _NO_SECRET = SecretStr("")
 
 
+class Group(BaseModel):
+    """A group of settings: frozen, and its errors never quote a value, which may be a password."""
+
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+
+
 class Tls(Group):
-    enabled: Switch = Field(default=False, description="Speak TLS with the Kafka brokers.")
+    enabled: Switch = Field(default=False, description="Use TLS for the Kafka brokers.")
     ca_file: OptionalPath = Field(
         default=None,
-        description="Certificates (PEM) that the brokers' own must be signed by. Empty: those that "
-        "the system trusts.",
+        description="CA bundle (PEM) used to verify the brokers. Empty: the system's.",
     )
     cert_file: OptionalPath = Field(
         default=None,
-        description="Our certificate (PEM), where the brokers want one (mutual TLS).",
+        description="Client certificate (PEM), if the brokers require one (mutual TLS).",
     )
     key_file: OptionalPath = Field(
-        default=None, description="Its private key (PEM). Empty: it stands in CERT_FILE."
+        default=None, description="Its private key (PEM). Empty: it is in CERT_FILE."
     )
     key_password: Secret = Field(
-        default=_NO_SECRET, description="The password of the private key, if it has one."
+        default=_NO_SECRET, description="Password of the private key, if it has one."
     )
     check_hostname: Switch = Field(
         default=True,
-        description="Whether a broker's certificate must name the host that we connected to.",
+        description="Whether a broker's certificate must match its host name.",
     )
 
     @model_validator(mode="after")
@@ -56,22 +60,22 @@ class Tls(Group):
 class RedisTls(Group):
     ca_file: OptionalPath = Field(
         default=None,
-        description="Certificates (PEM) that those of Redis servers must be signed by, for URLs "
-        "with TLS (rediss://, rediss+…://) that have no ssl_ca_certs. Empty: those that the system "
-        "trusts.",
+        description="CA bundle (PEM) used to verify Redis servers, for URLs with TLS (rediss://, "
+        "rediss+…://) without ssl_ca_certs. Empty: the system's.",
     )
     cert_file: OptionalPath = Field(
-        default=None, description="Our certificate (PEM), where the servers want one (mutual TLS)."
+        default=None,
+        description="Client certificate (PEM), if the servers require one (mutual TLS).",
     )
     key_file: OptionalPath = Field(
-        default=None, description="Its private key (PEM). Empty: it stands in CERT_FILE."
+        default=None, description="Its private key (PEM). Empty: it is in CERT_FILE."
     )
     key_password: Secret = Field(
-        default=_NO_SECRET, description="The password of the private key, if it has one."
+        default=_NO_SECRET, description="Password of the private key, if it has one."
     )
 
     def options(self) -> Mapping[str, str]:
-        """As they are written in a URL."""
+        """Return the options of a Redis URL."""
         given = {
             "ssl_ca_certs": self.ca_file,
             "ssl_certfile": self.cert_file,
@@ -84,30 +88,28 @@ class RedisTls(Group):
 class Sasl(Group):
     mechanism: Mechanism = Field(
         default="none",
-        description="How we tell the Kafka brokers who we are: none, plain, scram-sha-256, "
+        description="How to authenticate to the Kafka brokers: none, plain, scram-sha-256, "
         "scram-sha-512 or oauthbearer.",
     )
-    username: OptionalText = Field(default="", description="The user, for plain and scram.")
-    password: Secret = Field(default=_NO_SECRET, description="Its password, for plain and scram.")
+    username: OptionalText = Field(default="", description="User name, for plain and scram.")
+    password: Secret = Field(default=_NO_SECRET, description="Password, for plain and scram.")
     token_url: TokenUrl = Field(
-        default="", description="Where tokens are asked for, for oauthbearer (client credentials)."
+        default="", description="Token endpoint, for oauthbearer (client credentials)."
     )
-    client_id: OptionalText = Field(default="", description="The client's id, for oauthbearer.")
-    client_secret: Secret = Field(
-        default=_NO_SECRET, description="The client's secret, for oauthbearer."
-    )
+    client_id: OptionalText = Field(default="", description="Client id, for oauthbearer.")
+    client_secret: Secret = Field(default=_NO_SECRET, description="Client secret, for oauthbearer.")
     scope: OptionalText = Field(
-        default="", description="What the token is to be good for, for oauthbearer, if anything."
+        default="", description="Scope of the token, for oauthbearer. Empty: none."
     )
     extensions: Pairs = Field(
         default=(),
-        description="What else the brokers want to hear, for oauthbearer: name=value, with commas "
-        "between.",
+        description="SASL extensions that the brokers require, for oauthbearer: name=value, "
+        "separated by commas.",
     )
     allow_unencrypted: Switch = Field(
         default=False,
-        description="Whether a password (plain) or a token (oauthbearer) may travel without TLS, "
-        "for anybody on the way to read.",
+        description="Whether to permit a password (plain) or a token (oauthbearer) without TLS, "
+        "readable for anyone on the network.",
     )
 
     @model_validator(mode="after")
@@ -122,14 +124,14 @@ class Sasl(Group):
                 raise ValueError(f"{_SASL}MECHANISM: missing, because {_SASL}{name.upper()} is set")
         if self.token_url.startswith("http://") and not self.allow_unencrypted:
             raise ValueError(
-                f"{_SASL}TOKEN_URL: must begin with https://, or the secret can be read on "
-                f"the way; {_SASL}ALLOW_UNENCRYPTED=true lets that be"
+                f"{_SASL}TOKEN_URL: must begin with https://, since the secret could be read "
+                f"on the network; {_SASL}ALLOW_UNENCRYPTED=true permits it"
             )
         return self
 
     @property
     def is_readable(self) -> bool:
-        """Whether what we send could be used by whoever hears it."""
+        """Return true if someone on the network could use what is sent."""
         return self.mechanism in ("plain", "oauthbearer")
 
 
@@ -143,10 +145,10 @@ _NEEDED: dict[str, tuple[str, ...]] = {
 
 
 def check_unread(tls: Tls, sasl: Sasl) -> None:
-    """Raise ValueError if somebody on the way could read what proves who we are."""
+    """Raise ValueError if someone on the network could read the credentials."""
     if sasl.is_readable and not (tls.enabled or sasl.allow_unencrypted):
         what = "the password" if sasl.mechanism == "plain" else "the token"
         raise ValueError(
             f"{_TLS}ENABLED: must be true, because {_SASL}MECHANISM={sasl.mechanism} sends {what} "
-            f"as it is; {_SASL}ALLOW_UNENCRYPTED=true lets that be"
+            f"unencrypted; {_SASL}ALLOW_UNENCRYPTED=true permits it"
         )

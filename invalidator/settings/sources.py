@@ -1,7 +1,7 @@
-"""Which names each source gives, so that a mistake can say where it was made.
+"""Find which names each source sets, so that a mistake can be reported with its origin.
 
-The values themselves reach `Settings` through pydantic-settings; what it would pass over in
-silence (a missing env file, a line it cannot read, an unreadable secret) is found here.
+The values themselves reach `Settings` through pydantic-settings. What it would ignore silently (a
+missing env file, a line it cannot parse, an unreadable secret) is found here.
 """
 
 from pathlib import Path
@@ -23,14 +23,14 @@ ENV_FILE, SECRETS_DIR = f"{PREFIX}ENV_FILE", f"{PREFIX}SECRETS_DIR"
 
 
 class Layer(Struct, frozen=True):
-    """What one source holds."""
+    """The content of one source."""
 
     label: str  # for a person: "environment", "env file prod.env"
     values: dict[str, Any] = field(default_factory=dict)  # by environment name
-    path: Path | None = None  # where `Settings` shall read it; None: nowhere, or it cannot be read
-    files: dict[str, str] = field(default_factory=dict)  # the file of each, where each has one
+    path: Path | None = None  # for `Settings` to read; None: none, or unreadable
+    files: dict[str, str] = field(default_factory=dict)  # the file of each, if each has one
     mistakes: tuple[str, ...] = ()
-    refused: frozenset[str] = frozenset()  # settings that this source cannot hold
+    refused: frozenset[str] = frozenset()  # settings that are not allowed in this source
 
     def origin(self, name: str) -> str:
         return f"{self.label} {self.files[name]}" if name in self.files else self.label
@@ -44,7 +44,7 @@ def from_env_file(path: Path | None) -> Layer:
     label = f"env file {path}"
     if path is None:
         return Layer(label)
-    if path.exists() and not path.is_file():  # a pipe, say, which can be read only once
+    if path.exists() and not path.is_file():  # such as a pipe, which can be read only once
         return Layer(label, mistakes=(f"{label}: is not a regular file",))
     try:
         with path.open(encoding="utf-8") as stream:
@@ -89,7 +89,7 @@ def _ours(source: EnvSettingsSource) -> dict[str, Any]:
 
 
 def _unreadable_lines(label: str, bindings: list[Binding]) -> list[str]:
-    """The line itself is not shown: it may hold a password."""
+    """Return messages without the lines themselves, which may contain a password."""
     return [
         f"{label}, line {_line(binding)}: expected NAME=value"
         for binding in bindings
@@ -98,7 +98,7 @@ def _unreadable_lines(label: str, bindings: list[Binding]) -> list[str]:
 
 
 def _line(binding: Binding) -> int:
-    """The parser counts the empty lines before a binding as part of it."""
+    """Return the line number; the parser counts empty lines before a binding as part of it."""
     text = binding.original.string
     return binding.original.line + text[: len(text) - len(text.lstrip())].count("\n")
 
@@ -112,7 +112,7 @@ def _prefixed(file: str) -> str:
 
 
 def _skipped(files: list[Path], read: list[Path]) -> list[str]:
-    """Files that pydantic-settings leaves out in silence: links that lead out of the directory."""
+    """Report files that pydantic-settings ignores: links that lead out of the directory."""
     return [
         f"secret file {file}: is a link that leads out of {file.parent}, so it is not read"
         for file in files

@@ -1,4 +1,4 @@
-"""How each kind of setting is written as text, checked and shown."""
+"""The kinds of settings: how each is parsed, validated and shown."""
 
 import re
 from collections.abc import Callable
@@ -14,9 +14,9 @@ from invalidator.runtime.urls import check_redis_url, redact
 
 
 class Written(Struct, frozen=True):
-    """How a value is written as text, in both directions."""
+    """How a value is parsed from text and shown as text."""
 
-    parse: Callable[[str], Any]  # raises ValueError, whose text says what was expected
+    parse: Callable[[str], Any]  # raises ValueError with what was expected
     show: Callable[[Any], str] = str
     secret: bool = False  # `show` masks it
 
@@ -94,7 +94,7 @@ def _topics(text: str) -> tuple[str, ...]:
         if topic.startswith("^"):
             _check_pattern(topic)
         elif not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", topic):
-            raise ValueError(f"topic names of letters, digits, . _ and -, which {topic!r} is not")
+            raise ValueError(f"topic names of letters, digits, . _ and -, not {topic!r}")
     return topics
 
 
@@ -105,7 +105,7 @@ def _optional_topic(text: str) -> str:
 
 
 def names_topic(entry: str, topic: str) -> bool:
-    """Whether an entry of KAFKA__TOPICS means that topic."""
+    """Return true if an entry of KAFKA__TOPICS includes that topic."""
     return entry == topic or (entry.startswith("^") and re.match(entry, topic) is not None)
 
 
@@ -113,14 +113,14 @@ def _check_pattern(topic: str) -> None:
     try:
         re.compile(topic)
     except re.error as error:
-        raise ValueError(f"regular expressions after ^, which {topic!r} is not: {error}") from None
+        raise ValueError(f"a regular expression after ^, not {topic!r}: {error}") from None
 
 
 def _pairs(text: str) -> tuple[str, ...]:
     pairs = _names(text)
     for pair in pairs:
         if not re.fullmatch(r"[A-Za-z]+=.+", pair):
-            raise ValueError(f"name=value with commas between, which {pair!r} is not")
+            raise ValueError(f"name=value pairs separated by commas, not {pair!r}")
     return pairs
 
 
@@ -128,7 +128,7 @@ def _field_paths(text: str) -> tuple[str, ...]:
     paths = _names(text)
     for path in paths:
         if not all(path.split(".")) or path.endswith("**"):
-            raise ValueError(f"paths such as data.email or **.password, which {path!r} is not")
+            raise ValueError(f"paths such as data.email or **.password, not {path!r}")
     return paths
 
 
@@ -142,7 +142,7 @@ def _servers(text: str) -> tuple[str, ...]:
     servers = _names(text)
     for server in servers:
         if not re.fullmatch(r"([^\s:/@\[\]]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}", server):
-            raise ValueError(f"host:port with commas between, which {server!r} is not")
+            raise ValueError(f"host:port pairs separated by commas, not {server!r}")
     return servers
 
 
@@ -198,7 +198,7 @@ Secret = Annotated[SecretStr, Written(SecretStr, lambda it: "***" if it else "",
 Token = Annotated[SecretStr, Written(_token, lambda it: "***" if it else "", secret=True)]
 Pairs = Annotated[tuple[str, ...], Written(_pairs, ",".join)]
 FieldPaths = Annotated[tuple[str, ...], Written(_field_paths, ",".join)]
-TokenUrl = Annotated[str, Written(_token_url)]
+TokenUrl = Annotated[str, Written(_token_url, redact, secret=True)]  # a wrong one may have a login
 OptionalTopic = Annotated[str, Written(_optional_topic)]
 Topics = Annotated[tuple[str, ...], Written(_topics, ",".join)]
 Servers = Annotated[tuple[str, ...], Written(_servers, ",".join)]

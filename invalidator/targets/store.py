@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Mapping, Sequence
 from invalidator.errors import Unavailable
 from invalidator.model import Cause, Names, Outcome
 from invalidator.rules.rule import Cache
-from invalidator.settings.caches import spelled
+from invalidator.settings.caches import env_spelling
 from invalidator.targets.redis.apply import CacheStore
 from invalidator.targets.redis.count import Counted
 from invalidator.targets.redis.host import Host
@@ -125,7 +125,7 @@ class Store:
         """Return all hosts, with the caches that live there."""
         homes: dict[Host, dict[str, Cache]] = {host: {} for host in self.hosts}
         for name, cache in caches.items():
-            homes[self._others.get(spelled(name), self._main)][name] = cache
+            homes[self._others.get(env_spelling(name), self._main)][name] = cache
         return homes
 
 

@@ -251,4 +251,4 @@ def test_it_is_steered_from_the_command_line(
     assert (code, "INVALIDATOR_ADMIN__TOKEN" in said) == (1, True)
     assert daemon.stop() == 0
     code, said = run("status")
-    assert (code, "nobody answers" in said) == (1, True)
+    assert (code, "no answer" in said) == (1, True)

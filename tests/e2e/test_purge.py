@@ -142,9 +142,9 @@ def test_another_cache_is_purged_on_its_own_redis(redis_url: str, purge: Purge) 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "give --key, --tag, --pattern or --version"),
-        (["--key", "k"], "say --why"),
-        (["--key", "k", "--why", " "], "say --why"),
+        ([], "use --key, --tag, --pattern or --version"),
+        (["--key", "k"], "--why is required"),
+        (["--key", "k", "--why", " "], "--why is required"),
         (["--pattern", "*:x", "--why", "x"], "--allow-broad"),
         (["--pattern", "[ab]*", "--why", "x"], "--allow-broad"),
         (["--key", "invalidator:dead", "--why", "x"], "cannot be purged"),

@@ -89,35 +89,6 @@ sys.exit(main(["run"]))
 """
 
 
-DROPPED = """
-import os, signal, sys, weakref
-from invalidator.admin import Admin
-start = Admin.start
-async def late(admin):
-    class Thing: pass
-    thing = Thing()
-    ref = weakref.ref(thing, lambda _: (os.kill(os.getpid(), signal.SIGTERM), str(1)))
-    del thing  # what is raised within the callback is dropped
-    return await start(admin)
-Admin.start = late
-from invalidator.cli import main
-sys.exit(main(["run"]))
-"""
-
-
-def test_a_signal_that_python_drops_while_the_admin_port_opens_is_remembered(
-    rules_file: Path,
-) -> None:
-    settings = {"RULES": str(rules_file), "PUBSUB__CHANNELS": "orders"}
-    settings["REDIS_URL"] = f"redis://127.0.0.1:{free_port()}/0"
-    daemon = DaemonProcess(settings, command=[sys.executable, "-c", DROPPED])
-    try:
-        assert daemon.wait(10) == 0
-        assert "Exception ignored" in daemon.log()
-    finally:
-        daemon.close()
-
-
 def _that_finds_no_name(rules: Path, program: str) -> DaemonProcess:
     settings = {
         "RULES": str(rules),

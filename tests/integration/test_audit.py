@@ -206,10 +206,10 @@ def test_for_people_it_says_what_was_found_and_what_to_do(
         now.set(f"family-{chr(97 + n) * 3}:\x1b[31m", "x", ex=9)
     assert main(["audit", "--rules", str(tmp_path / "rules.yaml"), "--speed", "1"]) == 0
     said = capsys.readouterr().out
-    assert re.search(r"about \d+ keys looked at in [\d.]+ s; \d+ are no cache entries", said)
+    assert re.search(r"about \d+ keys examined in [\d.]+ s; \d+ are not cache entries", said)
     assert re.search(r"no-ttl  keys that never expire: 50 in 1 family", said)
     assert "and 8 families more: --all shows them" in said
-    assert "> No event can make these stale. Write a rule for them" in said
+    assert "> No event can invalidate these. Write a rule for them" in said
     assert "\x1b" not in said
 
 

@@ -95,7 +95,7 @@ def open_desk(
 
 @pytest.fixture
 def desk(open_desk: OpenDesk, redis_url: str, allow_keys: AllowKeys) -> Desk:
-    allow_keys("invalidator:dead", "invalidator:dead:attempts")
+    allow_keys("invalidator:dead")
     return open_desk(redis_url)
 
 
@@ -134,7 +134,7 @@ def test_pages_are_read_to_their_end_either_way(desk: Desk) -> None:
     assert (stats["entries"], stats["errors"]) == (250, {"missing-field": 250})
 
 
-def test_one_is_shown_whole_with_its_rule_and_what_the_rules_say_today(desk: Desk) -> None:
+def test_show_prints_the_entry_its_rule_and_what_the_current_rules_say(desk: Desk) -> None:
     (entry,) = desk.bury(
         rejected(
             b'{"type": "order.updated", "id": "e1", "data": {"x": 1}}',
@@ -193,7 +193,7 @@ def test_a_rule_that_is_gone_and_rules_that_are_broken_are_told(
     rules_file.write_text(RULES.replace("order-changed", "another"))
     assert "no longer in the rules: order-changed" in desk.run("show", entry)
     rules_file.write_text("nonsense: [")
-    assert "the rules of today cannot be used" in desk.run("show", entry)
+    assert "the current rules cannot be used" in desk.run("show", entry)
 
 
 def test_stats_say_how_many_and_why(desk: Desk) -> None:
@@ -214,16 +214,17 @@ def test_what_is_applied_goes_and_what_is_rejected_again_stays_and_counts(
     good, bad = desk.bury(rejected(order(1)), rejected(event("order.updated", no="id")))
     redis_now.set("order:single:o1", "stale")
     said = desk.run("replay", "--all", code=1)
-    assert "1 dead letter applied and removed; 1 rejected again, and kept" in said
+    assert "1 dead letter applied and removed; 1 rejected again and stored anew" in said
     assert not redis_now.exists("order:single:o1")
     (left,) = desk.listed()
-    assert (left["entry"], left["attempts"]) == (bad, 2)
+    assert (left["attempts"], left["raw"]) == (2, event("order.updated", no="id").decode())
     assert left["failed_at"] > left["first_seen"]
-    assert left["faults"][0]["message"] != MISSING.message, "what the rules of today say"
-    desk.run("replay", bad, code=1)
-    assert desk.listed()[0]["attempts"] == 3
-    assert 0 < redis_now.ttl("invalidator:dead:attempts") <= 30 * 86400 + 1
-    assert "3 attempts since" in desk.run("show", bad)
+    assert left["faults"][0]["message"] != MISSING.message, "what the current rules say"
+    assert "no such entry" in desk.run("replay", bad, code=1), "it was stored anew"
+    desk.run("replay", left["entry"], code=1)
+    (again,) = desk.listed()
+    assert (again["attempts"], again["first_seen"]) == (3, left["first_seen"])
+    assert "3 attempts since" in desk.run("show")
     assert "1 were replayed" in desk.run("stats")
     assert good not in str(desk.listed())
 
@@ -238,7 +239,6 @@ def test_mended_rules_apply_what_the_old_ones_rejected(
     said = desk.run("replay", "--rule", "order-changed", "--rate", "100000")
     assert "1,200 dead letters applied and removed" in said
     assert desk.listed() == []
-    assert redis_now.keys() == [b"invalidator:dead"], "the attempts are gone, too"
 
 
 def test_only_those_that_are_meant_are_replayed(desk: Desk) -> None:
@@ -318,11 +318,11 @@ def test_dropping_asks_and_deletes_only_what_is_meant(
 
 
 def _works(desk: Desk) -> None:
-    good, bad = desk.bury(rejected(order(1)), rejected(event("order.updated")))
+    good, _ = desk.bury(rejected(order(1)), rejected(event("order.updated")))
     desk.run("show", good)
     desk.run("replay", "--all", code=1)
     (left,) = desk.listed()
-    assert (left["entry"], left["attempts"]) == (bad, 2)
+    assert left["attempts"] == 2
     assert "1 dead letter" in desk.run("stats")
     assert "1 dead letter dropped" in desk.run("drop", "--all", "--yes")
 

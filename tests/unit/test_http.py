@@ -14,12 +14,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from invalidator.http import Limits, Request, Response, Server, as_json, said
-from invalidator.http.limits import BODIES, SMALL
 from tests.backends import until
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 LARGEST = 1000
-PATIENT = Limits(body=LARGEST, too_large="larger than 1000", connections=4, lingering=0.5)
+PATIENT = Limits(body=LARGEST, too_large="larger than 1000", connections=4)
 BIG = b"GET /big HTTP/1.1\r\nHost: a\r\n\r\n"
 Answer = tuple[int, dict[str, str], bytes]
 
@@ -259,11 +258,11 @@ async def test_who_says_no_more_still_hears(site: Site) -> None:
         (b"GET / HTTP/1.1\r\nHost: a\r\nX : 1\r\n\r\n", 400, "illegal header line"),
         (b"GET / HTTP/1.1\r\nHost: a\x00b\r\n\r\n", 400, "illegal header line"),
         (post()[:-2] + b"Content-Length: 5\r\n\r\n", 400, "conflicting Content-Length"),
-        (post("/", b"", "Transfer-Encoding: chunked"), 400, "expected one of them"),
+        (post("/", b"", "Transfer-Encoding: chunked"), 400, "expected only one of them"),
         (
             b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
             400,
-            "HTTP/1.0 knows none",
+            "not defined in HTTP/1.0",
         ),
         (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n", 501, "chunked"),
         (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n", 400, "Content-Length"),
@@ -271,12 +270,6 @@ async def test_who_says_no_more_still_hears(site: Site) -> None:
             b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
             400,
             "illegal chunk header",
-        ),
-        (
-            b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
-            + b"1\r\nx\r\n" * 2000,
-            400,
-            "chunks of 256 bytes",
         ),
         (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 40_000, 431, "too long"),
         (b"GET /" + b"x" * 40_000, 431, "too long"),
@@ -337,7 +330,7 @@ async def test_who_is_slow_is_let_go(site: Site, raw: bytes) -> None:
     await site.start(Limits(arrival=0.2))
     peer = await site.peer()
     answer = await peer.ask(raw)
-    assert (answer[0], error(answer)) == (408, "not all of it came within 0.2 s")
+    assert (answer[0], error(answer)) == (408, "the request took more than 0.2 s to arrive")
     assert await peer.rest() == b""
 
 
@@ -353,20 +346,6 @@ async def test_who_does_not_read_is_let_go(site: Site) -> None:
     peer.send(BIG * 3)
     await until(lambda: server._connections)
     await until(lambda: not server._connections)
-
-
-async def test_answers_that_nobody_takes_fill_no_memory(site: Site) -> None:
-    server = await site.start(Limits(connections=8, unsent=20 << 20))
-    deaf = [await site.peer() for _ in range(5)]
-    for peer in deaf:
-        peer.reader._transport.pause_reading()  # type: ignore[attr-defined]
-        peer.send(BIG)
-        await until(lambda: any(each.unsent for each in server._connections))
-    assert (await site.ask(GET))[0] == 200
-    status, _, body = await site.ask(BIG)
-    assert (status, len(body)) == (200, 16 << 20)
-    await until(lambda: sum(each.unsent for each in server._connections) <= 20 << 20)
-    await until(lambda: len(server._connections) <= 3)
 
 
 async def test_among_many_the_one_who_waited_longest_goes(site: Site) -> None:
@@ -394,24 +373,6 @@ async def test_a_probe_comes_through_a_crowd(site: Site) -> None:
             assert (await site.ask(GET))[0] == 200
     assert (await site.ask(GET))[0] == 200
     await until(lambda: len(server._connections) <= PATIENT.connections)
-
-
-async def test_only_so_many_large_bodies_are_read_at_once_and_who_has_none_need_not_wait(
-    site: Site,
-) -> None:
-    await site.start(Limits())
-    large = bytes(SMALL + 1)
-    head = post("/", large, "Expect: 100-continue")[: -len(large)]
-    peers = [await site.peer() for _ in range(BODIES + 1)]
-    for peer in peers[:-1]:
-        assert (await peer.ask(head))[0] == 100
-    peers[-1].send(head)
-    assert (await site.ask(GET))[0] == 200
-    assert (await site.ask(post("/", large[:SMALL])))[0] == 200
-    assert not peers[-1].reader._buffer  # type: ignore[attr-defined]
-    assert (await peers[0].ask(large))[0] == 200
-    assert (await peers[-1].answer())[0] == 100
-    assert (await peers[-1].ask(large))[0] == 200
 
 
 async def test_where_all_are_worked_for_nobody_else_is_let_in(site: Site) -> None:

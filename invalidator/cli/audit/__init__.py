@@ -1,1 +1,1 @@
-"""What is wrong in a Redis that holds caches: looked at slowly, changed never."""
+"""`invalidator audit`: find problems in the Redis servers that hold caches, without changes."""

@@ -1,4 +1,4 @@
-"""What the rules and the settings say about the keys of one server."""
+"""The keys that the rules and the settings expect on one server."""
 
 from collections.abc import Collection, Iterable, Iterator
 
@@ -15,19 +15,19 @@ from invalidator.templates import Template
 
 
 class TagKeys(Struct, frozen=True):
-    """The sets of one layout: how they are called, and which of them a rule invalidates."""
+    """The tag sets of one layout: all of them, and those that a rule invalidates."""
 
     layout: Layout
     all: Matcher
     reached: Matcher
 
 
-class Wanted(Struct, frozen=True):
+class Expected(Struct, frozen=True):
     named: Matcher  # keys that a rule's key or pattern could name
-    spared: Matcher  # no cache entries: our own, tags, versions, streams, `protect:`
+    spared: Matcher  # not cache entries: our own keys, tags, versions, streams, `protect:`
     tags: tuple[TagKeys, ...]
-    unseen: tuple[str, ...]  # rules that reach entries in a way their names do not show
-    kept: tuple[str, ...]  # what must not be evicted here, in words
+    unseen: tuple[str, ...]  # rules that reach entries whose names do not show it
+    kept: tuple[str, ...]  # what must not be evicted here, as text
 
     @classmethod
     def of(
@@ -37,8 +37,8 @@ class Wanted(Struct, frozen=True):
         *,
         streams: Iterable[str] = (),
         letters: bool = False,
-    ) -> "Wanted":
-        """`caches` are those that live on this server; `letters`: dead letters do, too."""
+    ) -> "Expected":
+        """Return what is expected on the server of these caches, streams and dead letters."""
         here = {name: ruleset.caches[name] for name in caches}
         rules = [rule for rule in ruleset.rules if rule.enabled and rule.cache in here]
         streams = list(streams)
@@ -64,7 +64,7 @@ def _names(rule: Rule, cache: Cache) -> Iterator[bytes]:
 
 
 def _glob(template: Template, *, literal: bool = True) -> bytes:
-    """A slot may be any text. `literal`: what stands around it is no glob itself."""
+    """Return a glob in which each slot is a star; `literal` escapes the text around them."""
     parts = []
     for part in template.parts:
         if not isinstance(part, str):

@@ -1,4 +1,4 @@
-"""What a server says about itself."""
+"""Figures that a server reports about itself."""
 
 from collections.abc import Sequence
 
@@ -10,13 +10,13 @@ ASKED = [("INFO", "memory"), ("INFO", "stats"), ("DBSIZE",)]
 
 
 class Facts(Struct, frozen=True):
-    """Of all servers of a cluster together; but for the keys, of all their databases."""
+    """Figures of all servers of a cluster; except for the keys, of all their databases."""
 
     keys: int
     used: int  # bytes
     peak: int
     limit: int  # 0: none
-    policies: tuple[str, ...]  # what they do when they are full
+    policies: tuple[str, ...]  # maxmemory-policy
     hits: int
     misses: int
     evicted: int
@@ -24,13 +24,13 @@ class Facts(Struct, frozen=True):
 
     @property
     def hit_rate(self) -> float | None:
-        """Since the servers started; every command that looks for a key counts."""
+        """Return the share of lookups that hit since the servers started."""
         asked = self.hits + self.misses
         return self.hits / asked if asked else None
 
 
 async def facts(servers: Sequence[Server]) -> Facts:
-    """Raises Unavailable."""
+    """Ask the servers. Raises Unavailable."""
     found, keys = [], 0
     for server in servers:
         memory, stats, size = await server.insist(ASKED)

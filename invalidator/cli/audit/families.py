@@ -1,8 +1,8 @@
-"""Keys by their families: names whose ids are collapsed, `order:single:ord_*`.
+"""Group keys into families: names whose ids are collapsed, `order:single:ord_*`.
 
-What looks like an id (digits, long words, addresses) becomes `*`. What does not, user names say,
-shows by its number: where too many different words stand in one place, they become `*` as well.
-So memory is bounded, however many keys there are.
+What looks like an id (digits, long words, addresses) becomes `*`. Other ids, such as user names,
+show by their number: too many different words in one place become `*` as well. So memory is
+bounded, however many keys there are.
 """
 
 import re
@@ -12,26 +12,26 @@ from functools import lru_cache
 from msgspec import Struct, field
 from msgspec.structs import fields
 
-MOST = 20_000  # words that are kept apart, over all places
+MOST = 20_000  # different words, over all places
 WIDTH = 64  # different words in one place, at first
-DEPTH = 8  # parts of a name; what follows is one part
+DEPTH = 8  # parts of a name; the rest is one part
 LONGEST = 120  # bytes of a sample
 _PARTS = re.compile(rb"[:/|.]?[^:/|.]*")
-_LONG = 40  # bytes of a word that nobody gave a family
+_LONG = 40  # bytes of a word; no family has a longer name
 _STEM = re.compile(rb"([:/|.]?[A-Za-z]{1,20}[_-])(?=.*\d)")
 _WORD = re.compile(rb"[:/|.]?(?:v\d{1,2}|[^\d@]*)")
 _HEX = re.compile(rb"[:/|.]?[0-9a-fA-F-]{8,}")
 
 
 class Tally(Struct):
-    """What was seen of one family; samples are the first keys."""
+    """The counts of one family; samples are the first keys."""
 
     keys: int = 0
     lasting: int = 0  # without TTL
     big: int = 0
     size: int = 0  # bytes
     largest: int = 0  # bytes
-    unreached: int = 0  # no template of a rule names them
+    unreached: int = 0  # that no template of a rule names
     tagged: int = 0  # seen in a tag that rules invalidate
     tags: int = 0  # tags that expire before a member
     samples: dict[str, bytes] = field(default_factory=dict)  # by the name of what is counted
@@ -43,7 +43,7 @@ class Tally(Struct):
         self.samples = other.samples | self.samples
 
     def note(self, what: str, key: bytes) -> None:
-        """Count a key under `what`, and keep the first as a sample."""
+        """Count a key under `what` and keep the first as a sample."""
         setattr(self, what, getattr(self, what) + 1)
         if what not in self.samples:
             self.samples[what] = key[:LONGEST]
@@ -53,11 +53,11 @@ _SUMS = [each.name for each in fields(Tally) if each.name not in ("largest", "sa
 
 
 class _Node(Struct):
-    """A place in names, and the words that were seen after it."""
+    """A position in names, and the words that follow it."""
 
     tally: Tally | None = None
     after: "dict[bytes, _Node]" = field(default_factory=dict)
-    crowded: set[bytes] = field(default_factory=set)  # stars that take every new word
+    crowded: set[bytes] = field(default_factory=set)  # stars that stand for every new word
 
 
 class Families:
@@ -68,7 +68,7 @@ class Families:
         self._nodes = 0
 
     def of(self, key: bytes) -> Tally:
-        """The tally of the key's family."""
+        """Return the tally of the key's family."""
         node = self._root
         for part in parts(key):
             child = node.after.get(part)
@@ -80,7 +80,7 @@ class Families:
         return node.tally
 
     def each(self) -> Iterator[tuple[str, Tally]]:
-        """Every family's name and tally."""
+        """Yield the name and tally of every family."""
         yield from _each(self._root, b"")
 
     def _new(self, node: _Node, part: bytes) -> _Node:
@@ -103,7 +103,7 @@ class Families:
 
 
 def parts(key: bytes) -> list[bytes]:
-    """A name's words, each with the separator before it; ids are `*`."""
+    """Return a name's words, each with the separator before it; ids become `*`."""
     words = [found for found in _PARTS.findall(key) if found]
     shaped = [_shaped(word) for word in words[:DEPTH]]
     return [*shaped, _star(words[DEPTH])] if len(words) > DEPTH else shaped
@@ -124,7 +124,7 @@ def _star(word: bytes) -> bytes:
 
 
 def _join(into: _Node, other: _Node) -> int:
-    """Returns how many nodes it are fewer now."""
+    """Merge a node into another and return how many nodes are gone."""
     if other.tally:
         into.tally = into.tally or Tally()
         into.tally.add(other.tally)

@@ -1,4 +1,4 @@
-"""`invalidator audit`: what is wrong in the Redis servers that hold caches. Reads only."""
+"""`invalidator audit`: find problems in the Redis servers that hold caches. Reads only."""
 
 import argparse
 import sys
@@ -6,13 +6,13 @@ import textwrap
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
-from invalidator.cli.common import Verbs
-from invalidator.cli.rules_path import rules_path
+from invalidator.cli.audit.findings import KINDS, MEANINGS
+from invalidator.cli.common import Verbs, as_json, rules_path
 from invalidator.runtime.terminal import Progress, paint
 from invalidator.runtime.units import show_rough_size
 
 if TYPE_CHECKING:
-    from invalidator.cli.audit.expected import Wanted
+    from invalidator.cli.audit.expected import Expected
     from invalidator.cli.audit.facts import Facts
     from invalidator.cli.audit.findings import Finding, Report
     from invalidator.rules import RuleSet
@@ -23,20 +23,20 @@ _WIDTH = 96
 
 _EPILOG = """\
 examples:
-  invalidator audit                               every Redis that the settings name a cache on
-  invalidator audit --speed 0.05                  slower: it takes a twentieth of the server's time
+  invalidator audit                               every Redis with a cache in the settings
+  invalidator audit --speed 0.05                  slower: uses a twentieth of the server's time
   invalidator audit --json | jq '.servers[].findings[] | select(.kind == "unreached")'
   invalidator audit --strict --only unreached     in CI, against a copy of production
 
-What it finds:
+It finds:
   eviction            a policy that may evict versions, tags, streams or dead letters
-  tag-expires-first   a tag set whose time is over before that of what it names
-  unreached           families of keys (ids are *) that no rule can make stale
+  tag-expires-first   tag sets that expire before their members
+  unreached           families of keys (ids are *) that no rule can invalidate
   no-ttl              keys that never expire
   big                 keys over 1 MiB
 
-It walks all keys with SCAN and asks for each how long it lives and how large it is; it reads no
-value and writes nothing. docs/redis-contract.md has the permissions that it needs.
+It walks all keys with SCAN and asks for the time to live and the size of each. It reads no values
+and writes nothing. docs/redis-contract.md lists the permissions that it needs.
 
 exit codes: 0 done, 1 a server cannot be reached or, with --strict, something was found; 2 the
 settings or the rules cannot be used
@@ -44,25 +44,23 @@ settings or the rules cannot be used
 
 
 def add(verbs: Verbs) -> None:
-    from invalidator.cli.audit.kinds import KINDS
-
     parser = verbs.add_parser(
         "audit",
-        help="look for what is wrong in the caches; reads only",
-        description="Walks all keys of the caches' Redis servers, slowly, and says what will go "
-        "wrong there: each\nwith a count, a sample and what to do.",
+        help="find problems in the caches; reads only",
+        description="Walks all keys of the caches' Redis servers, slowly, and reports problems, "
+        "each with a count,\na sample and advice.",
         epilog=_EPILOG,
     )
     parser.add_argument("--rules", metavar="PATH", help="rules file or directory")
     parser.add_argument(
-        "--only", choices=KINDS, action="append", default=[], help="only this; repeatable"
+        "--only", choices=KINDS, action="append", default=[], help="report only this; repeatable"
     )
     parser.add_argument(
         "--speed",
         metavar="SHARE",
         type=_share,
         default=0.25,
-        help="the share of the server's time that it may take, up to 1; default: 0.25",
+        help="the share of the server's time to use, up to 1; default: 0.25",
     )
     parser.add_argument("--all", action="store_true", help=f"show more than {_SHOWN} families")
     parser.add_argument("--strict", action="store_true", help="exit 1 if something was found")
@@ -77,7 +75,7 @@ def _share(text: str) -> float:
     except ValueError:
         share = 0.0
     if not 0 < share <= 1:
-        raise argparse.ArgumentTypeError(f"a number above 0 and up to 1, found {text!r}")
+        raise argparse.ArgumentTypeError(f"expected a number above 0 and up to 1, found {text!r}")
     return share
 
 
@@ -91,8 +89,8 @@ def run(args: argparse.Namespace) -> int:
     ruleset = load_rules(rules_path(args.rules))
     only = tuple(args.only)
     reports = [
-        asyncio.run(_audited(settings, url, wanted, args.speed, only))
-        for url, wanted in _servers(settings, ruleset).items()
+        asyncio.run(_audited(settings, url, expected, args.speed, only))
+        for url, expected in _servers(settings, ruleset).items()
     ]
     if args.json:
         _print_json(reports)
@@ -101,18 +99,18 @@ def run(args: argparse.Namespace) -> int:
     return int(args.strict and any(entry.findings for entry in reports))
 
 
-def _servers(settings: "Settings", ruleset: "RuleSet") -> "dict[str, Wanted]":
-    """Each server that has a cache, and what is expected there."""
-    from invalidator.cli.audit.expected import Wanted
-    from invalidator.settings.caches import cache_urls, spelled
+def _servers(settings: "Settings", ruleset: "RuleSet") -> "dict[str, Expected]":
+    """Return each server with a cache, and what is expected there."""
+    from invalidator.cli.audit.expected import Expected
+    from invalidator.settings.caches import cache_urls, env_spelling
 
     main, own = settings.redis_url.get_secret_value(), cache_urls(settings)
     homes: dict[str, list[str]] = {}
     for name in ruleset.caches:
-        homes.setdefault(own.get(spelled(name), main), []).append(name)
+        homes.setdefault(own.get(env_spelling(name), main), []).append(name)
     source, state = settings.source_redis_url, settings.state_url
     return {
-        url: Wanted.of(
+        url: Expected.of(
             ruleset,
             caches,
             streams=settings.streams.keys if url == source.get_secret_value() else (),
@@ -123,7 +121,7 @@ def _servers(settings: "Settings", ruleset: "RuleSet") -> "dict[str, Wanted]":
 
 
 async def _audited(
-    settings: "Settings", url: str, wanted: "Wanted", speed: float, only: Collection[str]
+    settings: "Settings", url: str, expected: "Expected", speed: float, only: Collection[str]
 ) -> "Report":
     from invalidator.cli.audit.findings import report
     from invalidator.cli.audit.walk import audited
@@ -135,14 +133,12 @@ async def _audited(
     async with client(url, settings.redis_timeout, tls) as redis:
         with Progress("keys", sys.stderr) as progress:
             found = await audited(
-                redis, redact(url), wanted, pace=Pace(share=speed), observe=progress.show
+                redis, redact(url), expected, pace=Pace(share=speed), observe=progress.show
             )
-    return report(found, wanted, only)
+    return report(found, expected, only)
 
 
 def _print_json(reports: "Sequence[Report]") -> None:
-    import json
-
     from msgspec import to_builtins
 
     def plain(entry: "Report") -> dict[str, Any]:
@@ -150,10 +146,10 @@ def _print_json(reports: "Sequence[Report]") -> None:
         made["facts"]["hit_rate"] = entry.facts.hit_rate
         return made
 
-    print(json.dumps({"servers": [plain(entry) for entry in reports]}, indent=2))
+    print(as_json({"servers": [plain(entry) for entry in reports]}))
 
 
-def _lines(entry: "Report", *, all: bool) -> list[str]:  # noqa: A002 - as the option is called
+def _lines(entry: "Report", *, all: bool) -> list[str]:  # noqa: A002 - the option's name
     facts = entry.facts
     lines = [paint(entry.server, "bold", sys.stdout)]
     lines += [f"  {line}" for line in _about(entry, facts)]
@@ -162,8 +158,8 @@ def _lines(entry: "Report", *, all: bool) -> list[str]:  # noqa: A002 - as the o
         lines += ["", *_of_kind(kind, [f for f in entry.findings if f.kind == kind], all=all)]
         if kind == "unreached" and entry.unseen:
             lines += _wrapped(
-                f"Rules that raise versions or drop stamps may reach some of them, which no name "
-                f"shows: {', '.join(entry.unseen)}."
+                f"Rules that raise versions or delete stamps may reach some of them, though names "
+                f"do not show it: {', '.join(entry.unseen)}."
             )
     return lines if kinds else [*lines, "", "  nothing found"]
 
@@ -171,11 +167,11 @@ def _lines(entry: "Report", *, all: bool) -> list[str]:  # noqa: A002 - as the o
 def _about(entry: "Report", facts: "Facts") -> list[str]:
     limit = f"of {show_rough_size(facts.limit)}" if facts.limit else "without a limit"
     rate = "no reads yet" if facts.hit_rate is None else f"hit rate {facts.hit_rate:.1%}"
-    unread = f", {entry.unread:,} of them may not be asked about" if entry.unread else ""
+    unread = f", access to {entry.unread:,} of them was denied" if entry.unread else ""
     return [
-        f"about {entry.looked:,} keys looked at in {entry.seconds:,.1f} s{unread}; "
-        f"{entry.spared:,} are no cache entries",
-        f"memory {show_rough_size(facts.used)} {limit}, at most {show_rough_size(facts.peak)}; "
+        f"about {entry.looked:,} keys examined in {entry.seconds:,.1f} s{unread}; "
+        f"{entry.spared:,} are not cache entries",
+        f"memory {show_rough_size(facts.used)} {limit}, peak {show_rough_size(facts.peak)}; "
         f"when full: {', '.join(facts.policies)}",
         f"{rate}: {facts.hits:,} hits, {facts.misses:,} misses, {facts.evicted:,} evicted, "
         f"{facts.expired:,} expired since the start",
@@ -183,7 +179,6 @@ def _about(entry: "Report", facts: "Facts") -> list[str]:
 
 
 def _of_kind(kind: str, findings: "Sequence[Finding]", *, all: bool) -> list[str]:  # noqa: A002
-    from invalidator.cli.audit.kinds import MEANINGS
     from invalidator.runtime.text import visible
 
     total = sum(finding.count for finding in findings)

@@ -1,4 +1,4 @@
-"""One slow walk over all keys, that reads what is said about each and no value."""
+"""Walk over all keys slowly, reading metadata and no values."""
 
 import asyncio
 import time
@@ -6,29 +6,29 @@ from collections.abc import Callable, Sequence
 
 from msgspec import Struct, field
 
-from invalidator.cli.audit.expected import TagKeys, Wanted
+from invalidator.cli.audit.expected import Expected, TagKeys
 from invalidator.cli.audit.facts import Facts, facts
 from invalidator.cli.audit.families import Families
+from invalidator.cli.audit.findings import BIG
 from invalidator.redisclient import Client, Command, Reply, nodes
 from invalidator.redisclient.errors import Meaning, diagnose, reaching
 from invalidator.redisclient.server import Server, Sleep
 from invalidator.targets.redis.keys import MOVING
 from invalidator.targets.redis.sweep import Pace
 
-BIG = 1 << 20  # bytes
-MEMBERS = 1000  # of a tag that are looked at, about
-SLACK = 1000  # milliseconds by which a member may outlive its tag: they are asked one after another
+MEMBERS = 1000  # of a tag that are compared, approximately
+SLACK = 1000  # milliseconds that a member may outlive its tag: they are asked in sequence
 
 
 class Audited(Struct):
-    """What was found on one server, or on all of one cluster."""
+    """The counts of one server, or of all servers of a cluster."""
 
     name: str
     facts: Facts
     families: Families = field(default_factory=Families)
     looked: int = 0  # keys
-    spared: int = 0  # of these, no cache entries
-    unread: int = 0  # of these, we were not allowed to ask about
+    spared: int = 0  # of these, not cache entries
+    unread: int = 0  # of these, access was denied
     seconds: float = 0.0
 
 
@@ -38,14 +38,14 @@ Observe = Callable[[int, int], None]  # keys looked at, keys to look at
 async def audited(
     client: Client,
     name: str,
-    wanted: Wanted,
+    expected: Expected,
     *,
     pace: Pace | None = None,
     observe: Observe = lambda looked, total: None,
     clock: Callable[[], float] = time.monotonic,
     sleep: Sleep = asyncio.sleep,
 ) -> Audited:
-    """Raises Unavailable."""
+    """Walk over all servers of the client. Raises Unavailable."""
     everywhere = Server(client, name)
     with reaching(name):
         found = await nodes(client)
@@ -53,18 +53,18 @@ async def audited(
     audit = Audited(name, await facts(servers))
     began = clock()
     for server in servers:
-        walk = _Walk(server, everywhere, wanted, audit, pace or Pace(), clock, sleep)
+        walk = _Walk(server, everywhere, expected, audit, pace or Pace(), clock, sleep)
         await walk.run(lambda: observe(audit.looked, audit.facts.keys))
     audit.seconds = clock() - began
     return audit
 
 
 class _Walk(Struct, frozen=True):
-    """Over one server. Members of its tags may lie elsewhere in the cluster."""
+    """The walk over one server. Members of its tags may be elsewhere in the cluster."""
 
     server: Server
     everywhere: Server
-    wanted: Wanted
+    expected: Expected
     audit: Audited
     pace: Pace
     clock: Callable[[], float]
@@ -88,15 +88,15 @@ class _Walk(Struct, frozen=True):
         asked: list[Command] = [("PTTL", key) for key in keys]
         asked += [("MEMORY", "USAGE", key) for key in keys]
         replies = await _ask(self.server, asked)
-        named, spared = self.wanted.named.matching(keys), self.wanted.spared.matching(keys)
+        named, spared = self.expected.named.matching(keys), self.expected.spared.matching(keys)
         left: dict[bytes, int] = {}
         for key, ttl, size in zip(keys, replies, replies[len(keys) :], strict=False):
             if not isinstance(ttl, int) or not isinstance(size, int | None):
                 self.audit.unread += 1
-            elif size is not None and ttl != -2:  # else it is gone
+            elif size is not None and ttl != -2:  # otherwise it is gone
                 left[key] = ttl
                 self._count(key, ttl, size, named=key in named, spared=key in spared)
-        for tags in self.wanted.tags:
+        for tags in self.expected.tags:
             await self._look_at_tags(tags, left, tags.all.matching(list(left)))
 
     def _count(self, key: bytes, ttl: int, size: int, *, named: bool, spared: bool) -> None:
@@ -131,13 +131,13 @@ class _Walk(Struct, frozen=True):
         scan, prefix = "ZSCAN" if scored else "SSCAN", tags.layout.prefix.encode()
         replies = await _ask(self.server, [(scan, key, 0, "COUNT", MEMBERS) for key in keys])
         members = []
-        for reply in replies:  # one of another type is an error: it has no members
+        for reply in replies:  # a key of another type is an error: it has no members
             part = [] if isinstance(reply, Exception) else reply[1]
             members.append([prefix + member for member in part[:: 2 if scored else 1]])
         return members
 
     async def _compare(self, tag: bytes, members: Sequence[bytes]) -> None:
-        """The tag's own time is asked again: long sets take a while to read."""
+        """Compare times to live; the tag's is asked again, since long sets take time to read."""
         asked: list[Command] = [("PTTL", member) for member in members[:MEMBERS]]
         (own,) = await _ask(self.server, [("PTTL", tag)])
         lives = await _ask(self.everywhere, asked)
@@ -156,7 +156,7 @@ class _Walk(Struct, frozen=True):
 
 
 async def _ask(server: Server, commands: list[Command]) -> list[Reply]:
-    """Errors about a key are values, also where it is on its way to another node."""
+    """Send the commands; errors about one key are returned, also while it moves to another node."""
     replies = await server.send(commands)
     for command, reply in zip(commands, replies, strict=True):
         if isinstance(reply, Exception):

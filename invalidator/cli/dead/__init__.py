@@ -1,29 +1,29 @@
-"""`invalidator dead`: what could not be applied, for a person to work with."""
+"""`invalidator dead`: list, show, replay and drop dead letters."""
 
 import argparse
 from collections.abc import Callable
 
-from invalidator.cli.common import UsageError, Verbs
+from invalidator.cli.common import Verbs
 from invalidator.cli.dead.args import add_choice
 
 _EPILOG = """\
 examples:
   invalidator dead stats                          how many, since when, and why
   invalidator dead list --rule order-changed --since 1h
-  invalidator dead show 1795000000250-0           one of them, and what the rules say to it today
-  invalidator dead replay 1795000000250-0         apply it by the rules of today
-  invalidator dead replay --all --rate 500        all of them, at most 500 events in a second
-  invalidator dead drop --error not-json --yes    delete what nobody needs
+  invalidator dead show 1795000000250-0           one of them, and what the rules make of it now
+  invalidator dead replay 1795000000250-0         apply it by the current rules
+  invalidator dead replay --all --rate 500        all of them, at most 500 events per second
+  invalidator dead drop --error not-json --yes    delete what is not needed
 
-It works on the stream of INVALIDATOR_STATE_URL, whether a daemon runs or not. With --rules and
---env-file it reads what the daemon reads.
+It works on the stream in INVALIDATOR_STATE_URL, whether a daemon runs or not. Give it the rules and
+the settings of the daemon (--rules, --env-file).
 
 exit codes:
   0    done
   1    the Redis cannot be reached, there is no such entry, or some were rejected again
   2    the command line, the settings or the rules cannot be used
   4    not confirmed, so nothing was dropped
-  130  interrupted; what was replayed or dropped until then is gone from the stream
+  130  interrupted; what was replayed or dropped before is removed from the stream
 """
 
 
@@ -48,19 +48,21 @@ def add(verbs: Verbs) -> None:
 
 
 def _add_list(what: Verbs) -> None:
-    parser = what.add_parser("list", help="the newest, one a line")
+    parser = what.add_parser("list", help="list them, newest first")
     add_choice(parser, ids=False)
     parser.add_argument(
         "--limit", metavar="N", type=_count, default=20, help="how many at most (default 20)"
     )
-    parser.add_argument("--json", action="store_true", help="whole, one JSON object a line")
+    parser.add_argument(
+        "--json", action="store_true", help="print whole entries, one JSON object per line"
+    )
     parser.set_defaults(run=_in("list"))
 
 
 def _add_show(what: Verbs) -> None:
-    parser = what.add_parser("show", help="one of them, whole")
+    parser = what.add_parser("show", help="show one of them in full")
     parser.add_argument(
-        "id", metavar="ID", nargs="?", default="", help="as `list` shows it; else the newest"
+        "id", metavar="ID", nargs="?", default="", help="as `list` shows it; default: the newest"
     )
     parser.add_argument("--json", action="store_true", help="as JSON")
     parser.add_argument("--rules", metavar="PATH", help="rules file or directory")
@@ -70,39 +72,39 @@ def _add_show(what: Verbs) -> None:
 def _add_replay(what: Verbs) -> None:
     parser = what.add_parser(
         "replay",
-        help="apply them by the rules of today",
-        description="Plans their events by the rules of today and applies them. An entry goes once "
-        "all that its event names was applied; one that is rejected again stays.",
+        help="apply them by the current rules",
+        description="Plans their events by the current rules and applies them. An entry is removed "
+        "once everything its event names was applied. One that is rejected again is stored anew.",
     )
     add_choice(parser, ids=True)
     parser.add_argument(
-        "--rate", metavar="N", type=_count, default=1000, help="events in a second (default 1000)"
+        "--rate", metavar="N", type=_count, default=1000, help="events per second (default 1000)"
     )
     parser.add_argument(
         "--masked",
         action="store_true",
-        help="those too in which INVALIDATOR_DEAD_LETTERS__REDACT masked values; what rules make "
-        "of a masked value is not what they would have made of it",
+        help="include events with masked values (INVALIDATOR_DEAD_LETTERS__REDACT), though rules "
+        "that use a masked value name other keys than with the original",
     )
     parser.add_argument("--rules", metavar="PATH", help="rules file or directory")
     parser.set_defaults(run=_in("replay"))
 
 
 def _add_drop(what: Verbs) -> None:
-    parser = what.add_parser("drop", help="delete them unapplied; asks first")
+    parser = what.add_parser("drop", help="delete them without applying; asks first")
     add_choice(parser, ids=True)
     parser.add_argument("--yes", action="store_true", help="do not ask")
     parser.set_defaults(run=_in("drop"))
 
 
 def _add_stats(what: Verbs) -> None:
-    parser = what.add_parser("stats", help="how many, since when, and why")
+    parser = what.add_parser("stats", help="count them by reason, rule, type and source")
     parser.add_argument("--json", action="store_true", help="as JSON")
     parser.set_defaults(run=_in("stats"))
 
 
 def _in(module: str) -> Callable[[argparse.Namespace], int]:
-    """Imported when it runs."""
+    """Return a function that imports the module when it runs."""
 
     def run(args: argparse.Namespace) -> int:
         import asyncio
@@ -119,8 +121,5 @@ def _in(module: str) -> Callable[[argparse.Namespace], int]:
 
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, found {text!r}")
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1, found {text!r}")
     return int(text)
-
-
-__all__ = ["UsageError", "add"]

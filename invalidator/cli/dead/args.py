@@ -1,4 +1,4 @@
-"""Which dead letters a person means, by the command line."""
+"""Arguments that choose dead letters."""
 
 import argparse
 import re
@@ -11,10 +11,10 @@ from invalidator.cli.common import UsageError
 from invalidator.runtime.units import parse_duration
 
 if TYPE_CHECKING:
-    from invalidator.deadletters.choose import Choice
+    from invalidator.deadletters.shelf import Choice
 
 _FILTERS = {
-    "type": "of events of this type",
+    "type": "of this event type",
     "rule": "that this rule rejected",
     "error": "with this error, such as missing-field",
     "source": "from this kind of source (kafka, stream, pubsub), topic, stream or channel",
@@ -28,21 +28,27 @@ def add_choice(parser: argparse.ArgumentParser, *, ids: bool) -> None:
         parser.add_argument("ids", metavar="ID", nargs="*", help="these, as `list` shows them")
         parser.add_argument("--all", action="store_true", help="all of them")
     for name, meaning in _FILTERS.items():
-        parser.add_argument(f"--{name}", metavar=name.upper(), default="", help=f"those {meaning}")
+        parser.add_argument(
+            f"--{name}", metavar=name.upper(), default="", help=f"only those {meaning}"
+        )
     parser.add_argument(
-        "--since", metavar="WHEN", type=_since, default=0, help=f"those written since: {_EXPECTED}"
+        "--since",
+        metavar="WHEN",
+        type=_since,
+        default=0,
+        help=f"only those written since: {_EXPECTED}",
     )
 
 
 def choice(args: argparse.Namespace) -> "Choice":
-    from invalidator.deadletters.choose import Choice, Filter
+    from invalidator.deadletters.shelf import Choice, Filter
 
     given = {name: getattr(args, name) for name in _FILTERS}
     return Choice(getattr(args, "ids", ()), Filter(**given), args.since)
 
 
 def expect_choice(args: argparse.Namespace) -> None:
-    """By mistake nobody means all of them."""
+    """Raise UsageError unless it is clear which entries are meant."""
     filtered = args.since or any(getattr(args, name) for name in _FILTERS)
     if sum(map(bool, (args.ids, args.all, filtered))) != 1:
         raise UsageError("expected IDs, or filters such as --rule, or --all; and only one of these")
@@ -55,7 +61,7 @@ def expect_ids(ids: list[str]) -> None:
 
 
 def _since(text: str, now: Callable[[], float] = time.time) -> int:
-    """Unix milliseconds."""
+    """Return Unix milliseconds."""
     try:
         return max(0, int((now() - parse_duration(text)) * 1000))
     except ValueError:

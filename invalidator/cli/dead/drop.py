@@ -1,49 +1,50 @@
-"""`invalidator dead drop`: deleted unapplied."""
+"""`invalidator dead drop`: delete entries without applying them."""
 
 import argparse
-import sys
 from collections import Counter
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from invalidator.cli.common import NOT_CONFIRMED, confirmed
-from invalidator.cli.dead import text as telling
+from invalidator.cli.common import NOT_CONFIRMED, confirmed, plural, say, warn
 from invalidator.cli.dead.args import choice, expect_choice
-from invalidator.deadletters.shelf import Shelf
+from invalidator.cli.dead.text import expect_stream
+from invalidator.deadletters.shelf import DeadLetterStream
 
 if TYPE_CHECKING:
     from invalidator.settings import Settings
 
-AT_ONCE = 1000  # entries a command
+AT_ONCE = 1000  # entries in a command
 
 
 async def run(args: argparse.Namespace, settings: "Settings") -> int:
-    telling.expect_stream(settings)
+    expect_stream(settings)
     expect_choice(args)
-    async with aclosing(Shelf.of(settings)) as shelf:
-        ids, errors = await _chosen(args, shelf)
+    async with aclosing(DeadLetterStream.of(settings)) as stream:
+        ids, errors = await _chosen(args, stream)
         absent = [each for each in args.ids if each not in ids]
         if absent:
-            print(f"there is no such entry: {', '.join(absent)}", file=sys.stderr)
+            warn(f"no such entry: {', '.join(absent)}")
         if not ids:
             print("nothing to drop")
             return int(bool(absent))
-        print(f"{telling.counted(len(ids), 'dead letter')} in {shelf.server}:")
+        say(f"{plural(len(ids), 'dead letter')} in {stream.server}:")
         for error, count in errors.most_common():
-            print(f"  {count:,} {telling.visible(error)}")
+            say(f"  {count:,} {error}")
         if not (args.yes or confirmed("drop? what they name stays stale [y/N] ")):
             print("not dropped")
             return NOT_CONFIRMED
         dropped = 0
         for at in range(0, len(ids), AT_ONCE):
-            dropped += await shelf.remove(ids[at : at + AT_ONCE])
-    print(f"{telling.counted(dropped, 'dead letter')} dropped")
+            dropped += await stream.remove(ids[at : at + AT_ONCE])
+    print(f"{plural(dropped, 'dead letter')} dropped")
     return int(bool(absent))
 
 
-async def _chosen(args: argparse.Namespace, shelf: Shelf) -> tuple[list[str], Counter[str]]:
+async def _chosen(
+    args: argparse.Namespace, stream: DeadLetterStream
+) -> tuple[list[str], Counter[str]]:
     ids, errors = [], Counter[str]()
-    async for letter in choice(args).of(shelf):
+    async for letter in stream.chosen(choice(args)):
         ids.append(letter.id)
         errors[letter.faults[0].error] += 1
     return ids, errors

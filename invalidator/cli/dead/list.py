@@ -1,14 +1,14 @@
-"""`invalidator dead list`: the newest first."""
+"""`invalidator dead list`: list entries, newest first."""
 
 import argparse
-import sys
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from invalidator.cli.dead import text as telling
+from invalidator.cli.common import as_json, say, warn
 from invalidator.cli.dead.args import choice
+from invalidator.cli.dead.text import expect_stream, table, when
 from invalidator.deadletters.entry import Letter, plain
-from invalidator.deadletters.shelf import Shelf
+from invalidator.deadletters.shelf import DeadLetterStream
 
 if TYPE_CHECKING:
     from invalidator.settings import Settings
@@ -17,24 +17,24 @@ _HEAD = ("ID", "FAILED", "FROM", "TYPE", "RULE", "TRIES", "ERROR", "WHY")
 
 
 async def run(args: argparse.Namespace, settings: "Settings") -> int:
-    telling.expect_stream(settings)
-    async with aclosing(Shelf.of(settings)) as shelf:
-        found, more = await _newest(args, shelf)
+    expect_stream(settings)
+    async with aclosing(DeadLetterStream.of(settings)) as stream:
+        found, more = await _newest(args, stream)
         if args.json:
             for letter in found:
-                print(telling.as_json(plain(letter)))
+                print(as_json(plain(letter), indent=None))
         elif found:
-            print("\n".join(telling.table(_HEAD, [_row(letter) for letter in found])))
+            print("\n".join(table(_HEAD, [_row(letter) for letter in found])))
         else:
-            print(f"none, in {shelf.server}")
+            say(f"none, in {stream.server}")
     if more:
-        print(f"there are more: try --limit {args.limit * 10}, or a filter", file=sys.stderr)
+        warn(f"there are more: try --limit {args.limit * 10}, or a filter")
     return 0
 
 
-async def _newest(args: argparse.Namespace, shelf: Shelf) -> tuple[list[Letter], bool]:
+async def _newest(args: argparse.Namespace, stream: DeadLetterStream) -> tuple[list[Letter], bool]:
     found: list[Letter] = []
-    async with aclosing(choice(args).of(shelf, newest_first=True)) as letters:
+    async with aclosing(stream.chosen(choice(args), newest_first=True)) as letters:
         async for letter in letters:
             if len(found) == args.limit:
                 return found, True
@@ -47,7 +47,7 @@ def _row(letter: Letter) -> list[str]:
     rules = sorted({fault.rule for fault in letter.faults if fault.rule})
     return [
         letter.id,
-        telling.when(letter.failed_at),
+        when(letter.failed_at),
         f"{record.source} {record.origin} {record.position}".strip(),
         letter.type or "?",
         ", ".join(rules) or "-",

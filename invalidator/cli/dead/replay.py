@@ -1,4 +1,4 @@
-"""`invalidator dead replay`: through the pipeline, by the rules of today."""
+"""`invalidator dead replay`: apply entries through the pipeline, by the current rules."""
 
 import argparse
 import sys
@@ -6,42 +6,42 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing
 from typing import TYPE_CHECKING
 
-from invalidator.cli.common import INTERRUPTED, UsageError
-from invalidator.cli.dead import text as telling
+from invalidator.cli.common import INTERRUPTED, UsageError, plural, rules_path, warn
 from invalidator.cli.dead.args import choice, expect_choice
-from invalidator.cli.rules_path import rules_path
+from invalidator.cli.dead.text import expect_stream
 from invalidator.daemon.once import Progress, once
 from invalidator.deadletters import DeadLetters, Redactor
-from invalidator.deadletters.choose import Choice
 from invalidator.deadletters.entry import Letter
-from invalidator.deadletters.replay import AttemptLetters, LettersAgain
-from invalidator.deadletters.shelf import Shelf
+from invalidator.deadletters.replay import DeadLetterSource, ReplayLetters
+from invalidator.deadletters.shelf import Choice, DeadLetterStream
 from invalidator.errors import ConfigError
 from invalidator.rules import load
 from invalidator.runtime import logs
 from invalidator.runtime.terminal import Progress as Bar
-from invalidator.settings.caches import strangers
+from invalidator.settings.caches import unknown_caches
 
 if TYPE_CHECKING:
     from invalidator.settings import Settings
 
 
 async def run(args: argparse.Namespace, settings: "Settings") -> int:
-    telling.expect_stream(settings)
+    expect_stream(settings)
     expect_choice(args)
     if settings.dry_run:
-        raise UsageError("INVALIDATOR_DRY_RUN is set: nothing may be applied, so nothing is")
+        raise UsageError("INVALIDATOR_DRY_RUN is set, so nothing may be applied")
     rules = load(rules_path(args.rules))
-    if unknown := [*strangers(settings, rules.caches)]:
+    if unknown := [*unknown_caches(settings, rules.caches)]:
         raise ConfigError("\n".join(unknown))
     logs.configure(settings.log.format, "warning")
     async with AsyncExitStack() as stack:
-        shelf = await stack.enter_async_context(aclosing(Shelf.of(settings, waits=True)))
+        stream = await stack.enter_async_context(
+            aclosing(DeadLetterStream.of(settings, waits=True))
+        )
         others = await stack.enter_async_context(aclosing(DeadLetters.of(settings)))
-        wanted = Wanted(choice(args), shelf, masked=args.masked)
-        source = LettersAgain(shelf, wanted.letters(), await wanted.total())
+        chosen = Chosen(choice(args), stream, masked=args.masked)
+        source = DeadLetterSource(stream, chosen.letters(), await chosen.total())
         redactor = Redactor(settings.dead_letters.redact)
-        letters = AttemptLetters(source, shelf, others, redactor)
+        letters = ReplayLetters(source, stream, others, redactor)
         bar = stack.enter_context(Bar("dead letters replayed", sys.stderr))
         said = await once(
             source,
@@ -51,43 +51,42 @@ async def run(args: argparse.Namespace, settings: "Settings") -> int:
             per_second=args.rate,
             tell=lambda progress: _show(bar, progress),
         )
-    wanted.tell()
-    return _told(said, source.removed) or int(wanted.absent)
+    chosen.report()
+    return _told(said, source.removed) or int(chosen.absent)
 
 
-class Wanted:
-    """The entries that are meant, but for those that cannot be sent again."""
+class Chosen:
+    """The chosen entries, without those that cannot be replayed."""
 
-    def __init__(self, chosen: Choice, shelf: Shelf, *, masked: bool) -> None:
-        self._chosen = chosen
-        self._shelf = shelf
+    def __init__(self, choice: Choice, stream: DeadLetterStream, *, masked: bool) -> None:
+        self._choice = choice
+        self._stream = stream
         self._masked = masked
         self._seen: set[str] = set()
-        self._left: dict[str, list[str]] = {}  # why they stay -> entries
+        self._left: dict[str, list[str]] = {}  # reason -> entries that are left out
 
     async def total(self) -> int:
-        """How many it may be at most."""
-        return len(self._chosen.ids) or await self._shelf.count()
+        """Return how many entries there are at most."""
+        return len(self._choice.ids) or await self._stream.count()
 
     async def letters(self) -> AsyncIterator[Letter]:
-        async for letter in self._chosen.of(self._shelf):
+        async for letter in self._stream.chosen(self._choice):
             self._seen.add(letter.id)
             if letter.record.raw is None or (letter.lacks and not self._masked):
                 self._left.setdefault(letter.lacks, []).append(letter.id)
             else:
                 yield letter
 
-    def tell(self) -> None:
-        if absent := [each for each in self._chosen.ids if each not in self._seen]:
+    def report(self) -> None:
+        if absent := [each for each in self._choice.ids if each not in self._seen]:
             self._left["there is no such entry"] = absent
         for why, ids in self._left.items():
             more = f" and {len(ids) - 3:,} more" if len(ids) > 3 else ""
-            said = f"not replayed: {', '.join(ids[:3])}{more}: {telling.visible(why)}"
-            print(said, file=sys.stderr)
+            warn(f"not replayed: {', '.join(ids[:3])}{more}: {why}")
 
     @property
     def absent(self) -> bool:
-        return any(each not in self._seen for each in self._chosen.ids)
+        return any(each not in self._seen for each in self._choice.ids)
 
 
 def _show(bar: Bar, progress: Progress) -> None:
@@ -97,9 +96,9 @@ def _show(bar: Bar, progress: Progress) -> None:
 
 def _told(said: Progress, removed: int) -> int:
     kept = said.settled - removed
-    again = f"; {kept:,} rejected again, and kept" if kept else ""
+    again = f"; {kept:,} rejected again and stored anew" if kept else ""
     ended = "" if said.complete else "interrupted; "
-    print(f"{ended}{telling.counted(removed, 'dead letter')} applied and removed{again}")
+    print(f"{ended}{plural(removed, 'dead letter')} applied and removed{again}")
     if not said.complete:
         return INTERRUPTED
     return int(bool(kept))

@@ -1,8 +1,7 @@
-"""`invalidator dead show`: one of them, and what the rules say to it today."""
+"""`invalidator dead show`: show one entry, and what the current rules make of it."""
 
 import argparse
 import json
-import sys
 from collections.abc import Iterator
 from contextlib import aclosing
 from pathlib import Path
@@ -10,12 +9,11 @@ from textwrap import dedent
 from typing import TYPE_CHECKING
 
 from invalidator.cli import explain
-from invalidator.cli.common import UsageError
-from invalidator.cli.dead import text as telling
+from invalidator.cli.common import UsageError, as_json, plural, rules_path, say, warn
 from invalidator.cli.dead.args import expect_ids
-from invalidator.cli.rules_path import rules_path
+from invalidator.cli.dead.text import LONGEST, expect_stream, when
 from invalidator.deadletters.entry import Letter, plain
-from invalidator.deadletters.shelf import Shelf
+from invalidator.deadletters.shelf import DeadLetterStream
 from invalidator.errors import RulesError
 from invalidator.rules import Rule, RuleSet, load
 from invalidator.runtime.text import visible
@@ -28,21 +26,21 @@ _WIDTH = 10  # of a heading
 
 
 async def run(args: argparse.Namespace, settings: "Settings") -> int:
-    telling.expect_stream(settings)
+    expect_stream(settings)
     expect_ids([args.id] if args.id else [])
-    async with aclosing(Shelf.of(settings)) as shelf:
-        entry = args.id or await shelf.last()
-        letter = (await shelf.get([entry])).get(entry) if entry else None
-        server = shelf.server
+    async with aclosing(DeadLetterStream.of(settings)) as stream:
+        entry = args.id or await stream.last()
+        letter = (await stream.get([entry])).get(entry) if entry else None
+        server = stream.server
     if letter is None:
-        said = f"{args.id}: it was replayed, dropped or removed" if args.id else "at all"
-        print(f"invalidator: there is no dead letter in {server}, {said}", file=sys.stderr)
+        which = f"with the id {args.id}: it was replayed, dropped or removed" if args.id else ""
+        warn(f"invalidator: there is no dead letter in {server} {which}".rstrip())
         return 1
     if args.json:
-        print(telling.as_json(plain(letter), indent=2))
+        print(as_json(plain(letter)))
         return 0
     for line in _lines(letter):
-        print(visible(line, telling.LONGEST))
+        print(visible(line, LONGEST))
     _show_today(letter, args.rules)
     return 0
 
@@ -60,14 +58,14 @@ def _lines(letter: Letter) -> Iterator[str]:
 
 def _head(letter: Letter) -> Iterator[str]:
     record = letter.record
-    retried = f", {letter.attempts} attempts since {telling.when(letter.first_seen)}"
+    retried = f", {letter.attempts} attempts since {when(letter.first_seen)}"
     for name, value in (
         ("entry", letter.id),
-        ("type", letter.type or "could not be told"),
+        ("type", letter.type or "unknown"),
         ("id", letter.event_id),
         ("from", f"{record.source} {record.origin} {record.position}".strip()),
-        ("published", telling.when(record.time_ms)),
-        ("failed", telling.when(letter.failed_at) + (retried if letter.attempts > 1 else "")),
+        ("published", when(record.time_ms)),
+        ("failed", when(letter.failed_at) + (retried if letter.attempts > 1 else "")),
         ("by", f"rules {letter.rules}, invalidator {letter.version}"),
         ("key", "" if record.key is None else _text(record.key)),
         ("masked", ", ".join(letter.redacted)),
@@ -83,7 +81,7 @@ def _event(letter: Letter) -> Iterator[str]:
     if raw is None:
         yield f"the event: {letter.lacks}"
         return
-    yield f"the event, {telling.counted(len(raw), 'byte')}"
+    yield f"the event, {plural(len(raw), 'byte')}"
     try:
         text = json.dumps(json.loads(raw), indent=2, ensure_ascii=False)
     except (ValueError, RecursionError):
@@ -91,7 +89,7 @@ def _event(letter: Letter) -> Iterator[str]:
     lines = text.split("\n")
     yield from (f"  {line}" for line in lines[:MOST_LINES])
     if len(lines) > MOST_LINES:
-        yield f"  and {len(lines) - MOST_LINES:,} lines more: --json shows them"
+        yield f"  and {len(lines) - MOST_LINES:,} more lines: --json shows them"
 
 
 def _text(value: bytes) -> str:
@@ -99,29 +97,29 @@ def _text(value: bytes) -> str:
 
 
 def _show_today(letter: Letter, path: str | None) -> None:
-    """The rules of today; without any that can be read, the letter stands for itself."""
+    """Print the rules that rejected it and what they make of it now, if they can be read."""
     try:
         rules = load(rules_path(path))
     except RulesError as error:
-        print(f"\nthe rules of today cannot be used: {visible(str(error.problems[0]), 500)}")
+        print(f"\nthe current rules cannot be used: {visible(str(error.problems[0]), 500)}")
         return
     wanted = {fault.rule for fault in letter.faults}
     for rule in rules.rules:
         if rule.name in wanted:
-            print(f"\n{rule.place.file}:{rule.place.line}")
-            print("\n".join(f"  {visible(line, telling.LONGEST)}" for line in text_of(rule)))
+            say(f"\n{rule.place.file}:{rule.place.line}")
+            print("\n".join(f"  {visible(line, LONGEST)}" for line in text_of(rule)))
     if gone := sorted(name for name in wanted if name and name not in _names(rules)):
         print(f"\nno longer in the rules: {visible(', '.join(gone))}")
     if letter.record.raw is not None:
-        print(f"\nthe rules of today ({rules.hash}) say")
+        print(f"\nwhat the current rules ({rules.hash}) make of it")
         for line in explain.shown(rules.explain(letter.record, only_matching=True)):
             print(f"  {line}")
     if letter.lacks:
-        print(f"\nit cannot be replayed: {letter.lacks}; `invalidator purge` deletes by hand")
+        say(f"\nit cannot be replayed: {letter.lacks}; use `invalidator purge` to delete by hand")
 
 
 def text_of(rule: Rule) -> list[str]:
-    """As it stands in its file: its first line, and all that is indented as deep."""
+    """Return the rule's lines in its file: the first one, and all that are indented as deep."""
     try:
         lines = Path(rule.place.file).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

@@ -1,27 +1,28 @@
-"""`invalidator dead stats`: how many, since when, and why."""
+"""`invalidator dead stats`: count entries by reason, rule, type and source."""
 
 import argparse
 from collections import Counter
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 from msgspec.structs import asdict
 
-from invalidator.cli.dead import text as telling
-from invalidator.deadletters.choose import Choice
+from invalidator.cli.common import as_json, plural, say
+from invalidator.cli.dead.text import expect_stream, when
 from invalidator.deadletters.entry import Letter
-from invalidator.deadletters.shelf import Shelf
+from invalidator.deadletters.shelf import Choice, DeadLetterStream
+from invalidator.runtime.text import visible
 from invalidator.runtime.units import show_rough_size
 
 if TYPE_CHECKING:
     from invalidator.settings import Settings
 
-MOST = 20  # values of each that are shown
+MOST = 20  # values of each kind that are shown
 
 
 class Stats(Struct):
-    """Of all dead letters."""
+    """Figures about all dead letters."""
 
     entries: int = 0
     bytes: int = 0  # of their events
@@ -48,19 +49,16 @@ class Stats(Struct):
         self.types[letter.type or "?"] += 1
         self.sources[f"{record.source} {record.origin}".strip()] += 1
 
-    def plain(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 async def run(args: argparse.Namespace, settings: "Settings") -> int:
-    telling.expect_stream(settings)
+    expect_stream(settings)
     stats = Stats()
-    async with aclosing(Shelf.of(settings)) as shelf:
-        async for letter in Choice().of(shelf):
+    async with aclosing(DeadLetterStream.of(settings)) as stream:
+        async for letter in stream.chosen(Choice()):
             stats.add(letter)
-        server = shelf.server
+        server = stream.server
     if args.json:
-        print(telling.as_json(stats.plain(), indent=2))
+        print(as_json(asdict(stats)))
     else:
         _show(stats, settings, server)
     return 0
@@ -68,13 +66,13 @@ async def run(args: argparse.Namespace, settings: "Settings") -> int:
 
 def _show(stats: Stats, settings: "Settings", server: str) -> None:
     if not stats.entries:
-        print(f"none, in {server}")
+        say(f"none, in {server}")
         return
     kept = settings.dead_letters
     most = f" of at most {kept.max_length:,}" if kept.max_length else ""
     size = f"{show_rough_size(stats.bytes)} of events"
-    print(f"{telling.counted(stats.entries, 'dead letter')}{most}, {size}, in {server}")
-    print(f"written from {telling.when(stats.oldest)} to {telling.when(stats.newest)}")
+    print(f"{plural(stats.entries, 'dead letter')}{most}, {size}, in {server}")
+    print(f"written from {when(stats.oldest)} to {when(stats.newest)}")
     if stats.tried_again:
         print(f"{stats.tried_again:,} were replayed, and rejected again")
     if stats.not_replayable:
@@ -82,4 +80,4 @@ def _show(stats: Stats, settings: "Settings", server: str) -> None:
     for name in ("errors", "rules", "types", "sources"):
         print(f"\nby {name.removesuffix('s')}")
         for value, count in getattr(stats, name).most_common(MOST):
-            print(f"  {count:9,}  {telling.visible(value)}")
+            say(f"  {count:9,}  {visible(value)}")

@@ -1,6 +1,5 @@
-"""How dead letters are shown. What others wrote never reaches a terminal as it is."""
+"""Dead letters as text: times, tables."""
 
-import json
 import shutil
 import sys
 from collections.abc import Sequence
@@ -13,22 +12,20 @@ from invalidator.runtime.text import visible
 if TYPE_CHECKING:
     from invalidator.settings import Settings
 
-__all__ = ["LONGEST", "as_json", "counted", "cut", "expect_stream", "table", "visible", "when"]
-
 LONGEST = 4000  # characters of a line
-_WIDE = 10_000  # where nobody reads along
+_WIDE = 10_000  # columns where the output is a file or a pipe
 
 
 def expect_stream(settings: "Settings") -> None:
-    """Of a topic, Kafka's own tools are the better readers."""
+    """Raise UsageError if dead letters go to a Kafka topic."""
     if topic := settings.dead_letters.topic:
         brokers = ",".join(settings.kafka.bootstrap_servers)
         raise UsageError(
             f"dead letters go to the topic {topic} (INVALIDATOR_DEAD_LETTERS__TOPIC), which "
-            "Kafka's tools read, such as\n"
+            "Kafka's tools can read, for example\n"
             f"  kcat -b {brokers} -C -e -t {topic} -f '%h\\n%s\\n'\n"
-            "docs/dead-letters.md says how they are sent again. To work on a stream of before, "
-            "leave that setting empty"
+            "docs/dead-letters.md explains how to send them again. To work on entries in the "
+            "stream, leave that setting empty"
         )
 
 
@@ -42,7 +39,7 @@ def when(ms: int | None) -> str:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Columns side by side; the last one takes what the terminal leaves."""
+    """Return rows in columns; the last column is cut at the terminal's width."""
     shown = [[visible(cell) for cell in row] for row in [head, *rows]]
     widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _WIDE
@@ -53,14 +50,5 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return lines
 
 
-def as_json(found: object, *, indent: int | None = None) -> str:
-    """ASCII without control characters, DEL among them, which JSON would let pass."""
-    return json.dumps(found, indent=indent).replace("\x7f", "\\u007f")
-
-
 def cut(line: str, width: int) -> str:
     return line if len(line) <= width else line[: width - 1] + "…"
-
-
-def counted(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"

@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from invalidator.cli import main
-from invalidator.cli.audit.expected import Wanted
+from invalidator.cli.audit.expected import Expected
 from invalidator.cli.audit.findings import report
 from invalidator.cli.audit.walk import audited
 from invalidator.redisclient import Client, Command, client, converse, node, nodes
@@ -316,8 +316,8 @@ async def test_an_audit_looks_at_every_key(redis: Client, place: Place, tmp_path
         await ask(redis, ("SET", f"order:single:o{n}", "x"), ("SET", f"cart:o{n}", "x", "EX", 60))
     await ask(redis, ("SADD", "tag:order:o1", "order:single:o1"), ("EXPIRE", "tag:order:o1", 60))
     ruleset = load(path)
-    wanted = Wanted.of(ruleset, ruleset.caches)
-    found = report(await audited(redis, "it", wanted, pace=Pace(share=1.0)), wanted)
+    expected = Expected.of(ruleset, ruleset.caches)
+    found = report(await audited(redis, "it", expected, pace=Pace(share=1.0)), expected)
     assert found.looked == found.facts.keys == 2 * len(ORDERS) + 1
     counts = {(each.kind, each.what): each.count for each in found.findings}
     assert counts == {

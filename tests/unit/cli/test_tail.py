@@ -63,10 +63,21 @@ def test_gaps_and_lost_connections_are_lines_too(capsys: pytest.CaptureFixture[s
         shown.tell(heard)
     assert capsys.readouterr().out.splitlines() == [
         "-- missed 3 messages of instance 9f0c",
-        "-- instance 9f0c is new here; what it applied before was not heard",
-        "-- instance 9f0c is not heard any more; its last messages may be missing",
-        "-- redis://a cannot be heard, trying again: refused",
+        "-- instance 9f0c is new; what it applied before was not received",
+        "-- instance 9f0c is silent; its last messages may be missing",
+        "-- redis://a is unavailable, retrying: refused",
     ]
+
+
+def test_no_text_of_a_message_controls_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in ([], ["--json"]):
+        shown = printer(*words)
+        shown.tell(applied("a\x1b[2J", cause=Cause("b\x9b", "", "c\x07", "d\x7f")))
+        shown.tell(Gap(Sender("e\x1b", 1), "new"))
+        shown.tell(Lost("f\x1b", "g\x1b"))
+        out = capsys.readouterr().out
+        assert all(line.isprintable() for line in out.splitlines())
+        assert len(out.splitlines()) == 3
 
 
 def test_json_is_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -112,7 +123,7 @@ def test_by_rule_only_what_it_could_have_named_is_shown_and_other_rules_are_told
     shown.tell(applied("order:3"))
     shown.tell(applied("order:4"))
     out, err = capsys.readouterr()
-    assert err.count("a daemon works with the rules 4be1") == 1
+    assert err.count("a daemon uses the rules 4be1") == 1
     assert [line.split()[3] for line in out.splitlines()] == ["order:3", "order:4"]
 
 

@@ -70,7 +70,7 @@ def test_a_size_is_read(text: str, size: int) -> None:
         ("4MB", "a size in KiB, MiB or GiB, or a plain number of bytes"),
         ("4 megs", "a size in KiB, MiB or GiB, or a plain number of bytes"),
         ("-1", "a size such as 512KiB, 4MiB, 1GiB, or a number of bytes"),
-        ("0.3B", "a size that comes to a whole number of bytes"),
+        ("0.3B", "a size that is a whole number of bytes"),
     ],
 )
 def test_a_wrong_size_says_what_was_expected(text: str, expected: str) -> None:

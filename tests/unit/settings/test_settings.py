@@ -7,7 +7,7 @@ import pytest
 
 from invalidator.errors import ConfigError
 from invalidator.settings import Settings, defaults, describe, load
-from invalidator.settings.caches import cache_urls, strangers
+from invalidator.settings.caches import cache_urls, unknown_caches
 
 
 def set_all(monkeypatch: pytest.MonkeyPatch, **values: str) -> None:
@@ -249,15 +249,21 @@ def test_settings_made_without_load_do_not_show_wrong_secrets_either(
             "rediss://, unix://, redis+sentinel://, redis+cluster://",
         ),
         (
+            "KAFKA__SASL__TOKEN_URL",
+            "https://me:hunter2@login/token",
+            "found https://me:***@login/token, expected a URL such as "
+            "https://login.example.com/oauth2/token, without a password",
+        ),
+        (
             "KAFKA__BOOTSTRAP_SERVERS",
             "kafka://a:1",
-            "found \"kafka://a:1\", expected host:port with commas between, which 'kafka://a:1' "
-            "is not",
+            'found "kafka://a:1", expected host:port pairs separated by commas, '
+            "not 'kafka://a:1'",
         ),
         (
             "KAFKA__TOPICS",
             "a b",
-            "found \"a b\", expected topic names of letters, digits, . _ and -, which 'a b' is not",
+            "found \"a b\", expected topic names of letters, digits, . _ and -, not 'a b'",
         ),
     ],
 )
@@ -287,8 +293,7 @@ def test_all_mistakes_of_all_sources_are_said_at_once(
         'found "-1", expected a whole number, 1 or more',
         f"INVALIDATOR_DRAIN_TIMEOUT (env file {env_file}): "
         'found "soon", expected a duration such as 500ms, 30s, 10m, 1h or 0',
-        "INVALIDATOR_KAFKA__BOOTSTRAP_SERVERS: missing, "
-        "because INVALIDATOR_KAFKA__TOPICS names topics to read",
+        "INVALIDATOR_KAFKA__BOOTSTRAP_SERVERS: missing, but required by INVALIDATOR_KAFKA__TOPICS",
         f"INVALIDATOR_LOG_LEVEL (env file {env_file}): "
         "no such setting; did you mean INVALIDATOR_LOG__LEVEL?",
         "INVALIDATOR_REDIS_URL (environment): "
@@ -300,8 +305,7 @@ def test_all_mistakes_of_all_sources_are_said_at_once(
 def test_brokers_without_topics_are_half_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     set_all(monkeypatch, KAFKA__BOOTSTRAP_SERVERS="a:1")
     assert mistakes() == [
-        "INVALIDATOR_KAFKA__TOPICS: missing, "
-        "because INVALIDATOR_KAFKA__BOOTSTRAP_SERVERS names brokers to read from"
+        "INVALIDATOR_KAFKA__TOPICS: missing, but required by INVALIDATOR_KAFKA__BOOTSTRAP_SERVERS"
     ]
 
 
@@ -459,11 +463,11 @@ def test_a_cache_that_the_rules_do_not_know_is_told_the_nearest_that_they_do(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     set_all(monkeypatch, CACHES__ORDERS_EU="redis://a:1/0", CACHES__UZERS="redis://b:1/0")
-    assert [*strangers(load(), ["default", "Orders-EU", "users"])] == [
+    assert [*unknown_caches(load(), ["default", "Orders-EU", "users"])] == [
         "INVALIDATOR_CACHES__UZERS (environment): the rules have no cache uzers; "
         "did you mean INVALIDATOR_CACHES__USERS?"
     ]
-    assert [*strangers(load(), ["default", "orders.eu"])] == [
+    assert [*unknown_caches(load(), ["default", "orders.eu"])] == [
         "INVALIDATOR_CACHES__UZERS (environment): the rules have no cache uzers; "
         "they have default, orders.eu"
     ]

@@ -136,6 +136,14 @@ def test_the_console_is_readable_and_has_no_colours_where_there_is_no_terminal(
     assert "\x1b" not in out.getvalue()
 
 
+def test_the_console_escapes_what_could_control_the_terminal(logged: Logged) -> None:
+    out = logged(format="console")
+    structlog.get_logger().info("lost\x1b[2J", channel="a\x9b31m")
+    logging.getLogger("aiokafka").error("no topic %s", "b\x1b[31m")
+    assert out.getvalue().count("\\x1b") == 2
+    assert all(line.isprintable() for line in out.getvalue().splitlines())
+
+
 def test_the_console_has_colours_on_a_terminal(
     logged: Logged, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from invalidator.deadletters.entry import Fields, attempt_of, fields_of, letter_of, plain
+from invalidator.deadletters.entry import Fields, Letter, fields_of, letter_of, plain
 from invalidator.model import Fault, Record, Rejection
 
 FAULTS = (
@@ -25,10 +25,11 @@ RECORDS = st.builds(
 )
 
 
-def stored(rejection: Rejection) -> Fields:
-    """As Redis gives it back."""
-    fields = fields_of(rejection, "hash", 1_795_000_000_250)
-    return {n.encode(): v if isinstance(v, bytes) else v.encode() for n, v in fields}
+def stored(rejection: Rejection, replayed: Letter | None = None, **more: bytes) -> Fields:
+    """Return the fields as Redis gives them back."""
+    fields = fields_of(rejection, "hash", 1_795_000_000_250, replayed=replayed)
+    read = {n.encode(): v if isinstance(v, bytes) else v.encode() for n, v in fields}
+    return {**read, **{name.encode(): value for name, value in more.items()}}
 
 
 @given(RECORDS)
@@ -66,14 +67,16 @@ def test_without_an_event_there_is_nothing_to_replay() -> None:
     assert letter.lacks == "it holds no event"
 
 
-def test_what_a_replay_found_stands_over_it() -> None:
-    record = Record("kafka", "orders", "0@1", b"{}")
-    letter = letter_of(b"1-0", stored(Rejection(record, None, FAULTS)))
+def test_an_entry_that_is_rejected_again_counts_on() -> None:
+    record = Record("kafka", "orders", "0@1", b'{"pin":"***"}')
+    first = letter_of(
+        b"1-0", stored(Rejection(record, None, FAULTS), redacted=b'["pin"]', first_seen=b"7")
+    )
     again = Rejection(record, "t", (Fault("no-type", "none"),))
-    after = letter.after(attempt_of(letter, again, "new", 1_795_000_001_000))
-    assert (after.attempts, after.rules, after.failed_at) == (2, "new", 1_795_000_001_000)
-    assert after.faults == again.faults
-    assert (after.record, after.first_seen) == (record, letter.first_seen)
+    second = letter_of(b"2-0", stored(again, first))
+    assert (second.attempts, second.failed_at) == (2, 1_795_000_000_250)
+    assert (second.record, second.first_seen) == (record, 7)
+    assert (second.faults, second.redacted) == (again.faults, ("pin",))
 
 
 @pytest.mark.parametrize(

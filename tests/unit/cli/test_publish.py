@@ -234,15 +234,15 @@ def test_a_mistake_in_the_middle_of_a_long_line_is_shown_with_what_is_around_it(
     [
         (
             ["t", "[1]"],
-            'the data is no JSON object, such as {"id": 1}: [1]',
+            'the data is not a JSON object such as {"id": 1}: [1]',
         ),
         (
             ["t", "{}", "--to", "pubsub", "--stream", "orders"],
-            "--to pubsub does not go with --stream",
+            "--to pubsub cannot be used with --stream",
         ),
         (
             ["t", "{}", "--stream", "orders", "--record-key", "k"],
-            "--stream does not go with --record-key",
+            "--stream cannot be used with --record-key",
         ),
         (["t", "{}", "--header", "a=b"], "--header: a message over pub/sub has no headers"),
         (["t", "{}", "--header", "ab"], "--header takes NAME=VALUE, found 'ab'"),

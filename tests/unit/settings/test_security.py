@@ -75,7 +75,7 @@ def test_what_goes_together_is_taken_and_shown_without_secrets(
         ({"SASL__EXTENSIONS": "a"}, "SASL__EXTENSIONS", "expected name=value"),
         ({"SASL": "{}"}, "SASL", "is a group of settings; set one of .*SASL__MECHANISM"),
         ({"SASL__USER": "me"}, "SASL__USER", "no such setting; did you mean .*SASL__USERNAME"),
-        ({"TOPICS": "^orders("}, "TOPICS", r"'\^orders\(' is not: missing \)"),
+        ({"TOPICS": "^orders("}, "TOPICS", r"not '\^orders\(': missing \)"),
     ],
 )
 def test_what_does_not_is_named(

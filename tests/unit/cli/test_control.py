@@ -1,5 +1,6 @@
 """Asking a daemon: what answers may be somebody else."""
 
+import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -48,6 +49,50 @@ def other() -> Iterator[Other]:
         thread.join()
 
 
+def test_status_escapes_what_could_control_the_terminal(
+    other: Other, capsys: pytest.CaptureFixture[str]
+) -> None:
+    part = {"name": "a\x1b[2J", "waiting": "b\x9b31m", "redis": "c\x07"}
+    figures: dict[str, object] = {
+        "events_per_second": {},
+        "lag": None,
+        "oldest_unsettled_seconds": 0,
+    }
+    status = {
+        "status": "ready",
+        "version": "d\x1b",
+        "started_at": "",
+        "dry_run": False,
+        "tickets": 0,
+        "waiting": {"e\x1b": "f\x1b"},
+        "stuck": [],
+        "caches": [part],
+        "by_rule": [],
+        "rules": {"hash": "", "count": 1, "path": "", "loaded_at": "", "refused": ["g\x1b[31m"]},
+        "sources": [{**part, **figures}],
+        "sweeps": {"running": 0, "patterns_waiting": 0},
+        "dead_letters": {"entries": None},
+    }
+    other.body = json.dumps(status).encode()
+    for words in ([], ["--json"]):
+        assert main(["status", "--url", other.url, *words]) == 0
+        out = capsys.readouterr().out
+        assert out.count("\\x1b") + out.count("\\u001b") >= 5
+        assert all(line.isprintable() for line in out.splitlines())
+
+
+@pytest.mark.parametrize("words", [["reload"], ["pause"]])
+def test_answers_and_errors_are_escaped_too(
+    other: Other, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    other.body = json.dumps({"problems": ["a\x1b[2J"], "rules": "", "error": "b\x1b"}).encode()
+    other.status = 200 if words == ["reload"] else 409
+    assert main([*words, "--url", other.url]) == 1
+    said = capsys.readouterr()
+    assert "\\x1b" in said.out + said.err
+    assert all(line.isprintable() for line in (said.out + said.err).splitlines())
+
+
 def test_a_call_follows_nobody_elsewhere(
     other: Other, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -55,7 +100,7 @@ def test_a_call_follows_nobody_elsewhere(
     other.status, other.headers = 302, {"Location": f"{other.url}/elsewhere"}
     assert main(["pause", "--url", other.url]) == 1
     assert other.asked == ["/pause"]
-    assert "not as the admin port" in capsys.readouterr().err
+    assert "this is not the admin port" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("verb", ["status", "pause", "resume", "reload"])
@@ -65,7 +110,7 @@ def test_an_answer_of_somebody_else_is_no_success(
 ) -> None:
     other.status, other.body = status, body
     assert main([verb, "--url", other.url]) == 1
-    assert "not as the admin port" in capsys.readouterr().err
+    assert "this is not the admin port" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:x", "http://[::1", "http://a b"])

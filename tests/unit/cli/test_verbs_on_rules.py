@@ -34,7 +34,7 @@ def bad(tmp_path: Path) -> str:
 
 def test_check_says_that_rules_are_in_order(good: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", good]) == 0
-    assert capsys.readouterr().out.startswith("2 rules in order")
+    assert capsys.readouterr().out.startswith("2 rules valid")
 
 
 def test_check_names_every_mistake(bad: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -90,7 +90,7 @@ def test_explain_says_that_an_event_has_no_type_of_its_own(
     path.write_text(f"rules: [{every}, {{name: one, on: orders, invalidate: {{keys: o}}}}]")
     assert main(["explain", '{"id": 5}', "--rules", str(path)]) == 0
     out = capsys.readouterr().out
-    assert "type not said: it is the name of the topic or channel then, which --source" in out
+    assert "type not in the event: it is the name of the topic or channel, which --source" in out
     assert "- one: an event without a type is not orders" in out
     assert main(["explain", '{"id": 5}', "--rules", str(path), "--source", "orders"]) == 0
     assert capsys.readouterr().out.startswith("type orders\n+ every")
@@ -154,6 +154,31 @@ def test_what_an_event_says_does_not_steer_the_terminal(
     assert all(line.isprintable() for line in capsys.readouterr().out.splitlines())
     assert main(["explain", json.dumps({"type": "order.x", "id": "\u202e"}), "--rules", good]) == 0
     assert "\u202e" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["test", "{rules}"],
+        ["check", "\x1b[2J"],
+        ["explain", "--key", "a", "--rules", "\x9b2J"],
+        ["publish", "\x1b[2J", "{}", "--redis-url", "redis://127.0.0.1:1/\x1b"],
+        ["purge", "--key", "a", "--why", "b", "--cache", "\x1b[2J", "--rules", "{rules}"],
+        ["replay", "--since", "\x1b[2J"],
+        ["run", "--rules", "\x1b[2J"],
+        ["settings", "--env-file", "\x1b[2J"],
+        ["dead", "show", "\x1b[2J"],
+    ],
+)
+def test_no_verb_prints_what_controls_the_terminal(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "rules.yaml"
+    path.write_text(GOOD.replace("id: 1}", 'id: "\\e[2J"}'))
+    main([word.replace("{rules}", str(path)) for word in words])
+    said = "".join(capsys.readouterr())
+    assert "\\x" in said
+    assert all(line.isprintable() for line in said.splitlines())
 
 
 def test_rules_without_tests_are_counted(
