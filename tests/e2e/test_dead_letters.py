@@ -88,7 +88,7 @@ def test_a_replay_can_be_interrupted_and_goes_on_where_it_was(
         assert f"{400 - left} dead letters applied and removed" in said
 
 
-def test_a_bad_deployment_of_rules_holds_a_stream_until_it_is_mended(
+def test_a_bad_deployment_of_rules_pauses_a_stream_until_it_is_fixed(
     run_daemon: RunDaemon, start_redis: StartRedis, rules_file: Path
 ) -> None:
     server, good = start_redis(), rules_file.read_text()
@@ -102,17 +102,17 @@ def test_a_bad_deployment_of_rules_holds_a_stream_until_it_is_mended(
                 at_once.xadd("orders", {"event": order(number)})
             at_once.execute()
         until_sync(lambda: daemon.admin("/readyz")[0] == 503)
-        assert "orders is held: rules" in daemon.admin("/readyz")[1]
+        assert "orders is paused: rules" in daemon.admin("/readyz")[1]
         assert 'invalidator_braked_origins{source="stream"} 1.0' in daemon.admin("/metrics")[1]
         assert now.keys("order:*")
         rules_file.write_text(good)
-        until_sync(lambda: not now.keys("order:*"), what="all is applied by the mended rules")
+        until_sync(lambda: not now.keys("order:*"), what="all is applied by the fixed rules")
         daemon.await_ready()
         assert now.xlen("invalidator:dead") == 0
         assert daemon.stop() == 0
 
 
-def test_a_person_lets_a_held_stream_go_into_the_dead_letters(
+def test_a_person_resumes_a_paused_stream_into_the_dead_letters(
     run_daemon: RunDaemon, start_redis: StartRedis, rules_file: Path
 ) -> None:
     server = start_redis()
@@ -126,7 +126,7 @@ def test_a_person_lets_a_held_stream_go_into_the_dead_letters(
             for number in range(300):
                 at_once.xadd("orders", {"event": order(number)})
             at_once.execute()
-        until_sync(lambda: "is held" in daemon.admin("/readyz")[1])
+        until_sync(lambda: "orders is paused" in daemon.admin("/readyz")[1])
 
         def steer(verb: str) -> None:
             code, said = run_program(verb, "--url", daemon.admin_url(), ADMIN__TOKEN=token)
@@ -134,7 +134,7 @@ def test_a_person_lets_a_held_stream_go_into_the_dead_letters(
 
         steer("pause")
         steer("resume")  # ends the pause, and no more
-        assert "is held" in daemon.admin("/readyz")[1]
+        assert "orders is paused" in daemon.admin("/readyz")[1]
         assert '"topic": "orders"' in daemon.admin("/status")[1]
         assert now.xlen("invalidator:dead") == 0
         steer("resume")
