@@ -1,21 +1,10 @@
-"""HTTP/1.1 for the admin port, and for the one question that we ask others.
+"""HTTP/1.1 for the admin port.
 
 What the protocol says is known to h11, which does no I/O; here are the sockets, and their bounds.
 """
 
-from invalidator.http.client import NoAnswer, post_form
 from invalidator.http.limits import Limits
 from invalidator.http.message import Request, Response, as_json, said
 from invalidator.http.server import Handler, Server
 
-__all__ = [
-    "Handler",
-    "Limits",
-    "NoAnswer",
-    "Request",
-    "Response",
-    "Server",
-    "as_json",
-    "post_form",
-    "said",
-]
+__all__ = ["Handler", "Limits", "Request", "Response", "Server", "as_json", "said"]

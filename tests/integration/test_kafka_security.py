@@ -172,7 +172,7 @@ async def test_a_token_server_that_fails_at_the_start_is_waited_for(
 ) -> None:
     tokens.answer = (401, '{"error": "invalid_client", "error_description": "who\\n are you?"}')
     source = make("oauth", Tls(), tokens.settings())
-    assert f"no token from {tokens.url}: it answered 401: who are you?" in await refusal(source)
+    assert f"no token from {tokens.url}: status 401: who are you?" in await refusal(source)
     tokens.answer = None
 
     async def opens() -> bool:
@@ -197,7 +197,7 @@ async def test_a_token_server_that_fails_later_is_seen_in_readiness_and_ends_not
     await read(source, 1)
     assert part.reason == ""
     tokens.answer = (503, "come back later")
-    await until(lambda: "it answered 503, and no JSON object" in part.reason)
+    await until(lambda: "status 503 without a JSON object" in part.reason)
     Kafka(broker.bootstrap).produce(topic, ["meanwhile"])
     early = await source.read(10)  # a connection of before may still have served
     tokens.answer = None
