@@ -6,7 +6,7 @@ from typing import Any, Final, Protocol
 
 from pydantic import SecretStr
 
-from invalidator.http import Handler, Request, Response, as_json, said
+from invalidator.admin.http import Handler, Request, Response, as_json, said
 from invalidator.pipeline.rules_in_force import Reloaded
 from invalidator.sources.person import Busy, Sent
 

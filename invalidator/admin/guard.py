@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
-from invalidator.http import Request, Response, said
+from invalidator.admin.http import Request, Response, said
 
 FREE: Final = frozenset({"/livez", "/readyz", "/metrics"})  # tell nothing of rules and keys
 # Whatever is answered: browsers are to run and embed nothing that is not ours.

@@ -18,8 +18,8 @@ from aiokafka.abc import AbstractTokenProvider
 from aiokafka.errors import KafkaConnectionError
 from msgspec import Struct
 
+from invalidator.errors import InvalidatorError
 from invalidator.settings.security import Sasl
-from invalidator.sources.kafka.token_request import NoAnswer, post_form
 
 log = structlog.get_logger("invalidator")
 
@@ -87,6 +87,9 @@ class Tokens(AbstractTokenProvider):  # type: ignore[misc]  # it ships no types
             log.warning("kafka-token-rejected", reason=self.refusal)
 
     async def _ask(self) -> tuple[int, bytes]:
+        # Here, since it takes 20 ms to load, and few log in with tokens.
+        from invalidator.sources.kafka.token_request import post_form
+
         sasl = self._sasl
         form = {"grant_type": "client_credentials"} | ({"scope": sasl.scope} if sasl.scope else {})
         headers = {"Accept": "application/json", "Authorization": _login(sasl)}
@@ -125,5 +128,5 @@ def _parse(status: int, body: bytes, now: float) -> _Token:
 
 def _reason(error: Exception) -> str:
     said = " ".join(str(error).split())
-    for_people = isinstance(error, NoAnswer | ValueError) and said
+    for_people = isinstance(error, InvalidatorError | ValueError) and said
     return said if for_people else f"{type(error).__name__}: {said}"

@@ -8,10 +8,10 @@ from typing import Final
 
 import structlog
 
+from invalidator.admin.http.connection import Connection
+from invalidator.admin.http.limits import BACKLOG, BODIES, PIECE, Limits
+from invalidator.admin.http.message import Request, Response, said
 from invalidator.errors import place_of
-from invalidator.http.connection import Connection
-from invalidator.http.limits import BACKLOG, BODIES, PIECE, Limits
-from invalidator.http.message import Request, Response, said
 from invalidator.runtime.tasks import end
 
 Handler = Callable[[Request], Awaitable[Response]]

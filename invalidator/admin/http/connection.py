@@ -10,8 +10,8 @@ from typing import Any, Final, Protocol
 import h11
 from msgspec.structs import replace
 
-from invalidator.http.limits import CHUNK, CRUMBS, HEAD, PIECE, PORTION, SMALL, Limits
-from invalidator.http.message import Request, Response, packed, request_of, said
+from invalidator.admin.http.limits import CHUNK, CRUMBS, HEAD, PIECE, PORTION, SMALL, Limits
+from invalidator.admin.http.message import Request, Response, packed, request_of, said
 
 LONGEST_REASON: Final = 200  # characters that say what was wrong with a request
 VERSIONS: Final = (b"1.0", b"1.1")
