@@ -17,7 +17,7 @@ def sources_of(settings: Settings, health: Health, eras: Eras) -> list[Source]:
     """One for Kafka, for pub/sub and for streams, where there is something to read."""
     sources: list[Source] = []
     if settings.kafka.topics:
-        sources.append(_kafka(settings, health, eras))
+        sources.append(_kafka(settings, health))
     if settings.pubsub.channels or settings.pubsub.sharded_channels:
         sources.append(_pubsub(settings, health, eras))
     if settings.streams.keys:
@@ -25,7 +25,7 @@ def sources_of(settings: Settings, health: Health, eras: Eras) -> list[Source]:
     return sources
 
 
-def _kafka(settings: Settings, health: Health, eras: Eras) -> Source:
+def _kafka(settings: Settings, health: Health) -> Source:
     # Here, since Kafka's client takes a while to load.
     from invalidator.sources.kafka.brokers import Brokers
     from invalidator.sources.kafka.client import Timing
@@ -42,7 +42,6 @@ def _kafka(settings: Settings, health: Health, eras: Eras) -> Source:
         commits=not settings.dry_run,
         timing=Timing(session=kafka.session_timeout),
         instance_id=kafka.instance_id,
-        eras=eras,
     )
 
 

@@ -21,6 +21,7 @@ from invalidator.runtime import metrics
 log = structlog.get_logger("invalidator")
 
 START = "start"  # the one gap that is nothing unusual
+WENT_BACK = "cache-went-back"  # a cache lost more than can be read again
 
 
 class Gap(Struct):

@@ -16,6 +16,7 @@ from invalidator.runtime.health import Part
 from invalidator.sources.kafka.brokers import Brokers
 from invalidator.sources.kafka.source import KafkaSource
 from invalidator.sources.pubsub.source import PubSubSource
+from invalidator.sources.reread import UNWATCHED, Servers
 from invalidator.sources.source import Source
 from invalidator.sources.start import Start
 from invalidator.sources.stream.source import StreamSource
@@ -142,7 +143,9 @@ class KafkaHarness(Harness):
         for topic in self.origins:
             self._kafka.create_topic(topic)
 
-    def source(self, max_wait: float = 0.0, eras: Eras = TIMELESS) -> Source:
+    def source(
+        self, max_wait: float = 0.0, eras: Eras = TIMELESS, servers: Servers = UNWATCHED
+    ) -> Source:
         return KafkaSource(
             Brokers([self._bootstrap]),
             self.origins,
@@ -150,7 +153,7 @@ class KafkaHarness(Harness):
             start=Start("earliest"),
             part=Part("kafka"),
             max_wait=max_wait,
-            eras=eras,
+            servers=servers,
         )
 
     def publish(self, *values: bytes | None, origin: int = 0) -> None:

@@ -33,8 +33,8 @@ CLOSE_WITHIN = 10.0  # seconds, also where the server is gone
 
 SOURCES = ["memory", "pubsub", "kafka", "stream"]
 KEEPERS = pytest.mark.parametrize("harness", ["memory", "kafka", "stream"], indirect=True)
-GO_BACK = pytest.mark.parametrize("harness", ["pubsub", "kafka", "stream"], indirect=True)
-GO_BACK_LATER = pytest.mark.parametrize("harness", ["kafka", "stream"], indirect=True)
+GO_BACK = pytest.mark.parametrize("harness", ["pubsub", "stream"], indirect=True)
+GO_BACK_LATER = pytest.mark.parametrize("harness", ["stream"], indirect=True)
 FILLERS = pytest.mark.parametrize("harness", ["pubsub", "kafka", "stream"], indirect=True)
 WITH_TOMBSTONES = pytest.mark.parametrize("harness", ["memory", "kafka"], indirect=True)
 

@@ -116,7 +116,7 @@ async def test_a_wrong_password_is_said_in_one_line_and_never_shown(
     ):
         with capture_logs() as logs, caplog.at_level(logging.INFO):
             said = await refusal(make(listener, tls, password(mechanism, right=False)))
-        assert said.startswith(f"kafka: {broker.listener(listener)}: it refuses our login: ")
+        assert said.startswith(f"kafka: {broker.listener(listener)}: it rejects our login: ")
         assert "sesame" not in said + str(logs) + caplog.text
         assert not any(record.exc_info for record in caplog.records)
 
@@ -135,7 +135,7 @@ async def test_a_door_of_another_kind_is_guessed_at(broker: SecureBroker, make: 
         said = await refusal(make(listener, Tls(), Sasl()))
         assert "it may expect TLS, a certificate, or a login" in said
     said = await refusal(make("sasl", Tls(), password("plain")))
-    assert "it takes no login by PLAIN" in said
+    assert "it does not accept logins by PLAIN" in said
 
 
 def test_a_file_that_cannot_be_used_is_named_before_anything_starts(broker: SecureBroker) -> None:

@@ -3,13 +3,12 @@
 import pytest
 from aiokafka import TopicPartition
 
-from invalidator.sources.kafka.offsets import Birth, Found, Past
+from invalidator.sources.kafka.offsets import GroupStart, Note
 from invalidator.sources.start import Start
-from invalidator.sources.trail import Stand, Trail
 
 
 @pytest.mark.parametrize(
-    ("setting", "start"),
+    ("setting", "wanted"),
     [
         ("latest", Start("latest")),
         ("earliest", Start("earliest")),
@@ -17,30 +16,30 @@ from invalidator.sources.trail import Stand, Trail
         ("-60", Start("ago", 60.0)),
     ],
 )
-def test_a_start_is_a_word_or_so_many_seconds_ago(setting: str | float, start: Start) -> None:
-    assert Start.of(setting) == start
+def test_the_setting_is_a_word_or_so_many_seconds_ago(setting: str | float, wanted: Start) -> None:
+    assert Start.of(setting) == wanted
 
 
-def test_a_birth_survives_the_metadata_of_a_commit() -> None:
-    birth = Birth(1700000000000, {"orders": 3, "items": 1})
-    assert Birth.parse(birth.dump("orders")) == birth
+def test_a_start_survives_the_metadata_of_a_commit() -> None:
+    start = GroupStart(1700000000000, {"orders": 3, "items": 1})
+    assert GroupStart.parse(start.dump("orders")) == start
 
 
 def test_a_note_stays_within_what_brokers_take_however_many_topics_there_are() -> None:
     topics = {f"shop.public.a_table_of_many_{number:04}": 3 for number in range(300)}
-    birth = Birth(1700000000000, topics)
-    stand = Stand("era", Trail(3600.0, [(float(at), at) for at in range(0, 4000, 70)]))
-    notes = {topic: birth.dump(topic, stand) for topic in topics}
+    start = GroupStart(1700000000000, topics)
+    note = Note("0123456789abcdef" * 2, 1700000000.5)
+    notes = {topic: start.dump(topic, note) for topic in topics}
     assert max(map(len, notes.values())) < 4096
-    told = [found for note in notes.values() if (found := Birth.parse(note))]
-    assert Birth.of(told) == birth
-    assert Birth.of(told[1:]) != birth
-    assert Birth.parse(birth.dump("added later")) == Birth(birth.time_ms, {})
+    told = [found for note in notes.values() if (found := GroupStart.parse(note))]
+    assert GroupStart.of(told) == start
+    assert GroupStart.of(told[1:]) != start
+    assert GroupStart.parse(start.dump("added later")) == GroupStart(start.time_ms, {})
 
 
-def test_of_several_births_the_earliest_counts() -> None:
-    later, earlier = Birth(7, {"orders": 4, "new": 1}), Birth(5, {"orders": 3})
-    assert Birth.of([later, earlier]) == Birth(5, {"orders": 3, "new": 1})
+def test_of_several_starts_the_earliest_counts() -> None:
+    later, earlier = GroupStart(7, {"orders": 4, "new": 1}), GroupStart(5, {"orders": 3})
+    assert GroupStart.of([later, earlier]) == GroupStart(5, {"orders": 3, "new": 1})
 
 
 @pytest.mark.parametrize(
@@ -53,53 +52,38 @@ def test_of_several_births_the_earliest_counts() -> None:
         '{"born": 1}',
     ],
 )
-def test_what_another_tool_wrote_is_no_birth(note: str) -> None:
-    assert Birth.parse(note) is None
+def test_what_another_tool_wrote_is_no_start(note: str) -> None:
+    assert GroupStart.parse(note) is None
 
 
 def test_what_later_versions_add_to_a_note_is_passed_over() -> None:
     note = '{"v": 2, "born": 5, "had": {"orders": 1}, "primary": "10.0.0.1"}'
-    assert Birth.parse(note) == Birth(5, {"orders": 1})
+    assert GroupStart.parse(note) == GroupStart(5, {"orders": 1})
 
 
-def test_a_commit_says_in_which_era_it_was_made_and_where_it_stood_before() -> None:
-    birth = Birth(5, {"orders": 1})
-    note = birth.dump("orders", Stand("era", Trail(3600.0, [(0.0, 3), (100.2, 7)])))
-    assert Past.parse(note) == Past("era", ((0.0, 3), (101.0, 7)))
-    assert Birth.parse(note) == birth
-    assert len(note) < 200
+def test_a_commit_says_which_servers_have_applied_all_before_it() -> None:
+    start = GroupStart(5, {"orders": 1})
+    metadata = start.dump("orders", Note("servers", 100.9))
+    assert Note.parse(metadata) == Note("servers", 100.0)
+    assert GroupStart.parse(metadata) == start
+    assert len(metadata) < 200
 
 
 @pytest.mark.parametrize(
-    "note",
+    "metadata",
     [
         *("", "null", "[]", "{", "written by another tool"),
         '{"v": 1, "born": 1, "had": {"orders": 1}}',
-        '{"v": 2, "born": 1, "had": {}, "era": "e", "trail": [1]}',
-        '{"v": 2, "born": 1, "had": {}, "era": "e", "trail": [["a", 1]]}',
+        '{"v": 2, "born": 1, "had": {}, "era": "e", "trail": [[1, 1]]}',
+        '{"v": 3, "born": 1, "had": {}, "identity": "e", "since": "a"}',
     ],
 )
-def test_a_commit_without_an_era_or_of_another_tool_tells_of_no_past(note: str) -> None:
-    assert Past.parse(note) == Past()
+def test_a_commit_of_another_tool_or_version_says_nothing_of_servers(metadata: str) -> None:
+    assert Note.parse(metadata) == Note()
 
 
-def test_a_partition_of_which_nothing_was_applied_stands_in_the_era_of_now() -> None:
-    new, known, foreign = (TopicPartition("orders", number) for number in range(3))
-    past = Past("old", ((50.0, 4), (60.0, 99)))
-    found = Found(Birth(5, {}), {new: 1, known: 9, foreign: 9}, frozenset({new}), {known: past})
-    stands = found.stands("now", 3600.0, 100.0)
-    assert {tp: stand.era for tp, stand in stands.items()} == {
-        new: "now",
-        known: "old",
-        foreign: "",
-    }
-    assert stands[new].trail.few() == [(0.0, 1)]
-    assert stands[known].trail.few() == [(50.0, 4)], "not what lies behind the commit"
-    assert stands[foreign].trail.few() == [(100.0, 9)]
-
-
-def test_a_birth_knows_which_partitions_were_there() -> None:
-    birth = Birth(0, {"orders": 2})
-    assert birth.had(TopicPartition("orders", 1))
-    assert not birth.had(TopicPartition("orders", 2))
-    assert not birth.had(TopicPartition("items", 0))
+def test_a_start_knows_which_partitions_were_there() -> None:
+    start = GroupStart(0, {"orders": 2})
+    assert start.had(TopicPartition("orders", 1))
+    assert not start.had(TopicPartition("orders", 2))
+    assert not start.had(TopicPartition("items", 0))

@@ -1,0 +1,58 @@
+"""Reading again after a cache may have lost writes: a failover, or a restart from a snapshot."""
+
+from collections import deque
+from typing import Final, Protocol
+
+BUCKET: Final = 10.0  # seconds of settling that share one entry
+
+
+class Servers(Protocol):
+    """The cache servers, as a source sees them."""
+
+    @property
+    def identity(self) -> str:
+        """Return a digest of all servers' identities; it changes when one may have lost writes.
+
+        Empty until all were asked, and where nobody watches.
+        """
+
+    @property
+    def reason(self) -> str:
+        """Return why the identity changed last, for a person."""
+
+    @property
+    def window(self) -> float:
+        """Return how many seconds of writes a server may lose."""
+
+
+class Unwatched:
+    """Servers that never lose writes, for those who do not watch."""
+
+    identity = reason = ""
+    window = 0.0
+
+
+UNWATCHED: Servers = Unwatched()
+
+
+class Reach:
+    """How far back, in the time of events, the writes of the last `window` seconds lead."""
+
+    def __init__(self, window: float) -> None:
+        self._window = window
+        self._ages: deque[tuple[float, float]] = (
+            deque()
+        )  # bucket, largest age of an event settled in it
+
+    def settled(self, now: float, oldest: float) -> None:
+        """Note that events were settled now, of which the oldest was published then."""
+        bucket, age = now // BUCKET * BUCKET, max(0.0, now - oldest)
+        if self._ages and self._ages[-1][0] == bucket:
+            age = max(age, self._ages.pop()[1])
+        self._ages.append((bucket, age))
+        while self._ages[0][0] < now - self._window - BUCKET:
+            self._ages.popleft()
+
+    def since(self, now: float) -> float:
+        """Return the time of the oldest event whose effect may be lost."""
+        return now - self._window - max((age for _, age in self._ages), default=0.0)
