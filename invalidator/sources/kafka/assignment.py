@@ -30,7 +30,8 @@ class Partition(Struct):
     coming: str = ""  # the identity from then on
     round: int = 0  # what was read in an earlier round settles nothing
     paused: bool = False  # its topic is
-    problem: str = ""  # why it cannot be read for now; empty if it can
+    problem: str = ""  # why it cannot be read; empty if it can
+    retried: bool = False  # whether it can is being tried again
 
 
 class Taken(Struct):
@@ -100,6 +101,8 @@ class Assignment:
                 self._to_seek.add(tp)
                 continue
             partition.next = records[-1].offset + 1
+            if partition.problem:
+                self.set_problem(tp, "")
             before = taken.get(tp)
             if before and before.round == partition.round:
                 before.records += records
@@ -143,13 +146,24 @@ class Assignment:
         self._to_seek.add(tp)
 
     def _update_stopped(self) -> None:
-        self.stopped = frozenset(tp for tp, p in self.partitions.items() if p.paused or p.problem)
+        self.stopped = frozenset(
+            tp
+            for tp, partition in self.partitions.items()
+            if partition.paused or (partition.problem and not partition.retried)
+        )
 
     # --- what cannot be read --------------------------------------------------------------
 
     def set_problem(self, tp: TopicPartition, reason: str) -> None:
         """Read other partitions only, until the reason is empty again."""
-        self.partitions[tp].problem = reason
+        partition = self.partitions[tp]
+        partition.problem, partition.retried = reason, False
+        self._update_stopped()
+
+    def retry(self) -> None:
+        """Read on where that was not possible; the problem is over when records come."""
+        for partition in self.partitions.values():
+            partition.retried = bool(partition.problem)
         self._update_stopped()
 
     @property

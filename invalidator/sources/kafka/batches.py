@@ -9,7 +9,7 @@ from msgspec import Struct
 from invalidator.model import Batch, Fault, Record, Slice
 from invalidator.sources.kafka.assignment import Assignment, End, Taken
 from invalidator.sources.kafka.private import Fetched, Polled
-from invalidator.sources.kafka.raw_batch import Unreadable
+from invalidator.sources.kafka.raw_batch import BadBatch
 
 NAME = "kafka"
 HEADERS, TIME, VALUE = attrgetter("headers"), attrgetter("timestamp"), attrgetter("value")
@@ -61,7 +61,7 @@ def batch_without_records(
     return Batch(NAME, rejected, len(rejected), size, Ends(assignment, passed), own)
 
 
-def unreadable_slice(tp: TopicPartition, bad: Unreadable) -> Slice:
+def unreadable_slice(tp: TopicPartition, bad: BadBatch) -> Slice:
     """Return a dead letter that holds the whole batch as the brokers have it."""
     last = bad.next - 1
     offsets = f"{bad.first}-{last}" if last > bad.first else f"{bad.first}"

@@ -20,6 +20,7 @@ from aiokafka.errors import (
     CorruptRecordException,
     IllegalGenerationError,
     LeaderNotAvailableError,
+    OffsetOutOfRangeError,
     RebalanceInProgressError,
     UnknownMemberIdError,
     for_code,
@@ -53,6 +54,15 @@ class Refused(InvalidatorError):  # noqa: N818 - not an error, but an answer
 
     def __str__(self) -> str:
         return "the group has rebalanced without us"
+
+
+class Unreadable(InvalidatorError):  # noqa: N818 - a state of the partition
+    """The next records of one partition cannot be read."""
+
+    def __init__(self, tp: TopicPartition, error: Exception) -> None:
+        super().__init__(f"{tp.topic}-{tp.partition}: {describe(error)}")
+        self.tp = tp
+        self.error = error
 
 
 # --- a group's member -----------------------------------------------------------------------
@@ -224,15 +234,16 @@ def set_fetch_size(consumer: AIOKafkaConsumer, size: int) -> None:
     consumer._fetcher._max_partition_fetch_bytes = size
 
 
-async def poll(
-    consumer: AIOKafkaConsumer, limit: int, seconds: float, only: Sequence[TopicPartition] = ()
-) -> Polled:
-    """Return what came, as getmany does, which forgets its timeout while the group rebalances."""
+async def poll(consumer: AIOKafkaConsumer, limit: int, seconds: float) -> Polled:
+    """Return what came, as getmany does, which forgets its timeout while the group rebalances.
+
+    Raises Unreadable, OffsetOutOfRangeError, or what a task of the library died of.
+    """
     consumer._coordinator.check_errors()
     try:
         async with asyncio.timeout(seconds + SLACK):
             with consumer._subscription.fetch_context():
-                return await _take(consumer._fetcher, limit, seconds, only)
+                return await _take(consumer._fetcher, limit, seconds)
     except TimeoutError:
         show_life(consumer)
         return {}
@@ -241,16 +252,14 @@ async def poll(
         raise
 
 
-async def _take(
-    fetcher: Fetcher, limit: int, seconds: float, only: Sequence[TopicPartition]
-) -> Polled:
+async def _take(fetcher: Fetcher, limit: int, seconds: float) -> Polled:
     """Wait for the first record; then return `limit` at most."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
     while not fetcher._closed:
         if fetcher._subscriptions.reassignment_in_progress:
             await fetcher._subscriptions.wait_for_assignment()
-        polled = _drain(fetcher, limit, only)
+        polled = _drain(fetcher, limit)
         left = deadline - loop.time()
         if polled or left <= 0:
             return polled
@@ -263,22 +272,27 @@ async def _take(
     return {}
 
 
-def _drain(fetcher: Fetcher, limit: int, only: Sequence[TopicPartition]) -> Polled:
+def _drain(fetcher: Fetcher, limit: int) -> Polled:
     polled: Polled = {}
     for tp in list(fetcher._records):
-        if only and tp not in only:
-            if not fetcher._subscriptions.is_assigned(tp):
-                del fetcher._records[tp]
-            continue
         if records := _take_of(fetcher, tp, limit):
             polled[tp] = records
             limit -= len(records)
         if not polled and isinstance(error := fetcher._records.get(tp), FetchError):
             _forget(fetcher, tp)
-            error.check_raise()
+            _raise_at(tp, error)
         if not limit:
             break
     return polled
+
+
+def _raise_at(tp: TopicPartition, found: FetchError) -> None:
+    try:
+        found.check_raise()
+    except OffsetOutOfRangeError:
+        raise
+    except Exception as error:
+        raise Unreadable(tp, error) from error
 
 
 def _take_of(fetcher: Fetcher, tp: TopicPartition, limit: int) -> list[Fetched]:

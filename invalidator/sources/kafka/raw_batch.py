@@ -21,7 +21,7 @@ _HEADER = 61  # bytes, in the present format
 _NEW_FORMAT = 2
 
 
-class Unreadable(Struct, frozen=True):
+class BadBatch(Struct, frozen=True):
     """A batch that nobody can read."""
 
     first: int  # of those that had not been read yet
@@ -45,7 +45,7 @@ class _Framed(Struct, frozen=True):
         return self.base + last + 1
 
 
-def find_unreadable(data: bytes, at: int, end: int) -> Unreadable | None:
+def find_unreadable(data: bytes, at: int, end: int) -> BadBatch | None:
     """Return the batch that holds offset `at`, if it is there and cannot be read.
 
     `end` is where the log ends, beyond all that was fetched.
@@ -59,7 +59,7 @@ def find_unreadable(data: bytes, at: int, end: int) -> Unreadable | None:
             continue  # read already
         if not reason or after is None:
             return None
-        return Unreadable(max(at, batch.base), after, reason, intact, batch.raw)
+        return BadBatch(max(at, batch.base), after, reason, intact, batch.raw)
     return None
 
 

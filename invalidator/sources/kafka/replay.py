@@ -4,11 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import (
-    CorruptRecordException,
-    OffsetOutOfRangeError,
-    UnsupportedCodecError,
-)
+from aiokafka.errors import OffsetOutOfRangeError
 
 from invalidator.errors import Unavailable
 from invalidator.model import Batch
@@ -18,7 +14,7 @@ from invalidator.sources.kafka.brokers import Brokers
 from invalidator.sources.kafka.client import alone, start, stop
 from invalidator.sources.kafka.diagnose import why
 from invalidator.sources.kafka.offsets import first_since
-from invalidator.sources.kafka.private import Polled, partition_counts, poll, positions
+from invalidator.sources.kafka.private import Polled, Unreadable, partition_counts, poll, positions
 from invalidator.sources.kafka.topics import Wanted
 from invalidator.sources.replay import NotThere, Offsets, Part, Times
 from invalidator.sources.source import Lag
@@ -92,7 +88,7 @@ class KafkaReplay:
             await self._look_after(consumer, quiet=not polled)
         except NotThere:
             raise
-        except (CorruptRecordException, UnsupportedCodecError, OffsetOutOfRangeError) as error:
+        except (Unreadable, OffsetOutOfRangeError) as error:
             left = ", ".join(f"{name_of(tp)} at {at}" for tp, at in self._left().items())
             raise NotThere(f"cannot be read ({left}): {describe(error)}") from error
         except Exception as error:  # records may have been dropped

@@ -33,7 +33,7 @@ from invalidator.sources.kafka.client import Rebuilds, Timing, build, start, sto
 from invalidator.sources.kafka.diagnose import why
 from invalidator.sources.kafka.membership import Membership
 from invalidator.sources.kafka.offsets import GroupPositions, first_since
-from invalidator.sources.kafka.private import poll, show_life, trouble
+from invalidator.sources.kafka.private import Unreadable, poll, show_life, trouble
 from invalidator.sources.kafka.topics import Wanted
 from invalidator.sources.kafka.unreadable import UnreadablePartitions
 from invalidator.sources.reread import UNWATCHED, Servers
@@ -309,27 +309,24 @@ class KafkaSource:
     ) -> None:
         """Add what the library has for our positions."""
         unreadable, assignment = self._unreadable_of(member), member.assignment
+        unreadable.try_again()
         assignment.steer(member.consumer)
-        suspect = unreadable.next_suspect()
         try:
-            if suspect:
-                polled = await unreadable.poll(suspect, limit)
-            else:
-                polled = await poll(member.consumer, limit, seconds)
-        except Exception as error:  # noqa: BLE001 - whatever it was, records may have been dropped
-            member.assignment.seek_again()
-            if assignment is not member.assignment:
-                return
-            if isinstance(error, OffsetOutOfRangeError):
-                await self._start_over(member, error.args[0])
-            else:
-                await unreadable.blame(suspect, error)
+            polled = await poll(member.consumer, limit, seconds)
+        except Unreadable as error:
+            if error.tp in assignment.partitions and assignment is member.assignment:
+                assignment.seek_again([error.tp])
+                await unreadable.put_aside(error.tp, error.error)
                 member.say_ready()
-            return
-        if assignment is not member.assignment:  # a rebalance came while we waited
-            member.assignment.seek_again(polled.keys())
-            return
-        assignment.take(polled, taken)
+        except OffsetOutOfRangeError as error:
+            await self._start_over(member, error.args[0])
+        except Exception as error:
+            raise self._unavailable(describe(error)) from error
+        else:
+            if assignment is member.assignment:
+                assignment.take(polled, taken)
+            else:  # a rebalance came while we waited
+                member.assignment.seek_again(polled.keys())
 
     async def _fill_up(
         self, member: Membership, taken: dict[TopicPartition, Taken], limit: int

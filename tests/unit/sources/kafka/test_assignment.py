@@ -287,3 +287,16 @@ def test_a_partition_that_cannot_be_read_is_paused_until_it_is_passed_over() -> 
     ends, rejected = assignment.take_passed()
     assert (ends, rejected) == ({A: End(15, 0)}, [letter])
     assert not assignment.has_passed
+
+
+def test_a_partition_that_is_tried_again_can_be_read_once_records_come() -> None:
+    assignment = assigned(A)
+    assignment.set_problem(A, "a checksum")
+    assignment.retry()
+    assert steered(assignment).paused == set()
+    assert assignment.problems == {A: "a checksum"}
+    assignment.set_problem(A, "a checksum again")
+    assert steered(assignment).paused == {A}
+    assignment.retry()
+    read(assignment, 12)
+    assert assignment.problems == {}
