@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, OffsetAndMetadata, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.protocol.commit import OffsetFetchRequest
 
 from invalidator.errors import Unavailable
@@ -323,16 +323,16 @@ async def test_a_coordinator_that_still_loads_does_not_make_the_group_look_newbo
     await first.open()
     await first.close()
     kafka.produce(topic, ["to be read"])
-    ask = AIOKafkaAdminClient._send_request
+    ask = GroupCoordinator._send_req
     loading = [14, 14]  # what a coordinator answers while it loads its groups
 
-    async def answer(self: Any, request: Any, node: Any = None) -> Any:
-        found = await ask(self, request, node)
+    async def answer(self: Any, request: Any) -> Any:
+        found = await ask(self, request)
         if isinstance(request, OffsetFetchRequest) and loading:
             found.error_code, found.topics = loading.pop(), []
         return found
 
-    monkeypatch.setattr(AIOKafkaAdminClient, "_send_request", answer)
+    monkeypatch.setattr(GroupCoordinator, "_send_req", answer)
     second = make(topic, group, "latest")
     await second.open()
     assert not loading

@@ -12,30 +12,21 @@ to be read again where others answer now: so a failover that no member saw is fo
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from typing import TypeVar
+from collections.abc import Callable, Mapping, Sequence
 
 import orjson
 from aiokafka import AIOKafkaConsumer, OffsetAndMetadata, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from msgspec import Struct, field
 
-from invalidator.errors import Unavailable
-from invalidator.sources.describe import describe
-from invalidator.sources.kafka.brokers import CLIENT, Brokers
-from invalidator.sources.kafka.diagnose import why
-from invalidator.sources.kafka.private import group_offsets
+from invalidator.sources.kafka.private import group_offsets, partition_counts
 from invalidator.sources.kafka.topics import Wanted
 from invalidator.sources.start import Start
 
-Answer = TypeVar("Answer")
 Committed = Mapping[TopicPartition, OffsetAndMetadata]
 
 CLOCKS_DIFFER_MS = 60_000  # a start is another machine's time: rather read a minute too much
-ADMIN_WITHIN = 12.0  # seconds that one question may take, where the first server answers
-SERVER_WITHIN = 4.0  # seconds for a bootstrap server, before the next one is tried
+ANSWER_WITHIN = 12.0  # seconds that one question may take
 MOST_OF_METADATA = 4000  # bytes: brokers take 4096 with a commit, unless they are told otherwise
 ASK_AGAIN = 0.2  # seconds, while a coordinator is being found or loads its groups
 
@@ -106,18 +97,11 @@ class Positions(Struct, frozen=True):
 
 
 class GroupPositions:
-    """Asks the brokers about one group and its topics."""
+    """Knows where one group stands on its topics, or begins."""
 
     def __init__(
-        self,
-        brokers: Brokers,
-        group_id: str,
-        wanted: Wanted,
-        start: Start,
-        clock: Callable[[], float] = time.time,
+        self, wanted: Wanted, start: Start, clock: Callable[[], float] = time.time
     ) -> None:
-        self._brokers = brokers
-        self._group = group_id
         self._wanted = wanted
         self._start = start
         self._clock = clock
@@ -125,25 +109,22 @@ class GroupPositions:
         self._first: dict[str, int] | None = None
         self._started: GroupStart | None = None  # since commits tell of it
 
-    async def await_topics(self) -> list[str]:
-        """Return which topics there are for us. Raises Unavailable, by name, while there is none.
+    async def topics(self, consumer: AIOKafkaConsumer) -> list[str]:
+        """Return which topics there are for us.
 
         Asking for all topics creates none; subscribing to one that is absent might.
         """
-        counts = await self._ask(self._partition_counts)
+        async with asyncio.timeout(ANSWER_WITHIN):
+            counts = await partition_counts(consumer)
         if self._first is None:
             self._first = {t: n for t, n in counts.items() if self._wanted.wants(t)}
-        chosen = self._wanted.choose(counts)
-        if not chosen:
-            missing = self._wanted.missing(counts)
-            raise Unavailable("kafka", f"{self._brokers.address}: {missing}")
-        return chosen
+        return self._wanted.choose(counts)
 
     async def find(
         self, consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition]
     ) -> Positions:
         """Return where to read these partitions on."""
-        committed = await self._ask(self._committed)
+        committed = await self._committed(consumer)
         start = self._start_of(committed)
         positions = {tp: committed[tp].offset for tp in partitions if tp in committed}
         fresh = [tp for tp in partitions if tp not in positions]
@@ -196,44 +177,17 @@ class GroupPositions:
             since -= CLOCKS_DIFFER_MS
         return await first_since(consumer, dict.fromkeys(partitions, since), ends)
 
-    async def _partition_counts(self, admin: AIOKafkaAdminClient) -> dict[str, int]:
-        topics = await admin.describe_topics()
-        return {topic["topic"]: len(topic["partitions"]) for topic in topics}
-
-    async def _committed(self, admin: AIOKafkaAdminClient) -> Committed:
+    async def _committed(self, consumer: AIOKafkaConsumer) -> Committed:
         """Return all that the group has committed on our topics."""
-        while True:
-            try:
-                found = await group_offsets(admin, self._group)
-                return {tp: c for tp, c in found.items() if self._wanted.wants(tp.topic)}
-            except KafkaError as error:
-                if not error.retriable:
-                    raise
-            await asyncio.sleep(ASK_AGAIN)
-
-    async def _ask(self, question: Callable[[AIOKafkaAdminClient], Awaitable[Answer]]) -> Answer:
-        address = self._brokers.address
-        within = ADMIN_WITHIN + SERVER_WITHIN * address.count(",")
-        try:
-            async with asyncio.timeout(within), self._admin() as admin:
-                return await question(admin)
-        except Exception as error:
-            reason = await why(self._brokers) or describe(error)
-            raise Unavailable("kafka", f"{address}: {reason}") from error
-
-    @asynccontextmanager
-    async def _admin(self) -> AsyncIterator[AIOKafkaAdminClient]:
-        admin = AIOKafkaAdminClient(
-            bootstrap_servers=self._brokers.address,
-            client_id=CLIENT,
-            request_timeout_ms=int(SERVER_WITHIN * 1000),
-            **self._brokers.options(),
-        )
-        try:
-            await admin.start()
-            yield admin
-        finally:
-            await admin.close()
+        async with asyncio.timeout(ANSWER_WITHIN):
+            while True:
+                try:
+                    found = await group_offsets(consumer)
+                    return {tp: c for tp, c in found.items() if self._wanted.wants(tp.topic)}
+                except KafkaError as error:
+                    if not error.retriable:
+                        raise
+                await asyncio.sleep(ASK_AGAIN)
 
 
 async def first_since(

@@ -12,7 +12,6 @@ from typing import Any, Protocol
 
 import aiokafka.client
 from aiokafka import AIOKafkaConsumer, OffsetAndMetadata, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.conn import AIOKafkaConnection
 from aiokafka.consumer.fetcher import READ_COMMITTED, Fetcher, FetchError, PartitionRecords
 from aiokafka.consumer.group_coordinator import GroupCoordinator
@@ -176,16 +175,15 @@ async def partition_counts(consumer: AIOKafkaConsumer) -> dict[str, int]:
     return {topic: len(cluster.partitions_for_topic(topic) or ()) for topic in cluster.topics()}
 
 
-async def group_offsets(
-    admin: AIOKafkaAdminClient, group: str
-) -> dict[TopicPartition, OffsetAndMetadata]:
-    """Return all that a group has committed. Raises KafkaError or OSError.
+async def group_offsets(consumer: AIOKafkaConsumer) -> dict[TopicPartition, OffsetAndMetadata]:
+    """Return all that its group has committed. Raises KafkaError or OSError.
 
     The library's own question takes an error for "nothing": a group whose coordinator has just
     been restarted would look new, and start anew.
     """
-    coordinator = await admin.find_coordinator(group)
-    answer = await admin._send_request(OffsetFetchRequest(group, None), coordinator)
+    coordinator = consumer._coordinator
+    await coordinator.ensure_coordinator_known()
+    answer = await coordinator._send_req(OffsetFetchRequest(coordinator.group_id, None))
     _raise_for(answer.error_code)
     found = {}
     for topic, partitions in answer.topics:

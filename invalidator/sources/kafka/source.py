@@ -80,7 +80,7 @@ class KafkaSource:
         self._instance_id = instance_id
         self._servers = servers
         self._clock = clock
-        self._positions = GroupPositions(brokers, group_id, self._wanted, start, clock)
+        self._positions = GroupPositions(self._wanted, start, clock)
         self._gaps = Gaps(NAME, now=clock)
         self._rebuilds = Rebuilds()
         self._member: Membership | None = None
@@ -95,8 +95,6 @@ class KafkaSource:
 
     async def open(self) -> None:
         await self.close()
-        self._topics = await self._positions.await_topics()
-        self._missing = self._wanted.missing(self._topics)
         self._stopped = False
         try:
             consumer = build(self._brokers, self._group, self._timing, self._instance_id)
@@ -111,8 +109,12 @@ class KafkaSource:
                 clock=self._clock,
             )
             await start(consumer)
+            self._topics = await self._positions.topics(consumer)
         except Exception as error:
             raise self._unavailable(await why(self._brokers) or describe(error)) from error
+        self._missing = self._wanted.missing(self._topics)
+        if not self._topics:
+            raise self._unavailable(self._missing)
         member.miss(self._missing)
         member.subscribe(self._topics)
         member.begin()

@@ -7,7 +7,6 @@ from pathlib import Path
 import aiokafka.client
 import pytest
 from aiokafka import AIOKafkaConsumer
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import AIOKafkaConnection
 from aiokafka.consumer.fetcher import Fetcher, FetchResult, PartitionRecords
@@ -19,12 +18,12 @@ from invalidator.sources.kafka import private
 
 USED = {
     AIOKafkaConsumer: ("_client", "_coordinator", "_fetcher", "_subscription"),
-    AIOKafkaAdminClient: ("_send_request", "find_coordinator"),
     AIOKafkaClient: ("_conns", "_sync_task", "cluster", "fetch_all_metadata", "send"),
     AIOKafkaConnection: ("_closed_fut", "_protocol", "close", "send"),
     NoGroupCoordinator: ("_reset_committed_task", "check_errors"),
     GroupCoordinator: (
         *("_commit_refresh_task", "_coordination_task", "_do_commit_offsets", "_heartbeat_task"),
+        *("_send_req", "group_id"),
         *("check_errors", "ensure_coordinator_known", "generation"),
     ),
     SubscriptionState: (
