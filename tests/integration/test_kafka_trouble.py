@@ -235,7 +235,7 @@ async def test_a_client_that_stands_still_is_built_anew(
     assert source._member
     source._member.consumer._fetcher._proc_fetch_request = _nothing
     kafka.produce(topic, ["here"], partition=0)
-    with pytest.raises(Unavailable, match=f"{topic}-0 stands still at 0, though there is more"):
+    with pytest.raises(Unavailable, match=f"{topic}-0 does not move from 0, though there is more"):
         await read(source, 1)
     await source.open()
     assert raws(await read(source, 1)) == [b"here"]
@@ -278,7 +278,7 @@ async def test_new_clients_that_do_not_help_are_the_end(
         return False
 
     await source.open()
-    with pytest.raises(Stalled, match=f"{topic}-0 stands still at 0, .* 1 new clients did not"):
+    with pytest.raises(Stalled, match=f"{topic}-0 does not move from 0, .* 1 new clients did not"):
         await until(reads_on, 30.0)
 
 

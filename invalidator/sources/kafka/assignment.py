@@ -1,7 +1,7 @@
 """One assignment of Kafka partitions to us: for each, what to read next and what is settled.
 
-Nobody else knows these positions: the source, the committer and whoever looks after partitions
-that cannot be read ask here, and the client is told by `steer`.
+It is the only owner of these positions: the source, the committer and the handling of unreadable
+partitions call it, and `steer` passes its decisions on to the client.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from invalidator.sources.reread import UNWATCHED, Reach, Servers
 
 
 class Partition(Struct):
-    """Where one partition stands. Only its assignment writes here."""
+    """The positions of one partition. Only its assignment writes here."""
 
     next: int  # the offset to read next
     settled: int  # all before it is settled; a topic that was paused is read again from here
@@ -42,7 +42,7 @@ class Taken(Struct):
 
 
 class End(Struct, frozen=True):
-    """Where a batch ends in one partition."""
+    """The end of a batch in one partition."""
 
     offset: int  # the next one; never a count, since logs have holes
     round: int
@@ -119,11 +119,11 @@ class Assignment:
         self.drained.clear()
 
     def take_passed(self) -> tuple[dict[TopicPartition, End], list[Slice]]:
-        """Return where positions moved on without records, and dead letters for what is lost."""
+        """Return the positions that moved on without records, and what is lost as dead letters."""
         passed, self._passed = self._passed, set()
         rejected, self._rejected = self._rejected, []
-        stands = {tp: self.partitions[tp] for tp in passed}
-        return {tp: End(p.next, p.round) for tp, p in stands.items()}, rejected
+        parts = {tp: self.partitions[tp] for tp in passed}
+        return {tp: End(p.next, p.round) for tp, p in parts.items()}, rejected
 
     @property
     def has_passed(self) -> bool:
@@ -171,7 +171,7 @@ class Assignment:
         return {tp: p.problem for tp, p in self.partitions.items() if p.problem}
 
     def pass_over(self, tp: TopicPartition, position: int, rejected: Slice | None = None) -> None:
-        """Read on from there, and settle what lies before as a batch without records."""
+        """Read on from there, and settle the records before it by a batch without records."""
         self.partitions[tp].next = position
         self._passed.add(tp)
         self._to_seek.add(tp)
@@ -302,7 +302,7 @@ def _adopt(partition: Partition, identity: str) -> None:
 def partitions_of(
     found: Positions, now: float, servers: Servers = UNWATCHED
 ) -> dict[TopicPartition, Partition]:
-    """Return where partitions stand when they are assigned to us."""
+    """Return the partitions as they begin when they are assigned to us."""
     return {
         tp: _fresh(position, servers)
         if tp in found.fresh

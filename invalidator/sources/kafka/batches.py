@@ -16,7 +16,7 @@ HEADERS, TIME, VALUE = attrgetter("headers"), attrgetter("timestamp"), attrgette
 
 
 class Ends(Struct, frozen=True):
-    """Where a Kafka batch ends."""
+    """The end of a batch, in each of its partitions."""
 
     assignment: Assignment  # under which it was read
     ends: Mapping[TopicPartition, End]

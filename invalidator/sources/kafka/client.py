@@ -23,7 +23,7 @@ MOST_PER_FETCH = 4 * 1024 * 1024
 MOST_PER_PARTITION = 4 * 1024 * 1024
 LEAST_PER_PARTITION = 128 * 1024
 AHEAD = 8 * 1024 * 1024  # bytes that are fetched before they are asked for, over all partitions
-REBUILDS = 3  # new clients in a row, at the same position, until a new process is the better idea
+REBUILDS = 3  # clients that are replaced at one position; then a new process is better
 
 
 class Timing(Struct, frozen=True):
@@ -34,7 +34,7 @@ class Timing(Struct, frozen=True):
     rebalance: float = 45.0  # that the group waits for all members to join again
     request: float = 60.0  # that a request may take; joining is one
     drain: float = 20.0  # that a rebalance waits for batches in work; below `rebalance`
-    max_poll_interval: float = 300.0  # without a poll, until a member leaves by itself
+    max_poll_interval: float = 300.0  # without a poll, until a member leaves on its own
     metadata_max_age: float = 20.0  # until new partitions are noticed; with a rebalance below 30
     ask_every: float = 5.0  # without a record, until the brokers are asked whether they are there
     answer: float = 3.0  # that the brokers have for an answer
@@ -43,7 +43,7 @@ class Timing(Struct, frozen=True):
 
 
 def build(brokers: Brokers, group: str, timing: Timing, instance_id: str = "") -> AIOKafkaConsumer:
-    """Return a consumer that commits nothing, and seeks nowhere, by itself. Raises OSError."""
+    """Return a consumer that commits nothing, and seeks nowhere, on its own. Raises OSError."""
     rebalance = max(timing.rebalance, timing.session)
     return AIOKafkaConsumer(
         bootstrap_servers=brokers.address,
@@ -88,7 +88,7 @@ async def start(consumer: AIOKafkaConsumer) -> None:
 async def stop(consumer: AIOKafkaConsumer) -> None:
     """Leave the group and close.
 
-    The library's stop can hang, and it can raise a CancelledError that nobody asked for; either
+    The library's stop can hang, and it can raise a CancelledError without a reason; either
     way it leaves tasks and connections behind.
     """
     try:
@@ -113,7 +113,7 @@ def share_out(consumer: AIOKafkaConsumer, partitions: int) -> None:
 async def ends_of(consumer: AIOKafkaConsumer) -> dict[TopicPartition, int]:
     """Return where our partitions end: a cheap question that their brokers have to answer.
 
-    Polls answer {} whether nothing was published or nobody is there.
+    A poll answers {} when nothing was published, and also when no broker is there.
     """
     partitions = consumer.assignment()
     if not partitions:
@@ -124,11 +124,11 @@ async def ends_of(consumer: AIOKafkaConsumer) -> dict[TopicPartition, int]:
 
 
 class Stalled(InvalidatorError):  # noqa: N818 - a state of the client
-    """Kafka has more for us, and new clients do not give it either."""
+    """Kafka has more records for us, and new clients do not return them either."""
 
 
 class Progress:
-    """Finds partitions that stand still though they have more: the client says nothing then."""
+    """Finds partitions that do not move though they have more: the client reports nothing then."""
 
     def __init__(self, patience: float) -> None:
         self._patience = patience
@@ -137,7 +137,7 @@ class Progress:
     def stalled(
         self, now: float, at: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]
     ) -> list[TopicPartition]:
-        """Return those that have stood still for too long, though their logs are longer."""
+        """Return those that have not moved for too long, though their logs are longer."""
         seen = {}
         for tp, position in at.items():
             if position < ends.get(tp, 0):
@@ -147,25 +147,25 @@ class Progress:
         return [tp for tp, (_, since) in seen.items() if now - since >= self._patience]
 
     def forget(self) -> None:
-        """Begin anew: nobody read, so that nothing moves says nothing."""
+        """Start again: while nobody reads, no partition moves."""
         self._seen = {}
 
 
 class Rebuilds:
-    """Counts new clients that were built because a partition stood still where it did before."""
+    """Counts the clients that were replaced because a partition did not move."""
 
     def __init__(self) -> None:
-        self._stood: dict[TopicPartition, tuple[int, int]] = {}
+        self._counts: dict[TopicPartition, tuple[int, int]] = {}
 
     def count(self, tp: TopicPartition, position: int) -> None:
         """Raise Stalled when another one will not help."""
-        before, times = self._stood.get(tp, (-1, 0))
+        before, times = self._counts.get(tp, (-1, 0))
         times = times + 1 if before == position else 1
-        self._stood[tp] = (position, times)
+        self._counts[tp] = (position, times)
         if times > REBUILDS:
             raise Stalled(
-                f"{tp.topic}-{tp.partition} stands still at {position}, though Kafka has more, and "
-                f"{REBUILDS} new clients did not help"
+                f"{tp.topic}-{tp.partition} does not move from {position}, though Kafka has more, "
+                f"and {REBUILDS} new clients did not help"
             )
 
 

@@ -32,7 +32,7 @@ ASK_WHILE_BUSY = 3  # every third time only
 
 
 class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships no types
-    """Lives as long as one consumer. The library calls it, and swallows what it raises."""
+    """One consumer's membership. The library calls it, and swallows what it raises."""
 
     def __init__(
         self,
@@ -51,11 +51,11 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
         self.assigned = asyncio.Event()  # not set while the group rebalances
         self._commits = commits  # a dry run leaves no position
         self._failure = ""  # why the assignment could not be taken up
-        self._missing = ""  # which topics are not there
+        self._missing = ""  # which topics do not exist, as a sentence
         self._reads = 0  # so far
         self._busy = False  # records came since the brokers were last asked
-        self._stalled: list[TopicPartition] = []  # what has more to read, and stands still
-        self._ends: Mapping[TopicPartition, int] = {}  # of the logs, as last told
+        self._stalled: list[TopicPartition] = []  # those that have more to read, and do not move
+        self._ends: Mapping[TopicPartition, int] = {}  # of the logs, when last asked
         self._progress = Progress(timing.stalled_after)
         self._brokers = brokers
         self._positions = positions
@@ -112,7 +112,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
             self._part.ready()
 
     def note_read(self) -> list[TopicPartition]:
-        """Note that somebody reads. Return the partitions that have stood still meanwhile."""
+        """Note a read. Return the partitions that have not moved for too long."""
         self._reads += 1
         stalled, self._stalled = self._stalled, []
         return stalled
@@ -123,7 +123,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
         self.say_ready()
 
     def miss(self, missing: str) -> None:
-        """Note which topics are not there, as a sentence; empty if all are."""
+        """Note which topics do not exist, as a sentence; empty if all do."""
         self._missing = missing
         self.say_ready()
 
@@ -250,7 +250,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
         self._stalled = self._progress.stalled(asyncio.get_running_loop().time(), at, ends)
 
     async def _ask_for_ends(self, *, say: bool) -> Mapping[TopicPartition, int]:
-        """Return where the logs end; report, if `say`, that nobody answers."""
+        """Return where the logs end; report, if `say`, that no broker answers."""
         try:
             async with asyncio.timeout(self._timing.answer):
                 ends = await ends_of(self.consumer)

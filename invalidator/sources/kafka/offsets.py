@@ -1,4 +1,4 @@
-"""Where a Kafka consumer group stands, and where it begins when it stands nowhere yet.
+"""Finds the positions of a Kafka consumer group, and where it begins while it has none.
 
 A group starts once, with its first member. The commits carry when that was and how many partitions
 each topic had: so a member that finds a partition without a position knows whether it was there at
@@ -27,12 +27,14 @@ Committed = Mapping[TopicPartition, OffsetAndMetadata]
 
 CLOCKS_DIFFER_MS = 60_000  # a start is another machine's time: rather read a minute too much
 ANSWER_WITHIN = 12.0  # seconds that one question may take
-MOST_OF_METADATA = 4000  # bytes: brokers take 4096 with a commit, unless they are told otherwise
+MOST_OF_METADATA = (
+    4000  # bytes: brokers take 4096 with a commit, unless they are configured otherwise
+)
 ASK_AGAIN = 0.2  # seconds, while a coordinator is being found or loads its groups
 
 
 class Note(Struct, frozen=True):
-    """What a commit says of the caches; nothing, where another tool or version committed."""
+    """What a commit says of the caches; empty if another tool or version committed."""
 
     identity: str = ""  # of the cache servers that have applied all before the position
     since: float = 0.0  # from which time on events are read again, where others answer now
@@ -47,7 +49,7 @@ class Note(Struct, frozen=True):
 
 
 class GroupStart(Struct, frozen=True):
-    """When the group read for the first time, and what it found."""
+    """The time of a group's first read, and the partitions that it found."""
 
     time_ms: int
     partitions: Mapping[str, int]  # how many each topic had
@@ -68,7 +70,7 @@ class GroupStart(Struct, frozen=True):
 
     @classmethod
     def of(cls, told: Sequence["GroupStart"]) -> "GroupStart":
-        """Return what several commits tell: the earliest counts, for each topic it speaks of."""
+        """Combine several commits: for each topic the earliest that names it counts."""
         partitions: dict[str, int] = {}
         for start in sorted(told, key=lambda start: start.time_ms, reverse=True):
             partitions |= start.partitions
@@ -88,7 +90,7 @@ class GroupStart(Struct, frozen=True):
 
 
 class Positions(Struct, frozen=True):
-    """Where to read on."""
+    """The positions from which to read on."""
 
     start: GroupStart
     positions: Mapping[TopicPartition, int]
@@ -97,7 +99,7 @@ class Positions(Struct, frozen=True):
 
 
 class GroupPositions:
-    """Knows where one group stands on its topics, or begins."""
+    """Finds the positions of one group on its topics."""
 
     def __init__(
         self, wanted: Wanted, start: Start, clock: Callable[[], float] = time.time
@@ -110,7 +112,7 @@ class GroupPositions:
         self._started: GroupStart | None = None  # since commits tell of it
 
     async def topics(self, consumer: AIOKafkaConsumer) -> list[str]:
-        """Return which topics there are for us.
+        """Return our topics that exist.
 
         Asking for all topics creates none; subscribing to one that is absent might.
         """

@@ -1,8 +1,8 @@
-"""All that has to know the inside of aiokafka, and what is fixed in it.
+"""All access to the private parts of aiokafka, and what is fixed in it.
 
 Records are taken out a batch of the log at a time. The library's own way makes an object of eleven
 fields for each record, which costs more than all else that happens to an event. Here its C code
-fills lists, and nothing is made anew. An error waits until all records before it were given.
+fills lists, and nothing is copied. An error waits until all records before it were given.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ from invalidator.errors import InvalidatorError
 from invalidator.sources.describe import describe
 
 CLOSE_WITHIN = 1.0  # seconds
-SLACK = 1.0  # seconds that a poll may take longer than it was told to
+SLACK = 1.0  # seconds that a poll may take longer than it was asked to
 
 
 class Fetched(Protocol):
@@ -109,7 +109,7 @@ async def commit(
 ) -> None:
     """Commit once, if the group still counts us in its generation `as_of`.
 
-    The library's commit would retry for ever, in a task that nobody can end, so that an older
+    The library's commit would retry for ever, in a task that cannot be ended, so that an older
     commit may overtake a newer one; and it continues under -1, which an empty group accepts.
     Raises Refused, KafkaError or OSError.
     """
@@ -179,7 +179,7 @@ async def group_offsets(consumer: AIOKafkaConsumer) -> dict[TopicPartition, Offs
     """Return all that its group has committed. Raises KafkaError or OSError.
 
     The library's own question takes an error for "nothing": a group whose coordinator has just
-    been restarted would look new, and start anew.
+    been restarted would look new, and begin at its start again.
     """
     coordinator = consumer._coordinator
     await coordinator.ensure_coordinator_known()

@@ -22,7 +22,7 @@ _NEW_FORMAT = 2
 
 
 class BadBatch(Struct, frozen=True):
-    """A batch that nobody can read."""
+    """A batch that cannot be read."""
 
     first: int  # of those that had not been read yet
     next: int  # the first offset after it
@@ -76,7 +76,7 @@ def _framed(data: bytes) -> Iterator[_Framed]:
 
 
 def _after(batch: _Framed, following: int | None, end: int, *, intact: bool) -> int | None:
-    """Return the first offset after a batch; None if nobody can tell."""
+    """Return the first offset after a batch; None if it is unknown."""
     if intact:
         return batch.next
     if following is not None and batch.base < following <= end:

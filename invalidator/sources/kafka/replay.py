@@ -29,6 +29,7 @@ class KafkaReplay:
 
     name = NAME
     forgets = False
+    overflowing: frozenset[str] = frozenset()
 
     def __init__(self, brokers: Brokers, topics: Sequence[str], wanted: Times | Offsets) -> None:
         """`topics` are those of the settings; offsets name their own."""
@@ -69,9 +70,10 @@ class KafkaReplay:
             consumer = self._consumer = alone(self._brokers)
             await start(consumer)
             if self._next is None:
-                await self._find(consumer)
+                async with asyncio.timeout(LOOK_UP_WITHIN):
+                    await self._look_up(consumer)
             self._assign(consumer)
-        except (NotThere, Unavailable):
+        except NotThere:
             raise
         except Exception as error:  # whatever it was, nothing can be read
             reason = await why(self._brokers) or describe(error)
@@ -97,7 +99,10 @@ class KafkaReplay:
         return batch_of_slices(wanted, None) if wanted else None
 
     async def settle(self, batch: Batch) -> None:
-        """Do nothing: nobody's position moves."""
+        """Do nothing: a replay has no position."""
+
+    def pause(self, origins: frozenset[str]) -> None:
+        """Do nothing: it ends soon, and what is rejected becomes a dead letter."""
 
     def lag(self) -> Lag:
         left = self._left()
@@ -115,13 +120,6 @@ class KafkaReplay:
         self._consumer = None
 
     # --- where it begins and ends -----------------------------------------------------------
-
-    async def _find(self, consumer: AIOKafkaConsumer) -> None:
-        try:
-            async with asyncio.timeout(LOOK_UP_WITHIN):
-                await self._look_up(consumer)
-        except TimeoutError as error:
-            raise self._unavailable("the brokers do not say which offsets these are") from error
 
     async def _look_up(self, consumer: AIOKafkaConsumer) -> None:
         partitions = self._partitions(await partition_counts(consumer))

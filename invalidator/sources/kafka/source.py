@@ -1,8 +1,7 @@
 """Kafka: at least once, by positions that are committed only after a batch is settled.
 
-The library's own notion of "consumed" is not used: it moves on past records that an exception
-made it drop. The assignment knows the next offset of each partition, and we seek to it after any
-error.
+The library's own positions are not used: they move past records that we have not settled. The
+assignment knows the next offset of each partition, and we seek to it after any error.
 """
 
 import asyncio
@@ -86,7 +85,7 @@ class KafkaSource:
         self._member: Membership | None = None
         self._unreadable: UnreadablePartitions | None = None
         self._topics: list[str] = []  # what we are subscribed to
-        self._missing = ""  # which topics are not there
+        self._missing = ""  # which topics do not exist, as a sentence
         self._look_at = 0.0  # when we look again for topics that came or went
         self._paused: frozenset[str] = frozenset()  # topics
         self._stopped = False
@@ -242,7 +241,7 @@ class KafkaSource:
             member.subscribe(chosen)
 
     async def _check_progress(self, member: Membership) -> None:
-        """Have the client built anew where it stands still, unless the brokers have nothing."""
+        """Replace the client where a partition does not move, unless the brokers return nothing."""
         for tp in member.note_read():
             if not (partition := member.assignment.partitions.get(tp)):
                 continue
@@ -250,8 +249,8 @@ class KafkaSource:
                 member.say_ready()
                 continue
             self._rebuilds.count(tp, partition.next)
-            still = f"{name_of(tp)} stands still at {partition.next}, though there is more"
-            raise self._unavailable(still)
+            stuck = f"{name_of(tp)} does not move from {partition.next}, though there is more"
+            raise self._unavailable(stuck)
 
     def _unreadable_of(self, member: Membership) -> UnreadablePartitions:
         """Return what looks after the present assignment; a new one begins with our pauses."""

@@ -26,7 +26,7 @@ class Wanted:
         return sorted(filter(self.wants, existing))
 
     def missing(self, existing: Collection[str]) -> str:
-        """Return which topics are not there, as a sentence; empty if all are."""
+        """Return which topics do not exist, as a sentence; empty if all do."""
         absent = [name for name in self.names if name not in existing]
         absent += [p.pattern for p in self._patterns if not self.choose(existing)]
         return f"there is no topic named {', '.join(map(repr, absent))}" if absent else ""

@@ -1,7 +1,7 @@
 """Partitions that cannot be read: put aside so that the others flow, and tried again.
 
-A batch whose bytes nobody can read becomes a dead letter, and is passed over. Which bytes these
-are we ask the brokers ourselves: what the library raises may as well be a fault of its own.
+A batch that stays unreadable becomes a dead letter, and is passed over. We ask the brokers for its
+bytes ourselves, since what the library raises may be a fault of its own.
 """
 
 import asyncio

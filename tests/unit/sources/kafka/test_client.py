@@ -37,5 +37,7 @@ def test_a_new_client_is_tried_a_few_times_at_the_same_position() -> None:
         rebuilds.count(A, 5)
         rebuilds.count(B, 7)
     rebuilds.count(B, 8)
-    with pytest.raises(Stalled, match="orders-0 stands still at 5, though Kafka has more, and 3"):
+    with pytest.raises(
+        Stalled, match="orders-0 does not move from 5, though Kafka has more, and 3"
+    ):
         rebuilds.count(A, 5)

@@ -1,9 +1,15 @@
 """Where a group begins, and what its commits say about that."""
 
-import pytest
-from aiokafka import TopicPartition
+from types import SimpleNamespace
+from typing import Any
 
-from invalidator.sources.kafka.offsets import GroupStart, Note
+import pytest
+from aiokafka import OffsetAndMetadata, TopicPartition
+from aiokafka.errors import CoordinatorLoadInProgressError
+from aiokafka.structs import OffsetAndTimestamp
+
+from invalidator.sources.kafka.offsets import GroupStart, Note, first_since
+from invalidator.sources.kafka.private import group_offsets
 from invalidator.sources.start import Start
 
 
@@ -87,3 +93,41 @@ def test_a_start_knows_which_partitions_were_there() -> None:
     assert start.had(TopicPartition("orders", 1))
     assert not start.had(TopicPartition("orders", 2))
     assert not start.had(TopicPartition("items", 0))
+
+
+async def test_where_no_record_is_late_enough_reading_begins_at_the_end() -> None:
+    early, late = TopicPartition("orders", 0), TopicPartition("orders", 1)
+
+    class Consumer:
+        async def offsets_for_times(self, times: dict[TopicPartition, int]) -> dict[Any, Any]:
+            assert times == {early: 0, late: 5}
+            return {early: OffsetAndTimestamp(3, 7), late: None}
+
+    consumer: Any = Consumer()
+    found = await first_since(consumer, {early: -1, late: 5}, {early: 9, late: 9})
+    assert found == {early: 3, late: 9}
+
+
+def coordinator(error: int = 0, of_partition: int = 0) -> Any:
+    class Coordinator:
+        group_id = "group"
+
+        async def ensure_coordinator_known(self) -> None:
+            pass
+
+        async def _send_req(self, _: object) -> SimpleNamespace:
+            answers = [(0, 5, "note", 0), (1, -1, "", of_partition)]
+            return SimpleNamespace(error_code=error, topics=[("orders", answers)])
+
+    return SimpleNamespace(_coordinator=Coordinator())
+
+
+async def test_partitions_without_a_commit_are_left_out() -> None:
+    found = await group_offsets(coordinator())
+    assert found == {TopicPartition("orders", 0): OffsetAndMetadata(5, "note")}
+
+
+@pytest.mark.parametrize("answer", [coordinator(14), coordinator(of_partition=14)])
+async def test_an_error_of_the_coordinator_is_not_taken_for_no_commit(answer: Any) -> None:
+    with pytest.raises(CoordinatorLoadInProgressError):
+        await group_offsets(answer)
