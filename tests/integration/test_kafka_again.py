@@ -1,4 +1,4 @@
-"""Kafka records that are read again: of paused topics, and after a cache may have lost writes."""
+"""Kafka records that are read again: what the contract of all sources does not say."""
 
 import time
 from collections.abc import AsyncIterator, Callable
@@ -14,7 +14,6 @@ from invalidator.sources.kafka.brokers import Brokers
 from invalidator.sources.kafka.client import Timing
 from invalidator.sources.kafka.source import KafkaSource
 from invalidator.sources.start import Start
-from tests.backends import until
 from tests.backends.kafka_client import Kafka, unique
 from tests.contract.harness import raws, read
 
@@ -79,28 +78,6 @@ async def take(source: KafkaSource, count: int) -> list[bytes | None]:
 # --- paused topics --------------------------------------------------------------------------
 
 
-async def test_a_paused_topic_is_read_again_from_its_settled_position_when_it_is_resumed(
-    kafka: Kafka, make: Make
-) -> None:
-    paused, other, group = kafka.topic(), kafka.topic(), unique("group")
-    source = make([paused, other], group)
-    await source.open()
-    kafka.produce(paused, ["0", "1", "2", "3"])
-    assert await take(source, 1) == [b"0"]
-    in_flight = await read(source, 1, limit=1)
-    source.pause(frozenset({paused}))
-    for batch in in_flight:
-        await source.settle(batch)
-    kafka.produce(other, ["flows"])
-    assert await take(source, 1) == [b"flows"]
-    assert await source.read(10) is None
-    await until(lambda: kafka.committed(group, other) == {0: 1})
-    assert kafka.committed(group, paused) == {0: 1}
-    source.pause(frozenset())
-    assert await take(source, 3) == [b"1", b"2", b"3"]
-    await until(lambda: kafka.committed(group, paused) == {0: 4})
-
-
 async def test_a_topic_that_is_paused_stays_so_when_the_source_is_opened_again(
     kafka: Kafka, make: Make
 ) -> None:
@@ -156,30 +133,6 @@ async def test_what_a_cache_may_have_lost_is_read_again_by_its_time(
     assert log["again"] == {f"{topic}-0": "2 to 3"}
     assert log["why"] == "a test says so"
     assert metrics.REWINDS.labels("kafka")._value.get() == rewinds + 1
-    assert await source.read(10) is None
-
-
-async def test_what_a_cache_lost_while_nobody_was_there_is_read_again_by_the_next_instance(
-    kafka: Kafka, make: Make
-) -> None:
-    topic, group = kafka.topic(), unique("group")
-    first = make([topic], group, Servers("one"))
-    await first.open()
-    publish_at(kafka, topic, {"0": 2, "1": 2, "2": 1})
-    assert await take(first, 3) == [b"0", b"1", b"2"]
-    await first.close()
-    for _ in range(2):
-        source = make([topic], group, Servers("two"))
-        await source.open()
-        assert await take(source, 2) == [b"0", b"1"], "it is not over before all is settled"
-        assert kafka.committed(group, topic) == {0: 3}, "no commit goes backwards"
-        await source.close()
-    source = make([topic], group, Servers("two"))
-    await source.open()
-    assert await take(source, 3) == [b"0", b"1", b"2"]
-    await source.close()
-    source = make([topic], group, Servers("two"))
-    await source.open()
     assert await source.read(10) is None
 
 

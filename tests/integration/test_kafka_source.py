@@ -346,6 +346,8 @@ async def test_a_topic_that_does_not_exist_is_named_and_never_created(
     source = make(topic, unique("group"))
     with pytest.raises(Unavailable, match=rf"no topic named '{topic}'"):
         await source.open()
+    with pytest.raises(Unavailable, match="not connected"):
+        await source.read(1)
     assert topic not in kafka.topics()
     kafka.create_topic(topic)
     kafka.produce(topic, ["here"])

@@ -62,6 +62,7 @@ class Assignment:
         self.start = start  # every commit carries it
         self.partitions = dict(partitions or {})
         self.stopped: frozenset[TopicPartition] = frozenset()  # paused, or cannot be read
+        self.problems: dict[TopicPartition, str] = {}  # why partitions cannot be read
         self.drained = asyncio.Event()
         self.drained.set()
         self.given = 0  # batches that were given out and are not settled
@@ -146,6 +147,7 @@ class Assignment:
         self._to_seek.add(tp)
 
     def _update_stopped(self) -> None:
+        self.problems = {tp: p.problem for tp, p in self.partitions.items() if p.problem}
         self.stopped = frozenset(
             tp
             for tp, partition in self.partitions.items()
@@ -165,10 +167,6 @@ class Assignment:
         for partition in self.partitions.values():
             partition.retried = bool(partition.problem)
         self._update_stopped()
-
-    @property
-    def problems(self) -> dict[TopicPartition, str]:
-        return {tp: p.problem for tp, p in self.partitions.items() if p.problem}
 
     def pass_over(self, tp: TopicPartition, position: int, rejected: Slice | None = None) -> None:
         """Read on from there, and settle the records before it by a batch without records."""

@@ -110,9 +110,11 @@ class KafkaSource:
             await start(consumer)
             self._topics = await self._positions.topics(consumer)
         except Exception as error:
+            await self.close()
             raise self._unavailable(await why(self._brokers) or describe(error)) from error
         self._missing = self._wanted.missing(self._topics)
         if not self._topics:
+            await self.close()
             raise self._unavailable(self._missing)
         member.miss(self._missing)
         member.subscribe(self._topics)
