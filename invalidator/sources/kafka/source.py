@@ -7,7 +7,6 @@ assignment knows the next offset of each partition, and we seek to it after any 
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 
 import structlog
 from aiokafka import TopicPartition
@@ -15,11 +14,10 @@ from aiokafka.errors import OffsetOutOfRangeError
 
 from invalidator.errors import Unavailable
 from invalidator.model import Batch
-from invalidator.runtime import metrics
 from invalidator.runtime.health import Part
 from invalidator.sources.describe import describe
-from invalidator.sources.gap import WENT_BACK, Gaps
-from invalidator.sources.kafka.assignment import Assignment, Taken
+from invalidator.sources.gap import Gaps
+from invalidator.sources.kafka.assignment import Taken
 from invalidator.sources.kafka.batches import (
     NAME,
     Ends,
@@ -31,8 +29,9 @@ from invalidator.sources.kafka.brokers import Brokers
 from invalidator.sources.kafka.client import Rebuilds, Timing, build, start, stop
 from invalidator.sources.kafka.diagnose import why
 from invalidator.sources.kafka.membership import Membership
-from invalidator.sources.kafka.offsets import GroupPositions, first_since
+from invalidator.sources.kafka.offsets import GroupPositions
 from invalidator.sources.kafka.private import Unreadable, poll, show_life, trouble
+from invalidator.sources.kafka.reread import read_again
 from invalidator.sources.kafka.topics import Wanted
 from invalidator.sources.kafka.unreadable import UnreadablePartitions
 from invalidator.sources.reread import UNWATCHED, Servers
@@ -43,7 +42,7 @@ log = structlog.get_logger("invalidator")
 
 MOMENT = 0.3  # seconds that an empty read waits
 JOIN_WITHIN = 90.0  # seconds; another member's drain comes first
-LOOK_UP_WITHIN = 10.0  # seconds for where a log begins, or for offsets by time
+BEGINNING_WITHIN = 10.0  # seconds
 USUAL = Timing()
 
 
@@ -127,7 +126,7 @@ class KafkaSource:
             return None
         await self._follow_topics(member)
         await self._check_progress(member)
-        await self._read_again(member)
+        await read_again(member, self._servers, self._gaps, self._clock())
         if not member.assigned.is_set():
             return None
         assignment = member.assignment
@@ -261,50 +260,6 @@ class KafkaSource:
             self._unreadable = UnreadablePartitions(member.consumer, member.assignment)
         return self._unreadable
 
-    # --- reading again ----------------------------------------------------------------------
-
-    async def _read_again(self, member: Membership) -> None:
-        """Go back in time where a cache may have lost the writes of what was settled."""
-        assignment, identity = member.assignment, self._servers.identity
-        if not identity or assignment.identity == identity:
-            return
-        if not (since := assignment.compare(identity, self._clock())):
-            return
-        try:
-            async with asyncio.timeout(LOOK_UP_WITHIN):
-                begins = await member.consumer.beginning_offsets(list(since))
-                times = {tp: int(at * 1000) for tp, at in since.items()}
-                ends = {tp: assignment.partitions[tp].next for tp in since}
-                starts = await first_since(member.consumer, times, ends)
-        except Exception as error:  # noqa: BLE001 - the next read tries again
-            log.debug("kafka-reread", reason=describe(error))
-            return
-        if assignment is member.assignment and member.assigned.is_set():
-            again = assignment.read_again(identity, since, starts)
-            self._report_again(again, since, begins, assignment)
-
-    def _report_again(
-        self,
-        again: Mapping[TopicPartition, tuple[int, int]],
-        since: Mapping[TopicPartition, float],
-        begins: Mapping[TopicPartition, int],
-        assignment: Assignment,
-    ) -> None:
-        if not again:
-            return
-        metrics.REWINDS.labels(NAME).inc()
-        log.warning(
-            "failover-reread",
-            source=NAME,
-            since=datetime.fromtimestamp(min(since.values()), UTC).isoformat(timespec="seconds"),
-            why=self._servers.reason,
-            again={name_of(tp): f"{first} to {goal}" for tp, (first, goal) in again.items()},
-        )
-        floors = {tp: assignment.partitions[tp].floor for tp in again}
-        short = {tp.topic for tp, (at, _) in again.items() if floors[tp] < begins[tp] >= at}
-        if short:
-            self._gaps.tell(WENT_BACK, sorted(short))
-
     # --- reading ------------------------------------------------------------------------
 
     async def _poll(
@@ -351,7 +306,7 @@ class KafkaSource:
         places = assignment.partitions
         ours = {tp: at for tp, at in lost.items() if tp in places and places[tp].next == at}
         try:
-            async with asyncio.timeout(LOOK_UP_WITHIN):
+            async with asyncio.timeout(BEGINNING_WITHIN):
                 begins = await member.consumer.beginning_offsets(list(ours))
         except Exception as error:  # noqa: BLE001 - the next poll says it again
             reason = describe(error)
