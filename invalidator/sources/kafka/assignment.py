@@ -98,7 +98,7 @@ class Assignment:
         """Add these records and move on past them, except what was fetched before a seek."""
         for tp, records in polled.items():
             partition = self.partitions[tp]
-            if partition.paused or tp in self._to_seek or records[0].offset < partition.next:
+            if tp in self._to_seek or records[0].offset < partition.next:
                 self._to_seek.add(tp)
                 continue
             partition.next = records[-1].offset + 1
@@ -133,10 +133,9 @@ class Assignment:
     def pause(self, topics: Collection[str]) -> None:
         """Pause exactly these topics. What is not settled of them is read again later."""
         for tp, partition in self.partitions.items():
-            paused = tp.topic in topics
-            if paused and not partition.paused:
+            partition.paused = tp.topic in topics
+            if partition.paused:
                 self._go_to(tp, partition.settled)
-            partition.paused = paused
         self._update_stopped()
 
     def _go_to(self, tp: TopicPartition, position: int) -> None:

@@ -109,6 +109,8 @@ def test_what_is_stored_says_since_when_until_all_is_read_again(assignment: Assi
     assignment.read_again("new", {A: 700.0, B: 700.0}, {A: 5, B: 5})
     assert Note.parse(assignment.commits([A], NOW + 50)[A].metadata) == Note("old", 700.0)
     assert assignment.compare("newer", NOW + 50) == {A: 700.0, B: 700.0}
+    assert assignment.compare("new", NOW + 50) == {}
+    assert Note.parse(assignment.commits([A], NOW + 50)[A].metadata) == Note("old", 700.0)
     assignment.settle(read(assignment, 10), NOW + 100)
     assert Note.parse(assignment.commits([A], NOW + 100)[A].metadata) == Note("new", 600.0), (
         "events of 900 were settled at 1100"
@@ -141,6 +143,13 @@ def test_without_a_stored_identity_the_present_one_is_adopted() -> None:
     assert assignment.compare("new", NOW) == {}
     assignment.settle(read(assignment, 12), NOW)
     assert committed(assignment) == {A: (12, "new")}
+
+
+def test_an_instance_that_watches_no_servers_stores_none() -> None:
+    found = Positions(START, {A: 10}, frozenset(), {A: Note("old", 700.0)})
+    assignment = Assignment(1, START, partitions_of(found, NOW))
+    assignment.settle(read(assignment, 12), NOW)
+    assert committed(assignment) == {A: (12, "")}
 
 
 def test_nobody_goes_back_beyond_where_a_partition_began() -> None:
@@ -207,6 +216,14 @@ def test_a_log_that_was_cut_is_committed_from_its_beginning(
     assert go_back(assignment, "newer", 0)[A] == (beginning, 14), "never into the other log"
 
 
+def test_a_log_that_was_cut_while_it_is_read_again_is_new_to_the_servers(
+    assignment: Assignment,
+) -> None:
+    go_back(assignment, "new", 5)
+    assignment.settle(start_over(assignment, 2), NOW)
+    assert committed(assignment) == {A: (2, "new")}
+
+
 def test_records_that_expire_while_they_are_read_again_take_no_commit_back(
     assignment: Assignment,
 ) -> None:
@@ -250,6 +267,26 @@ def test_what_comes_while_a_topic_is_paused_is_left_out() -> None:
     assert steered(assignment).seeks == {A: 10}
     assignment.take({A: records(10, 11)}, taken)
     assert [r.offset for r in assignment.still_valid(taken)[A].records] == [10, 11]
+
+
+def test_all_partitions_are_resumed_after_the_client_has_paused_them() -> None:
+    assignment = assigned(A, OTHER)
+    assignment.pause({"orders"})
+    steered(assignment)
+    assignment.pause_again()
+    client: Any = Client()
+    client.paused = {A, OTHER}
+    assignment.steer(client)
+    assert client.paused == {A}
+
+
+def test_a_rebalance_waits_for_every_batch_that_was_given_out() -> None:
+    assignment = assigned(A)
+    first, second = read(assignment, 12), read(assignment, 14)
+    assignment.settle(first, NOW)
+    assert not assignment.drained.is_set()
+    assignment.settle(second, NOW)
+    assert assignment.drained.is_set()
 
 
 # --- records that are none --------------------------------------------------------------------
