@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -46,13 +47,8 @@ def build(brokers: Brokers, group: str, timing: Timing, instance_id: str = "") -
     """Return a consumer that commits nothing, and seeks nowhere, on its own. Raises OSError."""
     rebalance = max(timing.rebalance, timing.session)
     return AIOKafkaConsumer(
-        bootstrap_servers=brokers.address,
         group_id=group,
         group_instance_id=instance_id or None,
-        client_id=CLIENT,
-        enable_auto_commit=False,
-        auto_offset_reset="none",
-        isolation_level="read_committed",
         partition_assignment_strategy=(StickyPartitionAssignor,),
         session_timeout_ms=_ms(timing.session),
         heartbeat_interval_ms=_ms(timing.session / 10),
@@ -61,22 +57,25 @@ def build(brokers: Brokers, group: str, timing: Timing, instance_id: str = "") -
         max_poll_interval_ms=_ms(timing.max_poll_interval),
         metadata_max_age_ms=_ms(timing.metadata_max_age),
         fetch_max_bytes=MOST_PER_FETCH,
-        max_partition_fetch_bytes=MOST_PER_PARTITION,
-        **brokers.options(),
+        **_options(brokers),
     )
 
 
 def alone(brokers: Brokers) -> AIOKafkaConsumer:
     """Return a consumer that is in no group, and moves no group's positions. Raises OSError."""
-    return AIOKafkaConsumer(
-        bootstrap_servers=brokers.address,
-        client_id=CLIENT,
-        enable_auto_commit=False,
-        auto_offset_reset="none",
-        isolation_level="read_committed",
-        max_partition_fetch_bytes=MOST_PER_PARTITION,
+    return AIOKafkaConsumer(**_options(brokers))
+
+
+def _options(brokers: Brokers) -> dict[str, Any]:
+    return {
+        "bootstrap_servers": brokers.address,
+        "client_id": CLIENT,
+        "enable_auto_commit": False,
+        "auto_offset_reset": "none",
+        "isolation_level": "read_committed",
+        "max_partition_fetch_bytes": MOST_PER_PARTITION,
         **brokers.options(),
-    )
+    }
 
 
 async def start(consumer: AIOKafkaConsumer) -> None:
