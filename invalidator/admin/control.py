@@ -6,7 +6,7 @@ from typing import Final, Protocol
 
 from pydantic import SecretStr
 
-from invalidator.http import Handler, Request, Response, as_json, said
+from invalidator.admin.http import Handler, Request, Response, as_json, said
 from invalidator.pipeline.rules_in_force import Reloaded
 
 RELOAD_WITHIN: Final = 20.0  # seconds that a call waits for a slow file system

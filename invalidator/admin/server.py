@@ -11,9 +11,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from invalidator.admin.control import Calls, Control
 from invalidator.admin.guard import HEADERS, guarding
+from invalidator.admin.http import Handler, Limits, Request, Response, Server, as_json
 from invalidator.admin.status import DaemonView, rules_in_force, status
 from invalidator.errors import ConfigError
-from invalidator.http import Handler, Limits, Request, Response, Server, as_json
 from invalidator.model import Record
 from invalidator.settings import Settings
 

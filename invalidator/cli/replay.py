@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from invalidator.rules import RuleSet
     from invalidator.runtime.terminal import Progress as Bar
     from invalidator.settings import Settings
-    from invalidator.sources.kafka.replay import KafkaPast
+    from invalidator.sources.kafka.replay import KafkaReplay
     from invalidator.sources.replay import Ids, Offsets, Times
     from invalidator.sources.stream.replay import StreamPast
 
@@ -93,7 +93,7 @@ async def _replay(
     args: argparse.Namespace,
     settings: "Settings",
     rules: "RuleSet",
-    sources: "list[KafkaPast | StreamPast]",
+    sources: "list[KafkaReplay | StreamPast]",
 ) -> int:
     from invalidator.daemon.once import once
     from invalidator.runtime.terminal import Progress as Bar
@@ -120,7 +120,7 @@ def _show(bar: "Bar", progress: "Progress") -> None:
     bar.show(progress.settled, progress.total or 0, rejected)
 
 
-def _report(source: "KafkaPast | StreamPast", said: "Progress", *, dry_run: bool) -> None:
+def _report(source: "KafkaReplay | StreamPast", said: "Progress", *, dry_run: bool) -> None:
     for part in source.parts:
         if part.events != 0:
             say(f"{source.name} {part.name}: from {part.first} to {part.until}")
@@ -163,7 +163,7 @@ def _check(args: argparse.Namespace) -> None:
 
 def _sources(
     args: argparse.Namespace, settings: "Settings", wanted: "Times | Offsets | Ids"
-) -> "Iterator[KafkaPast | StreamPast]":
+) -> "Iterator[KafkaReplay | StreamPast]":
     from invalidator.sources.replay import Ids, Times
 
     topics = [args.topic] if args.topic else settings.kafka.topics
@@ -182,14 +182,14 @@ def _sources(
         )
 
 
-def _kafka(settings: "Settings", topics: Sequence[str], wanted: "Times | Offsets") -> "KafkaPast":
+def _kafka(settings: "Settings", topics: Sequence[str], wanted: "Times | Offsets") -> "KafkaReplay":
     from invalidator.sources.kafka.brokers import Brokers
-    from invalidator.sources.kafka.replay import KafkaPast
+    from invalidator.sources.kafka.replay import KafkaReplay
 
     kafka = settings.kafka
     if not kafka.bootstrap_servers:
         raise UsageError("INVALIDATOR_KAFKA__BOOTSTRAP_SERVERS is not set")
-    return KafkaPast(Brokers.of(kafka), topics, wanted)
+    return KafkaReplay(Brokers.of(kafka), topics, wanted)
 
 
 def _stream(settings: "Settings", keys: Sequence[str], wanted: "Ids") -> "StreamPast":

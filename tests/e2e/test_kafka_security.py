@@ -150,8 +150,8 @@ def test_a_wrong_password_is_waited_for_and_said_in_one_line(
         KAFKA__SASL__USERNAME=USER,
         KAFKA__SASL__PASSWORD="sesame",
     )
-    until_sync(lambda: "it refuses our login" in daemon.admin("/readyz")[1])
-    assert "it refuses our login" in daemon.events("server-unavailable")[-1]["reason"]
+    until_sync(lambda: "it rejects our login" in daemon.admin("/readyz")[1])
+    assert "it rejects our login" in daemon.events("server-unavailable")[-1]["reason"]
     shows_no_secret(daemon)
     assert daemon.stop() == 0
 

@@ -91,10 +91,10 @@ def test_a_member_that_joins_and_leaves_under_load_loses_nothing(
     load.await_end()
     assert _partitions(first) == PARTITIONS
     assert first.stop() == 0
-    assert not first.events("commit-refused")
+    assert not first.events("kafka-commit-rejected")
 
 
 def _partitions(daemon: DaemonProcess) -> int:
     """How many it was given last."""
-    assigned = daemon.events("assigned")
+    assigned = daemon.events("kafka-assigned")
     return len(assigned[-1]["partitions"]) if assigned else 0

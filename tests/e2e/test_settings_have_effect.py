@@ -239,7 +239,7 @@ def test_a_member_that_was_killed_is_replaced_after_its_session(
 
 
 def _partitions(daemon: DaemonProcess) -> int:
-    assigned = daemon.events("assigned")
+    assigned = daemon.events("kafka-assigned")
     return len(assigned[-1]["partitions"]) if assigned else 0
 
 

@@ -116,7 +116,7 @@ async def test_a_wrong_password_is_said_in_one_line_and_never_shown(
     ):
         with capture_logs() as logs, caplog.at_level(logging.INFO):
             said = await refusal(make(listener, tls, password(mechanism, right=False)))
-        assert said.startswith(f"kafka: {broker.listener(listener)}: it refuses our login: ")
+        assert said.startswith(f"kafka: {broker.listener(listener)}: it rejects our login: ")
         assert "sesame" not in said + str(logs) + caplog.text
         assert not any(record.exc_info for record in caplog.records)
 
@@ -135,7 +135,7 @@ async def test_a_door_of_another_kind_is_guessed_at(broker: SecureBroker, make: 
         said = await refusal(make(listener, Tls(), Sasl()))
         assert "it may expect TLS, a certificate, or a login" in said
     said = await refusal(make("sasl", Tls(), password("plain")))
-    assert "it takes no login by PLAIN" in said
+    assert "it does not accept logins by PLAIN" in said
 
 
 def test_a_file_that_cannot_be_used_is_named_before_anything_starts(broker: SecureBroker) -> None:
@@ -172,7 +172,7 @@ async def test_a_token_server_that_fails_at_the_start_is_waited_for(
 ) -> None:
     tokens.answer = (401, '{"error": "invalid_client", "error_description": "who\\n are you?"}')
     source = make("oauth", Tls(), tokens.settings())
-    assert f"no token from {tokens.url}: it answered 401: who are you?" in await refusal(source)
+    assert f"no token from {tokens.url}: status 401: who are you?" in await refusal(source)
     tokens.answer = None
 
     async def opens() -> bool:
@@ -197,7 +197,7 @@ async def test_a_token_server_that_fails_later_is_seen_in_readiness_and_ends_not
     await read(source, 1)
     assert part.reason == ""
     tokens.answer = (503, "come back later")
-    await until(lambda: "it answered 503, and no JSON object" in part.reason)
+    await until(lambda: "status 503 without a JSON object" in part.reason)
     Kafka(broker.bootstrap).produce(topic, ["meanwhile"])
     early = await source.read(10)  # a connection of before may still have served
     tokens.answer = None

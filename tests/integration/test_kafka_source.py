@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, OffsetAndMetadata, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.protocol.commit import OffsetFetchRequest
 
 from invalidator.errors import Unavailable
@@ -17,7 +17,7 @@ from invalidator.model import Batch
 from invalidator.runtime.health import Part
 from invalidator.sources.kafka.brokers import Brokers
 from invalidator.sources.kafka.client import Timing
-from invalidator.sources.kafka.offsets import Birth, GroupPositions
+from invalidator.sources.kafka.offsets import GroupPositions, GroupStart
 from invalidator.sources.kafka.source import KafkaSource
 from invalidator.sources.start import Start
 from tests.backends import until
@@ -116,7 +116,9 @@ async def test_a_batch_brings_its_headers_where_any_record_has_some(
     assert found[1][-1] == [("ce_type", b"order"), ("ce_none", b"")]
 
 
-async def test_holes_and_aborted_transactions_are_stepped_over(kafka: Kafka, make: Make) -> None:
+async def test_aborted_records_and_the_ends_of_transactions_are_passed_and_committed(
+    kafka: Kafka, make: Make
+) -> None:
     """Each transaction ends with a control record, which has an offset and is no record."""
     topic, group = kafka.topic(), unique("group")
     producer = kafka.producer({"transactional.id": unique("writer")})
@@ -134,9 +136,16 @@ async def test_holes_and_aborted_transactions_are_stepped_over(kafka: Kafka, mak
     batches = await read(source, 3)
     assert raws(batches) == [b"0", b"2", b"4"]
     assert [r.position for r in records(batches)] == ["0@0", "0@4", "0@8"]
+
+    async def all_committed() -> bool:
+        await source.read(1)
+        return kafka.committed(group, topic) == kafka.ends(topic) == {0: 12}
+
+    assert not await all_committed(), "what was read is not settled"
     await settle(source, batches)
+    await until(all_committed)
+    assert (source.lag(), kafka.lag(group, topic)) == ({(topic, "0"): 0}, 0)
     await source.close()
-    assert kafka.committed(group, topic) == {0: 9}
     successor = make(topic, group)
     await successor.open()
     kafka.produce(topic, ["new"])
@@ -255,7 +264,7 @@ async def test_a_partition_whose_first_owner_died_at_once_begins_where_the_group
     await other.start()
     survivor = TopicPartition(topic, 0)
     other.assign([survivor])
-    await other.commit({survivor: OffsetAndMetadata(0, Birth(born, {topic: 2}).dump(topic))})
+    await other.commit({survivor: OffsetAndMetadata(0, GroupStart(born, {topic: 2}).dump(topic))})
     await other.stop()
     source = make(topic, group, "latest")
     await source.open()
@@ -314,16 +323,16 @@ async def test_a_coordinator_that_still_loads_does_not_make_the_group_look_newbo
     await first.open()
     await first.close()
     kafka.produce(topic, ["to be read"])
-    ask = AIOKafkaAdminClient._send_request
+    ask = GroupCoordinator._send_req
     loading = [14, 14]  # what a coordinator answers while it loads its groups
 
-    async def answer(self: Any, request: Any, node: Any = None) -> Any:
-        found = await ask(self, request, node)
+    async def answer(self: Any, request: Any) -> Any:
+        found = await ask(self, request)
         if isinstance(request, OffsetFetchRequest) and loading:
             found.error_code, found.topics = loading.pop(), []
         return found
 
-    monkeypatch.setattr(AIOKafkaAdminClient, "_send_request", answer)
+    monkeypatch.setattr(GroupCoordinator, "_send_req", answer)
     second = make(topic, group, "latest")
     await second.open()
     assert not loading
@@ -337,6 +346,8 @@ async def test_a_topic_that_does_not_exist_is_named_and_never_created(
     source = make(topic, unique("group"))
     with pytest.raises(Unavailable, match=rf"no topic named '{topic}'"):
         await source.open()
+    with pytest.raises(Unavailable, match="not connected"):
+        await source.read(1)
     assert topic not in kafka.topics()
     kafka.create_topic(topic)
     kafka.produce(topic, ["here"])
@@ -491,8 +502,8 @@ async def test_a_task_of_the_library_that_died_is_found(kafka: Kafka, make: Make
     topic = kafka.topic()
     source = make(topic, unique("group"))
     await source.open()
-    assert source._consumer
-    source._consumer._fetcher._fetch_task.cancel()
+    assert source._member
+    source._member.consumer._fetcher._fetch_task.cancel()
 
     async def fails() -> bool:
         try:

@@ -16,8 +16,7 @@ from invalidator.model import Batch, Slice
 from invalidator.runtime import metrics
 from invalidator.runtime.health import Part
 from invalidator.sources.kafka.brokers import Brokers
-from invalidator.sources.kafka.client import Timing
-from invalidator.sources.kafka.progress import Stalled
+from invalidator.sources.kafka.client import Stalled, Timing
 from invalidator.sources.kafka.source import KafkaSource
 from invalidator.sources.start import Start
 from tests.backends import until
@@ -215,7 +214,7 @@ async def test_a_position_that_the_broker_no_longer_keeps_is_a_gap(
         assert raws(await read(source, 1)) == [b"d"]
     assert gaps._value.get() == before + 1
     (gap,) = [log for log in logs if log["event"] == "source-gap"]
-    assert (gap["partition"], gap["position"], gap["goes_on"], gap["lost"]) == (0, 1, 3, 2)
+    assert (gap["partition"], gap["position"], gap["continues"], gap["lost"]) == (0, 1, 3, 2)
     assert (told.events, told.slices) == (0, [])
     event = orjson.loads(told.own[0].values[0] or b"")
     assert (event["type"], event["data"]["channel"]) == ("invalidator.gap", topic)
@@ -232,10 +231,10 @@ async def test_a_client_that_stands_still_is_built_anew(
     kafka = Kafka(broker.bootstrap)
     source = make(timing=IMPATIENT)
     await source.open()
-    assert source._consumer
-    source._consumer._fetcher._proc_fetch_request = _nothing
+    assert source._member
+    source._member.consumer._fetcher._proc_fetch_request = _nothing
     kafka.produce(topic, ["here"], partition=0)
-    with pytest.raises(Unavailable, match=f"{topic}-0 stands still at 0, though there is more"):
+    with pytest.raises(Unavailable, match=f"{topic}-0 does not move from 0, though there is more"):
         await read(source, 1)
     await source.open()
     assert raws(await read(source, 1)) == [b"here"]
@@ -266,7 +265,7 @@ async def test_new_clients_that_do_not_help_are_the_end(
     broker: KafkaBroker, topic: str, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Kafka(broker.bootstrap).produce(topic, ["here"], partition=0)
-    monkeypatch.setattr("invalidator.sources.kafka.progress.REBUILDS", 1)
+    monkeypatch.setattr("invalidator.sources.kafka.client.REBUILDS", 1)
     monkeypatch.setattr(Fetcher, "_proc_fetch_request", _nothing)
     source = make(timing=IMPATIENT)
 
@@ -278,7 +277,7 @@ async def test_new_clients_that_do_not_help_are_the_end(
         return False
 
     await source.open()
-    with pytest.raises(Stalled, match=f"{topic}-0 stands still at 0, .* 1 new clients did not"):
+    with pytest.raises(Stalled, match=f"{topic}-0 does not move from 0, .* 1 new clients did not"):
         await until(reads_on, 30.0)
 
 

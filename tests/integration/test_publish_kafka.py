@@ -102,5 +102,5 @@ def test_a_broker_that_wants_a_password_gets_it(
     monkeypatch.setenv("INVALIDATOR_KAFKA__SASL__PASSWORD", "sesame")
     assert main(["publish", "t", "{}"]) == 1
     said = capsys.readouterr().err
-    assert "it refuses our login" in said
+    assert "it rejects our login" in said
     assert "sesame" not in said

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from invalidator.http import Limits, Request, Response, Server, as_json, said
+from invalidator.admin.http import Limits, Request, Response, Server, as_json, said
 from tests.backends import until
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -464,6 +464,6 @@ async def test_it_listens_on_every_address_of_a_name(site: Site) -> None:
 
 
 def test_it_loads_quickly() -> None:
-    look = "import sys, invalidator.http; print(*sys.modules, sep='\\n')"
+    look = "import sys, invalidator.admin.http; print(*sys.modules, sep='\\n')"
     done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
     assert {"aiohttp", "email", "http.client", "http.server"} & {*done.stdout.split()} == set()

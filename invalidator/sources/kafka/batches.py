@@ -1,62 +1,68 @@
-"""What was polled from Kafka, as the pipeline takes it."""
+"""Batches of the pipeline, made of what was polled from Kafka."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Mapping
 from operator import attrgetter
 
 from aiokafka import TopicPartition
 from msgspec import Struct
 
 from invalidator.model import Batch, Fault, Record, Slice
-from invalidator.sources.kafka.assignment import Epoch
-from invalidator.sources.kafka.fetch import Fetched, Polled
-from invalidator.sources.kafka.raw_batch import Unreadable
+from invalidator.sources.kafka.assignment import Assignment, End, Taken
+from invalidator.sources.kafka.private import Fetched, Polled
+from invalidator.sources.kafka.raw_batch import BadBatch
 
 NAME = "kafka"
-HEADERS, VALUE = attrgetter("headers"), attrgetter("value")
+HEADERS, TIME, VALUE = attrgetter("headers"), attrgetter("timestamp"), attrgetter("value")
 
 
 class Ends(Struct, frozen=True):
-    """Where a Kafka batch ends."""
+    """The end of a batch, in each of its partitions."""
 
-    epoch: Epoch  # the assignment it was read under
-    offsets: dict[TopicPartition, int]  # the next offset of each partition; never a count
-    round: int  # of the epoch: it was read since we last went back
-
-    def divided(self, topics: Collection[str]) -> "tuple[Ends, Ends]":
-        """Of these topics, and of the others."""
-        ours = {tp: at for tp, at in self.offsets.items() if tp.topic in topics}
-        others = {tp: at for tp, at in self.offsets.items() if tp.topic not in topics}
-        return Ends(self.epoch, ours, self.round), Ends(self.epoch, others, self.round)
+    assignment: Assignment  # under which it was read
+    ends: Mapping[TopicPartition, End]
 
 
 def name_of(tp: TopicPartition) -> str:
     return f"{tp.topic}-{tp.partition}"
 
 
-def count(polled: Polled) -> int:
-    return sum(map(len, polled.values()))
+def batch_of(assignment: Assignment, taken: Mapping[TopicPartition, Taken]) -> Batch:
+    """Return a batch of these records."""
+    ends = {
+        tp: End(part.records[-1].offset + 1, part.round, _oldest(part.records))
+        for tp, part in taken.items()
+    }
+    return batch_of_slices({tp: part.records for tp, part in taken.items()}, Ends(assignment, ends))
 
 
-def batch_of(epoch: Epoch, polled: Polled, round_: int) -> Batch:
-    """`round_` is the one in which it was read: a log may have been found cut since."""
-    epoch.give()
+def batch_of_slices(polled: Polled, ends: Ends | None) -> Batch:
     slices = [slice_of(tp, records) for tp, records in polled.items()]
-    offsets = {tp: records[-1].offset + 1 for tp, records in polled.items()}
-    ends = Ends(epoch, offsets, round_)
-    return Batch(NAME, slices, count(polled), sum(part.size for part in slices), ends)
+    events = sum(map(len, polled.values()))
+    return Batch(NAME, slices, events, sum(part.size for part in slices), ends)
 
 
-def batch_without_records(epoch: Epoch, own: list[Slice]) -> Batch:
-    """Offsets that are passed over, and what is to be said of them before that is settled."""
-    passed, refused = epoch.passed, epoch.refused
-    epoch.passed, epoch.refused = {}, []
-    epoch.give()
-    size = sum(part.size for part in refused)
-    return Batch(NAME, refused, len(refused), size, Ends(epoch, passed, epoch.round), own)
+def _oldest(records: list[Fetched]) -> float | None:
+    """Return the Unix time of the oldest record; None where one has none."""
+    try:
+        oldest: int = min(map(TIME, records))
+    except TypeError:  # records of the oldest format have no time
+        return None
+    return oldest / 1000 if oldest >= 0 else None
 
 
-def refused_slice(tp: TopicPartition, bad: Unreadable) -> Slice:
-    """A dead letter that holds the whole batch as the brokers have it."""
+def batch_without_records(
+    assignment: Assignment,
+    passed: Mapping[TopicPartition, End],
+    rejected: list[Slice],
+    own: list[Slice],
+) -> Batch:
+    """Return a batch of positions that moved on without records, and what is said of them."""
+    size = sum(part.size for part in rejected)
+    return Batch(NAME, rejected, len(rejected), size, Ends(assignment, passed), own)
+
+
+def unreadable_slice(tp: TopicPartition, bad: BadBatch) -> Slice:
+    """Return a dead letter that holds the whole batch as the brokers have it."""
     last = bad.next - 1
     offsets = f"{bad.first}-{last}" if last > bad.first else f"{bad.first}"
     record = Record(NAME, tp.topic, f"{tp.partition}@{offsets}", bad.raw)
@@ -65,7 +71,7 @@ def refused_slice(tp: TopicPartition, bad: Unreadable) -> Slice:
 
 
 def slice_of(tp: TopicPartition, records: list[Fetched]) -> Slice:
-    """Records of one partition."""
+    """Return the records of one partition as a slice."""
 
     def record(index: int) -> Record:
         r = records[index]
@@ -87,5 +93,5 @@ def slice_of(tp: TopicPartition, records: list[Fetched]) -> Slice:
 
 
 def _filled(headers: Iterable[tuple[str, bytes | None]]) -> list[tuple[str, bytes]]:
-    """A header without a value is an empty one."""
+    """Return headers in which one without a value is empty."""
     return [(name, value or b"") for name, value in headers]

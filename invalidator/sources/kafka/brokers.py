@@ -1,10 +1,10 @@
-"""Where the Kafka brokers are, how they are trusted, and how we tell them who we are."""
+"""The Kafka brokers: their addresses, whom we trust, and how we log in."""
 
 import ssl
 from collections.abc import Sequence
 from typing import Any, Self
 
-import invalidator.sources.kafka.mended  # noqa: F401 - no client of brokers without it
+import invalidator.sources.kafka.private  # noqa: F401 - no client without what it fixes
 from invalidator.errors import ConfigError
 from invalidator.settings.model import Kafka
 from invalidator.settings.security import Sasl, Tls
@@ -14,7 +14,7 @@ CLIENT = "invalidator"  # what we call ourselves in the brokers' logs
 
 
 class Brokers:
-    """What every client of the library is built with."""
+    """Knows what every client of the library is built with."""
 
     def __init__(
         self, servers: Sequence[str], tls: Tls | None = None, sasl: Sasl | None = None
@@ -27,18 +27,18 @@ class Brokers:
 
     @classmethod
     def of(cls, kafka: Kafka) -> Self:
-        """Those of the settings. Raises ConfigError if a certificate or key cannot be used."""
+        """Return those of the settings. Raises ConfigError as `check` does."""
         brokers = cls(kafka.bootstrap_servers, kafka.tls, kafka.sasl)
         brokers.check()
         return brokers
 
     @property
     def refusal(self) -> str:
-        """Why there is no token for them; empty while there is one, or none is needed."""
+        """Return why there is no token; empty while there is one, or none is needed."""
         return self._tokens.refusal if self._tokens else ""
 
     def drop_token(self) -> None:
-        """After the brokers refused it."""
+        """Forget the token, which the brokers rejected."""
         if self._tokens:
             self._tokens.drop()
 
@@ -50,7 +50,7 @@ class Brokers:
             raise ConfigError(str(error)) from None
 
     def options(self) -> dict[str, Any]:
-        """The library's arguments. Files are read anew each time: certificates are renewed.
+        """Return the library's arguments. Files are read each time: certificates are renewed.
 
         Raises OSError, whose text names the setting.
         """
@@ -86,7 +86,7 @@ class Brokers:
         return context
 
     def _trusted(self) -> ssl.SSLContext:
-        """For the token's server: what the system trusts, and the CA of the brokers."""
+        """Trust, for the token's server, what the system trusts and the CA of the brokers."""
         context = ssl.create_default_context()
         if self._tls.ca_file:
             context.load_verify_locations(self._tls.ca_file)
@@ -96,6 +96,6 @@ class Brokers:
 def _unusable(setting: str, file: object, error: OSError) -> OSError:
     reason = error.strerror
     if isinstance(error, ssl.SSLError):
-        # "PEM lib" is all that OpenSSL says of many mistakes
-        reason = f"{error.reason or 'SSL'}: no PEM, keys that do not fit, or a wrong KEY_PASSWORD"
+        # OpenSSL says no more than "PEM lib" of many mistakes
+        reason = f"{error.reason or 'SSL'}: no PEM, a wrong key, or a wrong KEY_PASSWORD"
     return OSError(f"INVALIDATOR_KAFKA__TLS__{setting}: {file} cannot be used: {reason or error}")

@@ -1,4 +1,4 @@
-"""Why no broker can be reached: the library only says that it could not, and its log why."""
+"""Finds out why no broker can be reached: the library tells its log only."""
 
 import asyncio
 import ssl
@@ -13,15 +13,15 @@ from aiokafka.protocol.metadata import MetadataRequest
 
 from invalidator.sources.describe import describe
 from invalidator.sources.kafka.brokers import CLIENT, Brokers
+from invalidator.sources.kafka.private import close_connection
 
-KNOCK_WITHIN = 4.0  # seconds for one server
-CLOSE_WITHIN = 1.0
+TRY_WITHIN = 4.0  # seconds for one server
 
 
 async def why(brokers: Brokers) -> str:
-    """In one line; empty if somebody can be reached."""
+    """Return the reason in one line; empty if a broker can be reached."""
     servers = collect_hosts(brokers.address, randomize=False)
-    reasons = {f"{host}:{port}": await _knock(host, port, brokers) for host, port, _ in servers}
+    reasons = {f"{host}:{port}": await _try(host, port, brokers) for host, port, _ in servers}
     if not all(reasons.values()):
         return ""
     if len(set(reasons.values())) == 1:
@@ -29,25 +29,24 @@ async def why(brokers: Brokers) -> str:
     return "; ".join(f"{server}: {reason}" for server, reason in reasons.items())
 
 
-async def _knock(host: str, port: int, brokers: Brokers) -> str:
-    """Ask one server something, as the library would."""
+async def _try(host: str, port: int, brokers: Brokers) -> str:
+    """Ask one server something, as the library would. Return why that fails."""
     connection: AIOKafkaConnection | None = None
     try:
-        async with asyncio.timeout(KNOCK_WITHIN):
+        async with asyncio.timeout(TRY_WITHIN):
             connection = AIOKafkaConnection(host, port, client_id=CLIENT, **brokers.options())
             await connection.connect()
             await connection.send(MetadataRequest([]))
     except SaslAuthenticationFailed as error:
         brokers.drop_token()
-        return f"it refuses our login: {error.args[0] if error.args else describe(error)}"
+        return f"it rejects our login: {error.args[0] if error.args else describe(error)}"
     except UnsupportedSaslMechanismError:
-        return f"it takes no login by {brokers.options()['sasl_mechanism']}"
+        return f"it does not accept logins by {brokers.options()['sasl_mechanism']}"
     except Exception as error:  # noqa: BLE001 - the reason is what was asked for
         return brokers.refusal or _reason(error)
     finally:
-        if connection and connection._protocol:  # else it was never open
-            connection.close()
-            await asyncio.wait({connection._closed_fut}, timeout=CLOSE_WITHIN)
+        if connection:
+            await close_connection(connection)
     return ""
 
 

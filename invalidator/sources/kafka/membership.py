@@ -1,7 +1,7 @@
-"""Our place in a Kafka consumer group: which partitions are ours, and what we commit for them.
+"""Our membership in a Kafka consumer group: which partitions are ours, and what we commit for them.
 
-Everything belongs to an epoch, which is one assignment. What was read under it may be committed
-under it only: after that another member may have read the same records, and read on.
+Everything belongs to an assignment. What was read under it may be committed under it only: after
+that another member may have read the same records, and read on.
 """
 
 import asyncio
@@ -14,25 +14,14 @@ from aiokafka.errors import KafkaError
 
 from invalidator.runtime.health import Part
 from invalidator.sources.describe import describe
-from invalidator.sources.kafka.assignment import Epoch
+from invalidator.sources.kafka.assignment import Assignment, partitions_of
 from invalidator.sources.kafka.brokers import Brokers
-from invalidator.sources.kafka.client import (
-    Refused,
-    Timing,
-    ask,
-    commit,
-    generation,
-    known_ends,
-    member_id,
-    positions,
-    share_out,
-)
+from invalidator.sources.kafka.client import Progress, Timing, ends_of, share_out
 from invalidator.sources.kafka.diagnose import why
 from invalidator.sources.kafka.offsets import GroupPositions
-from invalidator.sources.kafka.progress import Progress
-from invalidator.sources.kafka.static import StaticName
+from invalidator.sources.kafka.private import Refused, commit, generation, known_ends, positions
+from invalidator.sources.reread import UNWATCHED, Servers
 from invalidator.sources.source import Lag
-from invalidator.sources.trail import TIMELESS, Eras
 
 log = structlog.get_logger("invalidator")
 
@@ -43,7 +32,7 @@ ASK_WHILE_BUSY = 3  # every third time only
 
 
 class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships no types
-    """Lives as long as one consumer. The library calls it, and swallows what it raises."""
+    """One consumer's membership. The library calls it, and swallows what it raises."""
 
     def __init__(
         self,
@@ -54,35 +43,34 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
         part: Part,
         *,
         commits: bool = True,
-        instance_id: str = "",
-        eras: Eras = TIMELESS,
+        servers: Servers = UNWATCHED,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._name = StaticName(instance_id) if instance_id else None
-        self._commits = commits  # a dry run leaves no position
-        self.epoch = Epoch()
-        self.failure = ""  # why the assignment could not be taken up
+        self.consumer = consumer
+        self.assignment = Assignment()
         self.assigned = asyncio.Event()  # not set while the group rebalances
-        self.busy = False  # records came since the brokers were last asked
-        self.reads = 0  # polls so far
-        self.missing = ""  # which topics are not there
-        self.stalled: list[TopicPartition] = []  # what has more to read, and stands still
-        self._ends: Mapping[TopicPartition, int] = {}  # of the logs, as last told
+        self._commits = commits  # a dry run leaves no position
+        self._failure = ""  # why the assignment could not be taken up
+        self._missing = ""  # which topics do not exist, as a sentence
+        self._reads = 0  # so far
+        self._busy = False  # records came since the brokers were last asked
+        self._stalled: list[TopicPartition] = []  # those that have more to read, and do not move
+        self._ends: Mapping[TopicPartition, int] = {}  # of the logs, when last asked
         self._progress = Progress(timing.stalled_after)
-        self._consumer = consumer
         self._brokers = brokers
         self._positions = positions
         self._timing = timing
         self._part = part
-        self._eras = eras
+        self._servers = servers
         self._clock = clock
         self._committing = asyncio.Lock()  # an older commit must never overtake a newer one
         self._tasks: list[asyncio.Task[None]] = []
 
     def begin(self) -> None:
+        """Commit and watch from now on."""
         self._tasks = [
             asyncio.create_task(self._commit_for_ever(), name="kafka-committer"),
-            asyncio.create_task(self._ask_for_ever(), name="kafka-watch"),
+            asyncio.create_task(self._watch_for_ever(), name="kafka-watch"),
         ]
 
     async def end(self) -> None:
@@ -92,41 +80,57 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
         if self._tasks:
             await asyncio.wait(self._tasks)
         self._tasks = []
-        self.epoch.drained.set()  # a rebalance that waits for us would hold up the stop
+        self.assignment.drained.set()  # a rebalance that waits for us would hold up the stop
         try:
             async with asyncio.timeout(LAST_COMMIT_WITHIN):
-                await self.commit()
+                await self.commit_positions()
         except TimeoutError:
             log.warning(
-                "commit-given-up", reason="no answer in time", read_again="at the next start"
+                "kafka-commit-abandoned", reason="no answer in time", read_again="at the next start"
             )
 
     def trouble(self) -> str:
-        """Why nothing can be read or committed any more; empty while all is well."""
+        """Return why nothing can be read or committed any more; empty while all is well."""
         dead = [task.get_name() for task in self._tasks if task.done()]
-        return self.failure or "".join(f"{name} ended" for name in dead)
+        return self._failure or "".join(f"{name} ended" for name in dead)
 
     def lag(self) -> Lag:
-        """What is behind our settled positions. Markers of transactions at the end are nothing."""
-        came, read, next_ = known_ends(self._consumer), positions(self._consumer), self.epoch.next
-        found = {}
-        for tp, done in self.epoch.done.items():
-            end = max(came.get(tp, 0), self._ends.get(tp, 0))
-            all_done = done == next_.get(tp) and read.get(tp, -1) >= end
-            found[tp.topic, str(tp.partition)] = 0 if all_done else max(0, end - done)
-        return found
+        """Return how many offsets are behind our positions."""
+        came = known_ends(self.consumer)
+        return {
+            (tp.topic, str(tp.partition)): max(
+                0, max(came.get(tp, 0), self._ends.get(tp, 0)) - partition.done
+            )
+            for tp, partition in self.assignment.partitions.items()
+        }
 
     def say_ready(self) -> None:
-        """Unless a partition cannot be read, or a topic is not there."""
-        if lacking := [*self.epoch.aside.values(), *filter(None, [self.missing])]:
+        """Report that Kafka is available, unless a partition or topic cannot be read."""
+        if lacking := [*self.assignment.problems.values(), *filter(None, [self._missing])]:
             self._part.away(f"{self._brokers.address}: {'; '.join(lacking)}")
-        elif self.assigned.is_set() and not self.failure:
+        elif self.assigned.is_set() and not self._failure:
             self._part.ready()
 
+    def note_read(self) -> list[TopicPartition]:
+        """Note a read. Return the partitions that have not moved for too long."""
+        self._reads += 1
+        stalled, self._stalled = self._stalled, []
+        return stalled
+
+    def note_records(self) -> None:
+        """Note that records came: the brokers are there."""
+        self._busy = True
+        self.say_ready()
+
+    def miss(self, missing: str) -> None:
+        """Note which topics do not exist, as a sentence; empty if all do."""
+        self._missing = missing
+        self.say_ready()
+
     def subscribe(self, topics: Sequence[str]) -> None:
-        """Nothing can be read until the group has given us partitions of them."""
+        """Join the group for these topics: nothing is read until it has given us partitions."""
         self.assigned.clear()
-        self._consumer.subscribe(topics=list(topics), listener=self)
+        self.consumer.subscribe(topics=list(topics), listener=self)
 
     # --- rebalances ---------------------------------------------------------------------
 
@@ -136,48 +140,43 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
         try:
             if set(revoked):
                 await self._drain()
-                await self.commit()
+                await self.commit_positions()
         finally:
-            self.epoch = Epoch()
+            self.assignment = Assignment()
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        """Find out where to read the new partitions on."""
         partitions = sorted(assigned)
-        if self._name and (reason := self._name.taken(member_id(self._consumer))):
-            self.failure = reason
-            self.assigned.set()
-            return
         try:
-            self.epoch = await self._take_up(partitions)
+            self.assignment = await self._take_up(partitions)
         except Refused:
             return  # the group has moved on already, and calls us again
         except Exception as error:  # noqa: BLE001 - the library would swallow it, and we stall
-            self.failure = f"no position for the assigned partitions: {describe(error)}"
+            self._failure = f"no position for the assigned partitions: {describe(error)}"
             self.assigned.set()
             return
         self.assigned.set()
         self.say_ready()
-        log.info("assigned", source="kafka", partitions=[f"{t}-{p}" for t, p in partitions])
+        log.info("kafka-assigned", source="kafka", partitions=[f"{t}-{p}" for t, p in partitions])
 
-    async def _take_up(self, partitions: Sequence[TopicPartition]) -> Epoch:
-        """A start is committed before anything is read: else a crash now would move it."""
-        share_out(self._consumer, len(partitions))
-        found = await self._positions.find(self._consumer, partitions)
-        stands = found.stands(self._eras.current, self._eras.most, self._clock())
-        epoch = Epoch(generation(self._consumer), found.birth, found.positions, stands)
+    async def _take_up(self, partitions: Sequence[TopicPartition]) -> Assignment:
+        """Commit where we begin before anything is read: else a crash now would move it."""
+        share_out(self.consumer, len(partitions))
+        found = await self._positions.find(self.consumer, partitions)
+        places = partitions_of(found, self._clock(), self._servers)
+        assignment = Assignment(generation(self.consumer), found.start, places)
         if found.fresh:
-            fresh = {tp: found.positions[tp] for tp in found.fresh}
-            await self._commit_start(epoch, fresh)
+            await self._commit_start(assignment, found.fresh)
             if self._commits:
-                self._positions.committed(found.birth)
-        for tp, position in found.positions.items():
-            self._consumer.seek(tp, position)
-        return epoch
+                self._positions.committed(found.start)
+        assignment.steer(self.consumer)
+        return assignment
 
-    async def _commit_start(self, epoch: Epoch, fresh: Mapping[TopicPartition, int]) -> None:
+    async def _commit_start(self, assignment: Assignment, fresh: Iterable[TopicPartition]) -> None:
         async with asyncio.timeout(COMMIT_WITHIN):
             while True:
                 try:
-                    return await self._put(epoch, fresh)
+                    return await self._put(assignment, fresh)
                 except KafkaError as error:
                     if not error.retriable:
                         raise
@@ -186,71 +185,75 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
     async def _drain(self) -> None:
         try:
             async with asyncio.timeout(self._timing.drain):
-                await self.epoch.drained.wait()
+                await self.assignment.drained.wait()
         except TimeoutError:
-            log.warning("rebalance-did-not-wait", batches=self.epoch.given, read_again="elsewhere")
+            batches = self.assignment.given
+            log.warning("kafka-drain-timeout", batches=batches, read_again="elsewhere")
 
     # --- committing ---------------------------------------------------------------------
 
-    async def commit(self) -> None:
+    async def commit_positions(self) -> None:
         """Commit what was settled. What fails now is tried again with the next."""
         async with self._committing:
-            epoch = self.epoch
-            settled, epoch.settled = epoch.settled, {}
-            if settled:
-                await self._try_to_commit(epoch, settled)
+            assignment = self.assignment
+            if partitions := assignment.take_uncommitted():
+                await self._try_to_commit(assignment, partitions)
 
-    async def _try_to_commit(self, epoch: Epoch, settled: dict[TopicPartition, int]) -> None:
+    async def _try_to_commit(self, assignment: Assignment, partitions: set[TopicPartition]) -> None:
         try:
             async with asyncio.timeout(COMMIT_WITHIN):
-                await self._put(epoch, settled)
+                await self._put(assignment, partitions)
         except Refused as refused:
-            log.warning("commit-refused", reason=str(refused), read_again="by the new owner")
+            log.warning("kafka-commit-rejected", reason=str(refused), read_again="by the new owner")
         except asyncio.CancelledError:
-            epoch.settled = settled | epoch.settled
+            assignment.commit_again(partitions)
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise  # else the library's own, when it lost a connection
         except Exception as error:  # noqa: BLE001 - a committer that died would be noticed late
-            log.warning("commit-delayed", reason=describe(error))
-            epoch.settled = settled | epoch.settled
+            log.warning("kafka-commit-delayed", reason=describe(error))
+            assignment.commit_again(partitions)
 
-    async def _put(self, epoch: Epoch, offsets: Mapping[TopicPartition, int]) -> None:
+    async def _put(self, assignment: Assignment, partitions: Iterable[TopicPartition]) -> None:
         if self._commits:
-            await commit(self._consumer, epoch.generation, epoch.commits(offsets))
+            offsets = assignment.commits(partitions, self._clock())
+            await commit(self.consumer, assignment.generation, offsets)
 
     async def _commit_for_ever(self) -> None:
         while True:
             await asyncio.sleep(COMMIT_EVERY)
-            await self.commit()
+            if self.assigned.is_set():
+                self.assignment.skip(positions(self.consumer))
+            await self.commit_positions()
 
-    # --- whether anybody is there ---------------------------------------------------------
+    # --- whether the brokers are there ----------------------------------------------------
 
-    async def _ask_for_ever(self) -> None:
-        """Less often while records come: they are answer enough, but not from every partition."""
+    async def _watch_for_ever(self) -> None:
+        """Ask the brokers, less often while records come: not every partition answers by these."""
         rounds = reads = 0
         while True:
             await asyncio.sleep(self._timing.ask_every)
             rounds += 1
-            busy, self.busy = self.busy, False
+            busy, self._busy = self._busy, False
             if busy and rounds % ASK_WHILE_BUSY:
                 continue
-            ends = await self._ask(say=not busy)
-            if reads == self.reads:
+            ends = await self._ask_for_ends(say=not busy)
+            if reads == self._reads:
                 self._progress.forget()
             elif ends:
-                self._look(ends)
-            reads = self.reads
+                self._compare(ends)
+            reads = self._reads
 
-    def _look(self, ends: Mapping[TopicPartition, int]) -> None:
-        at = {tp: n for tp, n in positions(self._consumer).items() if tp not in self.epoch.aside}
-        self.stalled = self._progress.look(asyncio.get_running_loop().time(), at, ends)
+    def _compare(self, ends: Mapping[TopicPartition, int]) -> None:
+        problems = self.assignment.problems
+        at = {tp: n for tp, n in positions(self.consumer).items() if tp not in problems}
+        self._stalled = self._progress.stalled(asyncio.get_running_loop().time(), at, ends)
 
-    async def _ask(self, *, say: bool) -> Mapping[TopicPartition, int]:
-        """Where the logs end, for all that we read; `say` it where nobody answers."""
+    async def _ask_for_ends(self, *, say: bool) -> Mapping[TopicPartition, int]:
+        """Return where the logs end; report, if `say`, that no broker answers."""
         try:
             async with asyncio.timeout(self._timing.answer):
-                ends = await ask(self._consumer)
+                ends = await ends_of(self.consumer)
         except TimeoutError:
             reason = f"no answer within {self._timing.answer:g} s"
         except Exception as error:  # noqa: BLE001 - whatever it was, no broker answered
@@ -260,11 +263,11 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
             self._ends = ends
             return ends
         if say:
-            await self._away(reason)
+            await self._report_unavailable(reason)
         return {}
 
-    async def _away(self, reason: str) -> None:
-        """Said at once; then with more of a reason, where knocking gives one."""
+    async def _report_unavailable(self, reason: str) -> None:
+        """Report it immediately; then with more of a reason, if there is one."""
         self._part.away(f"{self._brokers.address}: {reason}")
         if known := await why(self._brokers):
             self._part.away(f"{self._brokers.address}: {known}")

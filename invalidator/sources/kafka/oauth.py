@@ -1,7 +1,7 @@
 """Tokens for the brokers (SASL OAUTHBEARER), by OAuth's client credentials.
 
-The library dies of any error that is not its own while it connects, without a word: whatever goes
-wrong here is raised as a KafkaConnectionError, after which it tries again.
+While the library connects, an error that is not its own kills it silently: whatever goes wrong here
+is raised as a KafkaConnectionError, after which it tries again.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from aiokafka.abc import AbstractTokenProvider
 from aiokafka.errors import KafkaConnectionError
 from msgspec import Struct
 
-from invalidator.http import NoAnswer, post_form
+from invalidator.errors import InvalidatorError
 from invalidator.settings.security import Sasl
 
 log = structlog.get_logger("invalidator")
@@ -27,7 +27,7 @@ ANSWER_WITHIN = 5.0  # seconds
 ASK_AGAIN = 1.0  # seconds after a failure; the library itself would try ten times a second
 RENEW_AT = 0.8  # of a token's life
 USUAL_LIFE = 300.0  # seconds, where the server does not say
-SAID = 200  # characters of an answer that are shown
+SAID = 200  # characters of the server's reason that are shown
 
 
 class _Token(Struct, frozen=True):
@@ -37,7 +37,7 @@ class _Token(Struct, frozen=True):
 
 
 class Tokens(AbstractTokenProvider):  # type: ignore[misc]  # it ships no types
-    """One token for all connections; a new one in time."""
+    """Keeps one token for all connections, and renews it in time."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class Tokens(AbstractTokenProvider):  # type: ignore[misc]  # it ships no types
         trusted: Callable[[], ssl.SSLContext],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.refusal = ""  # why there is no new one; empty while all is well
+        self.refusal = ""  # why there is no new token; empty while all is well
         self._sasl = sasl
         self._trusted = trusted
         self._clock = clock
@@ -60,10 +60,10 @@ class Tokens(AbstractTokenProvider):  # type: ignore[misc]  # it ships no types
                 await self._renew()
             if self._token and self._clock() < self._token.ends_at:
                 return self._token.text
-        raise KafkaConnectionError(self.refusal or "the token has ended")
+        raise KafkaConnectionError(self.refusal or "the token has expired")
 
     def drop(self) -> None:
-        """The brokers did not take it: another one may be better."""
+        """Forget the token, which the brokers rejected."""
         self._token = None
 
     def extensions(self) -> dict[str, str]:
@@ -73,20 +73,23 @@ class Tokens(AbstractTokenProvider):  # type: ignore[misc]  # it ships no types
         try:
             status, body = await self._ask()
             self._token = _parse(status, body, self._clock())
-        except Exception as error:  # noqa: BLE001 - the library would die of it
+        except Exception as error:  # noqa: BLE001 - it would kill the library
             self._ask_at = self._clock() + ASK_AGAIN
-            self._refused(_reason(error))
+            self._rejected(_reason(error))
         else:
             if self.refusal:
-                log.info("token-given", server=self._sasl.token_url)
+                log.info("kafka-token-renewed", server=self._sasl.token_url)
             self.refusal = ""
 
-    def _refused(self, reason: str) -> None:
+    def _rejected(self, reason: str) -> None:
         said, self.refusal = self.refusal, f"no token from {self._sasl.token_url}: {reason}"
         if said != self.refusal:
-            log.warning("token-refused", reason=self.refusal)
+            log.warning("kafka-token-rejected", reason=self.refusal)
 
     async def _ask(self) -> tuple[int, bytes]:
+        # Here, since it takes 20 ms to load, and few log in with tokens.
+        from invalidator.sources.kafka.token_request import post_form
+
         sasl = self._sasl
         form = {"grant_type": "client_credentials"} | ({"scope": sasl.scope} if sasl.scope else {})
         headers = {"Accept": "application/json", "Authorization": _login(sasl)}
@@ -95,32 +98,35 @@ class Tokens(AbstractTokenProvider):  # type: ignore[misc]  # it ships no types
 
 
 def _login(sasl: Sasl) -> str:
-    """As RFC 6749 wants it: encoded, before it is encoded."""
+    """Return the header: RFC 6749 requires both words to be URL-encoded first."""
     words = (sasl.client_id, sasl.client_secret.get_secret_value())
     return "Basic " + b64encode(":".join(map(quote_plus, words)).encode()).decode()
 
 
 def _parse(status: int, body: bytes, now: float) -> _Token:
-    """Raises ValueError, whose text is for a person and never holds the token."""
+    """Return the token of a response.
+
+    Raises ValueError, whose text is for a person and never contains the token.
+    """
     try:
         answer = orjson.loads(body)
     except orjson.JSONDecodeError:
         answer = None
     if not isinstance(answer, dict):
-        raise ValueError(f"it answered {status}, and no JSON object")
+        raise ValueError(f"status {status} without a JSON object")
     if status != 200:
-        why = answer.get("error_description") or answer.get("error") or "without a reason"
-        raise ValueError(f"it answered {status}: {' '.join(str(why).split())[:SAID]}")
+        why = answer.get("error_description") or answer.get("error") or "no reason given"
+        raise ValueError(f"status {status}: {' '.join(str(why).split())[:SAID]}")
     text = answer.get("access_token")
     if not isinstance(text, str) or not text.isascii() or not text.isprintable() or not text:
-        raise ValueError("its answer holds no access_token")
+        raise ValueError("the response has no access_token")
     life = float(answer.get("expires_in") or USUAL_LIFE)
     if not 0 < life < math.inf:
-        raise ValueError(f"its answer says expires_in: {life:g}")
+        raise ValueError(f"the response says expires_in: {life:g}")
     return _Token(text, now + life * RENEW_AT, now + life)
 
 
 def _reason(error: Exception) -> str:
     said = " ".join(str(error).split())
-    for_people = isinstance(error, NoAnswer | ValueError) and said
+    for_people = isinstance(error, InvalidatorError | ValueError) and said
     return said if for_people else f"{type(error).__name__}: {said}"

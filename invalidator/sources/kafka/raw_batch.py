@@ -1,8 +1,8 @@
-"""The bytes of a Kafka log, where the library cannot read them: which offsets they hold.
+"""Finds in the bytes of a Kafka log the batch that the library cannot read, and its offsets.
 
 A batch begins with its first offset, its length and, in its own way, its last offset. The checksum
-covers what follows the length; so when it is wrong, where the next batch begins tells more about
-the end of this one than what stands in it.
+covers what follows the length; so when it is wrong, the beginning of the next batch tells more
+about the end of this one than its own header.
 """
 
 import struct
@@ -14,15 +14,15 @@ from msgspec import Struct
 from invalidator.sources.describe import describe
 
 _FRAME = struct.Struct(">qi")  # first offset, length of what follows
-_MAGIC = 16  # where the version of the format stands
+_MAGIC = 16  # place of the version of the format
 _LAST = struct.Struct(">i")  # last offset, counted from the first
 _LAST_AT = 23
 _HEADER = 61  # bytes, in the present format
 _NEW_FORMAT = 2
 
 
-class Unreadable(Struct, frozen=True):
-    """A batch that nobody can read."""
+class BadBatch(Struct, frozen=True):
+    """A batch that cannot be read."""
 
     first: int  # of those that had not been read yet
     next: int  # the first offset after it
@@ -32,7 +32,7 @@ class Unreadable(Struct, frozen=True):
 
 
 class _Framed(Struct, frozen=True):
-    """A batch as far as it is known without its content."""
+    """A batch of which the content is not decoded."""
 
     base: int
     raw: bytes
@@ -45,8 +45,8 @@ class _Framed(Struct, frozen=True):
         return self.base + last + 1
 
 
-def find_unreadable(data: bytes, at: int, end: int) -> Unreadable | None:
-    """The batch that holds offset `at`, if it cannot be read; None if it can, or is not there.
+def find_unreadable(data: bytes, at: int, end: int) -> BadBatch | None:
+    """Return the batch that holds offset `at`, if it is there and cannot be read.
 
     `end` is where the log ends, beyond all that was fetched.
     """
@@ -59,12 +59,12 @@ def find_unreadable(data: bytes, at: int, end: int) -> Unreadable | None:
             continue  # read already
         if not reason or after is None:
             return None
-        return Unreadable(max(at, batch.base), after, reason, intact, batch.raw)
+        return BadBatch(max(at, batch.base), after, reason, intact, batch.raw)
     return None
 
 
 def _framed(data: bytes) -> Iterator[_Framed]:
-    """Batch by batch; the last one may have been cut off."""
+    """Yield the batches; without the last one if it was cut off."""
     place = 0
     while place + _FRAME.size <= len(data):
         base, length = _FRAME.unpack_from(data, place)
@@ -76,7 +76,7 @@ def _framed(data: bytes) -> Iterator[_Framed]:
 
 
 def _after(batch: _Framed, following: int | None, end: int, *, intact: bool) -> int | None:
-    """The first offset after a batch; None if nobody can tell."""
+    """Return the first offset after a batch; None if it is unknown."""
     if intact:
         return batch.next
     if following is not None and batch.base < following <= end:
@@ -85,7 +85,7 @@ def _after(batch: _Framed, following: int | None, end: int, *, intact: bool) -> 
 
 
 def _try(raw: bytes) -> tuple[bool, str]:
-    """Read it as the library does: whether its checksum is right, and why it cannot be read."""
+    """Read it as the library does. Return whether its checksum is right, and what is wrong."""
     intact = False
     try:
         batch = MemoryRecords(raw).next_batch()

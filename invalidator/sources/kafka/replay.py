@@ -1,38 +1,35 @@
-"""Kafka once more: records by their time or offset, read outside of any group."""
+"""Reads Kafka records again, by their time or offset, outside of any group."""
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import (
-    CorruptRecordException,
-    OffsetOutOfRangeError,
-    UnsupportedCodecError,
-)
+from aiokafka.errors import OffsetOutOfRangeError
 
 from invalidator.errors import Unavailable
 from invalidator.model import Batch
 from invalidator.sources.describe import describe
-from invalidator.sources.kafka.batches import NAME, count, name_of, slice_of
+from invalidator.sources.kafka.batches import NAME, batch_of_slices, name_of
 from invalidator.sources.kafka.brokers import Brokers
-from invalidator.sources.kafka.client import alone, partition_counts, poll, positions, start, stop
+from invalidator.sources.kafka.client import alone, start, stop
 from invalidator.sources.kafka.diagnose import why
-from invalidator.sources.kafka.fetch import Polled
+from invalidator.sources.kafka.offsets import first_since
+from invalidator.sources.kafka.private import Polled, Unreadable, partition_counts, poll, positions
 from invalidator.sources.kafka.topics import Wanted
 from invalidator.sources.replay import NotThere, Offsets, Part, Times
-from invalidator.sources.source import Lag, WithoutBrake
+from invalidator.sources.source import Lag
 
 MOMENT = 0.3  # seconds that an empty read waits
 LOOK_EVERY = 5.0  # seconds without a record, between two looks whether the topics are there
-LOOK_UP_WITHIN = 20.0  # seconds; the library asks again for ever, whatever the brokers answer
+LOOK_UP_WITHIN = 20.0  # seconds; the library would ask for ever, whatever the brokers answer
 
 
-class KafkaPast(WithoutBrake):
-    """Ends by itself, and commits nothing."""
+class KafkaReplay:
+    """A source that ends on its own, and commits nothing."""
 
     name = NAME
     forgets = False
+    overflowing: frozenset[str] = frozenset()
 
     def __init__(self, brokers: Brokers, topics: Sequence[str], wanted: Times | Offsets) -> None:
         """`topics` are those of the settings; offsets name their own."""
@@ -52,7 +49,7 @@ class KafkaPast(WithoutBrake):
 
     @property
     def total(self) -> int | None:
-        """Offsets, so more than there are records where a topic is compacted."""
+        """Return how many offsets: more than there are records where a topic is compacted."""
         if self._next is None:
             return None
         return sum(self._end[tp] - first for tp, first in self._first.items())
@@ -67,15 +64,16 @@ class KafkaPast(WithoutBrake):
     # --- the protocol of a source ---------------------------------------------------------
 
     async def open(self) -> None:
-        """Raises NotThere, too."""
+        """Connect, and look up where to begin. Raises NotThere, too."""
         await self.close()
         try:
             consumer = self._consumer = alone(self._brokers)
             await start(consumer)
             if self._next is None:
-                await self._find(consumer)
+                async with asyncio.timeout(LOOK_UP_WITHIN):
+                    await self._look_up(consumer)
             self._assign(consumer)
-        except (NotThere, Unavailable):
+        except NotThere:
             raise
         except Exception as error:  # whatever it was, nothing can be read
             reason = await why(self._brokers) or describe(error)
@@ -92,22 +90,26 @@ class KafkaPast(WithoutBrake):
             await self._look_after(consumer, quiet=not polled)
         except NotThere:
             raise
-        except (CorruptRecordException, UnsupportedCodecError, OffsetOutOfRangeError) as error:
+        except (Unreadable, OffsetOutOfRangeError) as error:
             left = ", ".join(f"{name_of(tp)} at {at}" for tp, at in self._left().items())
             raise NotThere(f"cannot be read ({left}): {describe(error)}") from error
         except Exception as error:  # records may have been dropped
             raise self._unavailable(describe(error)) from error
-        return self._batch(self._cut(consumer, polled))
+        wanted = self._cut(consumer, polled)
+        return batch_of_slices(wanted, None) if wanted else None
 
     async def settle(self, batch: Batch) -> None:
-        """Nobody's position moves."""
+        """Do nothing: a replay has no position."""
+
+    def pause(self, origins: frozenset[str]) -> None:
+        """Do nothing: it ends soon, and what is rejected becomes a dead letter."""
 
     def lag(self) -> Lag:
         left = self._left()
         return {(tp.topic, str(tp.partition)): self._end[tp] - at for tp, at in left.items()}
 
     async def keep_alive(self) -> None:
-        """No group waits for us."""
+        """Do nothing: no group waits for us."""
 
     async def stop(self) -> None:
         self._stopped = True
@@ -119,13 +121,6 @@ class KafkaPast(WithoutBrake):
 
     # --- where it begins and ends -----------------------------------------------------------
 
-    async def _find(self, consumer: AIOKafkaConsumer) -> None:
-        try:
-            async with asyncio.timeout(LOOK_UP_WITHIN):
-                await self._look_up(consumer)
-        except TimeoutError as error:
-            raise self._unavailable("the brokers do not say where that lies") from error
-
     async def _look_up(self, consumer: AIOKafkaConsumer) -> None:
         partitions = self._partitions(await partition_counts(consumer))
         consumer.assign(partitions)
@@ -136,9 +131,17 @@ class KafkaPast(WithoutBrake):
             first, until = _within(self._wanted, begins[tp], ends[tp])
             self._first, self._end = {tp: first}, {tp: until}
         else:
-            self._first = await _at(consumer, partitions, self._wanted.since, ends)
-            self._end = await _at(consumer, partitions, self._wanted.until, ends)
+            self._first = await self._at(consumer, self._wanted.since, ends)
+            self._end = await self._at(consumer, self._wanted.until, ends)
         self._next = dict(self._first)
+
+    async def _at(
+        self, consumer: AIOKafkaConsumer, time_ms: int | None, ends: Mapping[TopicPartition, int]
+    ) -> dict[TopicPartition, int]:
+        if time_ms is None:
+            return dict(ends)
+        found = await first_since(consumer, dict.fromkeys(ends, time_ms), ends)
+        return {tp: min(at, ends[tp]) for tp, at in found.items()}
 
     def _partitions(self, counts: Mapping[str, int]) -> list[TopicPartition]:
         if isinstance(self._wanted, Offsets):
@@ -164,7 +167,7 @@ class KafkaPast(WithoutBrake):
     # --- reading ----------------------------------------------------------------------------
 
     async def _look_after(self, consumer: AIOKafkaConsumer, *, quiet: bool) -> None:
-        """Of a topic that is deleted meanwhile nothing comes, and the library waits for ever."""
+        """Find topics that were deleted meanwhile: the library would wait for them for ever."""
         self._quiet = self._quiet + MOMENT if quiet else 0.0
         if self._quiet < LOOK_EVERY:
             return
@@ -178,7 +181,7 @@ class KafkaPast(WithoutBrake):
         return {tp: at for tp, at in (self._next or {}).items() if at < self._end[tp]}
 
     def _cut(self, consumer: AIOKafkaConsumer, polled: Polled) -> Polled:
-        """Leave out what lies behind the ends, and move on."""
+        """Move on, and return the records before the ends."""
         assert self._next is not None
         wanted = {}
         for tp, records in polled.items():
@@ -186,36 +189,15 @@ class KafkaPast(WithoutBrake):
             if kept := [record for record in records if record.offset < end]:
                 wanted[tp] = kept
             self._next[tp] = min(records[-1].offset + 1, end)
-        if not polled:  # what is left may be the marks of transactions, and no records
+        if not polled:  # what is left may be the ends of transactions, and no records
             for tp, at in positions(consumer).items():
                 self._next[tp] = max(self._next[tp], min(at, self._end[tp]))
         if over := [tp for tp in consumer.assignment() if self._next[tp] >= self._end[tp]]:
             consumer.pause(*over)
         return wanted
 
-    def _batch(self, polled: Polled) -> Batch | None:
-        if not polled:
-            return None
-        slices = [slice_of(tp, records) for tp, records in polled.items()]
-        return Batch(NAME, slices, count(polled), sum(part.size for part in slices), None)
-
     def _unavailable(self, reason: str) -> Unavailable:
         return Unavailable(self.name, f"{self._brokers.address}: {reason}")
-
-
-async def _at(
-    consumer: AIOKafkaConsumer,
-    partitions: Collection[TopicPartition],
-    time_ms: int | None,
-    ends: Mapping[TopicPartition, int],
-) -> dict[TopicPartition, int]:
-    """The first records of that time or later."""
-    if time_ms is None:
-        return dict(ends)
-    found: dict[TopicPartition, Any] = await consumer.offsets_for_times(
-        dict.fromkeys(partitions, time_ms)
-    )
-    return {tp: min(found[tp].offset, ends[tp]) if found.get(tp) else ends[tp] for tp in partitions}
 
 
 def _within(wanted: Offsets, begin: int, end: int) -> tuple[int, int]:

@@ -1,15 +1,15 @@
 """Kafka: at least once, by positions that are committed only after a batch is settled.
 
-The library's own notion of "consumed" is not used: it moves on past records that an exception
-made it drop. We keep the next offset of each partition ourselves, and seek to it after any error.
+The library's own positions are not used: they move past records that we have not settled. The
+assignment knows the next offset of each partition, and we seek to it after any error.
 """
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import structlog
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
 
 from invalidator.errors import Unavailable
@@ -17,33 +17,32 @@ from invalidator.model import Batch
 from invalidator.runtime.health import Part
 from invalidator.sources.describe import describe
 from invalidator.sources.gap import Gaps
-from invalidator.sources.kafka.assignment import Epoch
+from invalidator.sources.kafka.assignment import Taken
 from invalidator.sources.kafka.batches import (
     NAME,
     Ends,
     batch_of,
     batch_without_records,
-    count,
     name_of,
 )
 from invalidator.sources.kafka.brokers import Brokers
-from invalidator.sources.kafka.client import Timing, build, poll, show_life, start, stop, trouble
+from invalidator.sources.kafka.client import Rebuilds, Timing, build, start, stop
 from invalidator.sources.kafka.diagnose import why
-from invalidator.sources.kafka.fetch import Polled
 from invalidator.sources.kafka.membership import Membership
 from invalidator.sources.kafka.offsets import GroupPositions
-from invalidator.sources.kafka.progress import Rebuilds
+from invalidator.sources.kafka.private import Unreadable, poll, show_life, trouble
+from invalidator.sources.kafka.reread import read_again
 from invalidator.sources.kafka.topics import Wanted
-from invalidator.sources.kafka.topicwatch import TopicWatch
-from invalidator.sources.kafka.unreadable import Aside
+from invalidator.sources.kafka.unreadable import UnreadablePartitions
+from invalidator.sources.reread import UNWATCHED, Servers
 from invalidator.sources.source import Lag
 from invalidator.sources.start import Start
-from invalidator.sources.trail import TIMELESS, WENT_BACK, Eras, Memory
 
 log = structlog.get_logger("invalidator")
 
 MOMENT = 0.3  # seconds that an empty read waits
 JOIN_WITHIN = 90.0  # seconds; another member's drain comes first
+BEGINNING_WITHIN = 10.0  # seconds
 USUAL = Timing()
 
 
@@ -52,7 +51,7 @@ class KafkaSource:
 
     name = NAME
     forgets = False
-    overflowing: frozenset[str] = frozenset()
+    overflowing: frozenset[str] = frozenset()  # Kafka keeps what is not read
 
     def __init__(
         self,
@@ -66,7 +65,7 @@ class KafkaSource:
         timing: Timing = USUAL,
         commits: bool = True,
         instance_id: str = "",
-        eras: Eras = TIMELESS,
+        servers: Servers = UNWATCHED,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._brokers = brokers
@@ -77,278 +76,251 @@ class KafkaSource:
         self._timing = timing
         self._commits = commits
         self._instance_id = instance_id
-        self._memory = Memory(eras, NAME)
+        self._servers = servers
         self._clock = clock
-        self._positions = GroupPositions(brokers, group_id, self._wanted, start, clock)
+        self._positions = GroupPositions(self._wanted, start, clock)
         self._gaps = Gaps(NAME, now=clock)
         self._rebuilds = Rebuilds()
-        self._consumer: AIOKafkaConsumer | None = None
         self._member: Membership | None = None
-        self._aside: Aside | None = None
-        self._watch: TopicWatch | None = None
+        self._unreadable: UnreadablePartitions | None = None
+        self._topics: list[str] = []  # what we are subscribed to
+        self._missing = ""  # which topics do not exist, as a sentence
+        self._look_at = 0.0  # when we look again for topics that came or went
+        self._paused: frozenset[str] = frozenset()  # topics
         self._stopped = False
-        self._held = False  # paused, because the work in flight is at its bound
-        self._unwanted: Collection[str] = ()  # topics that are to be paused
-        self._paused: set[TopicPartition] = set()  # because of that
 
     # --- the protocol -------------------------------------------------------------------
 
     async def open(self) -> None:
         await self.close()
-        topics = await self._positions.await_topics()
-        self._stopped = self._held = False
-        self._paused = set()
+        self._stopped = False
         try:
-            self._consumer = build(self._brokers, self._group, self._timing, self._instance_id)
-            await start(self._consumer)
+            consumer = build(self._brokers, self._group, self._timing, self._instance_id)
+            member = self._member = Membership(
+                consumer,
+                self._brokers,
+                self._positions,
+                self._timing,
+                self._part,
+                commits=self._commits,
+                servers=self._servers,
+                clock=self._clock,
+            )
+            await start(consumer)
+            self._topics = await self._positions.topics(consumer)
         except Exception as error:
+            await self.close()
             raise self._unavailable(await why(self._brokers) or describe(error)) from error
-        self._member = Membership(
-            self._consumer,
-            self._brokers,
-            self._positions,
-            self._timing,
-            self._part,
-            commits=self._commits,
-            instance_id=self._instance_id,
-            eras=self._memory.eras,
-            clock=self._clock,
-        )
-        self._aside = Aside(self._consumer, self._member)
-        self._watch = TopicWatch(self._consumer, self._member, self._wanted, self._timing)
-        self._watch.begin(topics)
-        self._member.begin()
-        await self._join()
+        self._missing = self._wanted.missing(self._topics)
+        if not self._topics:
+            await self.close()
+            raise self._unavailable(self._missing)
+        member.miss(self._missing)
+        member.subscribe(self._topics)
+        member.begin()
+        await self._join(member)
 
     async def read(self, limit: int) -> Batch | None:
         member = self._check()
-        if self._stopped or not await self._is_assigned(MOMENT):
+        if self._stopped or not await self._is_assigned(member, MOMENT):
             return None
-        await self._look_after(member)
-        await self._go_back(member)
+        await self._follow_topics(member)
+        await self._check_progress(member)
+        await read_again(member, self._servers, self._gaps, self._clock())
         if not member.assigned.is_set():
             return None
-        epoch = member.epoch
-        if epoch.passed or self._gaps:
-            return batch_without_records(epoch, self._gaps.take())
-        self._let_flow()
-        round_ = epoch.round
-        polled = await self._poll(epoch, limit, MOMENT)
-        if polled and self._max_wait:
-            await self._fill_up(epoch, polled, limit)
-        if not polled or epoch is not member.epoch:
+        assignment = member.assignment
+        if assignment.has_passed or self._gaps:
+            assignment.give()
+            return batch_without_records(assignment, *assignment.take_passed(), self._gaps.take())
+        taken: dict[TopicPartition, Taken] = {}
+        await self._poll(member, taken, limit, MOMENT)
+        if taken and self._max_wait:
+            await self._fill_up(member, taken, limit)
+        if assignment is not member.assignment:
             return None  # after a rebalance, what we had is read again by its new owner
-        member.busy = True
-        return batch_of(epoch, polled, round_)
+        if not (taken := assignment.still_valid(taken)):
+            return None
+        member.note_records()
+        assignment.give()
+        return batch_of(assignment, taken)
 
     async def settle(self, batch: Batch) -> None:
         ends = batch.ends
         assert isinstance(ends, Ends)
-        if self._member and ends.epoch is self._member.epoch:
-            ends.epoch.settle(ends.offsets, self._clock(), ends.round)
+        if self._member and ends.assignment is self._member.assignment:
+            ends.assignment.settle(ends.ends, self._clock())
+
+    def pause(self, origins: frozenset[str]) -> None:
+        self._paused = origins
+        if self._member:
+            self._member.assignment.pause(origins)
 
     def lag(self) -> Lag:
         return self._member.lag() if self._member else {}
 
-    def pause(self, origins: Collection[str]) -> None:
-        self._unwanted = origins
-
-    def set_aside(
-        self, ends: object, origins: Collection[str], *, whole: bool
-    ) -> tuple[object, object]:
-        assert isinstance(ends, Ends)
-        if not whole:
-            return ends.divided(origins)
-        ends.epoch.set_aside()
-        return ends, None
-
-    def take_back(self, ends: object) -> bool:
-        """In another epoch they are read again, by us or by others."""
-        assert isinstance(ends, Ends)
-        if self._member is None or ends.epoch is not self._member.epoch:
-            return False
-        ends.epoch.give()
-        return True
-
     async def keep_alive(self) -> None:
-        """Polling tells the group that we live; paused partitions give no records meanwhile."""
-        if not self._consumer or not self._member or not await self._is_assigned(0):
+        """Poll, which tells the group that we live; paused partitions give no records."""
+        member = self._member
+        if not member or not await self._is_assigned(member, 0):
             return
-        self._held = True
-        self._consumer.pause(*self._consumer.assignment())
+        member.assignment.pause_again()
+        member.consumer.pause(*member.consumer.assignment())
         try:
-            gone = await poll(self._consumer, 1, 0)  # it was not paused in time
+            gone = await poll(member.consumer, 1, 0)  # it was not paused in time
         except Exception as error:  # noqa: BLE001 - the next read meets it again, and tells
             log.debug("kafka-keep-alive", reason=describe(error))
-            gone = {}
-        self._seek_to_own(*gone)
+            member.assignment.seek_again()
+        else:
+            member.assignment.seek_again(gone)
 
     async def stop(self) -> None:
         self._stopped = True
 
     async def close(self) -> None:
-        """Commit, leave the group, close: bounded, and quiet when the brokers are away."""
+        """Commit, leave the group, close: bounded, and quiet when the brokers are unavailable."""
         if self._member:
             await self._member.end()
-        if self._consumer:
-            await stop(self._consumer)
-        self._member = self._consumer = self._aside = self._watch = None
+            await stop(self._member.consumer)
+        self._member = None
 
     # --- the group ------------------------------------------------------------------------
 
-    async def _join(self) -> None:
-        """Until the group has given us partitions, or none because others have them all."""
+    async def _join(self, member: Membership) -> None:
+        """Wait until the group has given us partitions, or none because others have them all."""
         deadline = asyncio.get_running_loop().time() + JOIN_WITHIN
-        while not await self._is_assigned(MOMENT):
+        while not await self._is_assigned(member, MOMENT):
             self._check()
             if asyncio.get_running_loop().time() > deadline:
                 raise self._unavailable(f"group {self._group!r} does not let us in")
         self._check()
 
-    async def _is_assigned(self, seconds: float) -> bool:
-        assert self._member
-        if not self._member.assigned.is_set():
-            show_life(self._consumer)  # a poll would wait for the end of the rebalance
+    async def _is_assigned(self, member: Membership, seconds: float) -> bool:
+        if not member.assigned.is_set():
+            show_life(member.consumer)  # a poll would wait for the end of the rebalance
             try:
                 async with asyncio.timeout(seconds):
-                    await self._member.assigned.wait()
+                    await member.assigned.wait()
             except TimeoutError:
                 return False
         return True
 
     def _check(self) -> Membership:
-        if self._member is None or self._consumer is None:
+        member = self._member
+        if member is None:
             raise self._unavailable("not connected")
-        if reason := self._member.trouble() or trouble(self._consumer):
+        if reason := member.trouble() or trouble(member.consumer):
             raise self._unavailable(reason)
-        return self._member
+        return member
 
     def _unavailable(self, reason: str) -> Unavailable:
         return Unavailable(self.name, f"{self._brokers.address}: {reason}")
 
-    # --- now and then -----------------------------------------------------------------------
-
-    async def _look_after(self, member: Membership) -> None:
-        """Topics that came or went; partitions that stand still."""
-        assert self._watch
-        member.reads += 1
-        if lost := await self._watch.look():
-            raise self._unavailable(lost)
-        if member.stalled:
-            await self._rouse(member)
-
-    async def _rouse(self, member: Membership) -> None:
-        """The client is built anew, unless it is the brokers that have nothing for us."""
-        assert self._aside
-        stalled, member.stalled = member.stalled, []
-        for tp in stalled:
-            at = member.epoch.next.get(tp)
-            if at is not None and not await self._aside.is_refused(tp):
-                self._rebuilds.count(tp, at)
-                raise self._unavailable(f"{name_of(tp)} stands still at {at}, though there is more")
-
-    async def _go_back(self, member: Membership) -> None:
-        """Where a cache may have forgotten what was settled, that is read again."""
-        assert self._consumer
-        epoch, current = member.epoch, self._memory.eras.current
-        if epoch.era == current:
+    async def _follow_topics(self, member: Membership) -> None:
+        """Look now and then for topics that came or went. Raises Unavailable if none is left."""
+        now = asyncio.get_running_loop().time()
+        if now < self._look_at:
             return
-        since = await self._memory.since(epoch.eras_behind(current))
-        # What was settled meanwhile may have ended another way back, and stands in its era now.
-        if epoch is not member.epoch or not epoch.eras_behind(current) <= since.keys():
+        self._look_at = now + self._timing.look_every
+        known = map(member.consumer.partitions_for_topic, self._topics)
+        if all(known) and not self._wanted.may_grow and not self._missing:
+            return  # to ask for all topics costs the more the more there are
+        try:
+            async with asyncio.timeout(self._timing.answer):
+                existing = await member.consumer.topics()
+        except Exception as error:  # noqa: BLE001 - the membership asks whether brokers are there
+            log.debug("kafka-topics", reason=describe(error))
             return
-        if not (backs := epoch.go_back(since, current)):
-            return
-        self._seek_to_own(*backs)
-        self._consumer.resume(*backs.keys() & self._consumer.paused())
-        again = {name_of(tp): f"{b.position} to {b.goal}" for tp, b in backs.items()}
-        self._memory.tell(since.values(), again)
-        if short := sorted({tp.topic for tp, back in backs.items() if not back.complete}):
-            self._gaps.tell(WENT_BACK, short)
+        chosen = self._wanted.choose(existing)
+        self._missing = self._wanted.missing(existing)
+        member.miss(self._missing)
+        if not chosen:
+            raise self._unavailable(self._missing)
+        if chosen != self._topics:
+            log.info("kafka-topics-changed", source=NAME, reads=chosen, before=self._topics)
+            self._topics = chosen
+            member.subscribe(chosen)
+
+    async def _check_progress(self, member: Membership) -> None:
+        """Replace the client where a partition does not move, unless the brokers return nothing."""
+        for tp in member.note_read():
+            if not (partition := member.assignment.partitions.get(tp)):
+                continue
+            if await self._unreadable_of(member).is_refused(tp):
+                member.say_ready()
+                continue
+            self._rebuilds.count(tp, partition.next)
+            stuck = f"{name_of(tp)} does not move from {partition.next}, though there is more"
+            raise self._unavailable(stuck)
+
+    def _unreadable_of(self, member: Membership) -> UnreadablePartitions:
+        """Return what looks after the present assignment; a new one begins with our pauses."""
+        if not self._unreadable or self._unreadable.assignment is not member.assignment:
+            member.assignment.pause(self._paused)
+            self._unreadable = UnreadablePartitions(member.consumer, member.assignment)
+        return self._unreadable
 
     # --- reading ------------------------------------------------------------------------
 
-    async def _poll(self, epoch: Epoch, limit: int, seconds: float) -> Polled:
-        """What the library has for our positions. It may raise anything: a codec, a checksum."""
-        assert self._consumer
-        assert self._member
-        assert self._aside
-        one = self._aside.next()
+    async def _poll(
+        self, member: Membership, taken: dict[TopicPartition, Taken], limit: int, seconds: float
+    ) -> None:
+        """Add what the library has for our positions."""
+        unreadable, assignment = self._unreadable_of(member), member.assignment
+        unreadable.try_again()
+        assignment.steer(member.consumer)
         try:
-            if one:
-                polled = await self._aside.poll(one, limit)
-            else:
-                polled = await poll(self._consumer, limit, seconds)
+            polled = await poll(member.consumer, limit, seconds)
+        except Unreadable as error:
+            if error.tp in assignment.partitions and assignment is member.assignment:
+                assignment.seek_again([error.tp])
+                await unreadable.put_aside(error.tp, error.error)
+                member.say_ready()
         except OffsetOutOfRangeError as error:
-            self._seek_to_own()
-            await self._aside.start_over(error.args[0], self._gaps)
-            return {}
-        except Exception as error:  # noqa: BLE001 - whatever it was, records may have been dropped
-            if epoch is self._member.epoch:
-                self._seek_to_own()
-                await self._aside.blame(one, error)
-            return {}
-        if epoch is not self._member.epoch:  # a rebalance came while we waited
-            self._seek_to_own(*polled)
-            return {}
-        if one in epoch.aside and not self._aside.is_over(one, polled):
-            return {}
-        if polled:
-            self._member.say_ready()
-        return self._take(epoch, polled)
+            await self._start_over(member, error.args[0])
+        except Exception as error:
+            raise self._unavailable(describe(error)) from error
+        else:
+            if assignment is member.assignment:
+                assignment.take(polled, taken)
+            else:  # a rebalance came while we waited
+                member.assignment.seek_again(polled.keys())
 
-    def _take(self, epoch: Epoch, polled: Polled) -> Polled:
-        """Move our positions on; leave out what was fetched before our seek took effect."""
-        assert self._consumer
-        taken = {}
-        for tp, records in polled.items():
-            after = epoch.next[tp]
-            if records[0].offset < after:
-                self._consumer.seek(tp, after)
-                continue
-            taken[tp] = records
-            epoch.next[tp] = records[-1].offset + 1
-        return taken
-
-    async def _fill_up(self, epoch: Epoch, polled: Polled, limit: int) -> None:
+    async def _fill_up(
+        self, member: Membership, taken: dict[TopicPartition, Taken], limit: int
+    ) -> None:
         """Give a batch that is not full a moment to fill; what is passed over ends it."""
-        assert self._member
-        loop = asyncio.get_running_loop()
+        loop, assignment = asyncio.get_running_loop(), member.assignment
         deadline = loop.time() + self._max_wait
-        while (left := deadline - loop.time()) > 0 and (room := limit - count(polled)) > 0:
-            if self._stopped or epoch.passed:
+        while (left := deadline - loop.time()) > 0:
+            room = limit - sum(len(part.records) for part in taken.values())
+            if room <= 0 or self._stopped or assignment.has_passed:
                 return
-            if not await self._is_assigned(0) or epoch is not self._member.epoch:
+            if not await self._is_assigned(member, 0) or assignment is not member.assignment:
                 return
-            for tp, records in (await self._poll(epoch, room, min(left, MOMENT))).items():
-                polled[tp] = polled.get(tp, []) + records
+            await self._poll(member, taken, room, min(left, MOMENT))
 
-    def _let_flow(self) -> None:
-        """Resume what keep_alive paused, and now and then what could not be read."""
-        assert self._consumer
-        assert self._member
-        assert self._aside
-        if self._held or self._unwanted or self._paused:
-            self._pause_unwanted(self._consumer, self._member.epoch)
-        self._aside.try_again()
-
-    def _pause_unwanted(self, consumer: AIOKafkaConsumer, epoch: Epoch) -> None:
-        """A new assignment begins without a pause."""
-        assigned = consumer.assignment()
-        paused = {tp for tp in assigned if tp.topic in self._unwanted}
-        if self._held or self._paused - paused:
-            consumer.resume(*(assigned - epoch.aside.keys() - paused))
-        self._held, self._paused = False, paused
-        if late := paused - consumer.paused():
-            consumer.pause(*late)
-
-    # --- after an error -------------------------------------------------------------------
-
-    def _seek_to_own(self, *only: TopicPartition) -> None:
-        """Back to our own positions: the library may have moved on without giving us records."""
-        assert self._consumer
-        assert self._member
-        following = self._member.epoch.next
-        for tp in only or self._consumer.assignment():
-            if tp in following:
-                self._consumer.seek(tp, following[tp])
+    async def _start_over(self, member: Membership, lost: Mapping[TopicPartition, int]) -> None:
+        """Read on where logs begin that no longer have our positions, and report what is lost."""
+        assignment = member.assignment
+        places = assignment.partitions
+        ours = {tp: at for tp, at in lost.items() if tp in places and places[tp].next == at}
+        try:
+            async with asyncio.timeout(BEGINNING_WITHIN):
+                begins = await member.consumer.beginning_offsets(list(ours))
+        except Exception as error:  # noqa: BLE001 - the next poll says it again
+            reason = describe(error)
+            log.warning("kafka-position-lost", partitions=[*map(name_of, ours)], reason=reason)
+            return
+        if assignment is not member.assignment:
+            return
+        for tp, begin in begins.items():
+            self._gaps.tell(
+                "position lost",
+                [tp.topic],
+                events=max(0, begin - ours[tp]) or None,
+                partition=tp.partition,
+                position=ours[tp],
+                continues=begin,
+            )
+            assignment.start_over(tp, begin)

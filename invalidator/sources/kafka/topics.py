@@ -1,11 +1,11 @@
-"""Which topics are ours: names, and patterns that new topics may match at any time."""
+"""Chooses our topics: by names, and by patterns that new topics may match at any time."""
 
 import re
 from collections.abc import Collection, Iterable
 
 
 class Wanted:
-    """What the settings ask for. A pattern is a regular expression that begins with `^`."""
+    """The topics of the settings. A pattern is a regular expression that begins with `^`."""
 
     def __init__(self, entries: Iterable[str]) -> None:
         entries = list(entries)
@@ -17,7 +17,7 @@ class Wanted:
         return bool(self._patterns)
 
     def wants(self, topic: str) -> bool:
-        """Kafka's own topics, and those that other tools hide in the same way, match no pattern."""
+        """Tell whether a topic is ours. No pattern matches names that begin with `__`."""
         if topic in self.names:
             return True
         return not topic.startswith("__") and any(p.match(topic) for p in self._patterns)
@@ -26,7 +26,7 @@ class Wanted:
         return sorted(filter(self.wants, existing))
 
     def missing(self, existing: Collection[str]) -> str:
-        """What a person should know about what is not there; empty while everything is."""
+        """Return which topics do not exist, as a sentence; empty if all do."""
         absent = [name for name in self.names if name not in existing]
         absent += [p.pattern for p in self._patterns if not self.choose(existing)]
         return f"there is no topic named {', '.join(map(repr, absent))}" if absent else ""

@@ -103,7 +103,7 @@ def slow_in_a_rebalance(at: Stage) -> None:
     with load.flowing(rate=200):
         slow.delay = 0.2
         second = at.daemon()
-        until_sync(lambda: second.daemon.events("assigned"), 60, "the second has partitions")
+        until_sync(lambda: second.daemon.events("kafka-assigned"), 60, "the second has partitions")
         at.pause(2)
         code = second.daemon.stop()
         at.note(code not in (0, 3), f"SIGTERM: ended with {code}")

@@ -8,7 +8,7 @@ from pydantic import SecretStr
 
 from invalidator.admin import control
 from invalidator.admin.control import Calls
-from invalidator.http import Request
+from invalidator.admin.http import Request
 from invalidator.pipeline.rules_in_force import Reloaded
 
 

@@ -1,4 +1,4 @@
-"""The client that asks for tokens: what it sends, and that each failure is told in words."""
+"""Requests for tokens: what is sent, and that each failure is explained in words."""
 
 import asyncio
 import ssl
@@ -7,19 +7,21 @@ from contextlib import AsyncExitStack, suppress
 
 import pytest
 
-from invalidator.http import NoAnswer, post_form
+from invalidator.sources.kafka.token_request import NoAnswer, post_form
 from tests.backends import until
 from tests.backends.certificates import Certificates, make_certificates
 
 Start = Callable[..., Awaitable[int]]
 FORM = {"grant_type": "client_credentials", "scope": "a b&c"}
+TLS_HELLO = b"\x16\x03"
+BODY = b"grant_type=client_credentials&scope=a+b%26c"
 
 
 class Heard:
-    """What came of one question."""
+    """What the server received."""
 
     def __init__(self) -> None:
-        self.raw = b""
+        self.requests: list[bytes] = []
         self.ended = asyncio.Event()
 
 
@@ -35,7 +37,7 @@ def heard() -> Heard:
 
 @pytest.fixture
 async def start(heard: Heard) -> AsyncIterator[Start]:
-    """`start(answer, host, context)`: a server that says these bytes; then, or not, hangs up."""
+    """Start a server that sends these bytes, and closes the connection unless it `stays`."""
     async with AsyncExitStack() as stack:
 
         async def start(
@@ -46,10 +48,13 @@ async def start(heard: Heard) -> AsyncIterator[Start]:
             stays: bool = False,
         ) -> int:
             async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-                heard.raw = await reader.read(1 << 16)
+                request = b""
+                while BODY not in request and not request.startswith(TLS_HELLO):
+                    request += await reader.readexactly(1)
+                heard.requests.append(request)
                 writer.write(answer)
-                with suppress(ConnectionError):  # it leaves with what it has not read
-                    await reader.read() if stays else None
+                with suppress(ConnectionError):
+                    await reader.read() if stays else await writer.drain()
                 writer.close()
                 heard.ended.set()
 
@@ -72,13 +77,15 @@ async def post(url: str, trusted: ssl.SSLContext | None = None, within: float = 
         (b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabcdef", b"200 abc"),
         (b"HTTP/1.1 200\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", b"200 abc"),
         (b"HTTP/1.0 500 Oops\r\n\r\nabc", b"500 abc"),
-        (b"HTTP/1.1 100 Go\r\n\r\nHTTP/1.1 302 Found\r\nLocation: /\r\n\r\n", b"302 "),
-        (b"HTTP/1.1 204 Nothing\r\n\r\n", b"204 "),
+        (b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n", b"302 "),
         (b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * (64 << 10), b"200 " + b"x" * (64 << 10)),
     ],
 )
-async def test_an_answer_is_a_status_and_a_body(start: Start, answer: bytes, found: bytes) -> None:
+async def test_a_response_is_a_status_and_a_body(
+    start: Start, heard: Heard, answer: bytes, found: bytes
+) -> None:
     assert await post(f"http://127.0.0.1:{await start(answer)}/") == found
+    assert len(heard.requests) == 1, "no redirect is followed"
 
 
 @pytest.mark.parametrize(
@@ -86,7 +93,7 @@ async def test_an_answer_is_a_status_and_a_body(start: Start, answer: bytes, fou
     [
         ("", b"/"),
         ("/oauth2/token?tenant=a%20b", b"/oauth2/token?tenant=a%20b"),
-        ("?x=é", b"/?x=%C3%A9"),
+        ("/?x=é", b"/?x=%C3%A9"),
     ],
 )
 async def test_the_form_is_posted_to_the_url(
@@ -94,33 +101,38 @@ async def test_the_form_is_posted_to_the_url(
 ) -> None:
     port = await start(b"HTTP/1.1 204 Nothing\r\n\r\n", "::1")
     assert await post(f"http://[::1]:{port}{path}") == b"204 "
-    head, _, body = heard.raw.partition(b"\r\n\r\n")
+    head, _, body = heard.requests[0].partition(b"\r\n\r\n")
     first, *lines = head.split(b"\r\n")
     assert first == b"POST " + target + b" HTTP/1.1"
-    assert body == b"grant_type=client_credentials&scope=a+b%26c"
-    wanted = {
+    assert body == BODY
+    assert {
         b"Host: [::1]:%d" % port,
         b"Accept: a/b",
+        b"User-Agent: invalidator",
         b"Content-Type: application/x-www-form-urlencoded",
-        b"Content-Length: %d" % len(body),
-        b"Connection: close",
-    }
-    assert wanted <= {*lines}
+    } <= {*lines}
+
+
+async def test_a_proxy_is_used(start: Start, heard: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
+    port = await start(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{port}")
+    assert await post("http://login.example.com/token") == b"200 ok"
+    assert heard.requests[0].startswith(b"POST http://login.example.com/token HTTP/1.1\r\n")
 
 
 @pytest.mark.parametrize(
     ("answer", "why"),
     [
-        (b"", "it hung up too early"),
-        (b"HTTP/1.1 200 OK\r\nContent-", "it hung up too early"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nabc", "it hung up too early"),
-        (b"220 smtp.example.com ESMTP\r\n\r\n", "it speaks no HTTP: illegal status line"),
-        (b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 65537, "more than 65536 bytes"),
-        (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 50_000, "it speaks no HTTP: .*too long"),
+        (b"", "no valid HTTP response: Remote end closed connection"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nabc", "the connection was closed before"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nabc", "no valid HTTP"),
+        (b"220 smtp.example.com ESMTP\r\n\r\n", "no valid HTTP response: 220 smtp"),
+        (b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 65537, "the response has more than 65536 bytes"),
+        (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 101, "no valid HTTP response: .*100 headers"),
     ],
 )
-async def test_what_is_no_answer_is_said(start: Start, answer: bytes, why: str) -> None:
-    with pytest.raises(NoAnswer, match=f"^.{{0,20}}{why}"):
+async def test_a_broken_response_is_an_error(start: Start, answer: bytes, why: str) -> None:
+    with pytest.raises(NoAnswer, match=f"^{why}"):
         await post(f"http://127.0.0.1:{await start(answer)}/")
 
 
@@ -129,27 +141,25 @@ async def test_what_is_no_answer_is_said(start: Start, answer: bytes, why: str) 
     [
         ("http://127.0.0.1:9/", "Connection refused"),
         ("http://nowhere.invalid/", r"\w+"),
-        ("http://127.0.0.1:99999/", "Port out of range"),
-        ("http://[::1/", "Invalid IPv6 URL"),
         (f"http://{'x' * 70}.com/", "label"),
     ],
 )
-async def test_who_cannot_be_reached_is_said(url: str, why: str) -> None:
+async def test_a_server_that_cannot_be_reached_is_an_error(url: str, why: str) -> None:
     with pytest.raises(NoAnswer, match=why):
         await post(url)
 
 
-async def test_who_does_not_answer_is_left_in_time(start: Start, heard: Heard) -> None:
+async def test_a_server_that_does_not_answer_is_left_in_time(start: Start, heard: Heard) -> None:
     port = await start(b"HTTP/1.1 200 OK\r\n", stays=True)
     with pytest.raises(NoAnswer, match=r"^no answer in time$"):
         await post(f"http://127.0.0.1:{port}/", within=0.2)
     await until(heard.ended.is_set)
 
 
-async def test_a_question_can_be_called_off(start: Start, heard: Heard) -> None:
+async def test_a_request_that_is_cancelled_ends_soon(start: Start, heard: Heard) -> None:
     port = await start(b"HTTP/1.1 200 OK\r\n", stays=True)
-    asking = asyncio.create_task(post(f"http://127.0.0.1:{port}/"))
-    await until(lambda: heard.raw)
+    asking = asyncio.create_task(post(f"http://127.0.0.1:{port}/", within=1))
+    await until(lambda: heard.requests)
     asking.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asking
@@ -168,5 +178,5 @@ async def test_tls_is_checked(start: Start, certificates: Certificates) -> None:
     with pytest.raises(NoAnswer, match=r"its certificate is not trusted: .*local issuer"):
         await post(f"https://127.0.0.1:{port}/")
     plain = await start(answer)
-    with pytest.raises(NoAnswer, match=r"^(TLS: |it hung up)"):
+    with pytest.raises(NoAnswer, match=r"^TLS: WRONG_VERSION_NUMBER"):
         await post(f"https://127.0.0.1:{plain}/", trusted)

@@ -8,9 +8,9 @@ from typing import Final
 
 import structlog
 
+from invalidator.admin.http.connection import PIECE, Connection, Limits
+from invalidator.admin.http.message import Request, Response, said
 from invalidator.errors import place_of
-from invalidator.http.connection import PIECE, Connection, Limits
-from invalidator.http.message import Request, Response, said
 from invalidator.runtime.tasks import end
 
 Handler = Callable[[Request], Awaitable[Response]]

@@ -6,7 +6,7 @@ import pytest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
 
-from invalidator.sources.kafka.raw_batch import Unreadable, find_unreadable
+from invalidator.sources.kafka.raw_batch import BadBatch, find_unreadable
 from tests.backends.kafka_log import with_codec
 
 LAST, BODY = 23, 61  # where these stand in a batch
@@ -37,7 +37,7 @@ def test_what_can_be_read_is_not_found() -> None:
 
 
 def test_a_wrong_checksum_is_found_with_its_offsets_and_bytes() -> None:
-    assert find_unreadable(BAD, 2, 5) == Unreadable(2, 5, "its checksum is wrong", False, BAD)
+    assert find_unreadable(BAD, 2, 5) == BadBatch(2, 5, "its checksum is wrong", False, BAD)
 
 
 def test_what_was_read_of_it_already_is_not_among_them() -> None:

@@ -12,14 +12,15 @@ from structlog.testing import capture_logs
 from invalidator.runtime.health import Part
 from invalidator.sources.describe import describe
 from invalidator.sources.kafka import membership
-from invalidator.sources.kafka.assignment import Epoch
+from invalidator.sources.kafka.assignment import Assignment, End
 from invalidator.sources.kafka.brokers import Brokers
-from invalidator.sources.kafka.client import Refused, Timing, stop
+from invalidator.sources.kafka.client import Timing, stop
 from invalidator.sources.kafka.membership import Membership
-from invalidator.sources.kafka.offsets import Birth, Found
+from invalidator.sources.kafka.offsets import GroupStart, Positions
+from invalidator.sources.kafka.private import Refused
 
 TP = TopicPartition("orders", 0)
-BIRTH = Birth(1, {"orders": 1})
+START = GroupStart(1, {"orders": 1})
 NOW = 100.0
 
 Answer = Callable[[], Awaitable[None]]
@@ -32,12 +33,12 @@ class Group:
         self.commits: list[int] = []
         self.seeks: list[int] = []
         self.answers: list[Answer | Exception] = []  # one per commit; then all is well
-        self.found = Found(BIRTH, {TP: 7}, frozenset())
+        self.found = Positions(START, {TP: 7}, frozenset())
 
-    async def find(self, consumer: object, partitions: object) -> Found:
+    async def find(self, consumer: object, partitions: object) -> Positions:
         return self.found
 
-    def committed(self, birth: Birth) -> None:
+    def committed(self, start: GroupStart) -> None:
         assert self.commits
 
     def seek(self, tp: TopicPartition, offset: int) -> None:
@@ -52,7 +53,7 @@ class Group:
         if answer:
             await answer()
         committed = offsets[TP]
-        assert Birth.parse(committed.metadata) == BIRTH
+        assert GroupStart.parse(committed.metadata) == START
         self.commits.append(committed.offset)
 
 
@@ -71,9 +72,13 @@ def member(group: Group) -> Membership:
     return Membership(seeker, Brokers(["broker:9092"]), seeker, Timing(drain=0.05), Part("kafka"))
 
 
-def give(member: Membership) -> Epoch:
-    member.epoch.give()
-    return member.epoch
+def give(member: Membership) -> Assignment:
+    member.assignment.give()
+    return member.assignment
+
+
+def ends(offset: int) -> dict[TopicPartition, End]:
+    return {TP: End(offset, 0)}
 
 
 async def test_positions_that_the_group_has_are_not_committed_again(
@@ -87,7 +92,7 @@ async def test_positions_that_the_group_has_are_not_committed_again(
 async def test_nothing_is_read_before_a_new_position_is_committed(
     group: Group, member: Membership
 ) -> None:
-    group.found = Found(BIRTH, {TP: 7}, frozenset({TP}))
+    group.found = Positions(START, {TP: 7}, frozenset({TP}))
     group.answers = [KafkaConnectionError("gone")]
     await member.on_partitions_assigned({TP})
     assert group.commits == [7]  # at the second try
@@ -101,7 +106,7 @@ async def test_nothing_is_read_before_a_new_position_is_committed(
 async def test_a_group_that_moved_on_meanwhile_is_waited_for(
     group: Group, member: Membership
 ) -> None:
-    group.found = Found(BIRTH, {TP: 7}, frozenset({TP}))
+    group.found = Positions(START, {TP: 7}, frozenset({TP}))
     group.answers = [Refused()]
     await member.on_partitions_assigned({TP})
     assert not member.assigned.is_set()
@@ -112,12 +117,12 @@ async def test_a_group_that_moved_on_meanwhile_is_waited_for(
 
 async def test_a_dry_run_commits_nothing(group: Group) -> None:
     seeker: Any = group
-    group.found = Found(BIRTH, {TP: 7}, frozenset({TP}))
+    group.found = Positions(START, {TP: 7}, frozenset({TP}))
     member = Membership(
         seeker, Brokers(["broker:9092"]), seeker, Timing(), Part("kafka"), commits=False
     )
     await member.on_partitions_assigned({TP})
-    give(member).settle({TP: 8}, NOW, 0)
+    give(member).settle(ends(8), NOW)
     await member.end()
     assert (group.seeks, group.commits) == ([7], [])
 
@@ -125,12 +130,12 @@ async def test_a_dry_run_commits_nothing(group: Group) -> None:
 async def test_a_commit_that_fails_is_made_with_the_next(group: Group, member: Membership) -> None:
     await member.on_partitions_assigned({TP})
     group.answers = [KafkaConnectionError("gone")]
-    give(member).settle({TP: 8}, NOW, 0)
-    await member.commit()
+    give(member).settle(ends(8), NOW)
+    await member.commit_positions()
     assert group.commits == []
-    await member.commit()
+    await member.commit_positions()
     assert group.commits == [8]
-    await member.commit()
+    await member.commit_positions()
     assert group.commits == [8]
 
 
@@ -140,13 +145,13 @@ async def test_what_was_settled_meanwhile_counts_for_more_than_what_failed(
     await member.on_partitions_assigned({TP})
 
     async def fail_late() -> None:
-        give(member).settle({TP: 9}, NOW, 0)
+        give(member).settle(ends(9), NOW)
         raise KafkaConnectionError("gone")
 
     group.answers = [fail_late]
-    give(member).settle({TP: 8}, NOW, 0)
-    await member.commit()
-    await member.commit()
+    give(member).settle(ends(8), NOW)
+    await member.commit_positions()
+    await member.commit_positions()
     assert group.commits == [9]
 
 
@@ -156,11 +161,11 @@ async def test_an_older_commit_never_overtakes_a_newer_one(
     await member.on_partitions_assigned({TP})
     answered = asyncio.Event()
     group.answers = [lambda: _wait(answered)]
-    give(member).settle({TP: 8}, NOW, 0)
-    older = asyncio.create_task(member.commit())
+    give(member).settle(ends(8), NOW)
+    older = asyncio.create_task(member.commit_positions())
     await asyncio.sleep(0)
-    give(member).settle({TP: 9}, NOW, 0)
-    newer = asyncio.create_task(member.commit())
+    give(member).settle(ends(9), NOW)
+    newer = asyncio.create_task(member.commit_positions())
     await asyncio.sleep(0)
     answered.set()
     await asyncio.gather(older, newer)
@@ -170,12 +175,12 @@ async def test_an_older_commit_never_overtakes_a_newer_one(
 async def test_a_refused_commit_is_not_made_again(group: Group, member: Membership) -> None:
     await member.on_partitions_assigned({TP})
     group.answers = [Refused()]
-    give(member).settle({TP: 8}, NOW, 0)
+    give(member).settle(ends(8), NOW)
     with capture_logs() as logs:
-        await member.commit()
-    await member.commit()
+        await member.commit_positions()
+    await member.commit_positions()
     assert group.commits == []
-    assert [log["event"] for log in logs] == ["commit-refused"]
+    assert [log["event"] for log in logs] == ["kafka-commit-rejected"]
 
 
 async def test_a_commit_that_is_cancelled_is_made_at_the_end(
@@ -183,8 +188,8 @@ async def test_a_commit_that_is_cancelled_is_made_at_the_end(
 ) -> None:
     await member.on_partitions_assigned({TP})
     group.answers = [lambda: _wait(asyncio.Event())]
-    give(member).settle({TP: 8}, NOW, 0)
-    committing = asyncio.create_task(member.commit())
+    give(member).settle(ends(8), NOW)
+    committing = asyncio.create_task(member.commit_positions())
     await asyncio.sleep(0)
     committing.cancel()
     await asyncio.wait({committing})
@@ -199,9 +204,9 @@ async def test_a_cancellation_that_nobody_asked_for_ends_no_committer(
     """The library cancels its own futures when it loses a connection."""
     await member.on_partitions_assigned({TP})
     group.answers = [_raise_cancelled]
-    give(member).settle({TP: 8}, NOW, 0)
-    await member.commit()
-    await member.commit()
+    give(member).settle(ends(8), NOW)
+    await member.commit_positions()
+    await member.commit_positions()
     assert group.commits == [8]
 
 
@@ -209,27 +214,27 @@ async def test_a_rebalance_waits_for_batches_in_work_and_commits_them(
     group: Group, member: Membership
 ) -> None:
     await member.on_partitions_assigned({TP})
-    epoch = give(member)
+    assignment = give(member)
     revoking = asyncio.create_task(member.on_partitions_revoked({TP}))
     await asyncio.sleep(0)
     assert not revoking.done()
     assert not member.assigned.is_set()
-    epoch.settle({TP: 8}, NOW, 0)
+    assignment.settle(ends(8), NOW)
     await revoking
     assert group.commits == [8]
-    assert member.epoch is not epoch
+    assert member.assignment is not assignment
 
 
 async def test_a_rebalance_does_not_wait_for_ever_and_then_commits_nothing_of_it(
     group: Group, member: Membership
 ) -> None:
     await member.on_partitions_assigned({TP})
-    epoch = give(member)
+    assignment = give(member)
     with capture_logs() as logs:
         await member.on_partitions_revoked({TP})
-    assert logs[-1]["event"] == "rebalance-did-not-wait"
-    epoch.settle({TP: 8}, NOW, 0)  # too late
-    await member.commit()
+    assert logs[-1]["event"] == "kafka-drain-timeout"
+    assignment.settle(ends(8), NOW)  # too late
+    await member.commit_positions()
     assert group.commits == []
 
 

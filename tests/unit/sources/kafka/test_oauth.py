@@ -54,7 +54,7 @@ async def test_an_old_token_is_used_to_its_end_while_there_is_no_new_one(
     server.answer = (500, "{}")
     clock.now += 90
     assert await tokens.token() == first
-    assert "it answered 500: without a reason" in tokens.refusal
+    assert "status 500: no reason given" in tokens.refusal
     clock.now += 11
     with pytest.raises(KafkaConnectionError, match="no token from http"):
         await tokens.token()
@@ -90,15 +90,15 @@ async def test_a_token_that_the_brokers_refused_is_not_used_again(
 @pytest.mark.parametrize(
     ("status", "body", "reason"),
     [
-        (302, "", "it answered 302, and no JSON object"),
-        (200, "[]", "it answered 200, and no JSON object"),
-        (200, "{}", "its answer holds no access_token"),
-        (200, '{"access_token": 7}', "its answer holds no access_token"),
-        (200, '{"access_token": "a b\\u0001"}', "its answer holds no access_token"),
-        (400, '{"error": "invalid_scope"}', "it answered 400: invalid_scope"),
+        (302, "", "status 302 without a JSON object"),
+        (200, "[]", "status 200 without a JSON object"),
+        (200, "{}", "the response has no access_token"),
+        (200, '{"access_token": 7}', "the response has no access_token"),
+        (200, '{"access_token": "a b\\u0001"}', "the response has no access_token"),
+        (400, '{"error": "invalid_scope"}', "status 400: invalid_scope"),
         (200, '{"access_token": "a", "expires_in": "soon"}', "could not convert"),
-        (200, '{"access_token": "a", "expires_in": -5}', "its answer says expires_in: -5"),
-        (200, '{"access_token": "a", "expires_in": "nan"}', "its answer says expires_in: nan"),
+        (200, '{"access_token": "a", "expires_in": -5}', "the response says expires_in: -5"),
+        (200, '{"access_token": "a", "expires_in": "nan"}', "the response says expires_in: nan"),
     ],
 )
 async def test_every_failure_is_one_that_the_library_survives(

@@ -11,7 +11,7 @@ import h11
 from msgspec import Struct
 from msgspec.structs import replace
 
-from invalidator.http.message import Request, Response, packed, request_of, said
+from invalidator.admin.http.message import Request, Response, packed, request_of, said
 
 PIECE: Final = 16 << 10  # bytes that are read in one call, and kept ahead
 HEAD: Final = 16 << 10  # bytes of a request head

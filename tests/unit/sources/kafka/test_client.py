@@ -3,32 +3,32 @@
 import pytest
 from aiokafka import TopicPartition
 
-from invalidator.sources.kafka.progress import REBUILDS, Progress, Rebuilds, Stalled
+from invalidator.sources.kafka.client import REBUILDS, Progress, Rebuilds, Stalled
 
 A, B = TopicPartition("orders", 0), TopicPartition("orders", 1)
 
 
 def test_a_partition_that_has_more_and_does_not_move_stands_still_after_a_while() -> None:
     progress = Progress(60.0)
-    assert progress.look(0, {A: 5, B: 5}, {A: 9, B: 9}) == []
-    assert progress.look(59, {A: 5, B: 6}, {A: 9, B: 9}) == []
-    assert progress.look(61, {A: 5, B: 6}, {A: 9, B: 9}) == [A]
-    assert progress.look(62, {A: 6, B: 6}, {A: 9, B: 9}) == []
+    assert progress.stalled(0, {A: 5, B: 5}, {A: 9, B: 9}) == []
+    assert progress.stalled(59, {A: 5, B: 6}, {A: 9, B: 9}) == []
+    assert progress.stalled(61, {A: 5, B: 6}, {A: 9, B: 9}) == [A]
+    assert progress.stalled(62, {A: 6, B: 6}, {A: 9, B: 9}) == []
 
 
 def test_one_that_has_no_more_waits_as_long_as_it_likes() -> None:
     progress = Progress(60.0)
     for now in (0, 100, 200):
-        assert progress.look(now, {A: 9}, {A: 9}) == []
-    assert progress.look(300, {A: 9}, {A: 10}) == []
-    assert progress.look(361, {A: 9}, {A: 10}) == [A]
+        assert progress.stalled(now, {A: 9}, {A: 9}) == []
+    assert progress.stalled(300, {A: 9}, {A: 10}) == []
+    assert progress.stalled(361, {A: 9}, {A: 10}) == [A]
 
 
 def test_while_nobody_reads_nothing_stands_still() -> None:
     progress = Progress(60.0)
-    progress.look(0, {A: 5}, {A: 9})
+    progress.stalled(0, {A: 5}, {A: 9})
     progress.forget()
-    assert progress.look(61, {A: 5}, {A: 9}) == []
+    assert progress.stalled(61, {A: 5}, {A: 9}) == []
 
 
 def test_a_new_client_is_tried_a_few_times_at_the_same_position() -> None:
@@ -37,5 +37,7 @@ def test_a_new_client_is_tried_a_few_times_at_the_same_position() -> None:
         rebuilds.count(A, 5)
         rebuilds.count(B, 7)
     rebuilds.count(B, 8)
-    with pytest.raises(Stalled, match="orders-0 stands still at 5, though Kafka has more, and 3"):
+    with pytest.raises(
+        Stalled, match="orders-0 does not move from 5, though Kafka has more, and 3"
+    ):
         rebuilds.count(A, 5)

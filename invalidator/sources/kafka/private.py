@@ -1,0 +1,415 @@
+"""All access to the private parts of aiokafka, and what is fixed in it.
+
+Records are taken out a batch of the log at a time. The library's own way makes an object of eleven
+fields for each record, which costs more than all else that happens to an event. Here its C code
+fills lists, and nothing is copied. An error waits until all records before it were given.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+import aiokafka.client
+from aiokafka import AIOKafkaConsumer, OffsetAndMetadata, TopicPartition
+from aiokafka.conn import AIOKafkaConnection
+from aiokafka.consumer.fetcher import READ_COMMITTED, Fetcher, FetchError, PartitionRecords
+from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.errors import (
+    CorruptRecordException,
+    IllegalGenerationError,
+    LeaderNotAvailableError,
+    OffsetOutOfRangeError,
+    RebalanceInProgressError,
+    UnknownMemberIdError,
+    for_code,
+)
+from aiokafka.protocol.commit import OffsetFetchRequest
+from aiokafka.protocol.fetch import FetchRequest
+from aiokafka.protocol.metadata import MetadataRequest
+
+from invalidator.errors import InvalidatorError
+from invalidator.sources.describe import describe
+
+CLOSE_WITHIN = 1.0  # seconds
+SLACK = 1.0  # seconds that a poll may take longer than it was asked to
+
+
+class Fetched(Protocol):
+    """One record, as the library's C code made it."""
+
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes | None]]
+    timestamp: int | None  # milliseconds; None or below 0: the producer gave none
+
+
+Polled = dict[TopicPartition, list[Fetched]]
+
+
+class Refused(InvalidatorError):  # noqa: N818 - not an error, but an answer
+    """The group has rebalanced without us: its new members commit from now on."""
+
+    def __str__(self) -> str:
+        return "the group has rebalanced without us"
+
+
+class Unreadable(InvalidatorError):  # noqa: N818 - a state of the partition
+    """The next records of one partition cannot be read."""
+
+    def __init__(self, tp: TopicPartition, error: Exception) -> None:
+        super().__init__(f"{tp.topic}-{tp.partition}: {describe(error)}")
+        self.tp = tp
+        self.error = error
+
+
+# --- a group's member -----------------------------------------------------------------------
+
+
+def trouble(consumer: AIOKafkaConsumer) -> str:
+    """Return why it will never give a record again; empty while it may.
+
+    When one of its tasks has died, it continues to answer polls, with nothing.
+    """
+    tasks = (
+        consumer._coordinator._coordination_task,
+        consumer._fetcher._fetch_task,
+        consumer._client._sync_task,
+    )
+    for task in tasks:
+        if task.done():
+            reason = None if task.cancelled() else task.exception()
+            return f"the client's {task.get_coro().__name__} ended: {reason}"
+    try:
+        consumer._coordinator.check_errors()
+    except Exception as error:  # noqa: BLE001 - what a task of the library ended with
+        return describe(error)
+    return ""
+
+
+def show_life(consumer: AIOKafkaConsumer) -> None:
+    """Count as polling. Without it a member leaves its group, and does not try to come back.
+
+    A poll that raised, in turn, counts as under way for ever, and its member as alive.
+    """
+    state = consumer._subscription
+    state._fetch_count = 0
+    state._last_fetch_ended = time.monotonic()
+
+
+def generation(consumer: AIOKafkaConsumer) -> int:
+    """Return the number of the group's assignment; -1 once the group has given us up."""
+    number: int = consumer._coordinator.generation
+    return number
+
+
+async def commit(
+    consumer: AIOKafkaConsumer, as_of: int, offsets: Mapping[TopicPartition, OffsetAndMetadata]
+) -> None:
+    """Commit once, if the group still counts us in its generation `as_of`.
+
+    The library's commit would retry for ever, in a task that cannot be ended, so that an older
+    commit may overtake a newer one; and it continues under -1, which an empty group accepts.
+    Raises Refused, KafkaError or OSError.
+    """
+    coordinator = consumer._coordinator
+    await coordinator.ensure_coordinator_known()
+    if coordinator.generation != as_of:
+        raise Refused
+    try:
+        await coordinator._do_commit_offsets(None, offsets)
+    except (IllegalGenerationError, RebalanceInProgressError, UnknownMemberIdError) as error:
+        raise Refused from error
+
+
+def positions(consumer: AIOKafkaConsumer) -> dict[TopicPartition, int]:
+    """Return how far the library has got. Unlike ours, it moves over what holds no records."""
+    return {
+        tp: state.position if state.has_valid_position else -1
+        for tp, state in _states(consumer).items()
+        if not state.paused
+    }
+
+
+def known_ends(consumer: AIOKafkaConsumer) -> dict[TopicPartition, int]:
+    """Return where the logs ended when records last came from them."""
+    return {tp: state.lso for tp, state in _states(consumer).items() if state.lso is not None}
+
+
+def _states(consumer: AIOKafkaConsumer) -> dict[TopicPartition, Any]:
+    subscription = consumer._subscription.subscription
+    assignment = subscription.assignment if subscription else None
+    return {tp: assignment.state_value(tp) for tp in assignment.tps} if assignment else {}
+
+
+async def abandon(consumer: AIOKafkaConsumer) -> None:
+    """End the tasks and connections that the library's stop() left."""
+    coordinator, fetcher, client = consumer._coordinator, consumer._fetcher, consumer._client
+    tasks = [client._sync_task]
+    if isinstance(coordinator, GroupCoordinator):
+        tasks += [coordinator._coordination_task, coordinator._heartbeat_task]
+        tasks += [coordinator._commit_refresh_task]
+    elif coordinator:
+        tasks.append(coordinator._reset_committed_task)
+    if fetcher:
+        tasks += [fetcher._fetch_task, *fetcher._pending_tasks]
+    left = [task for task in tasks if task is not None]
+    for task in left:
+        task.cancel()
+    if left:
+        await asyncio.wait(left, timeout=CLOSE_WITHIN)
+    for task in left:
+        if task.done() and not task.cancelled():
+            task.exception()  # seen, so that nobody reports it
+    if closing := [connection.close() for connection in client._conns.values()]:
+        await asyncio.wait(closing, timeout=CLOSE_WITHIN)
+
+
+# --- questions to the brokers ---------------------------------------------------------------
+
+
+async def partition_counts(consumer: AIOKafkaConsumer) -> dict[str, int]:
+    """Return how many partitions each topic has. Raises KafkaError or OSError."""
+    cluster = await consumer._client.fetch_all_metadata()
+    return {topic: len(cluster.partitions_for_topic(topic) or ()) for topic in cluster.topics()}
+
+
+async def group_offsets(consumer: AIOKafkaConsumer) -> dict[TopicPartition, OffsetAndMetadata]:
+    """Return all that its group has committed. Raises KafkaError or OSError.
+
+    The library's own question takes an error for "nothing": a group whose coordinator has just
+    been restarted would look new, and begin at its start again.
+    """
+    coordinator = consumer._coordinator
+    await coordinator.ensure_coordinator_known()
+    answer = await coordinator._send_req(OffsetFetchRequest(coordinator.group_id, None))
+    _raise_for(answer.error_code)
+    found = {}
+    for topic, partitions in answer.topics:
+        for partition, offset, note, error_code in partitions:
+            _raise_for(error_code)
+            if offset >= 0:
+                found[TopicPartition(topic, partition)] = OffsetAndMetadata(offset, note)
+    return found
+
+
+async def fetch_raw(
+    consumer: AIOKafkaConsumer, tp: TopicPartition, at: int, size: int
+) -> tuple[bytes, int]:
+    """Return the bytes that the brokers have from there on, and where their log ends.
+
+    Raises KafkaError or OSError.
+    """
+    client = consumer._client
+    leader = client.cluster.leader_for_partition(tp)
+    if leader is None or leader < 0:
+        raise LeaderNotAvailableError(tp)
+    request = FetchRequest(0, 1, size, READ_COMMITTED, [(tp.topic, [(tp.partition, at, size)])])
+    answer = await client.send(leader, request)
+    ((_, ((_, error_code, end, *_, data),)),) = answer.topics
+    _raise_for(error_code)
+    return bytes(data), end
+
+
+def _raise_for(error_code: int) -> None:
+    if error_code:
+        raise for_code(error_code)()
+
+
+async def close_connection(connection: AIOKafkaConnection) -> None:
+    """Close it, if it was ever open."""
+    if connection._protocol:
+        connection.close()
+        await asyncio.wait({connection._closed_fut}, timeout=CLOSE_WITHIN)
+
+
+# --- records --------------------------------------------------------------------------------
+
+
+def set_fetch_size(consumer: AIOKafkaConsumer, size: int) -> None:
+    """Set how many bytes a fetch may bring of each partition."""
+    consumer._fetcher._max_partition_fetch_bytes = size
+
+
+async def poll(consumer: AIOKafkaConsumer, limit: int, seconds: float) -> Polled:
+    """Return what came, as getmany does, which forgets its timeout while the group rebalances.
+
+    Raises Unreadable, OffsetOutOfRangeError, or what a task of the library died of.
+    """
+    consumer._coordinator.check_errors()
+    try:
+        async with asyncio.timeout(seconds + SLACK):
+            with consumer._subscription.fetch_context():
+                return await _take(consumer._fetcher, limit, seconds)
+    except TimeoutError:
+        show_life(consumer)
+        return {}
+    except BaseException:
+        show_life(consumer)
+        raise
+
+
+async def _take(fetcher: Fetcher, limit: int, seconds: float) -> Polled:
+    """Wait for the first record; then return `limit` at most."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
+    while not fetcher._closed:
+        if fetcher._subscriptions.reassignment_in_progress:
+            await fetcher._subscriptions.wait_for_assignment()
+        polled = _drain(fetcher, limit)
+        left = deadline - loop.time()
+        if polled or left <= 0:
+            return polled
+        waiter = fetcher._create_fetch_waiter()
+        done, _ = await asyncio.wait([waiter], timeout=left)
+        if not done:
+            waiter.cancel()
+            return {}
+        waiter.result()  # it may say that we are not allowed to read
+    return {}
+
+
+def _drain(fetcher: Fetcher, limit: int) -> Polled:
+    polled: Polled = {}
+    for tp in list(fetcher._records):
+        if records := _take_of(fetcher, tp, limit):
+            polled[tp] = records
+            limit -= len(records)
+        if not polled and isinstance(error := fetcher._records.get(tp), FetchError):
+            _forget(fetcher, tp)
+            _raise_at(tp, error)
+        if not limit:
+            break
+    return polled
+
+
+def _raise_at(tp: TopicPartition, found: FetchError) -> None:
+    try:
+        found.check_raise()
+    except OffsetOutOfRangeError:
+        raise
+    except Exception as error:
+        raise Unreadable(tp, error) from error
+
+
+def _take_of(fetcher: Fetcher, tp: TopicPartition, limit: int) -> list[Fetched]:
+    """Take records of one partition; an error behind them takes their place."""
+    result = fetcher._records[tp]
+    if isinstance(result, FetchError):
+        return []
+    if not result.check_assignment(tp):
+        _forget(fetcher, tp)
+        return []
+    part = result._partition_records
+    if not isinstance(part._records_iterator, Runs):
+        part._records_iterator = Runs(part.next_fetch_offset)
+    runs = part._records_iterator
+    records = runs.take(part, limit)
+    result._update_position()
+    if not runs.over(part):
+        return records
+    if runs.error:
+        fetcher._records[tp] = FetchError(error=runs.error, backoff=fetcher._prefetch_backoff)
+    else:
+        _forget(fetcher, tp)
+    return records
+
+
+def _forget(fetcher: Fetcher, tp: TopicPartition) -> None:
+    """Let the next fetch ask for this partition again."""
+    del fetcher._records[tp]
+    fetcher._notify(fetcher._wait_consume_future)
+
+
+class Runs:
+    """The records of one fetch of one partition.
+
+    What was fetched is an argument: a cycle with it would keep megabytes alive for a while.
+    """
+
+    def __init__(self, end: int) -> None:
+        self._left: list[Fetched] = []  # decoded, and not given yet
+        self._end = end  # where to read on behind them
+        self.error: Exception | None = None  # met behind those that were given
+
+    def over(self, part: PartitionRecords) -> bool:
+        return not self._left and (self.error is not None or not part._records.has_next())
+
+    def take(self, part: PartitionRecords, limit: int) -> list[Fetched]:
+        while len(self._left) < limit and not self.error and part._records.has_next():
+            try:
+                self._decode(part, part._records.next_batch())
+            except Exception as error:  # noqa: BLE001 - a checksum, a codec, a header: raised later
+                self.error = error
+        taken, self._left = self._left[:limit], self._left[limit:]
+        part.next_fetch_offset = taken[-1].offset + 1 if self._left else self._end
+        return taken
+
+    def _decode(self, part: PartitionRecords, batch: Any) -> None:
+        """Skip what the library would skip."""
+        if not batch.validate_crc():
+            raise CorruptRecordException(f"Invalid CRC - {part._tp}")
+        if not _is_aborted(part, batch) and not batch.is_control_batch:
+            before = len(self._left)
+            try:
+                self._left.extend(batch)
+            finally:  # a record that cannot be read does not hide those before it
+                self._drop_known(before)
+        self._end = batch.next_offset
+
+    def _drop_known(self, before: int) -> None:
+        """Drop what was read before: a batch is fetched whole."""
+        if len(self._left) > before and self._left[before].offset < self._end:
+            new = [record for record in self._left[before:] if record.offset >= self._end]
+            self._left[before:] = new
+        if len(self._left) > before:
+            self._end = self._left[-1].offset + 1
+
+
+def _is_aborted(part: PartitionRecords, batch: Any) -> bool:
+    """Tell whether it belongs to a transaction that was aborted."""
+    producer = batch.producer_id
+    if producer is None:
+        return False
+    part._consume_aborted_up_to(batch.base_offset)
+    if batch.is_control_batch and part._contains_abort_marker(batch):
+        part._aborted_producers.discard(producer)
+    return bool(batch.is_transactional and producer in part._aborted_producers)
+
+
+# --- what is fixed in the library, for all its clients in this process -----------------------
+
+
+class _AsksOnly(MetadataRequest):  # type: ignore[misc]  # it ships no types
+    """The library's own would create again a topic that was deleted while we read it."""
+
+    def __init__(self, topics: Iterable[str] | None = None) -> None:
+        super().__init__(topics, allow_auto_topic_creation=False)
+
+
+_connect = aiokafka.client.create_conn
+
+
+async def _closed_when_cancelled(*where: Any, **how: Any) -> AIOKafkaConnection:
+    """Only the task that asks a client's first question knows its first connection: it would
+    stay open when that task is cancelled."""
+    connection = await _connect(*where, **how)
+    if "on_close" not in how:
+        connection.send = _closing(connection)
+    return connection
+
+
+def _closing(connection: AIOKafkaConnection) -> Any:
+    async def send(*request: Any, **how: Any) -> Any:
+        try:
+            return await AIOKafkaConnection.send(connection, *request, **how)
+        except asyncio.CancelledError:
+            connection.close()
+            raise
+
+    return send
+
+
+aiokafka.client.MetadataRequest = _AsksOnly
+aiokafka.client.create_conn = _closed_when_cancelled
