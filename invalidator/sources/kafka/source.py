@@ -78,6 +78,7 @@ class KafkaSource:
         self._instance_id = instance_id
         self._servers = servers
         self._clock = clock
+        self._same_at = clock()
         self._positions = GroupPositions(self._wanted, start, clock)
         self._gaps = Gaps(NAME, now=clock)
         self._rebuilds = Rebuilds()
@@ -104,7 +105,7 @@ class KafkaSource:
                 self._part,
                 commits=self._commits,
                 servers=self._servers,
-                clock=self._clock,
+                clock=self._last_same,
             )
             await start(consumer)
             self._topics = await self._positions.topics(consumer)
@@ -126,7 +127,7 @@ class KafkaSource:
             return None
         await self._follow_topics(member)
         await self._check_progress(member)
-        await read_again(member, self._servers, self._gaps, self._clock())
+        await read_again(member, self._servers, self._gaps, self._last_same())
         if not member.assigned.is_set():
             return None
         assignment = member.assignment
@@ -149,7 +150,7 @@ class KafkaSource:
         ends = batch.ends
         assert isinstance(ends, Ends)
         if self._member and ends.assignment is self._member.assignment:
-            ends.assignment.settle(ends.ends, self._clock())
+            ends.assignment.settle(ends.ends, self._last_same())
 
     def pause(self, origins: frozenset[str]) -> None:
         self._paused = origins
@@ -259,6 +260,18 @@ class KafkaSource:
             member.assignment.pause(self._paused)
             self._unreadable = UnreadablePartitions(member.consumer, member.assignment)
         return self._unreadable
+
+    # --- reading again ----------------------------------------------------------------------
+
+    def _last_same(self) -> float:
+        """Return when the cache servers were last known to have the assignment's identity.
+
+        A failover may take longer than the window: what was settled before it began counts.
+        """
+        identity = self._member.assignment.identity if self._member else ""
+        if self._servers.identity == identity:
+            self._same_at = self._clock()
+        return self._same_at
 
     # --- reading ------------------------------------------------------------------------
 
