@@ -153,7 +153,8 @@ def shared_cluster() -> Iterator[RedisCluster]:
 
 @pytest.fixture
 def cluster(shared_cluster: RedisCluster) -> RedisCluster:
-    """An empty cluster; slots that a test moves it puts back."""
+    """An empty cluster whose nodes agree; slots that a test moves it puts back."""
+    shared_cluster.await_agreement()
     shared_cluster.empty()
     return shared_cluster
 

@@ -121,6 +121,15 @@ class RedisCluster:
                 self.carry(key, source, target)
         self.close_slot(slot, target)
 
+    def await_agreement(self) -> None:
+        """Wait until all nodes report the same owners: news of a moved slot travels by gossip."""
+        everyone = range(len(self.servers))
+        until_sync(lambda: len(set(map(self._owners, everyone))) == 1, what="the nodes agree")
+
+    def _owners(self, number: int) -> frozenset[tuple[int, int, int]]:
+        shards = self.ask(number, "CLUSTER", "SLOTS")
+        return frozenset((first, last, primary[1]) for first, last, primary, *_ in shards)
+
     # --- forming --------------------------------------------------------------------------------
 
     def _server(self) -> RedisServer:
@@ -152,10 +161,10 @@ class RedisCluster:
         bus = str(first_server.config["cluster-port"])
         for number in everyone:
             self.ask(number, "CLUSTER", "MEET", "127.0.0.1", _port(first_server), bus)
-        until_sync(lambda: all(map(self._agrees, everyone)), 30.0, "the cluster is formed")
+        until_sync(lambda: all(map(self._agrees, everyone)), what="the cluster is formed")
         for number in everyone[self._primaries :]:
             self.ask(number, "CLUSTER", "REPLICATE", self.ids[number - self._primaries])
-        until_sync(self._replicated, 30.0, "all replicas follow, and all know it")
+        until_sync(self._replicated, what="all replicas follow, and all know it")
         for number in everyone:
             self.ask(number, "CONFIG", "SET", "cluster-node-timeout", self._timeout_ms)
             # a failover while it formed would have put them elsewhere
