@@ -76,7 +76,7 @@ def _own(folder: Path) -> Iterator[Engine | str]:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     found = Engine(os.environ | {"DOCKER_HOST": socket, "DOCKER_BUILDKIT": "0"})
     try:
-        until_sync(lambda: found.answers() or process.poll() is not None, 60, "dockerd answers")
+        until_sync(lambda: found.answers() or process.poll() is not None, what="dockerd answers")
         if process.poll() is None:
             yield found
         else:

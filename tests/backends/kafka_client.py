@@ -20,7 +20,7 @@ from tests.backends.waiting import until_sync
 
 T = TypeVar("T")
 
-TIMEOUT = 15.0
+TIMEOUT = 60.0
 UNSETTLED = {
     *(KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE),
     *(KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_NOT_AVAILABLE),

@@ -49,7 +49,7 @@ class KafkaCluster:
     def coordinator(self, group: str) -> KafkaBroker:
         """Who keeps the positions of the group: it leads the partition that has them."""
         topic = "__consumer_offsets"
-        found = Kafka(self.bootstrap).admin.list_topics(topic, timeout=15.0).topics[topic]
+        found = Kafka(self.bootstrap).admin.list_topics(topic, timeout=60.0).topics[topic]
         number: int = found.partitions[_hash(group) % len(found.partitions)].leader
         return self.brokers[number - 1]
 

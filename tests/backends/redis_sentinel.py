@@ -76,10 +76,10 @@ class Watched:
         try:
             for server in (self.primary, self.replica):
                 self._stack.enter_context(server)
-            until_sync(self._in_sync, 20.0, "the replica follows")
+            until_sync(self._in_sync, what="the replica follows")
             for sentinel in self.sentinels:
                 self._stack.enter_context(sentinel)
-            until_sync(self._agreed, 20.0, "the sentinels know each other and the replica")
+            until_sync(self._agreed, what="the sentinels know each other and the replica")
         except BaseException:
             self._stack.close()
             raise

@@ -99,13 +99,13 @@ class Server:
             raise
         return self
 
-    def stop(self, timeout: float = 20.0) -> None:
+    def stop(self, timeout: float = 60.0) -> None:
         """End it in order (SIGTERM)."""
         self._end(signal.SIGTERM, timeout)
 
     def kill(self) -> None:
         """End it as a crash does (SIGKILL)."""
-        self._end(signal.SIGKILL, 20.0)
+        self._end(signal.SIGKILL, 60.0)
 
     def restart(self) -> Self:
         """Stop in order and start again on the same port with the same data."""

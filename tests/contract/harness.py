@@ -189,7 +189,7 @@ def _harness(name: str, address: str) -> Harness:
             return KafkaHarness(address)
 
 
-async def read(source: Source, count: int, limit: int = 100, seconds: float = 10.0) -> list[Batch]:
+async def read(source: Source, count: int, limit: int = 100, seconds: float = 60.0) -> list[Batch]:
     """Batches until they hold that many events."""
     batches: list[Batch] = []
     deadline = time.monotonic() + seconds

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from tests.backends import until_sync
+from tests.backends.waiting import LIMIT
 
 PROGRAM = Path(sys.executable).with_name("invalidator")
 
@@ -31,7 +32,7 @@ def run_program(*words: str, **settings: str) -> tuple[int, str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=60,
+        timeout=LIMIT,
         check=False,
     )
     return done.returncode, done.stdout
@@ -83,14 +84,14 @@ class DaemonProcess:
         except OSError as error:
             return 0, str(error)
 
-    def await_ready(self, timeout: float = 30) -> Self:
+    def await_ready(self, timeout: float = LIMIT) -> Self:
         until_sync(lambda: self.admin("/readyz")[0] == 200, timeout, "the daemon is ready")
         return self
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
-    def wait(self, timeout: float = 30) -> int:
+    def wait(self, timeout: float = LIMIT) -> int:
         return self.process.wait(timeout)
 
     def stop(self) -> int:

@@ -76,7 +76,7 @@ def test_a_replay_can_be_interrupted_and_goes_on_where_it_was(
         command = [str(PROGRAM), "dead", "replay", "--all", "--rate", "50"]
         replay = DaemonProcess(settings, command=command)
         try:
-            until_sync(lambda: now.xlen("invalidator:dead") < 400, 60, "some were applied")
+            until_sync(lambda: now.xlen("invalidator:dead") < 400, what="some were applied")
             replay.signal(signal.SIGINT)
             assert replay.wait() == 130, replay.log()
             said = replay.out()

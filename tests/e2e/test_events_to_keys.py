@@ -119,7 +119,7 @@ def test_batches_are_bounded_filled_and_their_events_limited_as_set(
         BATCH__MAX_WAIT="2s",
         BATCH__MAX_EVENT_BYTES="100",
     )
-    until_sync(lambda: len(daemon.events("batch")) == 3, 30)
+    until_sync(lambda: len(daemon.events("batch")) == 3)
     assert [entry["events"] for entry in daemon.events("batch")] == [10, 10, 6]
     assert [letter["error"] for letter in dead_letters(redis_now)] == ["too-large"]
     assert daemon.stop() == 0

@@ -43,11 +43,11 @@ def orders(redis_url: str, kafka: Kafka, topic: str) -> Iterator[str]:
         stderr=subprocess.PIPE,
     )
     try:
-        until_sync(lambda: ABSENT in typed(READ, address), 30, "the service answers")
+        until_sync(lambda: ABSENT in typed(READ, address), what="the service answers")
         yield address
     finally:
         process.terminate()
-        _, said = process.communicate(timeout=20)
+        _, said = process.communicate(timeout=60)
     assert process.returncode == 0, said.decode()
 
 

@@ -90,8 +90,8 @@ def settle(events: Events, url: str, numbers: range) -> None:
     """They are applied and acknowledged."""
     before = stale(url)
     events.publish(numbers)
-    until_sync(lambda: stale(url) == before - len(numbers), 30, "the keys are gone")
-    until_sync(lambda: events.unsettled() == 0, 15, "all is acknowledged")
+    until_sync(lambda: stale(url) == before - len(numbers), what="the keys are gone")
+    until_sync(lambda: events.unsettled() == 0, what="all is acknowledged")
 
 
 def deleted(daemon: DaemonProcess) -> int:
@@ -124,7 +124,7 @@ def test_a_redis_that_comes_back_with_an_old_snapshot_holds_nothing_stale(
     cache.kill()
     cache.start()
     until_sync(lambda: rewinds(daemon), what="it reads again")
-    until_sync(lambda: stale(cache.url) == 0, 15, "what came back is gone")
+    until_sync(lambda: stale(cache.url) == 0, what="what came back is gone")
     (said,) = daemon.events("read-again")
     assert "another process now" in said["why"]
     assert daemon.stop() == 0
@@ -144,7 +144,7 @@ def test_what_came_back_while_no_daemon_ran_is_found_by_the_next(
     cache.start()
     assert stale(cache.url) == 2 * HALF
     again = run_daemon(REDIS_URL=cache.url, **events.settings)
-    until_sync(lambda: stale(cache.url) == 0, 30, "what came back is gone")
+    until_sync(lambda: stale(cache.url) == 0, what="what came back is gone")
     assert again.stop() == 0
 
 
@@ -161,7 +161,7 @@ def test_a_replica_that_takes_over_without_what_was_deleted_last_holds_nothing_s
     settle(from_kafka, primary.url, range(HALF, 2 * HALF))
     primary.kill()
     replica.thaw()
-    until_sync(lambda: deleted(daemon) == 3 * HALF, 30, "it came back, and was deleted again")
+    until_sync(lambda: deleted(daemon) == 3 * HALF, what="it came back, and was deleted again")
     assert stale(replica.url) == 0
     assert from_kafka.unsettled() == 0, "no commit went backwards"
     assert rewinds(daemon) == 1
@@ -175,15 +175,15 @@ def test_a_primary_of_a_cluster_that_is_replaced_holds_nothing_stale(
     cluster.put(KEYS, "stale")
     daemon = run_daemon(REDIS_URL=cluster.url, **from_kafka.settings).await_ready()
     from_kafka.publish(range(HALF))
-    until_sync(lambda: primaries_have(cluster.servers[:3]) == HALF, 30)
+    until_sync(lambda: primaries_have(cluster.servers[:3]) == HALF)
     cut_off(cluster.servers[0], cluster.servers[3])
     from_kafka.publish(range(HALF, 2 * HALF))
-    until_sync(lambda: primaries_have(cluster.servers[:3]) == 0, 30)
-    until_sync(lambda: from_kafka.unsettled() == 0, 15)
+    until_sync(lambda: primaries_have(cluster.servers[:3]) == 0)
+    until_sync(lambda: from_kafka.unsettled() == 0)
     cluster.servers[0].kill()
     cluster.servers[3].thaw()
-    until_sync(lambda: rewinds(daemon), 30, "it reads again")
-    until_sync(lambda: primaries_have(cluster.servers[1:4]) == 0, 15, "what came back is gone")
+    until_sync(lambda: rewinds(daemon), what="it reads again")
+    until_sync(lambda: primaries_have(cluster.servers[1:4]) == 0, what="what came back is gone")
     assert daemon.stop() == 0
 
 

@@ -100,9 +100,9 @@ def test_it_gets_healthy_does_its_work_and_ends_in_order(
             lambda: docker.inspect(name)["State"]["Health"]["Status"] == "healthy", 120, "healthy"
         )
         redis_now.set("user:single:7", "stale")
-        until_sync(lambda: redis_now.publish("imaged", b'{"type": "none", "data": {}}'), 30)
+        until_sync(lambda: redis_now.publish("imaged", b'{"type": "none", "data": {}}'))
         redis_now.publish("imaged", b'{"type": "user.deleted", "data": {"userId": 7}}')
-        until_sync(lambda: not redis_now.exists("user:single:7"), 30)
+        until_sync(lambda: not redis_now.exists("user:single:7"))
         docker.docker("stop", "--time", "30", name)
         assert docker.inspect(name)["State"]["ExitCode"] == 0
     finally:

@@ -85,7 +85,7 @@ def test_by_a_password_over_tls_as_a_static_member(
     kafka = Kafka(secure_kafka.bootstrap)
     invalidates(daemon, kafka, topic, redis_now)
     group = given["KAFKA__GROUP_ID"]
-    found = kafka.admin.describe_consumer_groups([group])[group].result(10)
+    found = kafka.admin.describe_consumer_groups([group])[group].result(60)
     assert [member.group_instance_id for member in found.members] == ["replica-1"]
     assert daemon.stop() == 0
 
@@ -135,7 +135,7 @@ async def test_by_a_token(
         KAFKA__SASL__ALLOW_UNENCRYPTED="true",
         KAFKA__SASL__CLIENT_SECRET=SECRET,
     )
-    await until(lambda: asyncio.to_thread(daemon.await_ready), 40.0)
+    await until(lambda: asyncio.to_thread(daemon.await_ready))
     await asyncio.to_thread(invalidates, daemon, Kafka(secure_kafka.bootstrap), topic, redis_now)
     assert tokens.asked[0]["scope"] == "kafka"
     assert await asyncio.to_thread(daemon.stop) == 0

@@ -48,11 +48,11 @@ class Load:
         return count_keys(self.redis, "order:*")
 
     def await_midst(self) -> None:
-        until_sync(lambda: 0 < self.stale() < EVENTS * 0.9, 30, "some keys are gone, not all")
+        until_sync(lambda: 0 < self.stale() < EVENTS * 0.9, what="some keys are gone, not all")
 
     def await_end(self) -> None:
-        until_sync(lambda: self.stale() == 0, 60, "no key is stale")
-        until_sync(lambda: self.kafka.lag(self.group, self.topic) == 0, 30, "no lag")
+        until_sync(lambda: self.stale() == 0, what="no key is stale")
+        until_sync(lambda: self.kafka.lag(self.group, self.topic) == 0, what="no lag")
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_a_member_that_joins_and_leaves_under_load_loses_nothing(
     first = run_daemon(**load.settings(redis_url)).await_ready()
     load.publish(0.3)
     second = run_daemon(**load.settings(redis_url))
-    until_sync(lambda: _partitions(second) > 0, 30, "the second member has partitions")
+    until_sync(lambda: _partitions(second) > 0, what="the second member has partitions")
     load.publish(0.6)
     assert second.stop() == 0
     load.publish()

@@ -67,7 +67,7 @@ UNLABELLED = """
 
 async def shows(tab: Tab, *texts: str) -> None:
     for text in texts:
-        await until(partial(tab.ask, f"document.body.innerText.includes({text!r})"), 30, text)
+        await until(partial(tab.ask, f"document.body.innerText.includes({text!r})"), what=text)
 
 
 def keep(name: str, picture: bytes) -> None:

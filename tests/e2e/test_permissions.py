@@ -280,7 +280,7 @@ def test_it_says_what_it_lacks_where_any_of_it_is_left_out(site: Site, tmp_path:
             fill(site.admin)
             site.grant(titles, without=lacking)
             try:
-                until_sync(partial(_says, site, daemon, told_of(lacking)), 30)
+                until_sync(partial(_says, site, daemon, told_of(lacking)))
             except AssertionError as error:
                 unsaid.append(f"{lacking}: {error}")
             site.grant(titles)

@@ -39,7 +39,7 @@ def purge(redis_url: str, tmp_path: Path) -> Purge:
             input=answer,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=60,
         )
 
     return purge

@@ -80,7 +80,7 @@ def test_kafka_is_read_again_by_time_or_by_offset_and_no_group_hears_of_it(
 ) -> None:
     group = {"group.id": site.settings["KAFKA__GROUP_ID"]}
     member = Consumer({"bootstrap.servers": kafka.bootstrap, **group})
-    until_sync(lambda: commits(member, TopicPartition(topic, 1, 3)), 20, "the group is somewhere")
+    until_sync(lambda: commits(member, TopicPartition(topic, 1, 3)), what="the group is somewhere")
     said = site.replay("--since", "90m")
     assert site.gone() == [4, 5]
     assert f"kafka {topic}-1: from 4 to 6" in said

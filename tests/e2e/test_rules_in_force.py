@@ -152,7 +152,7 @@ def test_a_dry_run_tells_what_it_would_do_and_does_nothing(
         KAFKA__START="earliest",
         LOG__LEVEL="debug",
     )
-    (told,) = until_sync(lambda: daemon.events("invalidated"), 30)
+    (told,) = until_sync(lambda: daemon.events("invalidated"))
     assert told["keys"] == ["order:single:o1"]
     until_sync(lambda: daemon.events("would-reject"))
     assert daemon.stop() == 0

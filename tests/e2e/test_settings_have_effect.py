@@ -185,11 +185,10 @@ def test_a_redis_that_does_not_answer_in_time_is_away(
         PUBSUB__CHANNELS="orders",
     ).await_ready()
     cache.freeze()
-    began = time.monotonic()
     with looking(bus.url) as now:
         now.publish("orders", order(1))
-    until_sync(lambda: daemon.events("waiting"))
-    assert time.monotonic() - began < 1.5, "by default it takes 2 s"
+    (said,) = until_sync(lambda: daemon.events("waiting"))
+    assert "0.1" in said["reason"], "by default it takes 2 s"
     cache.thaw()
     daemon.await_ready()
     assert daemon.stop() == 0
@@ -215,7 +214,7 @@ def test_a_new_group_begins_where_it_is_told_to(
         KAFKA__GROUP_ID=group,
         KAFKA__START=start,
     )
-    until_sync(lambda: kafka.committed(group, topic) == {0: 3}, 30)
+    until_sync(lambda: kafka.committed(group, topic) == {0: 3})
     until_sync(lambda: count_keys(redis_now) == first)
     assert daemon.stop() == 0
 
@@ -232,9 +231,9 @@ def test_a_member_that_was_killed_is_replaced_after_its_session(
         "KAFKA__SESSION_TIMEOUT": "2s",
     }
     first, second = run_daemon(**settings), run_daemon(**settings)
-    until_sync(lambda: _partitions(first) == _partitions(second) == 1, 30)
+    until_sync(lambda: _partitions(first) == _partitions(second) == 1)
     first.process.kill()
-    until_sync(lambda: _partitions(second) == 2, 15, "by default it would take 30 s")
+    until_sync(lambda: _partitions(second) == 2, what="by default it would take 30 s")
     assert second.stop() == 0
 
 

@@ -41,7 +41,7 @@ def test_servers_that_come_later_are_waited_for_without_a_stack_trace(
     assert daemon.admin("/livez")[0] == 200
     redis_server = start_redis(redis_port)
     broker = Kafka(start_kafka(kafka_port).bootstrap)
-    until_sync(lambda: "orders" in json.loads(daemon.admin("/readyz")[1])["parts"]["kafka"], 30)
+    until_sync(lambda: "orders" in json.loads(daemon.admin("/readyz")[1])["parts"]["kafka"])
     assert broker.topics() & {"orders"} == set(), "asking for a topic must not create it"
     broker.create_topic("orders")
     daemon.await_ready(60)
@@ -63,7 +63,7 @@ def test_a_drain_that_takes_too_long_ends_with_3(
 ) -> None:
     daemon, server = _with_work_it_cannot_settle(run_daemon, start_redis, DRAIN_TIMEOUT="300ms")
     daemon.signal(signal.SIGTERM)
-    assert daemon.wait(10) == 3
+    assert daemon.wait(60) == 3
     assert daemon.events("drain-timeout")
     server.thaw()
 
@@ -76,14 +76,14 @@ def test_a_second_signal_ends_at_once_with_3(
     until_sync(lambda: daemon.events("stopping"))
     assert daemon.process.poll() is None
     daemon.signal(signal.SIGTERM)
-    assert daemon.wait(10) == 3
+    assert daemon.wait(60) == 3
     assert daemon.events("forced")
     server.thaw()
 
 
 SLOW_NAMES = """
 import socket, sys, time
-socket.getaddrinfo = lambda *_, **__: time.sleep(60)
+socket.getaddrinfo = lambda *_, **__: time.sleep(600)
 from invalidator.cli import main
 sys.exit(main(["run"]))
 """
@@ -112,7 +112,7 @@ def test_a_signal_that_python_drops_while_the_admin_port_opens_is_remembered(
     settings["REDIS_URL"] = f"redis://127.0.0.1:{free_port()}/0"
     daemon = DaemonProcess(settings, command=[sys.executable, "-c", DROPPED])
     try:
-        assert daemon.wait(10) == 0
+        assert daemon.wait(60) == 0
         assert "Exception ignored" in daemon.log()
     finally:
         daemon.close()
@@ -134,7 +134,7 @@ def test_a_name_server_that_is_silent_does_not_hold_up_the_end(rules_file: Path)
     try:
         until_sync(lambda: daemon.events("waiting"))
         daemon.signal(signal.SIGTERM)
-        assert daemon.wait(10) == 0
+        assert daemon.wait(60) == 0
         assert daemon.events("stopped")
     finally:
         daemon.close()
@@ -149,7 +149,7 @@ Line.next = lambda self: 1 / 0
 def test_nor_does_it_where_a_mistake_of_ours_ends_the_daemon(rules_file: Path) -> None:
     daemon = _that_finds_no_name(rules_file, MISTAKEN + SLOW_NAMES)
     try:
-        assert daemon.wait(10) == 1
+        assert daemon.wait(60) == 1
         assert daemon.events("crashed")
         assert "invalidator: ended by an unexpected ZeroDivisionError" in daemon.log()
     finally:
@@ -284,7 +284,7 @@ def test_a_signal_during_the_start_ends_it_and_what_it_started(
     daemon = run_daemon("--embedded")
     until_sync(pid_file.exists)
     daemon.signal(signal.SIGTERM)
-    assert daemon.wait(5) == 0
+    assert daemon.wait(60) == 0
     until_sync(lambda: not _runs(int(pid_file.read_text())))
     assert "Traceback" not in daemon.log()
 
@@ -300,7 +300,7 @@ def test_rules_may_change_during_the_start(
     until_sync(began.exists)
     daemon.signal(signal.SIGHUP)
     daemon.signal(signal.SIGTERM)
-    assert daemon.wait(5) == 0
+    assert daemon.wait(60) == 0
 
 
 def _runs(pid: int) -> bool:

@@ -54,8 +54,8 @@ class Load:
         return int(found["pending"])
 
     def await_end(self) -> None:
-        until_sync(lambda: self.stale() == 0, 60, "no key is stale")
-        until_sync(lambda: self.pending() == 0, 30, "nothing is pending")
+        until_sync(lambda: self.stale() == 0, what="no key is stale")
+        until_sync(lambda: self.pending() == 0, what="nothing is pending")
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_ended_in_mid_load_and_started_under_another_name_nothing_is_lost(
 ) -> None:
     load.publish()
     first = run_daemon(**load.settings("first"))
-    until_sync(lambda: 0 < load.stale() < EVENTS * 0.9, 30, "some keys are gone, not all")
+    until_sync(lambda: 0 < load.stale() < EVENTS * 0.9, what="some keys are gone, not all")
     first.signal(number)
     assert first.wait() == (0 if number is signal.SIGTERM else -signal.SIGKILL)
     assert load.stale() > 0, "it was over before the signal"

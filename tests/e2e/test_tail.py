@@ -27,7 +27,7 @@ def tailing(url: str, *words: str) -> Iterator[IO[str]]:
     with closing(process.stdout) as lines:
         try:
             yield lines
-            assert process.wait(10) == 0
+            assert process.wait(60) == 0
         finally:
             process.kill()
             process.wait()

@@ -73,7 +73,7 @@ class Member:
     def reload(self) -> None:
         self.daemon.signal(signal.SIGHUP)
 
-    def leaked(self, within: float = 15.0) -> tuple[int, int]:
+    def leaked(self, within: float = 60.0) -> tuple[int, int]:
         """Tasks and descriptors beyond those before; what is only on its way out may go."""
         before = self.before
         if before is None:

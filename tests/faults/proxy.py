@@ -74,7 +74,7 @@ class Proxy:
         await asyncio.gather(*others, return_exceptions=True)
 
     def _call(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        return asyncio.run_coroutine_threadsafe(work(), self._loop).result(10)
+        return asyncio.run_coroutine_threadsafe(work(), self._loop).result(60)
 
     async def _link(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection: two ways, which end together."""

@@ -31,7 +31,7 @@ def proxy(server: RedisServer) -> Iterator[Proxy]:
 
 @contextmanager
 def link(proxy: Proxy) -> Iterator[socket.socket]:
-    with socket.create_connection(("127.0.0.1", proxy.port), timeout=5) as made:
+    with socket.create_connection(("127.0.0.1", proxy.port), timeout=60) as made:
         yield made
 
 

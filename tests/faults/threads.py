@@ -17,8 +17,8 @@ def in_thread(make: Callable[[], AbstractAsyncContextManager[T]]) -> Iterator[T]
     thread.start()
     manager = make()
     try:
-        yield asyncio.run_coroutine_threadsafe(_enter(manager), loop).result(30)
-        asyncio.run_coroutine_threadsafe(_leave(manager), loop).result(30)
+        yield asyncio.run_coroutine_threadsafe(_enter(manager), loop).result(60)
+        asyncio.run_coroutine_threadsafe(_leave(manager), loop).result(60)
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()

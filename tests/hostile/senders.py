@@ -113,7 +113,7 @@ class Target:
                 self.resume()
             return self.settled() >= self.sent
 
-        until_sync(all_counted, 60, "all events are settled")
+        until_sync(all_counted, what="all events are settled")
         assert self.settled() == self.sent
 
     def resume(self) -> None:

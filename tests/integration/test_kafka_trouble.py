@@ -86,7 +86,7 @@ async def test_a_broker_that_was_killed_is_missed_while_idle_and_gone_on_with(
         await until(lambda: broker.bootstrap in part.reason, what="its absence is seen")
         assert await source.read(10) is None
         broker.launch()  # not in a thread: the server would end with it
-        await until(lambda: asyncio.to_thread(broker.is_ready), 30.0)
+        await until(lambda: asyncio.to_thread(broker.is_ready))
         await until(lambda: not part.reason, what="it is seen again")
     assert [log["event"] for log in logs if log["event"] in ("waiting", "back")] == [
         "waiting",
@@ -181,7 +181,7 @@ async def test_a_header_that_is_no_text_is_such_a_batch_from_its_record_on(
     for number in range(4):
         headers: dict[str, str | bytes | None] = {f"name-{number}": b"v"}
         producer.produce(topic, f"{number}", partition=0, headers=headers)
-    assert producer.flush(10) == 0
+    assert producer.flush(60) == 0
     log = PartitionLog(broker, topic, 0)
     data = log.read()
     assert data.count(b"name-") == 4
@@ -205,7 +205,7 @@ async def test_a_position_that_the_broker_no_longer_keeps_is_a_gap(
         await first.settle(batch)
     await first.close()
     deleted = TopicPartition(topic, 0, 3)
-    kafka.admin.delete_records([deleted])[deleted].result(10)
+    kafka.admin.delete_records([deleted])[deleted].result(60)
     gaps = metrics.GAPS.labels("kafka", "position lost")
     before = gaps._value.get()
     source = make()
@@ -247,10 +247,10 @@ async def test_the_end_of_a_transaction_is_nothing_to_wait_for(
 ) -> None:
     """It has an offset, and is no record."""
     producer = Kafka(broker.bootstrap).producer({"transactional.id": unique("writer")})
-    producer.init_transactions(10)
+    producer.init_transactions(60)
     producer.begin_transaction()
     producer.produce(topic, "here", partition=0)
-    producer.commit_transaction(10)
+    producer.commit_transaction(60)
     source = make(timing=IMPATIENT)
     await source.open()
     assert raws(await read(source, 1)) == [b"here"]
@@ -280,7 +280,7 @@ async def test_new_clients_that_do_not_help_are_the_end(
 
     await source.open()
     with pytest.raises(Stalled, match=f"{topic}-0 stands still at 0, .* 1 new clients did not"):
-        await until(reads_on, 30.0)
+        await until(reads_on)
 
 
 # --- the last one: a broker that was frozen may need half a minute until it makes topics again
@@ -301,7 +301,7 @@ async def test_a_frozen_broker_is_missed_and_does_not_hold_up_the_close(
         await source.settle(batches[0])
         began = time.monotonic()
         await source.close()
-        assert time.monotonic() - began < 10.0
+        assert time.monotonic() - began < 60.0
         assert tasks() <= before
     finally:
         broker.thaw()

@@ -62,7 +62,7 @@ async def another(watch: Watch, before: str) -> str:
             return False
         return watch.current != before
 
-    await until(looked, 20)
+    await until(looked)
     return watch.why
 
 

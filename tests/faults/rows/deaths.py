@@ -27,7 +27,7 @@ def killed(at: Stage) -> None:
 
 def _await_work(at: Stage, member: Member) -> None:
     """It has read something, or there is nothing left to be read."""
-    until_sync(lambda: member.gauges.get("planned") or at.load.quiet(), 60, "it works")
+    until_sync(lambda: member.gauges.get("planned") or at.load.quiet(), what="it works")
 
 
 @row(2, "the daemon is killed between applying and committing, 10 times", recover=30, quick=True)
@@ -103,7 +103,7 @@ def slow_in_a_rebalance(at: Stage) -> None:
     with load.flowing(rate=200):
         slow.delay = 0.2
         second = at.daemon()
-        until_sync(lambda: second.daemon.events("assigned"), 60, "the second has partitions")
+        until_sync(lambda: second.daemon.events("assigned"), what="the second has partitions")
         at.pause(2)
         code = second.daemon.stop()
         at.note(code not in (0, 3), f"SIGTERM: ended with {code}")

@@ -49,15 +49,15 @@ def pubsub_lost(at: Stage) -> None:
     way.silent = True
     load.publish(0.4)
     with at.timed(5.0, "seeing that the link is dead"):
-        until_sync(lambda: _waits_for_pubsub(member), 30, "the daemon sees it")
+        until_sync(lambda: _waits_for_pubsub(member), what="the daemon sees it")
     way.heal()
-    until_sync(lambda: _gaps(member) >= 1, 30, "the gap is told")
+    until_sync(lambda: _gaps(member) >= 1, what="the gap is told")
     member.await_ready()
     way.deaf = True
     way.reset()
     load.publish(0.7)
     way.deaf = False
-    until_sync(lambda: _gaps(member) >= 2, 30, "another gap is told")
+    until_sync(lambda: _gaps(member) >= 2, what="another gap is told")
     load.publish()
     at.healed()
 
@@ -123,16 +123,16 @@ def broken_rules(at: Stage) -> None:
     at.warm()
     with load.flowing(rate=300):
         at.rules(BROKEN)
-        until_sync(lambda: member.daemon.events("rules-refused"), 30, "they are refused")
+        until_sync(lambda: member.daemon.events("rules-refused"), what="they are refused")
         at.pause(1)
         at.rules(NEEDY)
-        until_sync(lambda: len(member.daemon.events("rules-accepted")) == 1, 30, "they are taken")
+        until_sync(lambda: len(member.daemon.events("rules-accepted")) == 1, what="they are taken")
         at.pause(3)
         at.rules(RULES)
-        until_sync(lambda: len(member.daemon.events("rules-accepted")) == 2, 30, "they are back")
+        until_sync(lambda: len(member.daemon.events("rules-accepted")) == 2, what="they are back")
     load.publish()
     at.healed()
-    until_sync(load.quiet, 60, "all is acknowledged")
+    until_sync(load.quiet, what="all is acknowledged")
     dead = len(load.state.dead())
     at.note(not 0 < dead <= LET_THROUGH, f"{dead} dead letters before the brake held")
     at.note(at.run("dead", "replay", "--all") != 0, "the replay failed")

@@ -52,7 +52,7 @@ def replies_lost(at: Stage) -> None:
     with load.flowing(rate=500):
         for number in range(1, at.times(50) + 1):
             way.swallow_replies = 1
-            until_sync(lambda lost=number: way.swallowed >= lost, 30, "a reply is lost")  # type: ignore[misc]
+            until_sync(lambda lost=number: way.swallowed >= lost, what="a reply is lost")  # type: ignore[misc]
     at.healed()
 
 
@@ -66,7 +66,7 @@ def reset_amid(at: Stage) -> None:
     with load.flowing(rate=500):
         for number in range(1, 21):
             way.reset_within = at.rng.randint(1, 4_000)
-            until_sync(lambda done=number: way.resets >= done, 30, "a connection is reset")  # type: ignore[misc]
+            until_sync(lambda done=number: way.resets >= done, what="a connection is reset")  # type: ignore[misc]
         way.reset()
     at.healed()
 
@@ -112,7 +112,7 @@ def _cannot_save(redis: RedisServer) -> None:
     with client(redis.port) as admin:
         admin.config_set("save", "3600 1")
         admin.bgsave()
-        until_sync(lambda: _saved(redis) == "err", 20, "the snapshot failed")
+        until_sync(lambda: _saved(redis) == "err", what="the snapshot failed")
 
 
 def _can_save(redis: RedisServer) -> None:
@@ -120,7 +120,7 @@ def _can_save(redis: RedisServer) -> None:
     with client(redis.port) as admin:
         admin.config_set("save", "")
         admin.bgsave()
-        until_sync(lambda: _saved(redis) == "ok", 20, "the snapshot is there")
+        until_sync(lambda: _saved(redis) == "ok", what="the snapshot is there")
 
 
 def _saved(redis: RedisServer) -> str:

@@ -25,7 +25,7 @@ def unreplicated(at: Stage) -> None:
     load = at.events(SentinelCache(watched), at.topic())
     at.daemon()
     at.warm()
-    until_sync(lambda: _in_step(watched), 20, "the replica has everything so far")
+    until_sync(lambda: _in_step(watched), what="the replica has everything so far")
     watched.replica.freeze()
     with client(watched.primary.port) as admin:
         admin.execute_command("CLIENT", "KILL", "TYPE", "replica")  # type: ignore[no-untyped-call]
@@ -33,7 +33,7 @@ def unreplicated(at: Stage) -> None:
     load.await_settled()
     watched.primary.kill()
     watched.replica.thaw()
-    until_sync(lambda: _taken_over(load, watched), 60, "the replica takes over")
+    until_sync(lambda: _taken_over(load, watched), what="the replica takes over")
     at.healed()
 
 
@@ -64,7 +64,7 @@ def sentinel_frozen(at: Stage) -> None:
     before = len(load.stale())
     with at.timed(1.0, "finding the primary"):
         load.publish(0.5)
-        until_sync(lambda: len(load.stale()) < before, 30, "keys go")
+        until_sync(lambda: len(load.stale()) < before, what="keys go")
     at.healed()
 
 
@@ -79,7 +79,7 @@ def primaries_lost(at: Stage) -> None:
     with load.flowing(rate=300):
         at.pause(1)
         cluster.servers[0].kill()
-        until_sync(lambda: _led_by(cluster, 3), 30, "its replica took over")
+        until_sync(lambda: _led_by(cluster, 3), what="its replica took over")
         at.pause(1)
     load.publish()
     cluster.servers[1].freeze()

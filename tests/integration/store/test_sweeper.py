@@ -71,7 +71,7 @@ async def sweeping(
 
 
 async def outcome(ticket: Ticket) -> Progress:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         return await ticket.wait()
 
 
@@ -88,7 +88,7 @@ async def test_a_sweep_that_hangs_gives_no_sign_of_life() -> None:
     sweeper = Sweeper(nodes, NOTHING, Part("sweeper"), pulse=health.pulse("sweeps"))
     task = asyncio.create_task(sweeper.run())
     sweeper.request({b"a*"})
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await asked.wait()
     assert health.stuck() == []
     now[0] = 61.0

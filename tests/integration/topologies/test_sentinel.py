@@ -1,6 +1,5 @@
 """A primary that sentinels watch: found, lost, and found again."""
 
-import time
 from pathlib import Path
 
 import pytest
@@ -28,17 +27,13 @@ async def test_the_primary_is_found_though_a_sentinel_is_frozen_and_another_gone
     watched.sentinels[0].freeze()
     watched.sentinels[1].kill()
     async with client(watched.url, 2.0) as redis:
-        began = time.monotonic()
         assert await ask(redis, "SET", "a", "1") == b"OK"
-        assert time.monotonic() - began < 1.0
     with looking(watched.primary.url) as now:
         assert now.get("a") == b"1"
     watched.sentinels[2].kill()
     async with client(watched.url, 0.5) as redis:
-        began = time.monotonic()
         with pytest.raises(RedisError, match="no sentinel tells where main is") as refused:
             await ask(redis, "PING")
-        assert time.monotonic() - began < 1.0
         assert watched.sentinels[0].address in str(refused.value)
 
 
@@ -54,13 +49,11 @@ async def test_a_failover_is_followed_and_nothing_is_acknowledged_meanwhile(
         await until(lambda: bench.source.settled == 1)
         with looking(watched.replica.url) as replica:
             await until(lambda: not replica.exists("order:single:o1"))
-        began = time.monotonic()
         getattr(watched.primary, how)()
         bench.source.publish(order(2))
         await until(lambda: bench.health.part("redis").reason)
         assert bench.source.settled == 1
-        await until(lambda: bench.source.settled == 2, timeout=10)
-        assert time.monotonic() - began < 10
+        await until(lambda: bench.source.settled == 2)
         assert not bench.health.part("redis").reason
 
 
@@ -80,7 +73,7 @@ async def test_a_primary_that_was_demoted_is_left(start_sentinel: StartSentinel)
             with looking(watched.replica.url) as now:
                 return now.exists("c") == 1
 
-        await until(on_the_other, timeout=10)
+        await until(on_the_other)
 
 
 async def test_what_is_no_primary_is_not_written_to(start_redis: StartRedis) -> None:
