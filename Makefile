@@ -1,6 +1,6 @@
 # Everything happens in .venv; a second call starts at once.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow faults check format lock bench clean
+.PHONY: help run test test-slow faults mutants check format lock bench clean
 .DELETE_ON_ERROR:
 
 # Hundreds of processes start in the tests: each would compile every module anew.
@@ -33,6 +33,10 @@ test-slow: .venv/.dev  ## run the long forms of tests: failovers and resharding 
 faults: .venv/.dev  ## break everything for real, write the table of docs/reliability.md (ARGS="--rows 1,16")
 	@scripts/packages.sh tests
 	@$(BIN)/python -m tests.faults --write docs/reliability.md $(ARGS)
+
+mutants: .venv/.dev  ## sabotage the daemon in copies: the rows must notice (ARGS="--only NAME")
+	@scripts/packages.sh tests
+	@$(BIN)/python -m tests.mutants $(ARGS)
 
 check: .venv/.dev  ## formatting, lint and types
 	$(BIN)/ruff format --check .

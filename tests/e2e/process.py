@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -83,6 +84,15 @@ class DaemonProcess:
                 return error.code, error.read().decode()
         except OSError as error:
             return 0, str(error)
+
+    def metric(self, name: str, **labels: str) -> float:
+        """Return the sum of a metric's samples with these labels; 0 while it does not listen."""
+        total = 0.0
+        for line in self.admin("/metrics")[1].splitlines():
+            found = re.fullmatch(rf"{name}(?:\{{(.*)\}})? (\S+)", line)
+            if found and all(f'{k}="{v}"' in (found[1] or "") for k, v in labels.items()):
+                total += float(found[2])
+        return total
 
     def await_ready(self, timeout: float = LIMIT) -> Self:
         until_sync(lambda: self.admin("/readyz")[0] == 200, timeout, "the daemon is ready")

@@ -11,7 +11,7 @@ import redis
 from tests.backends import until_sync
 from tests.faults.caches import Cache
 from tests.faults.inlets import Inlet, deal
-from tests.faults.ledger import Ledger
+from tests.faults.ledger import Entry, Ledger
 
 STEP = 0.05  # seconds
 ASK_EVERY = 0.25
@@ -91,21 +91,28 @@ class Load:
     def stale(self) -> list[str]:
         return self.ledger.stale(self.cache.there())
 
-    def await_share(self, share: float, timeout: float = 60) -> None:
-        """So much of what must be gone is gone."""
-        total = sum(1 for _ in self.ledger.keys)
+    def lost(self) -> list[Entry]:
+        return self.ledger.lost(
+            self.cache.there(), {letter[b"raw"] for letter in self.state.dead()}
+        )
 
-        def gone() -> bool:
+    def await_applied(self) -> None:
+        """Wait until what was sent so far is applied, and acknowledged where that is possible."""
+
+        def applied() -> bool:
             try:
-                return len(self.stale()) <= total * (1 - share)
+                there = self.cache.there()
             except redis.RedisError:
                 return False
+            sent = self.ledger.entries[: self._next]
+            return not any(key.encode() in there for entry in sent for key in entry.keys)
 
-        until_sync(gone, timeout, f"{share:.0%} of the keys are gone")
+        self.await_settled()
+        until_sync(applied, what="what was sent is applied")
 
-    def await_settled(self, timeout: float = 60) -> None:
-        """All that was sent so far is acknowledged."""
-        until_sync(lambda: self.lag() == 0, timeout, "what was sent is acknowledged")
+    def await_settled(self) -> None:
+        """Wait until what was sent so far is acknowledged."""
+        until_sync(lambda: self.lag() == 0, what="what was sent is acknowledged")
 
     def _send(self, count: int) -> None:
         self._asked = 0.0

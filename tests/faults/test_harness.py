@@ -14,8 +14,10 @@ from tests.conftest import StartRedis
 from tests.faults.__main__ import BEGIN, END, report, write
 from tests.faults.catalogue import ROWS
 from tests.faults.figures import Figures
-from tests.faults.ledger import Ledger
+from tests.faults.ledger import GROUP, LIST, ORDER, RARE, Ledger
 from tests.faults.proxy import Proxy
+
+TYPES = (ORDER, LIST, GROUP, *RARE)
 
 
 @pytest.fixture
@@ -102,6 +104,7 @@ def test_a_deaf_one_takes_no_connection_and_a_reset_ends_all(proxy: Proxy) -> No
 
 def test_the_ledger_tells_applied_dead_stale_and_lost_events_apart() -> None:
     ledger = Ledger(200, random.Random(1), poison=0.1)
+    assert {entry.kind for entry in ledger.entries} == {"", *TYPES}
     good = [entry for entry in ledger.entries if entry.keys]
     bad = ledger.poisoned
     assert len(good) + len(bad) == 200
@@ -119,6 +122,7 @@ def test_the_ledger_tells_applied_dead_stale_and_lost_events_apart() -> None:
 def test_every_event_is_another_and_no_key_belongs_to_two() -> None:
     ledger = Ledger(5_000, random.Random(1), poison=0.1)
     assert len({entry.raw for entry in ledger.entries}) == 5_000
+    assert {entry.kind for entry in ledger.entries} == {"", *TYPES}
     assert len(set(ledger.keys)) == len([*ledger.keys])
 
 

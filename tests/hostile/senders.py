@@ -1,6 +1,5 @@
 """A daemon on servers of its own, and the ways in which a stranger can send it bytes."""
 
-import re
 import urllib.request
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -109,7 +108,7 @@ class Target:
 
         def all_counted() -> bool:
             assert self.daemon.process.poll() is None, self.daemon.log()[-2000:]
-            if self.metric("invalidator_braked_origins"):
+            if self.daemon.metric("invalidator_braked_origins"):
                 self.resume()
             return self.settled() >= self.sent
 
@@ -125,12 +124,7 @@ class Target:
     # --- looking ----------------------------------------------------------------------------
 
     def settled(self) -> int:
-        return round(self.metric("invalidator_events_total"))
-
-    def metric(self, name: str) -> float:
-        _, text = self.daemon.admin("/metrics")  # nothing while it is too busy to answer in time
-        found = re.findall(rf"^{name}(?:\{{.*\}})? (\S+)$", text, re.MULTILINE)
-        return sum(map(float, found))
+        return round(self.daemon.metric("invalidator_events_total"))
 
     def dead(self) -> set[bytes]:
         entries: Any = self.now.xrange("invalidator:dead")

@@ -1,6 +1,7 @@
 """Rows 1-6: daemons that die, freeze, come and go."""
 
 from tests.backends import until_sync
+from tests.faults.ledger import RARE_AND_ONCE
 from tests.faults.member import Member
 from tests.faults.rows import row
 from tests.faults.stage import Stage
@@ -13,7 +14,7 @@ def killed(at: Stage) -> None:
     redis = at.redis()
     slow = at.proxy(redis.port)
     slow.delay = 0.02
-    load = at.usual(redis, slow, count=at.times(10_000))
+    load = at.usual(redis, slow, count=at.times(10_000), rare=RARE_AND_ONCE)
     load.publish()
     for _ in range(at.times(50)):
         member = at.daemon(KAFKA__INSTANCE_ID="one", STREAMS__CONSUMER="one", **SMALL)
@@ -36,7 +37,7 @@ def killed_before_commit(at: Stage) -> None:
     redis = at.redis()
     slow = at.proxy(redis.port)
     slow.delay = 0.02
-    load = at.usual(redis, slow, count=at.times(10_000))
+    load = at.usual(redis, slow, count=at.times(10_000), rare=RARE_AND_ONCE)
     load.publish()
     for _ in range(at.times(10)):
         slow.silent = True
@@ -50,7 +51,7 @@ def killed_before_commit(at: Stage) -> None:
     at.daemon(KAFKA__INSTANCE_ID="one", STREAMS__CONSUMER="one")
 
 
-@row(3, "SIGTERM under load: ended in order within 10 s, three times")
+@row(3, "SIGTERM under load: ended in order within 10 s, three times", repeated=0, quick=True)
 def terminated(at: Stage) -> None:
     load = at.usual(at.redis())
     with load.flowing():
@@ -93,19 +94,28 @@ def rolled(at: Stage) -> None:
     at.healed()
 
 
-@row(6, "Redis is slow (0.4 s a reply) while another daemon joins and leaves again")
+@row(
+    6,
+    "Redis is slow (0.4 s a reply) while another daemon joins and leaves again; then it is silent "
+    "while one joins and the first is killed",
+)
 def slow_in_a_rebalance(at: Stage) -> None:
     redis = at.redis()
     slow = at.proxy(redis.port)
     load = at.usual(redis, slow)
-    at.daemon()
+    first = at.daemon()
     at.warm()
     with load.flowing(rate=200):
         slow.delay = 0.2
         second = at.daemon()
-        until_sync(lambda: second.daemon.events("assigned"), what="the second has partitions")
+        until_sync(lambda: second.reads("kafka"), what="the second has partitions")
         at.pause(2)
         code = second.daemon.stop()
         at.note(code not in (0, 3), f"SIGTERM: ended with {code}")
+        slow.silent = True
+        at.pause(1)  # batches are in work
+        third = at.daemon()
+        until_sync(lambda: third.reads("kafka"), what="the third has partitions")
+        first.kill()
         slow.heal()
     at.healed()

@@ -12,7 +12,7 @@ from tests.faults.stage import DURABLE, Stage
 POISON = 0.02
 
 
-@row(16, "Redis is killed (SIGKILL) and started again, with all its data", recover=5)
+@row(16, "Redis is killed (SIGKILL) and started again, with all its data", recover=8)
 def redis_killed(at: Stage) -> None:
     redis = at.redis(DURABLE)
     load = at.usual(redis)
@@ -75,7 +75,7 @@ def reset_amid(at: Stage) -> None:
 def refuses(at: Stage) -> None:
     redis, source = at.redis(), at.redis()
     load = at.usual(redis, source=source)
-    at.daemon()
+    at.daemon(REWIND="0")  # what was taken for applied and was not would be healed
     at.warm()
     with load.flowing(rate=150):
         for begin, end in (_oom, _readonly, _misconf, _noreplicas):

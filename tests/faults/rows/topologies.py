@@ -22,15 +22,16 @@ CLUSTER_TIMEOUT_MS = 1_000  # a primary that is silent for so long counts as dea
 )
 def unreplicated(at: Stage) -> None:
     watched = at.start(Watched())
-    load = at.events(SentinelCache(watched), at.topic())
+    load = at.from_everywhere(SentinelCache(watched), at.redis())
     at.daemon()
     at.warm()
+    load.await_applied()
     until_sync(lambda: _in_step(watched), what="the replica has everything so far")
     watched.replica.freeze()
     with client(watched.primary.port) as admin:
         admin.execute_command("CLIENT", "KILL", "TYPE", "replica")  # type: ignore[no-untyped-call]
     load.publish(0.5)
-    load.await_settled()
+    load.await_applied()
     watched.primary.kill()
     watched.replica.thaw()
     until_sync(lambda: _taken_over(load, watched), what="the replica takes over")
@@ -117,13 +118,13 @@ def _move_slots(at: Stage, cluster: RedisCluster, load: Load, count: int) -> Non
 @row(29, "Redis is killed, and started again from an old snapshot", recover=30, grace=30)
 def old_snapshot(at: Stage) -> None:
     redis = at.redis()
-    load = at.events(OneServer(redis), at.topic())
+    load = at.from_everywhere(OneServer(redis), at.redis())
     at.daemon()
     at.warm()
     with client(redis.port) as admin:
         admin.save()
     load.publish(0.6)
-    load.await_settled()
+    load.await_applied()
     redis.kill()
     redis.start()
     at.note(not load.stale(), "the snapshot brought nothing back")
