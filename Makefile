@@ -14,7 +14,8 @@ LOCKED := $(PIP) --require-hashes
 PACKAGE := $(PIP) --no-deps --no-build-isolation --editable .
 # Tests mostly wait for servers, so several files run at once. WORKERS=0: one after the other.
 WORKERS ?= 4
-PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+# In the order of their names the slow files come first: by the number of their tests they came last.
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

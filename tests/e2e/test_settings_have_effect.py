@@ -28,7 +28,9 @@ PASSWORD = "p@ss/w:rd#?&%41 "
 
 
 def test_every_setting_occurs_in_a_test_that_runs_the_daemon() -> None:
-    files = [path.read_text() for path in Path(__file__).parent.glob("test_*.py")]
+    here = Path(__file__).parent
+    rows = (here.parent / "faults").rglob("*.py")
+    files = [path.read_text() for path in (*here.glob("test_*.py"), *rows)]
     security = apart(str(Path(__file__).with_name("test_kafka_security.py")))
     texts = "\n".join([*files, *(setting for block in security for setting in block.exports())])
     names = [setting.name.removeprefix("INVALIDATOR_") for setting in defaults()]

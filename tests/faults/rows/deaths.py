@@ -55,7 +55,7 @@ def killed_before_commit(at: Stage) -> None:
 def terminated(at: Stage) -> None:
     load = at.usual(at.redis())
     with load.flowing():
-        for _ in range(3):
+        for _ in range(at.times(3)):
             member = at.daemon().await_ready()
             at.pause(at.rng.uniform(0.5, 1.5))
             with at.timed(10, "an orderly end"):
