@@ -16,7 +16,7 @@ DOWN_AFTER_MS = 500
 
 
 class Sentinel(RedisServer):
-    """It keeps what it learns in its own configuration file."""
+    """It stores what it learns in its own configuration file."""
 
     def __init__(
         self, watched: RedisServer, say: Sequence[str] = (), config: Mapping[str, Any] | None = None
@@ -41,7 +41,7 @@ class Sentinel(RedisServer):
 
 
 class Watched:
-    """The five of them. `with Watched() as it:` starts and ends them."""
+    """Five servers. `with Watched() as it:` starts and ends them."""
 
     def __init__(
         self,

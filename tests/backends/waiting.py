@@ -18,7 +18,7 @@ async def until(
 @overload
 async def until(condition: Callable[[], T | None], timeout: float = ..., what: str = ...) -> T: ...
 async def until(condition: Callable[[], Any], timeout: float = LIMIT, what: str = "") -> Any:
-    """Call the function, plain or async, until its answer is true; give that answer."""
+    """Call the function, plain or async, until its answer is true; return that answer."""
     found: object = None
     try:
         async with asyncio.timeout(timeout):
@@ -34,7 +34,7 @@ async def until(condition: Callable[[], Any], timeout: float = LIMIT, what: str 
 
 
 def until_sync(condition: Callable[[], T | None], timeout: float = LIMIT, what: str = "") -> T:
-    """`until` for tests without an event loop."""
+    """Do what `until` does, for tests without an event loop."""
     deadline = time.monotonic() + timeout
     while not (found := condition()):
         if time.monotonic() >= deadline:

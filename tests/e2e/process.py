@@ -20,13 +20,13 @@ PROGRAM = Path(sys.executable).with_name("invalidator")
 
 
 def clean_environment(settings: Mapping[str, str]) -> dict[str, str]:
-    """Ours alone: what the machine has set for the daemon is not for tests."""
+    """Return an environment without the machine's own settings of the daemon."""
     kept = {name: v for name, v in os.environ.items() if not name.startswith("INVALIDATOR_")}
     return kept | {f"INVALIDATOR_{name}": value for name, value in settings.items()}
 
 
 def run_program(*words: str, **settings: str) -> tuple[int, str]:
-    """Exit code, and what a person reads."""
+    """Return the exit code and the output."""
     done = subprocess.run(
         [str(PROGRAM), *words],
         env=clean_environment(settings),
@@ -40,7 +40,7 @@ def run_program(*words: str, **settings: str) -> tuple[int, str]:
 
 
 class DaemonProcess:
-    """`invalidator run`; its log is read as it stands."""
+    """`invalidator run`, and its log."""
 
     def __init__(
         self, settings: Mapping[str, str], *arguments: str, command: Sequence[str] = ()
@@ -62,7 +62,7 @@ class DaemonProcess:
         return os.pread(self._out.fileno(), 1 << 20, 0).decode()
 
     def events(self, name: str = "") -> list[dict[str, Any]]:
-        """The JSON lines of the log, complete ones, of that name."""
+        """Return the complete JSON lines of the log with that name."""
         lines = self.log().splitlines(keepends=True)
         found = [json.loads(line) for line in lines if line.startswith("{") and line[-1] == "\n"]
         return [entry for entry in found if name in ("", entry["event"])]
@@ -71,7 +71,7 @@ class DaemonProcess:
         return str(until_sync(lambda: self.events("started"))[0]["admin"])
 
     def admin(self, path: str) -> tuple[int, str]:
-        """Status and body; 0 while it does not listen."""
+        """Return status and body; 0 while it does not listen."""
         started = self.events("started")
         if not started:
             assert self.process.poll() is None, self.log()

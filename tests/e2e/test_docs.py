@@ -141,7 +141,7 @@ class Reader:
         return text
 
     def _programs(self, redis_url: str) -> Path:
-        """This very code, and a redis-cli that knows where the test's Redis is."""
+        """Make programs of this code, and a redis-cli that knows the test's Redis."""
         folder = self._folder / "bin"
         folder.mkdir()
         beside = str(Path(sys.executable).parent)
@@ -174,7 +174,7 @@ def _param(page: Page) -> object:
 
 
 @pytest.mark.parametrize("page", [_param(page) for page in RUN])
-def test_what_a_page_says_can_be_typed_and_does_what_it_shows(
+def test_the_commands_of_a_page_do_what_it_shows(
     page: Page, reader: Reader, allow_keys: Callable[..., None]
 ) -> None:
     allow_keys("invalidator:dead")

@@ -1,4 +1,4 @@
-"""A Redis that forgets deletions while no daemon runs, or where the daemon shall not care."""
+"""A Redis that forgets deletions while no daemon runs, or where re-reading is switched off."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ KEYS = [f"order:single:o{n}" for n in range(2 * HALF)]
 
 @dataclass
 class Events:
-    """Where events are published, the settings that read them, and how many are not settled."""
+    """A source: how to publish, the settings that read it, and how many events are unsettled."""
 
     publish: Callable[[range], None]
     settings: dict[str, str]
@@ -75,7 +75,7 @@ def prime(url: str) -> None:
 
 
 def settle(events: Events, url: str, numbers: range) -> None:
-    """They are applied and acknowledged."""
+    """Publish events and wait until they are applied and acknowledged."""
     before = stale(url)
     events.publish(numbers)
     until_sync(lambda: stale(url) == before - len(numbers), what="the keys are gone")
@@ -83,7 +83,7 @@ def settle(events: Events, url: str, numbers: range) -> None:
 
 
 @pytest.mark.parametrize("events", ["from_kafka", "from_stream"], indirect=True)
-def test_what_came_back_while_no_daemon_ran_is_found_by_the_next(
+def test_the_next_daemon_deletes_what_came_back_while_none_ran(
     events: Events, start_redis: StartRedis, run_daemon: RunDaemon
 ) -> None:
     cache = start_redis()
@@ -110,7 +110,7 @@ def noted(server: RedisServer) -> bool:
         return bool(now.keys("invalidator:moment:*"))
 
 
-def test_a_cache_that_nobody_watches_is_left_alone(
+def test_nothing_is_read_again_where_that_is_switched_off(
     from_kafka: Events, start_redis: StartRedis, run_daemon: RunDaemon
 ) -> None:
     cache = start_redis()

@@ -1,4 +1,4 @@
-"""A batch that nobody can read, and the installed daemon."""
+"""A batch of Kafka records that cannot be read."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The installed daemon with a Kafka that asks who is there, told so as docs/kafka.md says."""
+"""The installed daemon with a Kafka that requires authentication, set up as docs/kafka.md says."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -33,7 +33,7 @@ async def tokens() -> AsyncIterator[TokenServer]:
 
 
 def documented(word: str, **own: str) -> dict[str, str]:
-    """The settings of the page's block with this word, with addresses, names and files of ours."""
+    """Return the settings of the page's block with this word, for our addresses and files."""
     (block,) = apart(__file__, word)
     said = block.exports()
     assert not own.keys() - said.keys(), block.text
@@ -90,7 +90,7 @@ def test_by_a_password_over_tls_as_a_static_member(
     assert daemon.stop() == 0
 
 
-def test_by_a_certificate_and_under_another_name_if_need_be(
+def test_by_a_certificate_and_under_another_name_if_needed(
     run_daemon: RunDaemon,
     secure_kafka: SecureBroker,
     topic: str,
@@ -141,7 +141,7 @@ async def test_by_a_token(
     assert await asyncio.to_thread(daemon.stop) == 0
 
 
-def test_a_wrong_password_is_waited_for_and_said_in_one_line(
+def test_a_wrong_password_is_retried_and_logged_in_one_line(
     run_daemon: RunDaemon, secure_kafka: SecureBroker, topic: str, redis_url: str
 ) -> None:
     daemon = run_daemon(

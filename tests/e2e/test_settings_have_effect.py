@@ -74,7 +74,7 @@ def test_a_password_from_a_secret_file_is_used_and_never_shown(
     _shows_no_password(daemon)
 
 
-def test_a_wrong_password_is_waited_for_and_not_shown(
+def test_a_wrong_password_is_retried_and_not_shown(
     run_daemon: RunDaemon, start_redis: StartRedis
 ) -> None:
     server = _locked(start_redis)
@@ -109,7 +109,7 @@ def test_the_console_format_is_for_people(run_daemon: RunDaemon, redis_url: str)
     assert "{" not in daemon.log()
 
 
-def test_at_a_higher_level_nothing_is_said_while_all_is_well(
+def test_at_a_higher_level_nothing_is_logged_while_all_is_well(
     run_daemon: RunDaemon, redis_url: str, redis_now: "redis.Redis"
 ) -> None:
     redis_now.set("order:single:o1", "stale")
@@ -175,7 +175,7 @@ def test_what_neither_the_work_in_flight_nor_the_buffer_has_room_for_is_a_gap(
     assert daemon.stop() == 0
 
 
-def test_a_redis_that_does_not_answer_in_time_is_away(
+def test_a_redis_that_does_not_answer_in_time_is_unavailable(
     run_daemon: RunDaemon, start_redis: StartRedis
 ) -> None:
     cache, bus = start_redis(), start_redis()
@@ -247,7 +247,7 @@ def _partitions(daemon: DaemonProcess) -> int:
 # --- caches, and how fast they forget ---
 
 
-def test_a_cache_lives_on_the_redis_that_is_named_for_it(
+def test_a_cache_is_on_the_redis_that_is_named_for_it(
     run_daemon: RunDaemon, rules_file: Path, start_redis: StartRedis
 ) -> None:
     main, other = start_redis(), start_redis()
@@ -274,7 +274,7 @@ def test_a_cache_that_no_rule_knows_ends_the_start_with_2(run_daemon: RunDaemon)
     assert "USERZ" in daemon.log()
 
 
-def test_deletions_are_paced_and_many_of_them_raise_an_alarm(
+def test_deletions_are_paced_and_unusually_many_are_reported(
     run_daemon: RunDaemon, redis_url: str, redis_now: "redis.Redis"
 ) -> None:
     redis_now.mset({f"order:single:o{n}": 1 for n in range(60)})
@@ -314,7 +314,7 @@ def test_what_was_applied_is_announced_or_not(
         assert any(b"order:single:o1" in text for text in said[1:]) == (announce != "never")
 
 
-def test_a_redis_that_asks_for_certificates_is_shown_them(
+def test_certificates_are_sent_to_a_redis_that_requires_them(
     run_daemon: RunDaemon, start_redis: StartRedis, tmp_path: Path
 ) -> None:
     known = make_certificates(tmp_path)

@@ -91,7 +91,7 @@ def test_an_event_that_ends_every_process_becomes_a_dead_letter(
     assert [fault["error"] for fault in letter["faults"]] == ["poison"]
 
 
-def test_a_second_pass_that_a_drain_cannot_wait_for_is_left_to_the_next_start(
+def test_a_second_pass_beyond_the_drain_is_left_to_the_next_start(
     redis_url: str, redis_now: "redis.Redis", rules_file: Path, run_daemon: RunDaemon
 ) -> None:
     rule = "name: r\n    on: order.updated\n    invalidate: {keys: 'order:single:{orderId}'}\n"

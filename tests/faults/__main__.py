@@ -50,7 +50,7 @@ def report(played: list[Figures], seed: int, seconds: float) -> str:
 
 
 def write(page: Path, text: str) -> None:
-    """Between the two marks."""
+    """Replace what is between the two marks."""
     before, _, rest = page.read_text().partition(BEGIN)
     _, _, after = rest.partition(END)
     page.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")

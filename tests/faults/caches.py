@@ -1,4 +1,4 @@
-"""The Redis that holds the cache: all keys primed as stale, and what is there of them later."""
+"""The Redis that holds the cache: all names are stored in their old state, and read later."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,12 +18,12 @@ OLD_VERSION = "1"
 
 
 class Cache(Protocol):
-    """Wherever it lives."""
+    """A cache on any topology."""
 
     url: str
 
     def prime(self, ledger: Ledger) -> None:
-        """Every key that the ledger names is there, and every tag holds its members."""
+        """Store every key of the ledger, and every tag with its members."""
 
     def there(self) -> set[bytes]:
         """Return the names of all keys, without versions that have risen.
@@ -32,11 +32,11 @@ class Cache(Protocol):
         """
 
     def dead(self) -> list[Mapping[bytes, bytes]]:
-        """All dead letters."""
+        """Return all dead letters."""
 
 
 class OneServer:
-    """A Redis by itself. `url` may lead to it through a proxy."""
+    """A single Redis. `url` may lead to it through a proxy."""
 
     def __init__(self, server: RedisServer, url: str = "") -> None:
         self.server = server
@@ -59,7 +59,7 @@ class OneServer:
 
 
 class SentinelCache(OneServer):
-    """Whichever of the two servers is the primary now."""
+    """The server that is the primary now."""
 
     def __init__(self, watched: Watched, url: str = "") -> None:
         self.watched = watched
@@ -104,7 +104,7 @@ class ClusterCache:
         return []
 
     def _primaries(self) -> Iterator[int]:
-        """The ports of those who answer and think they are primaries."""
+        """Yield the ports of nodes that answer and believe to be primaries."""
         for server in self.cluster.servers:
             try:
                 with at(server.port, timeout=0.5) as client:
@@ -117,7 +117,7 @@ class ClusterCache:
 
 @contextmanager
 def at(port: int, timeout: float = 5.0) -> Iterator[redis.Redis]:
-    """Without the library's patience: ten tries of five seconds each."""
+    """Connect without the library's ten tries of five seconds each."""
     once = Retry(NoBackoff(), 0)
     with redis.Redis(port=port, protocol=2, socket_timeout=timeout, retry=once) as client:
         yield client

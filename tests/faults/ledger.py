@@ -142,7 +142,7 @@ class Ledger:
         return {entry.raw for entry in self.entries if not entry.keys}
 
     def gap_rules(self) -> str:
-        """For rows that lose events before they can be read: who misses one counts all as stale."""
+        """Return rules for rows that lose events: after a gap, everything counts as stale."""
         versions = [key.removeprefix("cache:version:") for e in self.of(CATALOG) for key in e.keys]
         stamps = [key.removeprefix(STAMP) for entry in self.of(PAGE) for key in entry.keys]
         return f"""\

@@ -1,4 +1,4 @@
-"""The events of a row on their way: at once, or steadily while something breaks."""
+"""The events of a row: sent immediately, or steadily while something breaks."""
 
 import random
 import threading
@@ -36,7 +36,7 @@ class Load:
 
     @property
     def settings(self) -> Mapping[str, str]:
-        """What a daemon must be told."""
+        """Return the settings of a daemon that reads them."""
         told = {"REDIS_URL": self.cache.url, "BATCH__MAX_EVENTS": "200"}
         for inlet in self.inlets:
             told |= inlet.settings
@@ -47,14 +47,14 @@ class Load:
         return self._next == self.ledger.events
 
     def publish(self, share: float = 1.0) -> None:
-        """Up to that share of all events, at once; the servers have them then."""
+        """Send events up to that share of all, and wait until the servers have them."""
         self._send(int(self.ledger.events * share) - self._next)
         for inlet in self.inlets:
             inlet.flush()
 
     @contextmanager
     def flowing(self, rate: float = 400.0) -> Iterator[None]:
-        """So many events in a second, for as long as it takes; what is left then stays unsent."""
+        """Send so many events a second within the context; what is left stays unsent."""
         self._over.clear()
         failed: list[BaseException] = []
 
@@ -78,14 +78,14 @@ class Load:
             raise failed[0]
 
     def lag(self) -> int:
-        """Asked now and then only: whoever polls it takes the processor from those who work."""
+        """Return how many are unacknowledged. Asked rarely: polling takes CPU from the daemons."""
         if time.monotonic() - self._asked > ASK_EVERY:
             self._lag = sum(inlet.lag() for inlet in self.inlets)
             self._asked = time.monotonic()
         return self._lag
 
     def quiet(self) -> bool:
-        """All is sent, and all of it acknowledged."""
+        """Return whether all is sent and acknowledged."""
         return self.all_sent and self.lag() == 0
 
     def stale(self) -> list[str]:

@@ -84,7 +84,7 @@ class Member:
         self.daemon.signal(signal.SIGHUP)
 
     def leaked(self, within: float = 60.0) -> tuple[int, int]:
-        """Tasks and descriptors beyond those before; what is only on its way out may go."""
+        """Return tasks and descriptors beyond those before, once what is just ending has ended."""
         before = self.before
         if before is None:
             return 0, 0

@@ -51,7 +51,7 @@ def play(
 
 
 def _crashes(stage: Stage) -> list[str]:
-    """A row may kill a daemon or cut its drain short (3); none may end by itself."""
+    """Name daemons that ended on their own: a row may kill one, or cut its drain short (3)."""
     ended = {member.name: member.daemon.process.poll() for member in stage.members}
     return [f"{name} crashed ({code})" for name, code in ended.items() if code in (1, 2)]
 

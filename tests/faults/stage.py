@@ -1,4 +1,4 @@
-"""What a row has in its hands: servers, events, daemons, and the clock of the fault."""
+"""The tools of a row: servers, events, daemons, and the clock of the fault."""
 
 import random
 import subprocess
@@ -58,7 +58,7 @@ class Stage:
     # --- servers --------------------------------------------------------------------------
 
     def start(self, server: Any) -> Any:
-        """Anything with an end: it comes with the row's."""
+        """Start anything that has to be ended: it ends with the row."""
         return self._stack.enter_context(server)
 
     def redis(self, config: Mapping[str, str] | None = None) -> RedisServer:
@@ -73,7 +73,7 @@ class Stage:
 
     @property
     def kafka(self) -> Kafka:
-        """Shared: it must not be hurt."""
+        """Return the broker that rows share: it must not be harmed."""
         return self._kafka()
 
     # --- events ---------------------------------------------------------------------------
@@ -85,7 +85,7 @@ class Stage:
         count: int = EVENTS,
         **more: Any,
     ) -> Load:
-        """The ledger of this row; its keys are primed."""
+        """Make the ledger of this row, and store its names in their old state."""
         ledger = Ledger(count, self.rng, **more)
         cache.prime(ledger)
         self.load = Load(ledger, cache, inlets, self._own_rng())
@@ -102,7 +102,7 @@ class Stage:
         source: RedisServer | None = None,
         **more: Any,
     ) -> Load:
-        """Events from a topic and a stream, which is on the same Redis where no other is named.
+        """Take events from a topic and a stream, which is on the same Redis if no other is named.
 
         A proxy is only before the cache.
         """
@@ -110,7 +110,7 @@ class Stage:
         return self.events(cache, self.topic(), self.stream(source or server), **more)
 
     def from_everywhere(self, cache: Cache, source: RedisServer, **more: Any) -> Load:
-        """Events from a topic, and from a stream and a channel of a Redis that nothing happens to.
+        """Take events from a topic, and from a stream and a channel of a Redis that stays well.
 
         A channel is read by whoever is there: its daemon must be ready before anything is sent.
         """
@@ -127,7 +127,7 @@ class Stage:
         return Channel(lambda: server.port, url or server.url)
 
     def _own_rng(self) -> random.Random:
-        """For another thread, so that what it draws changes nothing here."""
+        """Return a generator for another thread, so that its draws change nothing here."""
         return random.Random(self.rng.random())
 
     # --- daemons --------------------------------------------------------------------------
@@ -142,7 +142,7 @@ class Stage:
         return member
 
     def run(self, *arguments: str) -> int:
-        """Another verb of the program, told what the daemons are told; its exit code."""
+        """Run another verb with the settings of the daemons; return its exit code."""
         told = {"RULES": str(self._rules), **self.load.settings}
         done = subprocess.run(
             [PROGRAM, *arguments],
@@ -153,7 +153,7 @@ class Stage:
         return done.returncode
 
     def rules(self, text: str) -> None:
-        """In force once the daemons have read them."""
+        """Write the rules, and have the daemons read them."""
         self._rules.write_text(text)
         for member in self.living:
             member.reload()
@@ -163,7 +163,7 @@ class Stage:
         return self.folder / "rules.yaml"
 
     def warm(self) -> None:
-        """All that a daemon opens when it works is open then; its vital signs are noted."""
+        """Send some events, so that all connections are open; note each daemon's vital signs."""
         for member in self.members:
             member.await_ready()
         self.load.publish(WARM)
@@ -178,19 +178,19 @@ class Stage:
     # --- the clock ------------------------------------------------------------------------
 
     def times(self, often: int) -> int:
-        """How often something is done: a tenth in the short form."""
+        """Return how often something is done: a tenth in the short form."""
         return max(1, often // 10) if self._short else often
 
     def pause(self, seconds: float) -> None:
-        """How long a fault lasts, or until it comes."""
+        """Wait until a fault comes, or for as long as it lasts."""
         time.sleep(seconds)
 
     def healed(self) -> None:
-        """From now on all is well, but for what the fault left behind."""
+        """Note that the fault is over."""
         self.healed_at = time.monotonic()
 
     def note(self, wrong: bool, what: str) -> None:
-        """`what` is said of the row if it is wrong."""
+        """Report `what` of the row if it is wrong."""
         if wrong:
             self.notes.append(what)
 

@@ -1,4 +1,4 @@
-"""What lives in an event loop, for a harness that has none."""
+"""Asynchronous servers for a harness without an event loop."""
 
 import asyncio
 import threading
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 @contextmanager
 def in_thread(make: Callable[[], AbstractAsyncContextManager[T]]) -> Iterator[T]:
-    """Entered and left in a thread with a loop of its own."""
+    """Enter and leave the context in a thread with a loop of its own."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()

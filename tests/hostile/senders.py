@@ -1,4 +1,4 @@
-"""A daemon on servers of its own, and the ways in which a stranger can send it bytes."""
+"""A daemon on servers of its own, and the ways to send it bytes."""
 
 import urllib.request
 from collections.abc import Callable, Sequence
@@ -104,7 +104,7 @@ class Target:
         self.sent += len(events)
 
     def await_settled(self) -> None:
-        """Every event is counted as applied, unmatched or rejected."""
+        """Wait until every event is counted as applied, unmatched or rejected."""
 
         def all_counted() -> bool:
             assert self.daemon.process.poll() is None, self.daemon.log()[-2000:]
@@ -116,7 +116,7 @@ class Target:
         assert self.settled() == self.sent
 
     def resume(self) -> None:
-        """The rules reject more than half of what comes, as they should here."""
+        """Release what is paused: the rules reject more than half of the events, rightly."""
         headers = {"Authorization": f"Bearer {TOKEN}"}
         url = self.daemon.admin_url() + "/resume"
         urllib.request.urlopen(urllib.request.Request(url, method="POST", headers=headers)).close()
@@ -144,7 +144,7 @@ WAYS: dict[str, Way] = {
 
 
 def attacked(stack: ExitStack, folder: Path, kafka: Kafka) -> Target:
-    """Started, and listening on every way."""
+    """Start a daemon that reads from everywhere."""
     server = stack.enter_context(RedisServer())
     now = stack.enter_context(redis.Redis(port=server.port, protocol=2))
     (folder / "rules.yaml").write_text(RULES)

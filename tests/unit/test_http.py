@@ -177,7 +177,7 @@ async def test_head_is_get_without_a_body(site: Site) -> None:
         ("CONNECT", "/big", 405, "GET, HEAD"),
     ],
 )
-async def test_what_is_not_there_is_said(
+async def test_what_does_not_exist_is_reported(
     site: Site, method: str, path: str, status: int, allowed: str | None
 ) -> None:
     await site.start()

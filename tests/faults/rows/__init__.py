@@ -27,7 +27,7 @@ ROWS: dict[int, Row] = {}
 
 
 def row(number: int, fault: str, **limits: object) -> Callable[[Callable[[Stage], None]], Row]:
-    """Declares a row; the function plays it up to its healing."""
+    """Declare a row; the function plays it up to its healing."""
 
     def declare(play: Callable[[Stage], None]) -> Row:
         ROWS[number] = Row(number, fault, play, **limits)  # type: ignore[arg-type]

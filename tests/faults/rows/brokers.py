@@ -87,7 +87,7 @@ def broker_unreachable(at: Stage) -> None:
 
 
 def _behind_a_proxy(at: Stage) -> tuple[KafkaBroker, Proxy]:
-    """A broker that tells those who come through the proxy to stay there."""
+    """Start a broker that sends clients of the proxy back to the proxy."""
     way = at.proxy(free_port())
     broker = KafkaBroker()
     broker.config |= {

@@ -27,13 +27,13 @@ def killed(at: Stage) -> None:
 
 
 def _await_work(at: Stage, member: Member) -> None:
-    """It has read something, or there is nothing left to be read."""
+    """Wait until it has read something, or nothing is left to be read."""
     until_sync(lambda: member.gauges.get("planned") or at.load.quiet(), what="it works")
 
 
 @row(2, "the daemon is killed between applying and committing, 10 times", recover=30, quick=True)
 def killed_before_commit(at: Stage) -> None:
-    """Redis answers at once, or not at all: what was sent when it died may be applied or not."""
+    """Kill it while what it sent to Redis may be applied or not."""
     redis = at.redis()
     slow = at.proxy(redis.port)
     slow.delay = 0.02

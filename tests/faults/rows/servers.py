@@ -134,7 +134,7 @@ _misconf = (_cannot_save, _can_save)
 _noreplicas = (_config("min-replicas-to-write", "1"), _config("min-replicas-to-write", "0"))
 
 
-@row(27, "the Redis of the dead letters is away for 10 s while 2% of the events are poison")
+@row(27, "the Redis of the dead letters is down for 10 s while 2% of the events are poison")
 def dead_letters_away(at: Stage) -> None:
     state = at.redis(DURABLE)
     load = at.usual(at.redis(), poison=POISON)
@@ -144,7 +144,7 @@ def dead_letters_away(at: Stage) -> None:
     state.kill()
     load.publish()
     at.pause(at.times(10))
-    at.note(load.lag() == 0, "acknowledged, though the dead letters were away")
+    at.note(load.lag() == 0, "acknowledged, though the dead letters were down")
     state.start()
     at.healed()
 
@@ -170,7 +170,7 @@ def rights_taken(at: Stage) -> None:
 
 
 def _acl(redis: RedisServer, *words: str) -> None:
-    """What stands is thrown out: a connection keeps the rights of its password."""
+    """Change the user, and close its connections: those keep the rights they had."""
     with client(redis.port) as admin:
         admin.execute_command("ACL", "SETUSER", "app", *words)  # type: ignore[no-untyped-call]
         admin.execute_command("CLIENT", "KILL", "USER", "app")  # type: ignore[no-untyped-call]

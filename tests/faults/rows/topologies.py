@@ -45,7 +45,7 @@ def unreplicated(at: Stage) -> None:
 
 
 def _cut_off(primary: RedisServer, replica: RedisServer) -> None:
-    """What is deleted from now on the replica does not see."""
+    """Keep the replica from seeing further deletions."""
     replica.freeze()
     with client(primary.port) as admin:
         admin.execute_command("CLIENT", "KILL", "TYPE", "replica")  # type: ignore[no-untyped-call]
@@ -128,7 +128,7 @@ def resharded(at: Stage) -> None:
 
 
 def _move_slots(at: Stage, cluster: RedisCluster, load: Load, count: int) -> None:
-    """Those of keys that are still to be deleted."""
+    """Move slots of keys that are still to be deleted."""
     keys = sorted(load.ledger.keys)
     slots = {library.crc.key_slot(key.encode()): key for key in at.rng.sample(keys, count)}
     for slot, key in slots.items():
@@ -179,7 +179,7 @@ def _amid_a_tag(load: Load) -> bool:
 
 
 def _amid_a_sweep(load: Load) -> bool:
-    """Of the keys of a list some are gone and some are there."""
+    """Return whether some keys of a list are gone and some are there."""
     there = load.cache.there()
     for entry in load.ledger.entries:
         if entry.keys[0].startswith("list:"):

@@ -78,7 +78,7 @@ def test_a_change_is_seen_once_and_a_bad_one_is_refused_once(tmp_path: Path) -> 
     assert names(watcher.look()) == ["three"]
 
 
-def test_rules_whose_own_tests_fail_are_refused(tmp_path: Path) -> None:
+def test_rules_whose_tests_fail_are_not_loaded(tmp_path: Path) -> None:
     path = tmp_path / "rules.yaml"
     path.write_text(GOOD % "one")
     watcher = Watcher(path)
