@@ -13,7 +13,7 @@ LOCKED := $(PIP) --require-hashes
 # setuptools comes from the lock as well, not from an isolated build environment
 PACKAGE := $(PIP) --no-deps --no-build-isolation --editable .
 # Tests mostly wait for servers, so several files run at once. WORKERS=0: one after the other.
-WORKERS ?= 4
+WORKERS ?= 6
 # In the order of their names the slow files come first: by the number of their tests they came last.
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
