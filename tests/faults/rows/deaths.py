@@ -33,16 +33,22 @@ def _await_work(at: Stage, member: Member) -> None:
 
 @row(2, "the daemon is killed between applying and committing, 10 times", recover=30, quick=True)
 def killed_before_commit(at: Stage) -> None:
-    """Kill it while what it sent to Redis may be applied or not."""
+    """Kill it once while nothing can be applied, then while what it sent may be applied or not."""
     redis = at.redis()
     slow = at.proxy(redis.port)
     slow.delay = 0.02
     load = at.usual(redis, slow, count=at.times(10_000), rare=RARE_AND_ONCE)
     load.publish()
-    for _ in range(at.times(10)):
+    for number in range(1 + at.times(9)):
         slow.silent = True
         member = at.daemon(KAFKA__INSTANCE_ID="one", STREAMS__CONSUMER="one", **SMALL)
         _await_work(at, member)
+        if number == 0:
+            at.pause(0.5)  # nothing is applied: whatever is acknowledged by now is lost
+            member.kill()
+            slow.heal()
+            slow.delay = 0.02
+            continue
         slow.silent = False
         at.pause(at.rng.uniform(0.05, 0.2))  # less than the time until the next commit
         member.kill()
