@@ -1,6 +1,6 @@
 # Everything happens in .venv; a second call starts at once.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow faults check format lock bench clean
+.PHONY: help run test test-slow faults mutants check format lock bench clean
 .DELETE_ON_ERROR:
 
 # Hundreds of processes start in the tests: each would compile every module anew.
@@ -13,8 +13,9 @@ LOCKED := $(PIP) --require-hashes
 # setuptools comes from the lock as well, not from an isolated build environment
 PACKAGE := $(PIP) --no-deps --no-build-isolation --editable .
 # Tests mostly wait for servers, so several files run at once. WORKERS=0: one after the other.
-WORKERS ?= 4
-PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+WORKERS ?= 6
+# In the order of their names the slow files come first: by the number of their tests they came last.
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +34,10 @@ test-slow: .venv/.dev  ## run the long forms of tests: failovers and resharding 
 faults: .venv/.dev  ## break everything for real, write the table of docs/reliability.md (ARGS="--rows 1,16")
 	@scripts/packages.sh tests
 	@$(BIN)/python -m tests.faults --write docs/reliability.md $(ARGS)
+
+mutants: .venv/.dev  ## sabotage the daemon in copies: the rows must notice (ARGS="--only NAME")
+	@scripts/packages.sh tests
+	@$(BIN)/python -m tests.mutants $(ARGS)
 
 check: .venv/.dev  ## formatting, lint and types
 	$(BIN)/ruff format --check .

@@ -36,7 +36,7 @@ StartSentinel = Callable[..., Watched]
 
 @pytest.fixture(autouse=True)
 def _logs_as_they_were() -> Iterator[None]:
-    """A verb that ran in this process has set what is logged."""
+    """Restore the configuration of logs: a verb that ran in this process has changed it."""
     before = structlog.get_config()
     yield
     structlog.configure(**before)
@@ -44,7 +44,7 @@ def _logs_as_they_were() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def shared_redis() -> Iterator[str]:
-    """The URL of the Redis that tests share."""
+    """Yield the URL of the Redis that tests share."""
     with redis_backend() as url:
         with redis.Redis.from_url(url, protocol=2) as client:
             # tests empty it again and again: never one that somebody needs
@@ -66,14 +66,14 @@ def redis_leaks(shared_redis: str) -> Iterator[Leaks]:
 
 @pytest.fixture
 def redis_url(shared_redis: str, redis_leaks: Leaks) -> str:
-    """An empty Redis database. Afterwards, undeclared keys and open connections are errors."""
+    """Return an empty Redis. Afterwards, undeclared keys and open connections are errors."""
     assert redis_leaks.client.dbsize() == 0
     return shared_redis
 
 
 @pytest.fixture
 def redis_now(redis_leaks: Leaks, redis_url: str) -> redis.Redis:
-    """A synchronous client on `redis_url`, to prepare and to look."""
+    """Return a synchronous client of `redis_url`, to prepare and to inspect."""
     return redis_leaks.client
 
 
@@ -85,7 +85,7 @@ def allow_keys(redis_leaks: Leaks) -> Callable[..., None]:
 
 @pytest.fixture(scope="session")
 def kafka_bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of the broker that tests share."""
+    """Yield the address of the broker that tests share."""
     with shared(tmp_path_factory.getbasetemp(), kafka_backend) as bootstrap:
         yield bootstrap
 
@@ -98,7 +98,7 @@ def kafka(kafka_bootstrap: str) -> Kafka:
 
 @pytest.fixture(scope="session")
 def secure_kafka() -> Iterator[SecureBroker]:
-    """A broker that asks for passwords, certificates or tokens."""
+    """Yield a broker that requires passwords, certificates or tokens."""
     if not SecureBroker.available():
         missing(NO_OWN_KAFKA)
     with SecureBroker() as broker:
@@ -144,7 +144,7 @@ def start_sentinel() -> Iterator[StartSentinel]:
 
 @pytest.fixture(scope="session")
 def shared_cluster() -> Iterator[RedisCluster]:
-    """Three primaries and three replicas that tests share; none may be stopped."""
+    """Yield three primaries and three replicas that tests share; none may be stopped."""
     if not RedisServer.available():
         missing(NO_OWN_REDIS)
     with RedisCluster() as cluster:
@@ -153,7 +153,8 @@ def shared_cluster() -> Iterator[RedisCluster]:
 
 @pytest.fixture
 def cluster(shared_cluster: RedisCluster) -> RedisCluster:
-    """An empty cluster; slots that a test moves it puts back."""
+    """Return an empty cluster whose nodes agree. A test that moves slots moves them back."""
+    shared_cluster.await_agreement()
     shared_cluster.empty()
     return shared_cluster
 

@@ -41,13 +41,13 @@ class Block:
 
     @property
     def file(self) -> str:
-        """What a reader saves it as; empty where it is no file."""
+        """Return the name that a reader saves it under; empty where it is no file."""
         found = _FILE.match(self.text) if self.language in ("yaml", "python") else None
         return found[1] if found else ""
 
     @property
     def apart(self) -> str:
-        """The test that runs it; empty where it is for whoever types the page."""
+        """Return the test that runs it; empty where it is typed with the page."""
         return next((mark[6:] for mark in self.marks if mark.startswith("apart=")), "")
 
     @property
@@ -55,12 +55,12 @@ class Block:
         return self.language == "sh" and "norun" not in self.marks and not self.apart
 
     def commands(self) -> list[list[str]]:
-        """The words of each line, without comments."""
+        """Return the words of each line, without comments."""
         lines = self.text.replace("\\\n", " ").splitlines()
         return [words for line in lines if (words := shlex.split(line, comments=True))]
 
     def exports(self) -> dict[str, str]:
-        """The settings that it sets, without INVALIDATOR_."""
+        """Return the settings that it sets, without INVALIDATOR_."""
         pairs = (
             word.partition("=")
             for verb, *words in self.commands()
@@ -84,7 +84,7 @@ class Page:
 
     @cached_property
     def prose(self) -> str:
-        """Without its blocks."""
+        """Return the text without its blocks."""
         return _FENCE.sub("", self.text)
 
     @cached_property
@@ -97,7 +97,7 @@ class Page:
 
     @cached_property
     def anchors(self) -> set[str]:
-        """Of its headings, as GitHub writes them."""
+        """Return the anchors of its headings, as GitHub writes them."""
         heads: list[str] = _HEAD.findall(self.prose)
         return {re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in heads}
 
@@ -116,7 +116,7 @@ class Page:
         return [block for block in self.blocks if block.language == "sh"]
 
     def _fences(self) -> Iterator[tuple[Block, str]]:
-        """Each with the text between it and the one before."""
+        """Yield each block with the text between it and the one before."""
         end = 0
         blank = _FENCE.sub(lambda found: re.sub(r"[^\n]", "-", found[0]), self.text)
         heads = [(found.start(), found[1]) for found in _HEAD.finditer(blank)]
@@ -131,25 +131,25 @@ class Page:
 
 
 def pages() -> list[Page]:
-    """All that are written for people who use or change the daemon."""
+    """Return all pages for people who use or change the daemon."""
     paths = [TOP / "README.md", TOP / "CHANGELOG.md", *sorted((TOP / "docs").rglob("*.md"))]
     return [Page(path) for path in paths]
 
 
 def apart(test: str, *words: str) -> list[Block]:
-    """The blocks with these words that a test, given as its `__file__`, has taken on."""
+    """Return the blocks with these words that a test, given as its `__file__`, runs."""
     mine = Path(test).relative_to(TOP).as_posix()
     found = [b for page in pages() for b in page.shells() if b.apart == mine]
     return [block for block in found if all(word in block.text for word in words)]
 
 
 def fits(shown: str, printed: str) -> bool:
-    """Whether it was printed as shown."""
+    """Return whether it was printed as shown."""
     return re.fullmatch(_expression(shown.rstrip("\n")), printed.rstrip("\n")) is not None
 
 
 def appears(shown: str, printed: str) -> bool:
-    """Whether each line that is shown is among those printed."""
+    """Return whether each line that is shown is among those printed."""
     lines = printed.splitlines()
     return all(any(fits(wanted, line) for line in lines) for wanted in shown.splitlines())
 

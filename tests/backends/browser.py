@@ -25,7 +25,7 @@ WITHIN: Final = 60.0  # seconds to start on a busy machine
 
 
 class Tab:
-    """One page. What it complains of is kept: `complaints` should stay empty."""
+    """One page. Its complaints are kept: `complaints` should stay empty."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self._socket = socket
@@ -44,7 +44,7 @@ class Tab:
                 self._note(message)
 
     def _note(self, message: dict[str, Any]) -> None:
-        """Errors of scripts, and what the security policy forbade."""
+        """Return errors of scripts, and what the security policy blocked."""
         if message["method"] == "Runtime.exceptionThrown":
             self.complaints.append(str(message["params"]["exceptionDetails"]))
         elif message["method"] == "Log.entryAdded":
@@ -57,13 +57,13 @@ class Tab:
         await until(lambda: self.ask("document.readyState === 'complete'"), WITHIN)
 
     async def ask(self, expression: str) -> Any:
-        """What a line of its script gives."""
+        """Return the value of a line of script."""
         answer = await self.send("Runtime.evaluate", expression=expression, returnByValue=True)
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
     async def look(self, width: int, height: int, scheme: str) -> None:
-        """A screen of this size, for somebody who likes it `light` or `dark`."""
+        """Set the size of the screen, and whether its user prefers `light` or `dark`."""
         await self.send(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -87,14 +87,14 @@ class Tab:
             )
 
     async def picture(self) -> bytes:
-        """All of the page, as PNG."""
+        """Return the whole page as PNG."""
         shot = await self.send("Page.captureScreenshot", captureBeyondViewport=True)
         return base64.b64decode(shot["data"])
 
 
 @asynccontextmanager
 async def browser(url: str) -> AsyncIterator[Tab]:
-    """A tab with that page, in a browser of its own."""
+    """Open a tab with that page, in a browser of its own."""
     program = shutil.which("chromium")
     if not program:
         missing(NO_BROWSER)

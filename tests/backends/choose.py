@@ -1,4 +1,4 @@
-"""Which server a test gets: one from the environment, a local one, a container, or none."""
+"""Choose a server for a test: one from the environment, a local one, a container, or none."""
 
 import os
 from collections.abc import Iterator

@@ -35,7 +35,7 @@ def _ping() -> bool:
 
 @contextmanager
 def redis_container() -> Iterator[str]:
-    """The URL of a Redis."""
+    """Yield the URL of a Redis."""
     from testcontainers.community.redis import RedisContainer
 
     with RedisContainer(REDIS_IMAGE) as container:
@@ -45,7 +45,7 @@ def redis_container() -> Iterator[str]:
 
 @contextmanager
 def kafka_container() -> Iterator[str]:
-    """The bootstrap address of a broker."""
+    """Yield the bootstrap address of a broker."""
     from testcontainers.community.kafka import KafkaContainer
 
     with KafkaContainer(KAFKA_IMAGE).with_kraft() as container:

@@ -52,7 +52,7 @@ class Engine:
 
 @contextmanager
 def engine(folder: Path) -> Iterator[Engine | str]:
-    """One that answers, or why there is none. What we start ends with us."""
+    """Yield an engine that answers, or the reason why there is none. What we start ends with us."""
     if shutil.which("docker") is None:
         yield "there is no docker: Debian's package docker.io has it"
         return
@@ -76,7 +76,7 @@ def _own(folder: Path) -> Iterator[Engine | str]:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     found = Engine(os.environ | {"DOCKER_HOST": socket, "DOCKER_BUILDKIT": "0"})
     try:
-        until_sync(lambda: found.answers() or process.poll() is not None, 60, "dockerd answers")
+        until_sync(lambda: found.answers() or process.poll() is not None, what="dockerd answers")
         if process.poll() is None:
             yield found
         else:
@@ -91,7 +91,7 @@ def _own(folder: Path) -> Iterator[Engine | str]:
 
 
 def python_image(engine: Engine, wanted: str, folder: Path) -> str:
-    """The image that ours is built on; a stand-in where it cannot be pulled. Or why neither."""
+    """Return the image that ours is built on, a stand-in where it cannot be pulled, or why not."""
     if given := os.environ.get("TEST_PYTHON_IMAGE"):
         return given
     if engine.has(wanted) or engine.attempt("pull", "--quiet", wanted, timeout=300).returncode == 0:
@@ -118,7 +118,7 @@ def _import_stand_in(engine: Engine, folder: Path) -> None:
 
 
 def _mirror() -> list[str]:
-    """Where this machine gets Debian's packages from, if it says so; else the usual place."""
+    """Return this machine's mirror of Debian packages if it names one, else the usual one."""
     more = Path("/etc/apt/sources.list.d")
     for path in [Path("/etc/apt/sources.list"), *more.glob("*.list"), *more.glob("*.sources")]:
         text = path.read_text() if path.is_file() else ""

@@ -21,7 +21,7 @@ LOGGER = ["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
 
 
 class KafkaBroker(Server):
-    """`config` adds to server.properties, or replaces what stands there."""
+    """`config` adds to server.properties, or replaces lines of it."""
 
     jvm: Sequence[str] = JVM
 
@@ -70,7 +70,7 @@ class KafkaBroker(Server):
         return [shutil.which("java") or "java", *self.jvm, *LOGGER, "-cp", f"{_jars()}/*"]
 
     def _format(self) -> None:
-        """Kafka keeps nothing in a folder that was not formatted for its cluster."""
+        """Format the folder: Kafka stores nothing in one that was not formatted for its cluster."""
         tool = [*self._java(), "kafka.tools.StorageTool", "format"]
         run = subprocess.run(
             [*tool, "-t", CLUSTER_ID, "-c", str(self._properties), *self._format_options()],
@@ -112,7 +112,7 @@ class KafkaBroker(Server):
 
 
 def fetch_jars() -> Path:
-    """The folder of Kafka's jars; Maven fills it once, whoever comes first."""
+    """Return the folder of Kafka's jars. Maven fills it once, for whoever comes first."""
     jars = _jars()
     if jars.exists():
         return jars
@@ -136,7 +136,7 @@ def _download(jars: Path) -> None:
 
 @contextmanager
 def _alone() -> Iterator[None]:
-    """Several processes of one test run may want the same."""
+    """Keep other processes of the test run from doing the same."""
     CACHE.mkdir(parents=True, exist_ok=True)
     with (CACHE / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -144,5 +144,5 @@ def _alone() -> Iterator[None]:
 
 
 def _jars() -> Path:
-    """A changed pom.xml is another folder."""
+    """Return the name of the folder: a changed pom.xml needs another one."""
     return CACHE / hashlib.sha256(POM.read_bytes()).hexdigest()[:12]

@@ -20,7 +20,7 @@ from tests.backends.waiting import until_sync
 
 T = TypeVar("T")
 
-TIMEOUT = 15.0
+TIMEOUT = 60.0
 UNSETTLED = {
     *(KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE),
     *(KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_NOT_AVAILABLE),
@@ -30,7 +30,7 @@ QUIET = {"log_level": 0}  # brokers that tests kill are no news
 
 
 def unique(stem: str) -> str:
-    """A name that no other test has."""
+    """Return a name that no other test has."""
     return f"{stem}-{uuid.uuid4().hex[:8]}"
 
 
@@ -56,7 +56,7 @@ class Kafka:
         return name
 
     def topic(self, stem: str = "events", partitions: int = 1) -> str:
-        """A topic of the test's own."""
+        """Create a topic for one test, and return its name."""
         return self.create_topic(unique(stem), partitions)
 
     def add_partitions(self, name: str, total: int) -> None:
@@ -102,25 +102,25 @@ class Kafka:
         return Producer({"bootstrap.servers": self.bootstrap, **QUIET, **(config or {})})
 
     def committed(self, group: str, topic: str) -> dict[int, int]:
-        """Committed offset per partition; partitions without one are absent."""
+        """Return the committed offset per partition; partitions without one are absent."""
         with self.looking_at(group) as consumer:
             return self.positions(consumer, topic)
 
     def positions(self, consumer: Consumer, topic: str) -> dict[int, int]:
-        """What its group has committed."""
+        """Return what the consumer's group has committed."""
         partitions = self.admin.list_topics(topic, timeout=TIMEOUT).topics[topic].partitions
         asked = [TopicPartition(topic, number) for number in partitions]
         found = _answer(lambda: consumer.committed(asked, TIMEOUT), f"positions in {topic}")
         return {part.partition: part.offset for part in found if part.offset >= 0}
 
     def ends(self, topic: str) -> dict[int, int]:
-        """The offset after the last record, per partition."""
+        """Return the offset after the last record, per partition."""
         partitions = self.admin.list_topics(topic, timeout=TIMEOUT).topics[topic].partitions
         with self._consumer() as consumer:
             return {number: _end(consumer, TopicPartition(topic, number)) for number in partitions}
 
     def lag(self, group: str, topic: str) -> int:
-        """Records that the group has not committed."""
+        """Return how many records the group has not committed."""
         committed = self.committed(group, topic)
         return sum(end - committed.get(part, 0) for part, end in self.ends(topic).items())
 
@@ -129,7 +129,7 @@ class Kafka:
         return len(found.members)
 
     def read(self, topic: str, count: int) -> list[Message]:
-        """The first `count` records of a topic."""
+        """Return the first `count` records of a topic."""
         parts = [TopicPartition(topic, part, 0) for part in self.ends(topic)]
         with self._consumer() as consumer:
             consumer.assign(parts)
@@ -142,7 +142,7 @@ class Kafka:
 
     @contextmanager
     def looking_at(self, group: str) -> Iterator[Consumer]:
-        """A consumer that joins no group and commits nothing.
+        """Yield a consumer that joins no group and commits nothing.
 
         It asks for positions in place of the admin client, which crashes the process (in librdkafka
         2.16) when a broker answers that it is not the group's coordinator.
@@ -167,7 +167,7 @@ def _end(consumer: Consumer, partition: TopicPartition) -> int:
 
 
 def _answer(question: Callable[[], T], what: str) -> T:
-    """Asked again while those who know are being chosen, or learn that they are."""
+    """Ask until a leader and a coordinator are elected and know it."""
 
     def ask() -> tuple[T] | None:
         try:

@@ -47,14 +47,14 @@ class KafkaCluster:
         self._stack.close()
 
     def coordinator(self, group: str) -> KafkaBroker:
-        """Who keeps the positions of the group: it leads the partition that has them."""
+        """Return the broker that leads the partition which stores the group's positions."""
         topic = "__consumer_offsets"
-        found = Kafka(self.bootstrap).admin.list_topics(topic, timeout=15.0).topics[topic]
+        found = Kafka(self.bootstrap).admin.list_topics(topic, timeout=60.0).topics[topic]
         number: int = found.partitions[_hash(group) % len(found.partitions)].leader
         return self.brokers[number - 1]
 
     def _together(self) -> bool:
-        """Each of them answers, and names all."""
+        """Return whether each broker answers and names all."""
         return all(self._knows_all(broker) for broker in self.brokers)
 
     def _knows_all(self, broker: KafkaBroker) -> bool:
@@ -66,7 +66,7 @@ class KafkaCluster:
 
 
 def _hash(text: str) -> int:
-    """As Java has it, without a sign, as Kafka takes it."""
+    """Return Java's hash of a text without its sign, as Kafka uses it."""
     found = 0
     for letter in text:
         found = (31 * found + ord(letter)) & 0xFFFFFFFF

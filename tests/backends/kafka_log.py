@@ -1,4 +1,4 @@
-"""What a broker has on its disk, to be spoilt."""
+"""Files of a broker, to be corrupted."""
 
 import struct
 
@@ -20,21 +20,21 @@ class PartitionLog:
         return self._path.read_bytes()
 
     def write(self, place: int, value: bytes) -> None:
-        """From its beginning, or where the place is negative from its end."""
+        """Write from its beginning, or from its end where the place is negative."""
         with self._path.open("r+b") as segment:
             segment.seek(place, 0 if place >= 0 else 2)
             segment.write(value)
 
 
 def with_codec(data: bytes, codec: int) -> bytes:
-    """The first batch of a log as if it were packed in that way."""
+    """Return the first batch of a log as if it were compressed by that codec."""
     changed = bytearray(data)
     changed[_CODEC] = codec
     return with_checksum(bytes(changed))
 
 
 def with_checksum(data: bytes) -> bytes:
-    """The first batch of a log, its checksum made right."""
+    """Return the first batch of a log with its checksum corrected."""
     (length,) = struct.unpack_from(">i", data, _LENGTH)
     checksum = calc_crc32c(data[_CHECKED : _LENGTH + 4 + length])
     return data[:_CHECKSUM] + struct.pack(">I", checksum) + data[_CHECKED:]

@@ -1,4 +1,4 @@
-"""A broker that wants to know who asks, in every way that we can tell."""
+"""A broker that requires authentication, by every mechanism that we support."""
 
 from tests.backends.certificates import Certificates, make_certificates
 from tests.backends.kafka_broker import KafkaBroker
@@ -12,7 +12,7 @@ _OAUTH = f"{_MODULE}.oauthbearer.OAuthBearerLoginModule required;"
 
 
 class SecureBroker(KafkaBroker):
-    """Listens in plain for the test itself; and as `sasl`, `both`, `tls` and `oauth`."""
+    """Listens without security for the test itself, and as `sasl`, `both`, `tls` and `oauth`."""
 
     certificates: Certificates
 

@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 import redis
 
 from invalidator.layout import OWN, PLACE
-from tests.backends.waiting import until_sync
+from tests.backends.waiting import LIMIT, until_sync
 
 
 class Leaks:
@@ -19,7 +19,7 @@ class Leaks:
         self._watched = connections  # a server that others use too has connections of theirs
         self._before = self._connections()
 
-    def check(self, within: float = 3.0) -> None:
+    def check(self, within: float = LIMIT) -> None:
         """Fail if the test left something behind; connections may take a moment to close."""
         left = self._undeclared(self.client.scan_iter(match=f"{OWN}*", count=1000))
         assert not left, f"keys left in Redis: {left}; if they shall stay, allow_keys(...) them"

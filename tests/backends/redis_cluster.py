@@ -44,7 +44,7 @@ class RedisCluster:
 
     @property
     def url(self) -> str:
-        """Names two of them: the others have to be found."""
+        """Return a URL that names two nodes: the others have to be found."""
         return self.url_as("")
 
     def url_as(self, login: str) -> str:
@@ -67,17 +67,17 @@ class RedisCluster:
         self._stack.close()
 
     def ask(self, number: int, *words: str | int | bytes) -> Any:
-        """One node's answer."""
+        """Return one node's answer."""
         untyped: Any = self.admins[number]
         return untyped.execute_command(*words)
 
     def owner(self, key: bytes | str) -> int:
-        """Which of them had the key's slot to begin with."""
+        """Return the number of the primary that had the key's slot at first."""
         slot = key_slot(key.encode() if isinstance(key, str) else key)
         return next(n for n, end in enumerate(self._edges[1:]) if slot < end)
 
     def put(self, keys: Sequence[str], value: str = "cached") -> None:
-        """Where their slots were to begin with."""
+        """Set the keys on the primaries that had their slots at first."""
         pipes = [admin.pipeline(transaction=False) for admin in self.admins[: self._primaries]]
         for key in keys:
             pipes[self.owner(key)].set(key, value)
@@ -85,7 +85,7 @@ class RedisCluster:
             pipe.execute()
 
     def keys(self) -> int:
-        """On all primaries."""
+        """Return the number of keys on all primaries."""
         return sum(int(self.ask(number, "DBSIZE")) for number in range(self._primaries))
 
     def empty(self) -> None:
@@ -107,24 +107,33 @@ class RedisCluster:
         return count
 
     def close_slot(self, slot: int, target: int) -> None:
-        """The target first: whoever gives a slot away must find it taken."""
+        """Assign the slot, on the target first: a node gives away only what another one owns."""
         for number in [target, *range(self._primaries)]:
             self.ask(number, "CLUSTER", "SETSLOT", slot, "NODE", self.ids[target])
         for number in range(self._primaries):  # who was to import it, and did not, still would
             self.ask(number, "CLUSTER", "SETSLOT", slot, "STABLE")
 
     def move_slot(self, slot: int, source: int, target: int) -> None:
-        """As redis-cli does it: key by key, under way all the time."""
+        """Move the slot key by key, as redis-cli does."""
         self.open_slot(slot, source, target)
         while keys := self.ask(source, "CLUSTER", "GETKEYSINSLOT", slot, 10):
             for key in keys:
                 self.carry(key, source, target)
         self.close_slot(slot, target)
 
+    def await_agreement(self) -> None:
+        """Wait until all nodes report the same owners: news of a moved slot travels by gossip."""
+        everyone = range(len(self.servers))
+        until_sync(lambda: len(set(map(self._owners, everyone))) == 1, what="the nodes agree")
+
+    def _owners(self, number: int) -> frozenset[tuple[int, int, int]]:
+        shards = self.ask(number, "CLUSTER", "SLOTS")
+        return frozenset((first, last, primary[1]) for first, last, primary, *_ in shards)
+
     # --- forming --------------------------------------------------------------------------------
 
     def _server(self) -> RedisServer:
-        """The usual port of the bus may be a port that outgoing connections are given."""
+        """Return a node. The default port of its bus may be in use by an outgoing connection."""
         return RedisServer(
             config={
                 "cluster-enabled": "yes",
@@ -152,10 +161,10 @@ class RedisCluster:
         bus = str(first_server.config["cluster-port"])
         for number in everyone:
             self.ask(number, "CLUSTER", "MEET", "127.0.0.1", _port(first_server), bus)
-        until_sync(lambda: all(map(self._agrees, everyone)), 30.0, "the cluster is formed")
+        until_sync(lambda: all(map(self._agrees, everyone)), what="the cluster is formed")
         for number in everyone[self._primaries :]:
             self.ask(number, "CLUSTER", "REPLICATE", self.ids[number - self._primaries])
-        until_sync(self._replicated, 30.0, "all replicas follow, and all know it")
+        until_sync(self._replicated, what="all replicas follow, and all know it")
         for number in everyone:
             self.ask(number, "CONFIG", "SET", "cluster-node-timeout", self._timeout_ms)
             # a failover while it formed would have put them elsewhere

@@ -16,7 +16,7 @@ DOWN_AFTER_MS = 500
 
 
 class Sentinel(RedisServer):
-    """It keeps what it learns in its own configuration file."""
+    """It stores what it learns in its own configuration file."""
 
     def __init__(
         self, watched: RedisServer, say: Sequence[str] = (), config: Mapping[str, Any] | None = None
@@ -41,7 +41,7 @@ class Sentinel(RedisServer):
 
 
 class Watched:
-    """The five of them. `with Watched() as it:` starts and ends them."""
+    """Five servers. `with Watched() as it:` starts and ends them."""
 
     def __init__(
         self,
@@ -76,10 +76,10 @@ class Watched:
         try:
             for server in (self.primary, self.replica):
                 self._stack.enter_context(server)
-            until_sync(self._in_sync, 20.0, "the replica follows")
+            until_sync(self._in_sync, what="the replica follows")
             for sentinel in self.sentinels:
                 self._stack.enter_context(sentinel)
-            until_sync(self._agreed, 20.0, "the sentinels know each other and the replica")
+            until_sync(self._agreed, what="the sentinels know each other and the replica")
         except BaseException:
             self._stack.close()
             raise

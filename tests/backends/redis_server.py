@@ -37,7 +37,7 @@ class RedisServer(Server):
         return self.ping().startswith(UP)
 
     def ping(self) -> bytes:
-        """The raw answer, or nothing."""
+        """Return the raw answer, or nothing."""
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=1.0) as connection:
                 connection.sendall(b"PING\r\n")

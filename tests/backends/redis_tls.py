@@ -1,4 +1,4 @@
-"""What a redis-server and its clients are told about certificates."""
+"""Settings about certificates, for a redis-server and its clients."""
 
 from invalidator.settings.security import RedisTls
 from tests.backends.certificates import KEY_PASSWORD, Certificates
@@ -6,7 +6,7 @@ from tests.backends.server import free_port
 
 
 def server_config(known: Certificates | None, *, cluster: bool = False) -> dict[str, str]:
-    """TLS on a second port, for who shows a certificate; nothing where there are none."""
+    """Return the configuration of a second port with TLS, which requires a client certificate."""
     if known is None:
         return {}
     return {
@@ -21,7 +21,7 @@ def server_config(known: Certificates | None, *, cluster: bool = False) -> dict[
 
 
 def client_options(known: Certificates) -> dict[str, str]:
-    """As the settings give them."""
+    """Return the options in the form of the settings."""
     settings = RedisTls.model_validate(
         {
             "ca_file": known.authority,

@@ -23,7 +23,7 @@ SHARE = 2_000  # each process of a test run that has several picks from ports of
 
 
 def free_port() -> int:
-    """A free loopback port, and not one of the last ones given: those may not be bound yet."""
+    """Return a free loopback port, none of the last ones: those may not be bound yet."""
     for port in islice(_mine(), SHARE):
         with socket.socket() as probe:
             try:
@@ -36,7 +36,7 @@ def free_port() -> int:
 
 @cache
 def _mine() -> Iterator[int]:
-    """The ports of this process, in an order of its own, over and over."""
+    """Yield the ports of this process in an order of its own, again and again."""
     worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
     first = int(worker) * SHARE % len(PORTS)
     share = PORTS[first : first + SHARE]
@@ -56,7 +56,7 @@ class Server:
         raise NotImplementedError
 
     def prepare(self) -> None:
-        """What must be done before each start."""
+        """Do what must be done before each start."""
 
     def is_ready(self) -> bool:
         raise NotImplementedError
@@ -99,13 +99,13 @@ class Server:
             raise
         return self
 
-    def stop(self, timeout: float = 20.0) -> None:
+    def stop(self, timeout: float = 60.0) -> None:
         """End it in order (SIGTERM)."""
         self._end(signal.SIGTERM, timeout)
 
     def kill(self) -> None:
         """End it as a crash does (SIGKILL)."""
-        self._end(signal.SIGKILL, 20.0)
+        self._end(signal.SIGKILL, 60.0)
 
     def restart(self) -> Self:
         """Stop in order and start again on the same port with the same data."""
@@ -113,7 +113,7 @@ class Server:
         return self.start()
 
     def freeze(self) -> None:
-        """The process stands still, its connections stay open (SIGSTOP)."""
+        """Stop the process without closing its connections (SIGSTOP)."""
         self._running().send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
@@ -164,6 +164,6 @@ class Server:
 
 
 def dies_with_us() -> list[str]:
-    """Where setpriv exists, the kernel ends the server even if pytest itself is killed."""
+    """Return a prefix by which the kernel ends the server even if pytest is killed."""
     setpriv = shutil.which("setpriv")
     return [setpriv, "--pdeathsig", "KILL"] if setpriv else []

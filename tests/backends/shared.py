@@ -1,4 +1,4 @@
-"""One server for all processes of a test run: who comes first starts it, and ends it last."""
+"""One server for all processes of a test run: the first one starts it and ends it last."""
 
 import fcntl
 import os
@@ -15,7 +15,7 @@ FOR_ALL = 3600.0  # seconds that the other processes may go on for
 
 @contextmanager
 def shared(own: Path, start: Start) -> Iterator[str]:
-    """The address of what `start` starts, in this process or in another of the same test run.
+    """Yield the address of what `start` starts, here or in another process of the test run.
 
     `own` is a folder of this process; the processes of one run have theirs side by side.
     """
@@ -48,7 +48,7 @@ def _share(place: Path, lock: IO[str], users: IO[str], start: Start) -> Iterator
 
 
 def _given_up(place: Path, lock: IO[str], users: IO[str]) -> bool:
-    """Whether nobody else uses it; from then on nobody finds it."""
+    """Return whether nobody else uses it, and hide it from then on."""
     with _alone(lock):
         try:
             fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)

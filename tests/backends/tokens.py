@@ -1,4 +1,4 @@
-"""A server that gives tokens, or refuses to."""
+"""A server that issues tokens, or refuses to."""
 
 import base64
 import json
@@ -48,7 +48,7 @@ class TokenServer:
 
 
 def unsigned(life: float) -> str:
-    """A token that a broker takes which was not told whom to trust."""
+    """Return a token for a broker that does not verify signatures."""
     now = int(time.time())
     parts = ({"alg": "none"}, {"sub": CLIENT, "iat": now, "exp": now + int(life)})
     encoded = [base64.urlsafe_b64encode(json.dumps(part).encode()).decode() for part in parts]

@@ -8,6 +8,7 @@ from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 INTERVAL = 0.01
+LIMIT = 60.0  # seconds; it costs nothing where the condition holds, and a busy machine needs it
 
 
 @overload
@@ -16,8 +17,8 @@ async def until(
 ) -> T: ...
 @overload
 async def until(condition: Callable[[], T | None], timeout: float = ..., what: str = ...) -> T: ...
-async def until(condition: Callable[[], Any], timeout: float = 10.0, what: str = "") -> Any:
-    """Call the function, plain or async, until its answer is true; give that answer."""
+async def until(condition: Callable[[], Any], timeout: float = LIMIT, what: str = "") -> Any:
+    """Call the function, plain or async, until its answer is true; return that answer."""
     found: object = None
     try:
         async with asyncio.timeout(timeout):
@@ -32,8 +33,8 @@ async def until(condition: Callable[[], Any], timeout: float = 10.0, what: str =
         raise AssertionError(_missed(timeout, what, found)) from error
 
 
-def until_sync(condition: Callable[[], T | None], timeout: float = 10.0, what: str = "") -> T:
-    """`until` for tests without an event loop."""
+def until_sync(condition: Callable[[], T | None], timeout: float = LIMIT, what: str = "") -> T:
+    """Do what `until` does, for tests without an event loop."""
     deadline = time.monotonic() + timeout
     while not (found := condition()):
         if time.monotonic() >= deadline:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,32 +14,33 @@ from pathlib import Path
 from typing import Any, Self
 
 from tests.backends import until_sync
+from tests.backends.waiting import LIMIT
 
 PROGRAM = Path(sys.executable).with_name("invalidator")
 
 
 def clean_environment(settings: Mapping[str, str]) -> dict[str, str]:
-    """Ours alone: what the machine has set for the daemon is not for tests."""
+    """Return an environment without the machine's own settings of the daemon."""
     kept = {name: v for name, v in os.environ.items() if not name.startswith("INVALIDATOR_")}
     return kept | {f"INVALIDATOR_{name}": value for name, value in settings.items()}
 
 
 def run_program(*words: str, **settings: str) -> tuple[int, str]:
-    """Exit code, and what a person reads."""
+    """Return the exit code and the output."""
     done = subprocess.run(
         [str(PROGRAM), *words],
         env=clean_environment(settings),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=60,
+        timeout=LIMIT,
         check=False,
     )
     return done.returncode, done.stdout
 
 
 class DaemonProcess:
-    """`invalidator run`; its log is read as it stands."""
+    """`invalidator run`, and its log."""
 
     def __init__(
         self, settings: Mapping[str, str], *arguments: str, command: Sequence[str] = ()
@@ -60,7 +62,7 @@ class DaemonProcess:
         return os.pread(self._out.fileno(), 1 << 20, 0).decode()
 
     def events(self, name: str = "") -> list[dict[str, Any]]:
-        """The JSON lines of the log, complete ones, of that name."""
+        """Return the complete JSON lines of the log with that name."""
         lines = self.log().splitlines(keepends=True)
         found = [json.loads(line) for line in lines if line.startswith("{") and line[-1] == "\n"]
         return [entry for entry in found if name in ("", entry["event"])]
@@ -69,7 +71,7 @@ class DaemonProcess:
         return str(until_sync(lambda: self.events("started"))[0]["admin"])
 
     def admin(self, path: str) -> tuple[int, str]:
-        """Status and body; 0 while it does not listen."""
+        """Return status and body; 0 while it does not listen."""
         started = self.events("started")
         if not started:
             assert self.process.poll() is None, self.log()
@@ -83,14 +85,23 @@ class DaemonProcess:
         except OSError as error:
             return 0, str(error)
 
-    def await_ready(self, timeout: float = 30) -> Self:
+    def metric(self, name: str, **labels: str) -> float:
+        """Return the sum of a metric's samples with these labels; 0 while it does not listen."""
+        total = 0.0
+        for line in self.admin("/metrics")[1].splitlines():
+            found = re.fullmatch(rf"{name}(?:\{{(.*)\}})? (\S+)", line)
+            if found and all(f'{k}="{v}"' in (found[1] or "") for k, v in labels.items()):
+                total += float(found[2])
+        return total
+
+    def await_ready(self, timeout: float = LIMIT) -> Self:
         until_sync(lambda: self.admin("/readyz")[0] == 200, timeout, "the daemon is ready")
         return self
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
-    def wait(self, timeout: float = 30) -> int:
+    def wait(self, timeout: float = LIMIT) -> int:
         return self.process.wait(timeout)
 
     def stop(self) -> int:

@@ -13,11 +13,7 @@ from tests.backends.kafka_client import Kafka
 from tests.pages import Block, apart
 
 EVENTS = 2_000
-DAEMONS = "benchmarks.scaling"  # starts six of them
-TYPED = [
-    pytest.param(block, id=block.place, marks=[pytest.mark.slow] if DAEMONS in block.text else [])
-    for block in apart(__file__)
-]
+TYPED = [pytest.param(block, id=block.place, marks=pytest.mark.slow) for block in apart(__file__)]
 
 
 @pytest.fixture
@@ -33,7 +29,7 @@ def test_contenders_are_compared(on: Servers, capsys: pytest.CaptureFixture[str]
         ("h", "debezium"),
     ]
     for (run,) in runs.values():
-        assert 0 < run.steady <= run.cpu
+        assert 0 <= run.steady <= run.cpu  # without the start: at times less than a clock's tick
         assert run.memory > 1e6
     capsys.readouterr()
     report.show(runs)
@@ -44,7 +40,7 @@ def test_contenders_are_compared(on: Servers, capsys: pytest.CaptureFixture[str]
     assert "| itself: change events to two keys an event |" in said
 
 
-def test_who_cannot_run_here_is_named(
+def test_contenders_that_cannot_run_here_are_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -57,10 +53,10 @@ def test_who_cannot_run_here_is_named(
 
 
 @pytest.mark.parametrize("block", TYPED)
-def test_what_the_page_of_figures_says_can_be_typed(
+def test_the_commands_of_the_page_of_figures_run(
     block: Block, on: Servers, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In this process and on the servers of the tests, since starting both is most of the time."""
+    """Run it in this process and on the tests' servers: starting both takes most of the time."""
     for python, as_module, name, *words in block.commands():
         assert [python, as_module] == ["python", "-m"]
         benchmark = importlib.import_module(name)

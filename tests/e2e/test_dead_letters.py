@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import redis
 
 
-def test_bounds_are_kept_and_told_of_and_secrets_are_masked(
+def test_bounds_are_kept_and_reported_and_secrets_are_masked(
     run_daemon: RunDaemon, start_redis: StartRedis
 ) -> None:
     server = start_redis(config={"maxmemory": "100mb", "maxmemory-policy": "allkeys-lru"})
@@ -56,16 +56,16 @@ def test_bounds_are_kept_and_told_of_and_secrets_are_masked(
 
 
 @pytest.mark.parametrize("path", ["data..pin", ".pin", "data.**"])
-def test_a_path_that_means_nothing_stops_the_start(run_daemon: RunDaemon, path: str) -> None:
+def test_a_meaningless_path_stops_the_start(run_daemon: RunDaemon, path: str) -> None:
     daemon = run_daemon(DEAD_LETTERS__REDACT=path, PUBSUB__CHANNELS="orders")
     assert daemon.wait() == 2
     assert "paths such as data.email" in daemon.log()
 
 
-def test_a_replay_can_be_interrupted_and_goes_on_where_it_was(
+def test_an_interrupted_replay_resumes_where_it_was(
     start_redis: StartRedis, rules_file: Path
 ) -> None:
-    """As a person does it: by the installed program, with Ctrl-C."""
+    """Interrupt the installed program with Ctrl-C, as a person does."""
     server = start_redis()
     with looking(server.url) as now:
         for number in range(400):
@@ -76,7 +76,7 @@ def test_a_replay_can_be_interrupted_and_goes_on_where_it_was(
         command = [str(PROGRAM), "dead", "replay", "--all", "--rate", "50"]
         replay = DaemonProcess(settings, command=command)
         try:
-            until_sync(lambda: now.xlen("invalidator:dead") < 400, 60, "some were applied")
+            until_sync(lambda: now.xlen("invalidator:dead") < 400, what="some were applied")
             replay.signal(signal.SIGINT)
             assert replay.wait() == 130, replay.log()
             said = replay.out()
@@ -88,7 +88,7 @@ def test_a_replay_can_be_interrupted_and_goes_on_where_it_was(
         assert f"{400 - left} dead letters applied and removed" in said
 
 
-def test_a_bad_deployment_of_rules_pauses_a_stream_until_it_is_fixed(
+def test_bad_rules_pause_a_stream_until_they_are_fixed(
     run_daemon: RunDaemon, start_redis: StartRedis, rules_file: Path
 ) -> None:
     server, good = start_redis(), rules_file.read_text()
@@ -112,7 +112,7 @@ def test_a_bad_deployment_of_rules_pauses_a_stream_until_it_is_fixed(
         assert daemon.stop() == 0
 
 
-def test_a_person_resumes_a_paused_stream_into_the_dead_letters(
+def test_a_person_releases_a_paused_stream_into_the_dead_letters(
     run_daemon: RunDaemon, start_redis: StartRedis, rules_file: Path
 ) -> None:
     server = start_redis()
@@ -143,7 +143,7 @@ def test_a_person_resumes_a_paused_stream_into_the_dead_letters(
         assert daemon.stop() == 0
 
 
-def test_the_daemon_writes_there_and_the_command_line_says_where_they_are(
+def test_the_daemon_writes_to_a_topic_and_the_command_line_names_it(
     run_daemon: RunDaemon,
     kafka: Kafka,
     redis_url: str,

@@ -87,7 +87,7 @@ def test_at_info_the_log_has_a_line_a_batch_and_neither_keys_nor_payloads(
     assert {entry["rejected"] for entry in daemon.events("batch")} <= {0, 1}
 
 
-def test_at_debug_each_event_is_told_with_its_rule_and_names(
+def test_at_debug_each_event_is_logged_with_its_rule_and_names(
     run_daemon: RunDaemon, redis_url: str, redis_now: "redis.Redis"
 ) -> None:
     daemon = run_daemon(
@@ -119,7 +119,7 @@ def test_batches_are_bounded_filled_and_their_events_limited_as_set(
         BATCH__MAX_WAIT="2s",
         BATCH__MAX_EVENT_BYTES="100",
     )
-    until_sync(lambda: len(daemon.events("batch")) == 3, 30)
+    until_sync(lambda: len(daemon.events("batch")) == 3)
     assert [entry["events"] for entry in daemon.events("batch")] == [10, 10, 6]
     assert [letter["error"] for letter in dead_letters(redis_now)] == ["too-large"]
     assert daemon.stop() == 0

@@ -21,7 +21,7 @@ ABSENT = "404 Not Found"
 
 
 def typed(line: str, orders: str) -> str:
-    """What a line of the page prints; nothing where nobody answers."""
+    """Return what a line of the page prints; nothing where nobody answers."""
     words = ["bash", "-euo", "pipefail", "-c", line.replace("localhost:8000", orders)]
     return subprocess.run(words, capture_output=True, text=True).stdout
 
@@ -33,7 +33,7 @@ def topic(kafka: Kafka) -> str:
 
 @pytest.fixture
 def orders(redis_url: str, kafka: Kafka, topic: str) -> Iterator[str]:
-    """Where the service answers."""
+    """Yield the address of the service."""
     port = free_port()
     address = f"127.0.0.1:{port}"
     given = {"REDIS_URL": redis_url, "KAFKA_BROKERS": kafka.bootstrap, "TOPIC": topic}
@@ -43,11 +43,11 @@ def orders(redis_url: str, kafka: Kafka, topic: str) -> Iterator[str]:
         stderr=subprocess.PIPE,
     )
     try:
-        until_sync(lambda: ABSENT in typed(READ, address), 30, "the service answers")
+        until_sync(lambda: ABSENT in typed(READ, address), what="the service answers")
         yield address
     finally:
         process.terminate()
-        _, said = process.communicate(timeout=20)
+        _, said = process.communicate(timeout=60)
     assert process.returncode == 0, said.decode()
 
 

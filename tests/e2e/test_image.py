@@ -51,7 +51,7 @@ def built(docker: Engine, base: str, **more: str) -> str:
     return name
 
 
-def test_the_image_is_small_and_says_who_runs_it(docker: Engine, base: str, image: str) -> None:
+def test_the_image_is_small_and_has_a_user(docker: Engine, base: str, image: str) -> None:
     made = docker.inspect(image)
     assert made["Config"]["User"] == "10001:10001"
     assert made["Config"]["Healthcheck"]["Test"][0] == "CMD"
@@ -59,7 +59,7 @@ def test_the_image_is_small_and_says_who_runs_it(docker: Engine, base: str, imag
     assert made["Size"] - docker.inspect(base)["Size"] < MOST
 
 
-def test_a_verb_can_be_run_without_writing_anything(docker: Engine, image: str) -> None:
+def test_a_verb_runs_without_writing_anything(docker: Engine, image: str) -> None:
     said = docker.docker("run", "--rm", "--read-only", "--network", "none", image, "--version")
     assert said.startswith("invalidator ")
     words = ["run", "--rm", "--read-only", "--network", "none", "--entrypoint", "python", image]
@@ -69,13 +69,13 @@ def test_a_verb_can_be_run_without_writing_anything(docker: Engine, image: str) 
     assert "Read-only file system" in refused.stderr
 
 
-def test_one_that_traces_can_be_built(docker: Engine, base: str) -> None:
+def test_an_image_with_tracing_can_be_built(docker: Engine, base: str) -> None:
     image = built(docker, base, REQUIREMENTS="otel")
     words = ["run", "--rm", "--network", "none", "--entrypoint", "python", image]
     docker.docker(*words, "-c", "from invalidator.tracing import traces; traces()")
 
 
-def test_it_gets_healthy_does_its_work_and_ends_in_order(
+def test_it_becomes_healthy_does_its_work_and_ends_in_order(
     docker: Engine, image: str, redis_url: str, redis_now: redis.Redis, tmp_path: Path
 ) -> None:
     rules = tmp_path / "rules.yaml"
@@ -100,9 +100,9 @@ def test_it_gets_healthy_does_its_work_and_ends_in_order(
             lambda: docker.inspect(name)["State"]["Health"]["Status"] == "healthy", 120, "healthy"
         )
         redis_now.set("user:single:7", "stale")
-        until_sync(lambda: redis_now.publish("imaged", b'{"type": "none", "data": {}}'), 30)
+        until_sync(lambda: redis_now.publish("imaged", b'{"type": "none", "data": {}}'))
         redis_now.publish("imaged", b'{"type": "user.deleted", "data": {"userId": 7}}')
-        until_sync(lambda: not redis_now.exists("user:single:7"), 30)
+        until_sync(lambda: not redis_now.exists("user:single:7"))
         docker.docker("stop", "--time", "30", name)
         assert docker.inspect(name)["State"]["ExitCode"] == 0
     finally:

@@ -21,7 +21,7 @@ SHORT = {"python3": f'{sys.executable} "$@" --without-pip', "pip": 'python -m pi
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """What a build reads of this repository."""
+    """Copy what a build reads of this repository."""
     folder = tmp_path / "clone"
     ignore = shutil.ignore_patterns("__pycache__")
     shutil.copytree(TOP / "invalidator", folder / "invalidator", ignore=ignore)
@@ -32,7 +32,7 @@ def clone(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def required(tmp_path: Path) -> Path:
-    """All that is required is there, so that nothing is fetched; only we are not."""
+    """Make a folder with all requirements, so that nothing is downloaded."""
     folder = tmp_path / "required"
     folder.mkdir()
     for path in Path(sysconfig.get_path("purelib")).iterdir():

@@ -1,4 +1,4 @@
-"""A batch that nobody can read, and the installed daemon."""
+"""A batch of Kafka records that cannot be read."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -44,11 +44,11 @@ def test_an_unreadable_batch_is_a_dead_letter_before_it_is_passed_over(
         KAFKA__GROUP_ID=group,
         KAFKA__START="earliest",
     )
-    until_sync(lambda: not redis_now.exists("order:single:o2"), 20.0, "what lies behind is applied")
+    until_sync(lambda: not redis_now.exists("order:single:o2"), what="what lies behind is applied")
     until_sync(lambda: "dead letters" in daemon.admin("/readyz")[1])
     assert kafka.committed(group, topic) == {0: 0}
     redis_now.delete("invalidator:dead")
-    until_sync(lambda: kafka.committed(group, topic) == {0: 2}, 20.0)
+    until_sync(lambda: kafka.committed(group, topic) == {0: 2})
     entries: Any = redis_now.xrange("invalidator:dead")
     ((_, entry),) = entries
     assert (entry[b"error"], entry[b"position"]) == (b"unreadable-batch", b"0@0")

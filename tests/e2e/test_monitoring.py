@@ -1,4 +1,4 @@
-"""The dashboard and the alerts, held against what the daemon itself shows and the runbooks say."""
+"""The dashboard and the alerts, compared with what the daemon shows and the runbooks say."""
 
 import json
 import re
@@ -49,7 +49,7 @@ EXPRESSIONS: Expressions = [*dashboard(), *((rule["alert"], rule["expr"]) for ru
 
 @pytest.fixture(scope="module")
 def shown(shared_redis: str, tmp_path_factory: pytest.TempPathFactory) -> set[str]:
-    """Every name that can stand in an expression, as a daemon shows it."""
+    """Return every name that an expression may use, as a daemon shows it."""
     rules = tmp_path_factory.mktemp("rules") / "rules.yaml"
     rules.write_text("rules: [{name: r, on: a, invalidate: {keys: ['k:{id}']}}]")
     given = {"RULES": str(rules), "REDIS_URL": shared_redis, "PUBSUB__CHANNELS": "monitored"}
@@ -71,14 +71,14 @@ def names_of(family: Any) -> list[str]:
 
 
 @pytest.mark.parametrize(("place", "expression"), EXPRESSIONS)
-def test_a_metric_that_is_asked_for_is_shown(place: str, expression: str, shown: set[str]) -> None:
+def test_a_metric_in_an_expression_exists(place: str, expression: str, shown: set[str]) -> None:
     asked = set(_METRIC.findall(expression)) | set(re.findall(r"\bup\b", expression))
     assert asked, place
     assert asked - shown == asked & {"up"}
 
 
 def declared() -> dict[str, set[str]]:
-    """The labels of each metric, by the beginning that all its names share."""
+    """Return the labels of each metric, by the prefix that its names share."""
     found: dict[str, set[str]] = {}
     for metric in vars(metrics).values():
         if isinstance(metric, metrics.Asked):
@@ -101,7 +101,7 @@ def labels_of(expression: str) -> set[str]:
 
 
 @pytest.mark.parametrize(("place", "expression"), EXPRESSIONS)
-def test_a_label_that_is_asked_for_belongs_to_the_metric(place: str, expression: str) -> None:
+def test_a_label_in_an_expression_belongs_to_the_metric(place: str, expression: str) -> None:
     asked = {label.strip() for inner in _BY.findall(expression) for label in inner.split(",")}
     for inner in _MATCHERS.findall(expression):
         asked |= set(re.findall(r"(\w+)\s*[=!]", inner))
@@ -121,14 +121,14 @@ def test_legends_and_summaries_show_labels_that_are_left() -> None:
 
 
 def left(expression: str) -> set[str]:
-    """What an expression's series are told apart by."""
+    """Return the labels that distinguish an expression's series."""
     by = [{label.strip() for label in inner.split(",")} for inner in _BY.findall(expression)]
     if by:
         return set.union(*by)
     return set() if re.match(r"(max|min|sum)\(", expression) else labels_of(expression)
 
 
-def test_panels_lie_side_by_side() -> None:
+def test_panels_do_not_overlap() -> None:
     taken: set[tuple[int, int]] = set()
     for panel in DASHBOARD["panels"]:
         at = panel["gridPos"]
@@ -152,7 +152,7 @@ def test_every_alert_has_a_runbook_and_every_runbook_an_alert() -> None:
     assert sections == set(named)
 
 
-def test_every_alert_says_how_bad_it_is() -> None:
+def test_every_alert_has_a_severity() -> None:
     assert {rule["labels"]["severity"] for rule in ALERTS} <= {"critical", "warning", "info"}
 
 
@@ -164,7 +164,7 @@ def promtool() -> str:
     return found
 
 
-def test_alerts_are_raised_when_they_must_and_only_then(promtool: str) -> None:
+def test_alerts_are_raised_when_they_should_be_and_only_then(promtool: str) -> None:
     done = subprocess.run(
         [promtool, "test", "rules", "alerts.test.yaml"], cwd=FOLDER, capture_output=True, text=True
     )
@@ -173,7 +173,7 @@ def test_alerts_are_raised_when_they_must_and_only_then(promtool: str) -> None:
     assert [rule["alert"] for rule in ALERTS if rule["alert"] not in tested] == []
 
 
-def test_prometheus_takes_its_configuration(promtool: str) -> None:
+def test_prometheus_accepts_its_configuration(promtool: str) -> None:
     done = subprocess.run(
         [promtool, "check", "config", "prometheus.yaml"], cwd=FOLDER, capture_output=True, text=True
     )
@@ -181,7 +181,7 @@ def test_prometheus_takes_its_configuration(promtool: str) -> None:
 
 
 def test_every_expression_of_the_dashboard_can_be_read(promtool: str, tmp_path: Path) -> None:
-    """As rules, which is how promtool reads expressions."""
+    """Check them as rules, which is how promtool reads expressions."""
     rules = [
         {"record": f"panel:{number}", "expr": re.sub(r"\$__\w+", "5m", expression)}
         for number, (_, expression) in enumerate(dashboard())

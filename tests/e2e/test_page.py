@@ -1,4 +1,4 @@
-"""The page for people, in a real browser: what it shows, and that it is safe and usable."""
+"""The page of the admin port in a real browser: what it shows, and that it is safe and usable."""
 
 import os
 from functools import partial
@@ -67,11 +67,11 @@ UNLABELLED = """
 
 async def shows(tab: Tab, *texts: str) -> None:
     for text in texts:
-        await until(partial(tab.ask, f"document.body.innerText.includes({text!r})"), 30, text)
+        await until(partial(tab.ask, f"document.body.innerText.includes({text!r})"), what=text)
 
 
 def keep(name: str, picture: bytes) -> None:
-    """For people to look at, where they say so."""
+    """Keep a picture for people, where they ask for it."""
     if folder := os.environ.get("TEST_PICTURES"):
         Path(folder, name).write_bytes(picture)
 
@@ -84,7 +84,7 @@ def page(
     redis_now: "redis.Redis",
     allow_keys: AllowKeys,
 ) -> str:
-    """The address of a daemon that has seen some events."""
+    """Yield the address of a daemon that has seen some events."""
     allow_keys("invalidator:dead")
     rules_file.write_text(RULES)
     daemon = run_daemon(REDIS_URL=redis_url, PUBSUB__CHANNELS="orders").await_ready()
@@ -129,7 +129,9 @@ async def test_it_shows_what_flows_and_explains_events(page: str) -> None:
         assert tab.complaints == []
 
 
-async def test_it_says_so_when_the_daemon_is_gone(run_daemon: RunDaemon, redis_url: str) -> None:
+async def test_it_reports_that_the_daemon_is_unavailable(
+    run_daemon: RunDaemon, redis_url: str
+) -> None:
     daemon = run_daemon(REDIS_URL=redis_url, PUBSUB__CHANNELS="orders").await_ready()
     async with browser(daemon.admin_url()) as tab:
         await shows(tab, "ready")

@@ -56,7 +56,7 @@ rules:
 
 @dataclass(frozen=True)
 class Site:
-    """A server of our own, and the user that the daemon is there."""
+    """A private server, and the user that the daemon logs in as."""
 
     server: RedisServer
     admin: "redis.Redis"
@@ -66,7 +66,7 @@ class Site:
         return admin.execute_command("ACL", *words)
 
     def grant(self, titles: Sequence[str], without: str = "") -> None:
-        """As a person would paste it; the daemon has to connect anew, and to load its scripts."""
+        """Grant it as a person would paste it; the daemon has to reconnect and load its scripts."""
         words = [word for word in self._words(titles) if word != without]
         self.acl("SETUSER", "invalidator", *words)
         admin: Any = self.admin
@@ -74,7 +74,7 @@ class Site:
         self.admin.script_flush()
 
     def grants(self, titles: Sequence[str]) -> list[str]:
-        """Each command, key and channel that is granted."""
+        """Return each command, key and channel that is granted."""
         return [word for word in dict.fromkeys(self._words(titles)) if word[0] in "+%~&"]
 
     def _words(self, titles: Sequence[str]) -> list[str]:
@@ -86,7 +86,7 @@ class Site:
         return f"redis://invalidator:change-me@{self.server.address}/{database}"
 
     def denied(self) -> list[str]:
-        """What was asked for in vain, but for what the client library says by itself."""
+        """Return what was denied, without what the client library asks on its own."""
         entries = [dict(zip(entry[::2], entry[1::2], strict=True)) for entry in self.acl("LOG")]
         return sorted({entry[b"object"].decode() for entry in entries} - {"client|setinfo"})
 
@@ -100,7 +100,7 @@ def site(start_redis: StartRedis) -> Iterator[Site]:
 
 @contextmanager
 def running(site: Site, folder: Path, kinds: str, **settings: str) -> Iterator[DaemonProcess]:
-    """The daemon with those of the rules that are of these kinds."""
+    """Run the daemon with the rules of these kinds."""
     lines = RULES.splitlines()
     chosen = [line for line in lines if "name:" not in line or re.search(f"name: ({kinds}),", line)]
     path = folder / "rules.yaml"
@@ -152,7 +152,7 @@ def test_it_runs_under_exactly_what_the_contract_grants(
     assert set(site.admin.keys()) == before - gone | left | {b"invalidator:dead"}
 
 
-def test_without_announcements_it_runs_on_and_says_so_once(site: Site, tmp_path: Path) -> None:
+def test_without_announcements_it_continues_and_logs_that_once(site: Site, tmp_path: Path) -> None:
     site.grant([*EVERY, KEEPING, NOTICING])
     fill(site.admin)
     with running(site, tmp_path, "key") as daemon:
@@ -255,7 +255,7 @@ def test_streams_are_read_under_exactly_what_the_contract_grants(
         assert site.acl("DRYRUN", "invalidator", *words) in (b"OK", "OK")
 
 
-def test_it_says_what_it_lacks_where_any_of_it_is_left_out(site: Site, tmp_path: Path) -> None:
+def test_a_missing_permission_is_named(site: Site, tmp_path: Path) -> None:
     titles = EVERY + DATABASE + PATTERNS + TAGS + VERSIONS
     site.grant(titles)
     site.admin.select(1)
@@ -267,7 +267,7 @@ def test_it_says_what_it_lacks_where_any_of_it_is_left_out(site: Site, tmp_path:
             fill(site.admin)
             site.grant(titles, without=lacking)
             try:
-                until_sync(partial(_says, site, daemon, told_of(lacking)), 30)
+                until_sync(partial(_says, site, daemon, told_of(lacking)))
             except AssertionError as error:
                 unsaid.append(f"{lacking}: {error}")
             site.grant(titles)
@@ -276,7 +276,7 @@ def test_it_says_what_it_lacks_where_any_of_it_is_left_out(site: Site, tmp_path:
 
 
 @pytest.mark.parametrize("lacking", BLOCKS[ANNOUNCING][0].split())
-def test_it_runs_on_where_it_may_not_announce(site: Site, tmp_path: Path, lacking: str) -> None:
+def test_it_continues_where_it_may_not_announce(site: Site, tmp_path: Path, lacking: str) -> None:
     site.grant([*EVERY, ANNOUNCING], without=lacking)
     with running(site, tmp_path, "key") as daemon:
         daemon.await_ready()
@@ -288,7 +288,7 @@ def test_it_runs_on_where_it_may_not_announce(site: Site, tmp_path: Path, lackin
 
 
 @pytest.mark.parametrize("lacking", BLOCKS[NOTICING][0].split())
-def test_it_runs_on_where_it_may_not_notice_a_failover(
+def test_it_continues_where_it_may_not_notice_a_failover(
     site: Site, tmp_path: Path, lacking: str
 ) -> None:
     site.grant([*EVERY, NOTICING], without=lacking)
@@ -303,14 +303,14 @@ def test_it_runs_on_where_it_may_not_notice_a_failover(
 
 
 def told_of(grant: str) -> str:
-    """What an operator has to read."""
+    """Return what an operator has to read."""
     if grant.startswith("+"):
         return rf"\b{re.escape(grant[1:])}\b"
     return "channels" if grant.startswith("&") else "permissions to access|can't access"
 
 
 def _says(site: Site, daemon: DaemonProcess, wanted: str) -> bool:
-    """Make it do everything, and look where it speaks."""
+    """Make it do everything, and return whether it names what is wanted."""
     site.admin.publish("orders", changed())
     site.admin.publish("orders", b"not json")
     status, said = daemon.admin("/readyz")

@@ -39,7 +39,7 @@ def purge(redis_url: str, tmp_path: Path) -> Purge:
             input=answer,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=60,
         )
 
     return purge
@@ -109,7 +109,7 @@ def test_without_a_yes_nothing_is_purged(orders: "redis.Redis", purge: Purge, an
     assert done.stdout.rstrip().endswith("not purged")
 
 
-def test_what_cannot_be_purged_is_said(orders: "redis.Redis", purge: Purge) -> None:
+def test_what_cannot_be_purged_is_reported(orders: "redis.Redis", purge: Purge) -> None:
     orders.set("tag:broken", "a string")
     done = purge("--tag", "broken", "--key", "other", "--why", "x", "--yes")
     assert done.returncode == 1
@@ -117,7 +117,7 @@ def test_what_cannot_be_purged_is_said(orders: "redis.Redis", purge: Purge) -> N
     assert not orders.exists("other")
 
 
-def test_a_redis_that_cannot_be_reached_is_said(purge: Purge) -> None:
+def test_a_redis_that_cannot_be_reached_is_reported(purge: Purge) -> None:
     done = purge("--key", "k", "--why", "x", "--yes", REDIS_URL="redis://127.0.0.1:1/0")
     assert done.returncode == 1
     assert "127.0.0.1:1" in done.stderr
@@ -151,7 +151,7 @@ def test_another_cache_is_purged_on_its_own_redis(redis_url: str, purge: Purge) 
         (["--key", "k", "--cache", "user", "--why", "x"], "they have default, users"),
     ],
 )
-def test_what_makes_no_sense_is_refused(purge: Purge, words: list[str], said: str) -> None:
+def test_senseless_arguments_are_rejected(purge: Purge, words: list[str], said: str) -> None:
     done = purge(*words, "--yes")
     assert done.returncode == 2
     assert said in done.stderr

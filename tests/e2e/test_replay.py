@@ -32,7 +32,7 @@ class Site:
     captured: pytest.CaptureFixture[str]
 
     def replay(self, *words: str, code: int = 0) -> str:
-        """What it says."""
+        """Return its output."""
         self.redis.mset(STALE)
         with pytest.MonkeyPatch.context() as patch:
             for name, value in self.settings.items():
@@ -75,12 +75,12 @@ def topic(site: Site, kafka: Kafka) -> str:
     return name
 
 
-def test_kafka_is_read_again_by_time_or_by_offset_and_no_group_hears_of_it(
+def test_kafka_is_read_again_by_time_or_by_offset_without_a_group(
     site: Site, topic: str, kafka: Kafka
 ) -> None:
     group = {"group.id": site.settings["KAFKA__GROUP_ID"]}
     member = Consumer({"bootstrap.servers": kafka.bootstrap, **group})
-    until_sync(lambda: commits(member, TopicPartition(topic, 1, 3)), 20, "the group is somewhere")
+    until_sync(lambda: commits(member, TopicPartition(topic, 1, 3)), what="the group is somewhere")
     said = site.replay("--since", "90m")
     assert site.gone() == [4, 5]
     assert f"kafka {topic}-1: from 4 to 6" in said
@@ -96,7 +96,7 @@ def test_kafka_is_read_again_by_time_or_by_offset_and_no_group_hears_of_it(
 
 
 def commits(member: Consumer, position: TopicPartition) -> bool:
-    """A coordinator that is just being found refuses it."""
+    """Return whether it commits: a coordinator that was just elected rejects it."""
     try:
         member.commit(offsets=[position], asynchronous=False)
     except KafkaException:
@@ -104,7 +104,7 @@ def commits(member: Consumer, position: TopicPartition) -> bool:
     return True
 
 
-def test_a_dry_run_of_it_writes_nothing(site: Site, topic: str) -> None:
+def test_a_dry_run_of_a_replay_writes_nothing(site: Site, topic: str) -> None:
     said = site.replay("--since", "1d", "--dry-run")
     assert "6 events planned, nothing was written" in said
     assert site.gone() == []
@@ -118,7 +118,7 @@ def test_a_dry_run_of_it_writes_nothing(site: Site, topic: str) -> None:
         (["--offset", "0", "--topic", "no-such"], "no topic named 'no-such'"),
     ],
 )
-def test_what_is_not_there_is_said(
+def test_what_does_not_exist_is_reported(
     site: Site, topic: str, kafka: Kafka, words: list[str], what: str
 ) -> None:
     assert what in site.replay("--topic", topic, "--partition", "1", *words, code=2)
@@ -150,7 +150,7 @@ def test_what_can_never_work_is_a_dead_letter_and_the_rest_is_applied(
     assert site.gone() == [5]
 
 
-def test_streams_are_read_again_by_time_or_by_id_and_no_group_hears_of_it(site: Site) -> None:
+def test_streams_are_read_again_by_time_or_by_id_without_a_group(site: Site) -> None:
     for number in range(6):
         at = f"{site.now - (5 - number) * HOUR}-0"
         site.redis.xadd("orders", {"event": order(number)}, id=at)

@@ -28,7 +28,9 @@ PASSWORD = "p@ss/w:rd#?&%41 "
 
 
 def test_every_setting_occurs_in_a_test_that_runs_the_daemon() -> None:
-    files = [path.read_text() for path in Path(__file__).parent.glob("test_*.py")]
+    here = Path(__file__).parent
+    rows = (here.parent / "faults").rglob("*.py")
+    files = [path.read_text() for path in (*here.glob("test_*.py"), *rows)]
     security = apart(str(Path(__file__).with_name("test_kafka_security.py")))
     texts = "\n".join([*files, *(setting for block in security for setting in block.exports())])
     names = [setting.name.removeprefix("INVALIDATOR_") for setting in defaults()]
@@ -72,7 +74,7 @@ def test_a_password_from_a_secret_file_is_used_and_never_shown(
     _shows_no_password(daemon)
 
 
-def test_a_wrong_password_is_waited_for_and_not_shown(
+def test_a_wrong_password_is_retried_and_not_shown(
     run_daemon: RunDaemon, start_redis: StartRedis
 ) -> None:
     server = _locked(start_redis)
@@ -107,7 +109,7 @@ def test_the_console_format_is_for_people(run_daemon: RunDaemon, redis_url: str)
     assert "{" not in daemon.log()
 
 
-def test_at_a_higher_level_nothing_is_said_while_all_is_well(
+def test_at_a_higher_level_nothing_is_logged_while_all_is_well(
     run_daemon: RunDaemon, redis_url: str, redis_now: "redis.Redis"
 ) -> None:
     redis_now.set("order:single:o1", "stale")
@@ -173,7 +175,7 @@ def test_what_neither_the_work_in_flight_nor_the_buffer_has_room_for_is_a_gap(
     assert daemon.stop() == 0
 
 
-def test_a_redis_that_does_not_answer_in_time_is_away(
+def test_a_redis_that_does_not_answer_in_time_is_unavailable(
     run_daemon: RunDaemon, start_redis: StartRedis
 ) -> None:
     cache, bus = start_redis(), start_redis()
@@ -185,11 +187,10 @@ def test_a_redis_that_does_not_answer_in_time_is_away(
         PUBSUB__CHANNELS="orders",
     ).await_ready()
     cache.freeze()
-    began = time.monotonic()
     with looking(bus.url) as now:
         now.publish("orders", order(1))
-    until_sync(lambda: daemon.events("server-unavailable"))
-    assert time.monotonic() - began < 1.5, "by default it takes 2 s"
+    (said,) = until_sync(lambda: daemon.events("server-unavailable"))
+    assert "0.1" in said["reason"], "by default it takes 2 s"
     cache.thaw()
     daemon.await_ready()
     assert daemon.stop() == 0
@@ -215,7 +216,7 @@ def test_a_new_group_begins_where_it_is_told_to(
         KAFKA__GROUP_ID=group,
         KAFKA__START=start,
     )
-    until_sync(lambda: kafka.committed(group, topic) == {0: 3}, 30)
+    until_sync(lambda: kafka.committed(group, topic) == {0: 3})
     until_sync(lambda: count_keys(redis_now) == first)
     assert daemon.stop() == 0
 
@@ -232,9 +233,9 @@ def test_a_member_that_was_killed_is_replaced_after_its_session(
         "KAFKA__SESSION_TIMEOUT": "2s",
     }
     first, second = run_daemon(**settings), run_daemon(**settings)
-    until_sync(lambda: _partitions(first) == _partitions(second) == 1, 30)
+    until_sync(lambda: _partitions(first) == _partitions(second) == 1)
     first.process.kill()
-    until_sync(lambda: _partitions(second) == 2, 15, "by default it would take 30 s")
+    until_sync(lambda: _partitions(second) == 2, what="by default it would take 30 s")
     assert second.stop() == 0
 
 
@@ -246,7 +247,7 @@ def _partitions(daemon: DaemonProcess) -> int:
 # --- caches, and how fast they forget ---
 
 
-def test_a_cache_lives_on_the_redis_that_is_named_for_it(
+def test_a_cache_is_on_the_redis_that_is_named_for_it(
     run_daemon: RunDaemon, rules_file: Path, start_redis: StartRedis
 ) -> None:
     main, other = start_redis(), start_redis()
@@ -273,7 +274,7 @@ def test_a_cache_that_no_rule_knows_ends_the_start_with_2(run_daemon: RunDaemon)
     assert "USERZ" in daemon.log()
 
 
-def test_deletions_are_paced_and_many_of_them_raise_an_alarm(
+def test_deletions_are_paced_and_unusually_many_are_reported(
     run_daemon: RunDaemon, redis_url: str, redis_now: "redis.Redis"
 ) -> None:
     redis_now.mset({f"order:single:o{n}": 1 for n in range(60)})
@@ -313,7 +314,7 @@ def test_what_was_applied_is_announced_or_not(
         assert any(b"order:single:o1" in text for text in said[1:]) == (announce != "never")
 
 
-def test_a_redis_that_asks_for_certificates_is_shown_them(
+def test_certificates_are_sent_to_a_redis_that_requires_them(
     run_daemon: RunDaemon, start_redis: StartRedis, tmp_path: Path
 ) -> None:
     known = make_certificates(tmp_path)

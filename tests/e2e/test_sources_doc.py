@@ -1,4 +1,4 @@
-"""docs/sources.md: what it tells publishers to do is done here, up to the key that is gone."""
+"""What docs/sources.md tells publishers to do is done here, up to the key that is gone."""
 
 import re
 import sqlite3
@@ -25,7 +25,7 @@ def daemon(redis_url: str, run_daemon: RunDaemon) -> Any:
 
 @pytest.fixture
 def shop() -> Any:
-    """A database with one order."""
+    """Yield a database with one order."""
     db = sqlite3.connect(":memory:")
     db.execute("CREATE TABLE orders (id TEXT PRIMARY KEY, status TEXT NOT NULL)")
     db.execute(CODE["OUTBOX"])
@@ -75,7 +75,7 @@ def test_what_is_published_as_the_page_says_is_applied(
     until_sync(lambda: is_gone(redis_now))
 
 
-def test_the_outbox_tells_nothing_that_was_rolled_back(
+def test_the_outbox_publishes_nothing_that_was_rolled_back(
     redis_now: "redis.Redis", shop: sqlite3.Connection
 ) -> None:
     with pytest.raises(sqlite3.IntegrityError):

@@ -1,4 +1,4 @@
-"""Starting before its servers, ending in order, and saying what is wrong."""
+"""The daemon starts before its servers, ends in order, and reports what is wrong."""
 
 import json
 import os
@@ -22,7 +22,7 @@ from tests.e2e.process import DaemonProcess, clean_environment
 from tests.integration.piping import looking, order
 
 
-def test_servers_that_come_later_are_waited_for_without_a_stack_trace(
+def test_servers_that_start_later_are_awaited_without_a_stack_trace(
     run_daemon: RunDaemon, start_redis: StartRedis, start_kafka: StartKafka
 ) -> None:
     kafka_port, redis_port = free_port(), free_port()
@@ -41,7 +41,7 @@ def test_servers_that_come_later_are_waited_for_without_a_stack_trace(
     assert daemon.admin("/livez")[0] == 200
     redis_server = start_redis(redis_port)
     broker = Kafka(start_kafka(kafka_port).bootstrap)
-    until_sync(lambda: "orders" in json.loads(daemon.admin("/readyz")[1])["parts"]["kafka"], 30)
+    until_sync(lambda: "orders" in json.loads(daemon.admin("/readyz")[1])["parts"]["kafka"])
     assert broker.topics() & {"orders"} == set(), "asking for a topic must not create it"
     broker.create_topic("orders")
     daemon.await_ready(60)
@@ -63,12 +63,12 @@ def test_a_drain_that_takes_too_long_ends_with_3(
 ) -> None:
     daemon, server = _with_work_it_cannot_settle(run_daemon, start_redis, DRAIN_TIMEOUT="300ms")
     daemon.signal(signal.SIGTERM)
-    assert daemon.wait(10) == 3
+    assert daemon.wait(60) == 3
     assert daemon.events("drain-timeout")
     server.thaw()
 
 
-def test_a_second_signal_ends_at_once_with_3(
+def test_a_second_signal_ends_immediately_with_3(
     run_daemon: RunDaemon, start_redis: StartRedis
 ) -> None:
     daemon, server = _with_work_it_cannot_settle(run_daemon, start_redis, DRAIN_TIMEOUT="5m")
@@ -76,14 +76,14 @@ def test_a_second_signal_ends_at_once_with_3(
     until_sync(lambda: daemon.events("stopping"))
     assert daemon.process.poll() is None
     daemon.signal(signal.SIGTERM)
-    assert daemon.wait(10) == 3
+    assert daemon.wait(60) == 3
     assert daemon.events("drain-forced")
     server.thaw()
 
 
 SLOW_NAMES = """
 import socket, sys, time
-socket.getaddrinfo = lambda *_, **__: time.sleep(60)
+socket.getaddrinfo = lambda *_, **__: time.sleep(600)
 from invalidator.cli import main
 sys.exit(main(["run"]))
 """
@@ -100,12 +100,12 @@ def _that_finds_no_name(rules: Path, program: str) -> DaemonProcess:
     return DaemonProcess(settings, command=[sys.executable, "-c", program])
 
 
-def test_a_name_server_that_is_silent_does_not_hold_up_the_end(rules_file: Path) -> None:
+def test_a_silent_name_server_does_not_delay_the_end(rules_file: Path) -> None:
     daemon = _that_finds_no_name(rules_file, SLOW_NAMES)
     try:
         until_sync(lambda: daemon.events("server-unavailable"))
         daemon.signal(signal.SIGTERM)
-        assert daemon.wait(10) == 0
+        assert daemon.wait(60) == 0
         assert daemon.events("stopped")
     finally:
         daemon.close()
@@ -117,10 +117,10 @@ Settlement.run = lambda self: 1 / 0
 """
 
 
-def test_nor_does_it_where_a_mistake_of_ours_ends_the_daemon(rules_file: Path) -> None:
+def test_nor_does_it_delay_the_end_after_a_crash(rules_file: Path) -> None:
     daemon = _that_finds_no_name(rules_file, MISTAKEN + SLOW_NAMES)
     try:
-        assert daemon.wait(10) == 1
+        assert daemon.wait(60) == 1
         assert daemon.events("crashed")
         assert "invalidator: ended by an unexpected ZeroDivisionError" in daemon.log()
     finally:
@@ -156,7 +156,7 @@ def _with_work_it_cannot_settle(
         ),
     ],
 )
-def test_broken_rules_end_the_start_with_2_and_their_place(
+def test_broken_rules_end_the_start_with_2_and_their_position(
     run_daemon: RunDaemon, rules_file: Path, text: str, said: str
 ) -> None:
     rules_file.write_text(text)
@@ -200,23 +200,21 @@ def test_an_admin_port_that_is_taken_is_named(run_daemon: RunDaemon) -> None:
 
 
 @pytest.mark.parametrize("host", ["a..b", "nobody.invalid", "[::1]", "203.0.113.1"])
-def test_an_admin_host_that_cannot_be_is_named(run_daemon: RunDaemon, host: str) -> None:
+def test_an_impossible_admin_host_is_named(run_daemon: RunDaemon, host: str) -> None:
     daemon = run_daemon(PUBSUB__CHANNELS="c", ADMIN__HOST=host)
     assert daemon.wait() == 2
     assert f"INVALIDATOR_ADMIN__HOST={host}" in daemon.log()
     assert "Traceback" not in daemon.log()
 
 
-def test_who_has_no_rules_yet_hears_where_they_belong(
-    run_daemon: RunDaemon, tmp_path: Path
-) -> None:
+def test_without_rules_it_says_where_they_belong(run_daemon: RunDaemon, tmp_path: Path) -> None:
     daemon = run_daemon("--embedded", RULES=str(tmp_path / "none.yaml"))
     assert daemon.wait() == 2
     assert "none.yaml: there is no such file or directory" in daemon.log()
     assert "--rules" in daemon.log()
 
 
-def test_embedded_prints_a_line_that_shows_it_at_work(run_daemon: RunDaemon) -> None:
+def test_embedded_prints_a_command_that_shows_it_at_work(run_daemon: RunDaemon) -> None:
     daemon = run_daemon("--embedded")
     line = until_sync(lambda: next((x for x in daemon.out().splitlines() if " publish " in x), ""))
     url = daemon.out().split()[1]
@@ -255,7 +253,7 @@ def test_a_signal_during_the_start_ends_it_and_what_it_started(
     daemon = run_daemon("--embedded")
     until_sync(pid_file.exists)
     daemon.signal(signal.SIGTERM)
-    assert daemon.wait(5) == 0
+    assert daemon.wait(60) == 0
     until_sync(lambda: not _runs(int(pid_file.read_text())))
     assert "Traceback" not in daemon.log()
 
@@ -271,11 +269,11 @@ def test_rules_may_change_during_the_start(
     until_sync(began.exists)
     daemon.signal(signal.SIGHUP)
     daemon.signal(signal.SIGTERM)
-    assert daemon.wait(5) == 0
+    assert daemon.wait(60) == 0
 
 
 def _runs(pid: int) -> bool:
-    """A zombie does not: whoever inherited it has only not asked for it yet."""
+    """Return whether a process runs; a zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
@@ -290,10 +288,10 @@ def _answers(url: str) -> bool:
             return False
 
 
-def test_a_stop_while_no_server_was_ever_there_is_clean(
+def test_a_stop_before_any_server_was_available_is_clean(
     run_daemon: RunDaemon, rules_file: Path
 ) -> None:
-    """Tags that a crash left half consumed are looked for at the start, and still are."""
+    """At its end it still looks for tags that a crash left half consumed."""
     rules_file.write_text(RULES.replace("keys: [", "tags: ["))
     daemon = run_daemon(
         REDIS_URL=f"redis://127.0.0.1:{free_port()}/0",

@@ -1,92 +1,15 @@
-"""Events from a Redis Stream to keys that are gone, whatever ends in between."""
+"""A Redis Stream that vanishes, an event that kills, a second pass that comes too late."""
 
-import signal
 from pathlib import Path
 from typing import Any
 
-import pytest
 import redis
 
 from tests.backends import until_sync
 from tests.e2e.conftest import RunDaemon
-from tests.integration.piping import count_keys, order
+from tests.integration.piping import order
 
-EVENTS = 20_000
 KEY = "load"
-
-
-class Load:
-    """Events of which each kills one key, all keys primed as stale."""
-
-    def __init__(self, url: str, now: "redis.Redis") -> None:
-        self.url = url
-        self.now = now
-        names = [f"order:single:o{n}" for n in range(EVENTS)]
-        for at in range(0, EVENTS, 10_000):
-            now.mset(dict.fromkeys(names[at : at + 10_000], "stale"))
-
-    def publish(self) -> None:
-        with redis.Redis.from_url(self.url, protocol=2) as publisher:
-            for at in range(0, EVENTS, 1000):
-                with publisher.pipeline(transaction=False) as pipe:
-                    for number in range(at, at + 1000):
-                        pipe.xadd(KEY, {"event": order(number)})
-                    pipe.execute()
-
-    def settings(self, consumer: str) -> dict[str, str]:
-        return {
-            "REDIS_URL": self.url,
-            "STREAMS__KEYS": KEY,
-            "STREAMS__CONSUMER": consumer,
-            "STREAMS__START": "earliest",
-            "STREAMS__CLAIM_AFTER": "2s",  # a killed consumer is missed soon
-            "BATCH__MAX_EVENTS": "200",  # many batches, so that a signal falls between them
-        }
-
-    def stale(self) -> int:
-        return count_keys(self.now, "order:*")
-
-    def pending(self) -> int:
-        found: Any = self.now.xpending(KEY, "invalidator")
-        return int(found["pending"])
-
-    def await_end(self) -> None:
-        until_sync(lambda: self.stale() == 0, 60, "no key is stale")
-        until_sync(lambda: self.pending() == 0, 30, "nothing is pending")
-
-
-@pytest.fixture
-def load(redis_url: str, redis_now: "redis.Redis") -> Load:
-    return Load(redis_url, redis_now)
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["term", "kill"])
-def test_ended_in_mid_load_and_started_under_another_name_nothing_is_lost(
-    load: Load, run_daemon: RunDaemon, number: signal.Signals
-) -> None:
-    load.publish()
-    first = run_daemon(**load.settings("first"))
-    until_sync(lambda: 0 < load.stale() < EVENTS * 0.9, 30, "some keys are gone, not all")
-    first.signal(number)
-    assert first.wait() == (0 if number is signal.SIGTERM else -signal.SIGKILL)
-    assert load.stale() > 0, "it was over before the signal"
-    if number is signal.SIGTERM:
-        assert load.pending() == 0
-    second = run_daemon(**load.settings("second"))
-    load.await_end()
-    assert second.stop() == 0
-
-
-def test_members_that_come_and_go_under_load_lose_nothing(
-    load: Load, run_daemon: RunDaemon
-) -> None:
-    first = run_daemon(**load.settings("first")).await_ready()
-    second = run_daemon(**load.settings("second")).await_ready()
-    load.publish()
-    second.signal(signal.SIGKILL)
-    second.wait()
-    load.await_end()
-    assert first.stop() == 0
 
 
 GAP_RULES = """\
@@ -113,7 +36,7 @@ def test_a_gap_raises_the_version_that_a_rule_names(
     assert daemon.stop() == 0
 
 
-def test_a_second_pass_that_a_drain_cannot_wait_for_is_left_to_the_next_start(
+def test_a_second_pass_beyond_the_drain_is_left_to_the_next_start(
     redis_url: str, redis_now: "redis.Redis", rules_file: Path, run_daemon: RunDaemon
 ) -> None:
     rule = "name: r\n    on: order.updated\n    invalidate: {keys: 'order:single:{orderId}'}\n"

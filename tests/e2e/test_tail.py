@@ -1,4 +1,4 @@
-"""`invalidator tail` beside a daemon."""
+"""`invalidator tail` with a running daemon."""
 
 import json
 import subprocess
@@ -27,19 +27,19 @@ def tailing(url: str, *words: str) -> Iterator[IO[str]]:
     with closing(process.stdout) as lines:
         try:
             yield lines
-            assert process.wait(10) == 0
+            assert process.wait(60) == 0
         finally:
             process.kill()
             process.wait()
 
 
-def test_what_the_daemon_invalidates_is_printed_live(
+def test_invalidations_are_printed_live(
     run_daemon: RunDaemon, redis_url: str, redis_now: "redis.Redis"
 ) -> None:
     daemon = run_daemon(REDIS_URL=redis_url, PUBSUB__CHANNELS="orders").await_ready()
 
     def publish_until_heard(lines: IO[str]) -> str:
-        """The daemon learns by its next heartbeat that somebody listens."""
+        """Wait for the next heartbeat, by which the daemon notices a listener."""
         until_sync(lambda: dict(redis_now.pubsub_numsub("invalidator:applied")).popitem()[1])
         until_sync(lambda: "invalidator_listeners 1.0" in daemon.admin("/metrics")[1])
         redis_now.publish("orders", order(1))

@@ -1,4 +1,4 @@
-"""Traces leave the daemon by OTLP, and only if somebody wants them."""
+"""The daemon exports traces by OTLP, and only where that is configured."""
 
 import subprocess
 import sys
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Collector(HTTPServer):
-    """Keeps what was sent to it."""
+    """A collector that keeps what was sent to it."""
 
     def __init__(self) -> None:
         self.requests: list[ExportTraceServiceRequest] = []
@@ -35,7 +35,7 @@ class Receiver(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Quiet."""
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_spans_arrive_with_their_links(
     assert [int.from_bytes(link.trace_id, "big") for link in span.links] == [5]
 
 
-def test_a_collector_that_is_away_holds_up_nothing(
+def test_an_unavailable_collector_delays_nothing(
     redis_url: str,
     run_daemon: RunDaemon,
     redis_now: "redis.Redis",

@@ -31,7 +31,7 @@ def main() -> int:
             return Kafka(stack.enter_context(KafkaBroker()).bootstrap)
 
         played = [
-            _play(number, asked.seed, kafka, asked.spoilt, short=asked.short, logs=asked.logs)
+            _play(number, asked.seed, kafka, short=asked.short, logs=asked.logs)
             for number in asked.rows
         ]
     text = report(played, asked.seed, time.monotonic() - began)
@@ -50,7 +50,7 @@ def report(played: list[Figures], seed: int, seconds: float) -> str:
 
 
 def write(page: Path, text: str) -> None:
-    """Between the two marks."""
+    """Replace what is between the two marks."""
     before, _, rest = page.read_text().partition(BEGIN)
     _, _, after = rest.partition(END)
     page.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
@@ -60,13 +60,12 @@ def _play(
     number: int,
     seed: int,
     kafka: Callable[[], Kafka],
-    mistake: str,
     *,
     short: bool,
     logs: Path | None,
 ) -> Figures:
     began = time.monotonic()
-    figures = play(ROWS[number], seed, kafka, mistake=mistake, short=short, logs=logs)
+    figures = play(ROWS[number], seed, kafka, short=short, logs=logs)
     took = time.monotonic() - began
     print(f"{took:6.1f} s  {' | '.join(figures.cells())}", file=sys.stderr, flush=True)
     return figures
@@ -79,7 +78,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--write", type=Path, metavar="PAGE")
     parser.add_argument("--logs", type=Path, metavar="FOLDER", help="keep the daemons' logs there")
     parser.add_argument("--short", action="store_true", help="do less often what is repeated")
-    parser.add_argument("--spoilt", default="", metavar="MISTAKE", help="what the daemons do wrong")
     return parser.parse_args()
 
 

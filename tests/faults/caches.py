@@ -1,6 +1,6 @@
-"""The Redis that holds the cache: all keys primed as stale, and what is there of them later."""
+"""The Redis that holds the cache: all names are stored in their old state, and read later."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -11,28 +11,32 @@ from redis.retry import Retry
 from tests.backends.redis_cluster import RedisCluster
 from tests.backends.redis_sentinel import SERVICE, Watched
 from tests.backends.redis_server import RedisServer
-from tests.faults.ledger import Ledger
+from tests.faults.ledger import GROUP, RANKING, VERSION, Ledger
 
 DEAD = "invalidator:dead"
+OLD_VERSION = "1"
 
 
 class Cache(Protocol):
-    """Wherever it lives."""
+    """A cache on any topology."""
 
     url: str
 
     def prime(self, ledger: Ledger) -> None:
-        """Every key that the ledger names is there, and every tag holds its members."""
+        """Store every key of the ledger, and every tag with its members."""
 
     def there(self) -> set[bytes]:
-        """The names of all keys. Raises redis.RedisError while the server is away."""
+        """Return the names of all keys, without versions that have risen.
+
+        Raises redis.RedisError while the server is unavailable.
+        """
 
     def dead(self) -> list[Mapping[bytes, bytes]]:
-        """All dead letters."""
+        """Return all dead letters."""
 
 
 class OneServer:
-    """A Redis by itself. `url` may lead to it through a proxy."""
+    """A single Redis. `url` may lead to it through a proxy."""
 
     def __init__(self, server: RedisServer, url: str = "") -> None:
         self.server = server
@@ -43,11 +47,11 @@ class OneServer:
 
     def prime(self, ledger: Ledger) -> None:
         with at(self.port()) as client:
-            _prime(ledger.keys, ledger.tags, lambda key: client)
+            _prime(ledger, lambda key: client)
 
     def there(self) -> set[bytes]:
         with at(self.port()) as client:
-            return set(client.scan_iter(count=10_000))
+            return _names(client)
 
     def dead(self) -> list[Mapping[bytes, bytes]]:
         with at(self.port()) as client:
@@ -55,7 +59,7 @@ class OneServer:
 
 
 class SentinelCache(OneServer):
-    """Whichever of the two servers is the primary now."""
+    """The server that is the primary now."""
 
     def __init__(self, watched: Watched, url: str = "") -> None:
         self.watched = watched
@@ -83,13 +87,13 @@ class ClusterCache:
 
     def prime(self, ledger: Ledger) -> None:
         admins, owner = self.cluster.admins, self.cluster.owner
-        _prime(ledger.keys, ledger.tags, lambda key: admins[owner(key)])
+        _prime(ledger, lambda key: admins[owner(key)])
 
     def there(self) -> set[bytes]:
         names: set[bytes] = set()
         for port in self._primaries():
             with at(port) as client:
-                names.update(client.scan_iter(count=10_000))
+                names |= _names(client)
         return names
 
     def dead(self) -> list[Mapping[bytes, bytes]]:
@@ -100,7 +104,7 @@ class ClusterCache:
         return []
 
     def _primaries(self) -> Iterator[int]:
-        """The ports of those who answer and think they are primaries."""
+        """Yield the ports of nodes that answer and believe to be primaries."""
         for server in self.cluster.servers:
             try:
                 with at(server.port, timeout=0.5) as client:
@@ -113,7 +117,7 @@ class ClusterCache:
 
 @contextmanager
 def at(port: int, timeout: float = 5.0) -> Iterator[redis.Redis]:
-    """Without the library's patience: ten tries of five seconds each."""
+    """Connect without the library's ten tries of five seconds each."""
     once = Retry(NoBackoff(), 0)
     with redis.Redis(port=port, protocol=2, socket_timeout=timeout, retry=once) as client:
         yield client
@@ -124,15 +128,32 @@ def dead_letters(client: redis.Redis) -> list[Mapping[bytes, bytes]]:
     return [fields for _, fields in entries]
 
 
-def _prime(
-    keys: Iterator[str], tags: Mapping[str, Sequence[str]], home: Callable[[str], redis.Redis]
-) -> None:
+def _names(client: redis.Redis) -> set[bytes]:
+    names: set[bytes] = set(client.scan_iter(count=10_000))
+    versions = [name for name in names if name.startswith(VERSION.encode())]
+    with client.pipeline(transaction=False) as pipe:
+        for name in versions:
+            pipe.get(name)
+        values: Any = pipe.execute(raise_on_error=False)  # a slot may be on the move
+    return names - {n for n, value in zip(versions, values, strict=True) if _risen(value)}
+
+
+def _risen(value: object) -> bool:
+    return isinstance(value, bytes) and int(value) > int(OLD_VERSION)
+
+
+def _prime(ledger: Ledger, home: Callable[[str], redis.Redis]) -> None:
     pipes: dict[int, Any] = {}
-    for key in keys:
+
+    def pipe(key: str) -> Any:
         client = home(key)
-        pipes.setdefault(id(client), client.pipeline(transaction=False)).set(key, "stale")
-    for tag, members in tags.items():
-        client = home(tag)
-        pipes.setdefault(id(client), client.pipeline(transaction=False)).sadd(tag, *members)
-    for pipe in pipes.values():
-        pipe.execute()
+        return pipes.setdefault(id(client), client.pipeline(transaction=False))
+
+    for key in ledger.keys:
+        pipe(key).set(key, OLD_VERSION if key.startswith(VERSION) else "stale")
+    for tag, members in ledger.tags(GROUP).items():
+        pipe(tag).sadd(tag, *members)
+    for tag, members in ledger.tags(RANKING).items():
+        pipe(tag).zadd(tag, dict.fromkeys(members, -1))
+    for each in pipes.values():
+        each.execute()

@@ -1,4 +1,4 @@
-"""What a row came to, and the table of all rows."""
+"""The result of a row, and the table of all rows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

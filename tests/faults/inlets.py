@@ -1,4 +1,4 @@
-"""How events get to the daemon, and how much of them it has not acknowledged."""
+"""Ways of events to the daemon, and how many events it has not acknowledged."""
 
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +12,7 @@ from tests.backends import until_sync
 from tests.backends.kafka_client import Kafka, unique
 from tests.faults.caches import at
 
-PATIENCE = 90.0  # seconds that a server may be away while events are sent to it
+PATIENCE = 90.0  # seconds that a server may be down while events are sent to it
 
 
 class Inlet(Protocol):
@@ -20,16 +20,16 @@ class Inlet(Protocol):
 
     @property
     def settings(self) -> Mapping[str, str]:
-        """What the daemon must be told of it."""
+        """Return the daemon's settings for it."""
 
     def send(self, events: Sequence[bytes]) -> int:
-        """Start to send them; how often an event was sent, repetitions included."""
+        """Start to send them; return how often an event was sent, repetitions included."""
 
     def flush(self) -> None:
-        """Until the server has them all."""
+        """Wait until the server has them all."""
 
     def lag(self) -> int:
-        """Not acknowledged; more than none while nobody can tell."""
+        """Return how many events are unacknowledged; more than none while that is unknown."""
 
 
 class Topic:
@@ -61,7 +61,7 @@ class Topic:
         }
 
     def connect(self) -> None:
-        """Anew: partitions that were added are known then."""
+        """Connect again, so that added partitions are known."""
         producer = self.kafka.producer(
             {
                 "acks": "all",
@@ -114,7 +114,7 @@ class Stream:
         }
 
     def send(self, events: Sequence[bytes]) -> int:
-        """Again as long as it takes: an entry too many does no harm."""
+        """Send until it succeeds: an additional entry does no harm."""
         sent = 0
 
         def all_sent() -> bool:
@@ -133,7 +133,7 @@ class Stream:
         return sent
 
     def flush(self) -> None:
-        """They are there."""
+        """Do nothing: they are there."""
 
     def lag(self) -> int:
         try:
@@ -149,7 +149,7 @@ class Stream:
 
 
 class Channel:
-    """A pub/sub channel: nothing is acknowledged, and nothing kept for who is not there."""
+    """A pub/sub channel: nothing is acknowledged or stored."""
 
     def __init__(self, port: Callable[[], int], url: str) -> None:
         self.name = unique("channel")
@@ -164,14 +164,14 @@ class Channel:
         return len(events)
 
     def flush(self) -> None:
-        """It is gone, heard or not."""
+        """Do nothing: a message is gone once it is sent."""
 
     def lag(self) -> int:
         return 0
 
 
 def deal(events: Sequence[bytes], inlets: Sequence[Inlet], rng: random.Random) -> int:
-    """Each event to one of them; how often one was sent."""
+    """Send each event to one of them; return how often one was sent."""
     hands: list[list[bytes]] = [[] for _ in inlets]
     for event in events:
         rng.choice(hands).append(event)

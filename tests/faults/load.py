@@ -1,4 +1,4 @@
-"""The events of a row on their way: at once, or steadily while something breaks."""
+"""The events of a row: sent immediately, or steadily while something breaks."""
 
 import random
 import threading
@@ -11,7 +11,7 @@ import redis
 from tests.backends import until_sync
 from tests.faults.caches import Cache
 from tests.faults.inlets import Inlet, deal
-from tests.faults.ledger import Ledger
+from tests.faults.ledger import Entry, Ledger
 
 STEP = 0.05  # seconds
 ASK_EVERY = 0.25
@@ -36,7 +36,7 @@ class Load:
 
     @property
     def settings(self) -> Mapping[str, str]:
-        """What a daemon must be told."""
+        """Return the settings of a daemon that reads them."""
         told = {"REDIS_URL": self.cache.url, "BATCH__MAX_EVENTS": "200"}
         for inlet in self.inlets:
             told |= inlet.settings
@@ -47,14 +47,14 @@ class Load:
         return self._next == self.ledger.events
 
     def publish(self, share: float = 1.0) -> None:
-        """Up to that share of all events, at once; the servers have them then."""
+        """Send events up to that share of all, and wait until the servers have them."""
         self._send(int(self.ledger.events * share) - self._next)
         for inlet in self.inlets:
             inlet.flush()
 
     @contextmanager
     def flowing(self, rate: float = 400.0) -> Iterator[None]:
-        """So many events in a second, for as long as it takes; what is left then stays unsent."""
+        """Send so many events a second within the context; what is left stays unsent."""
         self._over.clear()
         failed: list[BaseException] = []
 
@@ -78,34 +78,41 @@ class Load:
             raise failed[0]
 
     def lag(self) -> int:
-        """Asked now and then only: whoever polls it takes the processor from those who work."""
+        """Return how many are unacknowledged. Asked rarely: polling takes CPU from the daemons."""
         if time.monotonic() - self._asked > ASK_EVERY:
             self._lag = sum(inlet.lag() for inlet in self.inlets)
             self._asked = time.monotonic()
         return self._lag
 
     def quiet(self) -> bool:
-        """All is sent, and all of it acknowledged."""
+        """Return whether all is sent and acknowledged."""
         return self.all_sent and self.lag() == 0
 
     def stale(self) -> list[str]:
         return self.ledger.stale(self.cache.there())
 
-    def await_share(self, share: float, timeout: float = 60) -> None:
-        """So much of what must be gone is gone."""
-        total = sum(1 for _ in self.ledger.keys)
+    def lost(self) -> list[Entry]:
+        return self.ledger.lost(
+            self.cache.there(), {letter[b"raw"] for letter in self.state.dead()}
+        )
 
-        def gone() -> bool:
+    def await_applied(self) -> None:
+        """Wait until what was sent so far is applied, and acknowledged where that is possible."""
+
+        def applied() -> bool:
             try:
-                return len(self.stale()) <= total * (1 - share)
+                there = self.cache.there()
             except redis.RedisError:
                 return False
+            sent = self.ledger.entries[: self._next]
+            return not any(key.encode() in there for entry in sent for key in entry.keys)
 
-        until_sync(gone, timeout, f"{share:.0%} of the keys are gone")
+        self.await_settled()
+        until_sync(applied, what="what was sent is applied")
 
-    def await_settled(self, timeout: float = 60) -> None:
-        """All that was sent so far is acknowledged."""
-        until_sync(lambda: self.lag() == 0, timeout, "what was sent is acknowledged")
+    def await_settled(self) -> None:
+        """Wait until what was sent so far is acknowledged."""
+        until_sync(lambda: self.lag() == 0, what="what was sent is acknowledged")
 
     def _send(self, count: int) -> None:
         self._asked = 0.0

@@ -26,7 +26,7 @@ class Vitals:
 class Member:
     """`name` is its own among the consumers of a stream."""
 
-    def __init__(self, name: str, settings: Mapping[str, str], folder: Path, mistake: str) -> None:
+    def __init__(self, name: str, settings: Mapping[str, str], folder: Path) -> None:
         self.name = name
         self.gauges = Gauges(folder / f"gauges-{name}")
         command = [
@@ -34,7 +34,6 @@ class Member:
             sys.executable,
             *LAUNCHER,
             str(folder / f"gauges-{name}"),
-            mistake,
             "run",
         ]
         own = {"STREAMS__CONSUMER": name, "LOG__LEVEL": "info"}
@@ -56,6 +55,17 @@ class Member:
     def ready(self) -> bool:
         return self.daemon.admin("/readyz")[0] == 200
 
+    def reads(self, source: str) -> bool:
+        """Return whether it reads from kafka, stream or pubsub now."""
+        return self.daemon.metric("invalidator_ready", part=source) == 1
+
+    def gaps(self, cause: str) -> float:
+        return self.daemon.metric("invalidator_gaps_total", cause=cause)
+
+    def rules_in_force(self) -> bool:
+        """Return whether its rules are those on disk."""
+        return self.daemon.metric("invalidator_rules_reload_ok") == 1
+
     def await_ready(self, timeout: float = 60) -> "Member":
         self.daemon.await_ready(timeout)
         return self
@@ -73,8 +83,8 @@ class Member:
     def reload(self) -> None:
         self.daemon.signal(signal.SIGHUP)
 
-    def leaked(self, within: float = 15.0) -> tuple[int, int]:
-        """Tasks and descriptors beyond those before; what is only on its way out may go."""
+    def leaked(self, within: float = 60.0) -> tuple[int, int]:
+        """Return tasks and descriptors beyond those before, once what is just ending has ended."""
         before = self.before
         if before is None:
             return 0, 0

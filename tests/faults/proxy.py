@@ -50,11 +50,11 @@ class Proxy:
         self._loop.close()
 
     def reset(self) -> None:
-        """All connections that stand, now."""
+        """Reset all open connections."""
         self._call(self._reset_all)
 
     def heal(self) -> None:
-        """As if nothing had been. What stood silent is gone: its bytes were lost."""
+        """End all trouble. Connections that were silent are reset: their bytes were lost."""
         was_silent, self.silent = self.silent, False
         self.delay = self.loss = 0.0
         self.deaf = False
@@ -74,10 +74,10 @@ class Proxy:
         await asyncio.gather(*others, return_exceptions=True)
 
     def _call(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        return asyncio.run_coroutine_threadsafe(work(), self._loop).result(10)
+        return asyncio.run_coroutine_threadsafe(work(), self._loop).result(60)
 
     async def _link(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection: two ways, which end together."""
+        """Serve one connection: two directions, which end together."""
         self._links.add(writer)
         back: asyncio.StreamWriter | None = None
         try:

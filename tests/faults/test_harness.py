@@ -1,4 +1,4 @@
-"""The harness itself: its proxy does what it says, its ledger sees what is missing."""
+"""The harness itself: its proxy breaks links as told, its ledger sees what is missing."""
 
 import random
 import socket
@@ -14,8 +14,10 @@ from tests.conftest import StartRedis
 from tests.faults.__main__ import BEGIN, END, report, write
 from tests.faults.catalogue import ROWS
 from tests.faults.figures import Figures
-from tests.faults.ledger import Ledger
+from tests.faults.ledger import GROUP, LIST, ORDER, RARE, Ledger
 from tests.faults.proxy import Proxy
+
+TYPES = (ORDER, LIST, GROUP, *RARE)
 
 
 @pytest.fixture
@@ -31,12 +33,12 @@ def proxy(server: RedisServer) -> Iterator[Proxy]:
 
 @contextmanager
 def link(proxy: Proxy) -> Iterator[socket.socket]:
-    with socket.create_connection(("127.0.0.1", proxy.port), timeout=5) as made:
+    with socket.create_connection(("127.0.0.1", proxy.port), timeout=60) as made:
         yield made
 
 
 def ask(made: socket.socket, *words: str) -> bytes:
-    """The answer; b"" where the connection was ended in order."""
+    """Return the answer; b"" where the connection was closed in order."""
     made.sendall(" ".join(words).encode() + b"\r\n")
     return made.recv(1000)
 
@@ -68,7 +70,7 @@ def test_a_request_beyond_the_bytes_that_pass_is_reset_and_not_done(proxy: Proxy
         assert ask(made, "EXISTS", "done") == b":0\r\n"
 
 
-def test_a_silent_link_stands_and_gives_nothing_until_it_is_healed(proxy: Proxy) -> None:
+def test_a_silent_link_stays_open_and_carries_nothing_until_it_is_healed(proxy: Proxy) -> None:
     with link(proxy) as made:
         assert ask(made, "PING") == b"+PONG\r\n"
         proxy.silent = True
@@ -82,7 +84,7 @@ def test_a_silent_link_stands_and_gives_nothing_until_it_is_healed(proxy: Proxy)
         assert ask(made, "PING") == b"+PONG\r\n"
 
 
-def test_a_deaf_one_takes_no_connection_and_a_reset_ends_all(proxy: Proxy) -> None:
+def test_a_deaf_proxy_accepts_no_connection_and_a_reset_ends_all(proxy: Proxy) -> None:
     with link(proxy) as made:
         assert ask(made, "PING") == b"+PONG\r\n"
         proxy.reset()
@@ -100,8 +102,9 @@ def test_a_deaf_one_takes_no_connection_and_a_reset_ends_all(proxy: Proxy) -> No
     until_sync(refused)
 
 
-def test_the_ledger_tells_applied_dead_stale_and_lost_events_apart() -> None:
+def test_the_ledger_distinguishes_applied_dead_stale_and_lost_events() -> None:
     ledger = Ledger(200, random.Random(1), poison=0.1)
+    assert {entry.kind for entry in ledger.entries} == {"", *TYPES}
     good = [entry for entry in ledger.entries if entry.keys]
     bad = ledger.poisoned
     assert len(good) + len(bad) == 200
@@ -116,9 +119,10 @@ def test_the_ledger_tells_applied_dead_stale_and_lost_events_apart() -> None:
     assert ledger.stale(half_applied, {good[0].raw}) == []
 
 
-def test_every_event_is_another_and_no_key_belongs_to_two() -> None:
+def test_events_are_distinct_and_share_no_key() -> None:
     ledger = Ledger(5_000, random.Random(1), poison=0.1)
     assert len({entry.raw for entry in ledger.entries}) == 5_000
+    assert {entry.kind for entry in ledger.entries} == {"", *TYPES}
     assert len(set(ledger.keys)) == len([*ledger.keys])
 
 

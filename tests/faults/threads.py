@@ -1,4 +1,4 @@
-"""What lives in an event loop, for a harness that has none."""
+"""Asynchronous servers for a harness without an event loop."""
 
 import asyncio
 import threading
@@ -11,14 +11,14 @@ T = TypeVar("T")
 
 @contextmanager
 def in_thread(make: Callable[[], AbstractAsyncContextManager[T]]) -> Iterator[T]:
-    """Entered and left in a thread with a loop of its own."""
+    """Enter and leave the context in a thread with a loop of its own."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     manager = make()
     try:
-        yield asyncio.run_coroutine_threadsafe(_enter(manager), loop).result(30)
-        asyncio.run_coroutine_threadsafe(_leave(manager), loop).result(30)
+        yield asyncio.run_coroutine_threadsafe(_enter(manager), loop).result(60)
+        asyncio.run_coroutine_threadsafe(_leave(manager), loop).result(60)
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()

@@ -1,4 +1,4 @@
-"""What a stranger may send: strategies, and what each of it may kill at most."""
+"""Strategies for what a stranger may send, and the most that each may delete."""
 
 import json
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ NASTY = (
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """An event, and the one key that it may kill, where that can be told."""
+    """An event, and the one key that it may delete, where that is known."""
 
     raw: bytes
     key: str | None = None
@@ -78,12 +78,12 @@ def samples() -> st.SearchStrategy[Sample]:
         st.builds(_orders, scalars()),
         st.builds(_twice, st.text("ab", min_size=1), st.text("ab", min_size=1)),
         st.builds(_cut, scalars(), st.integers(1, 30)),
-        st.builds(_spoilt, scalars(), st.binary(min_size=1, max_size=6)),
+        st.builds(_corrupted, scalars(), st.binary(min_size=1, max_size=6)),
     )
 
 
 def fields() -> st.SearchStrategy[dict[bytes, bytes]]:
-    """Of a stream's entry: names that mean something, and any others."""
+    """Return fields of a stream's entry: names with a meaning, and any others."""
     names = st.sampled_from([b"event", b"data", b"type", b"id", b"key"]) | st.binary(max_size=10)
     types = st.sampled_from([kind.encode() for kind in TYPES])
     values = types | st.binary(max_size=40) | scalars().map(_dump)
@@ -91,14 +91,14 @@ def fields() -> st.SearchStrategy[dict[bytes, bytes]]:
 
 
 def headers() -> st.SearchStrategy[dict[str, bytes | None]]:
-    """Of a record: those of CloudEvents, those that the rules read, and any others."""
+    """Return headers of a record: those of CloudEvents, those that the rules read, any others."""
     known = ("tenant", "ce_specversion", "ce_type", "ce_id", "ce_datacontenttype", "content-type")
     names = st.sampled_from(known) | st.text(st.characters(codec="utf-8"), max_size=10)
     return st.dictionaries(names, st.none() | st.binary(max_size=40), max_size=8)
 
 
 def _dump(found: object) -> bytes:
-    """As Python writes it: NaN, lone surrogates and endless integers included."""
+    """Return JSON as Python writes it: with NaN, lone surrogates and endless integers."""
     return json.dumps(found).encode()
 
 
@@ -107,13 +107,13 @@ def _event(kind: str, identity: object) -> Sample:
 
 
 def _beside_a_huge_number(kind: str, identity: object) -> Sample:
-    """Which is read another way, and must be read as strictly."""
+    """Return an event that takes the slow path, which must be as strict."""
     raw = _dump({"type": kind, "data": {"id": identity}, "identity": identity})
     return Sample(raw[:-1] + b', "huge": 1e400}')
 
 
 def _orders(identity: object) -> Sample:
-    """The only kind that names one key; a bool is an int to Python."""
+    """Return an event of the only type that names one key; a bool is an int to Python."""
     raw = _dump({"type": "order.updated", "data": {"id": identity}})
     if isinstance(identity, str) and identity.isascii() and identity.isalnum() and _fits(identity):
         return Sample(raw, f"order:{identity}")
@@ -123,12 +123,12 @@ def _orders(identity: object) -> Sample:
 
 
 def _fits(identity: str) -> bool:
-    """A name of more than 1,024 characters is rejected."""
+    """Return whether its key is short enough: over 1,024 characters it is rejected."""
     return len(identity) < 1_000
 
 
 def _twice(first: str, last: str) -> Sample:
-    """Of a field that stands twice the last counts."""
+    """Return an event with a field that occurs twice: the last one counts."""
     raw = f'{{"type": "order.updated", "data": {{"id": "{first}x", "id": "{last}"}}}}'
     return Sample(raw.encode(), f"order:{last}")
 
@@ -137,7 +137,7 @@ def _cut(identity: object, end: int) -> Sample:
     return Sample(_dump({"type": "order.updated", "data": {"id": identity}})[:-end])
 
 
-def _spoilt(identity: object, garbage: bytes) -> Sample:
-    """Bytes that are no UTF-8, or end the text too early, amid the JSON."""
+def _corrupted(identity: object, garbage: bytes) -> Sample:
+    """Return JSON with bytes amid it that are no UTF-8, or end the text too early."""
     raw = _dump({"type": "order.updated", "data": {"id": identity}})
     return Sample(raw[:-4] + garbage + raw[-4:])

@@ -1,6 +1,5 @@
-"""A daemon on servers of its own, and the ways in which a stranger can send it bytes."""
+"""A daemon on servers of its own, and the ways to send it bytes."""
 
-import re
 import urllib.request
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -105,19 +104,19 @@ class Target:
         self.sent += len(events)
 
     def await_settled(self) -> None:
-        """Every event is counted as applied, unmatched or rejected."""
+        """Wait until every event is counted as applied, unmatched or rejected."""
 
         def all_counted() -> bool:
             assert self.daemon.process.poll() is None, self.daemon.log()[-2000:]
-            if self.metric("invalidator_braked_origins"):
+            if self.daemon.metric("invalidator_braked_origins"):
                 self.resume()
             return self.settled() >= self.sent
 
-        until_sync(all_counted, 60, "all events are settled")
+        until_sync(all_counted, what="all events are settled")
         assert self.settled() == self.sent
 
     def resume(self) -> None:
-        """The rules reject more than half of what comes, as they should here."""
+        """Release what is paused: the rules reject more than half of the events, rightly."""
         headers = {"Authorization": f"Bearer {TOKEN}"}
         url = self.daemon.admin_url() + "/resume"
         urllib.request.urlopen(urllib.request.Request(url, method="POST", headers=headers)).close()
@@ -125,12 +124,7 @@ class Target:
     # --- looking ----------------------------------------------------------------------------
 
     def settled(self) -> int:
-        return round(self.metric("invalidator_events_total"))
-
-    def metric(self, name: str) -> float:
-        _, text = self.daemon.admin("/metrics")  # nothing while it is too busy to answer in time
-        found = re.findall(rf"^{name}(?:\{{.*\}})? (\S+)$", text, re.MULTILINE)
-        return sum(map(float, found))
+        return round(self.daemon.metric("invalidator_events_total"))
 
     def dead(self) -> set[bytes]:
         entries: Any = self.now.xrange("invalidator:dead")
@@ -150,7 +144,7 @@ WAYS: dict[str, Way] = {
 
 
 def attacked(stack: ExitStack, folder: Path, kafka: Kafka) -> Target:
-    """Started, and listening on every way."""
+    """Start a daemon that reads from everywhere."""
     server = stack.enter_context(RedisServer())
     now = stack.enter_context(redis.Redis(port=server.port, protocol=2))
     (folder / "rules.yaml").write_text(RULES)

@@ -89,7 +89,7 @@ def test_any_fields_of_an_entry_and_any_headers_of_a_record(target: Target, exam
 
 
 def _account(target: Target, found: list[Sample]) -> None:
-    """What has a plain identity is applied; what is no JSON object is a dead letter."""
+    """Check that plain identities are applied, and that what is no JSON object is a dead letter."""
     dead = target.dead()
     for sample in found:
         if sample.key:
@@ -99,7 +99,7 @@ def _account(target: Target, found: list[Sample]) -> None:
 
 
 def _is_object(raw: bytes) -> bool:
-    """To Python itself, which also reads numbers of any size and halves of characters."""
+    """Return whether Python reads an object, with numbers of any size and halves of characters."""
     try:
         found = json.loads(raw.decode(), parse_int=float, parse_constant=_refused)
     except (ValueError, RecursionError):
@@ -115,7 +115,7 @@ def _refused(constant: str) -> None:
 def test_text_that_looks_like_a_glob_or_a_command_names_only_itself(
     target: Target, way: str
 ) -> None:
-    """In every place: a key, a pattern, a tag, a version."""
+    """Try it everywhere: in a key, a pattern, a tag, a version."""
     kinds = ("order.updated", "list.changed", "group.changed", "version.raised")
     events = [
         json.dumps({"type": kind, "data": {"id": text}}).encode()

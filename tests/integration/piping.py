@@ -105,7 +105,7 @@ async def piping(
     try:
         yield bench
         pipeline.stop()
-        await asyncio.wait({bench.running}, timeout=5)
+        await asyncio.wait({bench.running}, timeout=60)
         if bench.running.done():
             bench.running.result()
     finally:

@@ -25,7 +25,7 @@ async def test_a_cancelled_task_ends_wherever_it_was(redis_url: str) -> None:
             for _ in range(steps):
                 await asyncio.sleep(0)
             task.cancel()
-            done, _ = await asyncio.wait({task}, timeout=1.0)
+            done, _ = await asyncio.wait({task}, timeout=60.0)
             assert done, f"cancelled after {steps} steps, it went on"
             assert task.cancelled()
 
@@ -34,7 +34,7 @@ async def test_a_deadline_that_expires_while_a_command_is_sent_is_kept(redis_url
     async with client(redis_url, 2.0) as redis:
         for _ in range(50):
             task = asyncio.create_task(asyncio.wait_for(forever(redis), 0.003))
-            done, _ = await asyncio.wait({task}, timeout=1.0)
+            done, _ = await asyncio.wait({task}, timeout=60.0)
             assert done
             assert isinstance(task.exception(), TimeoutError)
 
@@ -52,7 +52,7 @@ async def test_a_cancelled_task_may_still_say_its_last_words(redis_url: str) -> 
         task = asyncio.create_task(last_words(redis))
         await asyncio.sleep(0)
         task.cancel()
-        await asyncio.wait({task}, timeout=1.0)
+        await asyncio.wait({task}, timeout=60.0)
     assert said == [b"PONG"]
 
 
@@ -72,6 +72,6 @@ async def test_a_task_that_is_cancelled_while_its_link_breaks_ends_all_the_same(
                 await asyncio.sleep(0)
             kill.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
             task.cancel()
-            done, _ = await asyncio.wait({task}, timeout=1.0)
+            done, _ = await asyncio.wait({task}, timeout=60.0)
             task.cancel()
             assert done, f"cancelled after {steps} steps, it went on"

@@ -44,7 +44,7 @@ async def break_it(daemon: Daemon, error: Exception, now: "redis.Redis") -> None
         patch.setattr(Application, "apply_names", apply_names)
         running = asyncio.create_task(daemon.run())
         await until(lambda: now.publish("orders", order("secret-7")))
-        await asyncio.wait_for(running, 5)
+        await asyncio.wait_for(running, 60)
 
 
 async def test_an_unexpected_error_ends_the_daemon_and_says_where_but_quotes_no_event(

@@ -46,7 +46,7 @@ async def changed(watch: IdentityWatch, before: str) -> str:
             return False
         return watch.identity != before
 
-    await until(asked, 60)
+    await until(asked)
     return watch.reason
 
 
@@ -74,7 +74,7 @@ async def test_a_primary_that_followed_another_server_meanwhile_is_another_ident
         host, port = other.address.split(":")
         with looking(server.url) as now:
             now.replicaof(host, port)
-            await until(lambda: now.info("replication")["master_link_status"] == "up", 60)
+            await until(lambda: now.info("replication")["master_link_status"] == "up")
             now.replicaof("NO", "ONE")
         assert "other data" in await changed(watch, watch.identity)
 

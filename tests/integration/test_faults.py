@@ -69,7 +69,7 @@ async def test_a_server_busy_with_a_script_is_unavailable(
         while True:
             await ask(redis, "UNLINK", "a")
 
-    async with client(server.url, 2.0) as other, asyncio.timeout(5):
+    async with client(server.url, 2.0) as other, asyncio.timeout(60):
         loop = asyncio.create_task(ask(other, "EVAL", "while true do end", 0))
         await expect("busy", Meaning.UNAVAILABLE, until_it_fails())
         await ask(redis, "SCRIPT", "KILL")

@@ -146,7 +146,7 @@ async def test_records_that_are_no_longer_kept_to_be_read_again_are_a_gap(
     await take(source, 3)
     await source.close()
     deleted = TopicPartition(topic, 0, 2)
-    kafka.admin.delete_records([deleted])[deleted].result(10)
+    kafka.admin.delete_records([deleted])[deleted].result(60)
     servers.identity = "two"
     source = make([topic], group, servers)
     await source.open()

@@ -61,7 +61,7 @@ async def settle(source: KafkaSource, batches: Iterable[Batch]) -> None:
 def publish_at(kafka: Kafka, topic: str, value: str, time_ms: int, partition: int = 0) -> None:
     producer = kafka.producer()
     producer.produce(topic, value, partition=partition, timestamp=time_ms)
-    assert producer.flush(10) == 0
+    assert producer.flush(60) == 0
 
 
 def now_ms() -> int:
@@ -122,15 +122,15 @@ async def test_aborted_records_and_the_ends_of_transactions_are_passed_and_commi
     """Each transaction ends with a control record, which has an offset and is no record."""
     topic, group = kafka.topic(), unique("group")
     producer = kafka.producer({"transactional.id": unique("writer")})
-    producer.init_transactions(10)
+    producer.init_transactions(60)
     for number in range(6):
         producer.begin_transaction()
         producer.produce(topic, f"{number}")
-        producer.flush(10)
+        producer.flush(60)
         if number % 2:
             producer.abort_transaction(10)
         else:
-            producer.commit_transaction(10)
+            producer.commit_transaction(60)
     source = make(topic, group)
     await source.open()
     batches = await read(source, 3)
@@ -172,7 +172,7 @@ async def test_a_compacted_topic_has_holes_and_is_read_to_its_end(kafka: Kafka, 
         await source.close()
         return b"0" not in found and b"19" in found
 
-    await until(compacted, 15.0, "the log is compacted")
+    await until(compacted, what="the log is compacted")
     source = make(topic, group)
     await source.open()
     end = kafka.ends(topic)[0]
@@ -371,7 +371,7 @@ async def test_a_rebalance_waits_for_the_batch_in_work(kafka: Kafka, make: Make)
     assert await first.read(10) is None
     assert not joining.done()
     await settle(first, held)
-    await asyncio.wait_for(joining, 10)
+    await asyncio.wait_for(joining, 60)
     assert kafka.committed(group, topic) == {0: 1, 1: 1}
     for partition in range(2):
         kafka.produce(topic, ["next"], partition=partition)
@@ -392,7 +392,7 @@ async def test_a_batch_whose_partition_was_taken_away_is_never_committed(
     await second.open()
     await until(lambda: assigned(first))
     await settle(first, held)
-    again = await asyncio.wait_for(either(first, second), 10)
+    again = await asyncio.wait_for(either(first, second), 60)
     assert raws([again]) == [b"slow"]
     await asyncio.gather(first.close(), second.close())
     assert kafka.committed(group, topic) == {0: 0}
@@ -432,7 +432,7 @@ async def test_members_that_come_and_go_under_load_lose_nothing(kafka: Kafka, ma
             tasks.append(asyncio.create_task(work(make(topic, group), leave)))
         if part == 6:
             leave.set()
-    await until(lambda: len(seen) == len(expected), 20.0, "all events came")
+    await until(lambda: len(seen) == len(expected), what="all events came")
     stop.set()
     await asyncio.gather(*tasks)
     assert seen == expected

@@ -165,7 +165,7 @@ async def test_two_members_follow_a_pattern_together(kafka: Kafka, make: Make) -
                 found.update(raws([batch]))
         return found == {b"0", b"1"}
 
-    await until(all_came, 20.0)
+    await until(all_came)
 
 
 # --- static members ---------------------------------------------------------------------------
@@ -262,5 +262,5 @@ async def test_a_replay_of_a_topic_that_is_deleted_meanwhile_ends(
     assert await past.read(1)
     delete(kafka, topic)
     with pytest.raises(NotThere, match=f"no topic named {topic} any more"):
-        await until(lambda: _reads(past), 30.0)
+        await until(lambda: _reads(past))
     await past.close()

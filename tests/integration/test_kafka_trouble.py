@@ -87,7 +87,7 @@ async def test_a_broker_that_was_killed_is_missed_while_idle_and_gone_on_with(
         await until(lambda: broker.bootstrap in part.reason, what="its absence is seen")
         assert await source.read(10) is None
         broker.launch()  # not in a thread: the server would end with it
-        await until(lambda: asyncio.to_thread(broker.is_ready), 30.0)
+        await until(lambda: asyncio.to_thread(broker.is_ready))
         await until(lambda: not part.reason, what="it is seen again")
     assert [log["event"] for log in logs if log["event"] in FLAP] == FLAP
     Kafka(broker.bootstrap).produce(topic, ["after"], partition=1)
@@ -203,7 +203,7 @@ async def test_a_position_that_the_broker_no_longer_keeps_is_a_gap(
         await first.settle(batch)
     await first.close()
     deleted = TopicPartition(topic, 0, 3)
-    kafka.admin.delete_records([deleted])[deleted].result(10)
+    kafka.admin.delete_records([deleted])[deleted].result(60)
     gaps = metrics.GAPS.labels("kafka", "position lost")
     before = gaps._value.get()
     source = make()
@@ -278,7 +278,7 @@ async def test_new_clients_that_do_not_help_are_the_end(
 
     await source.open()
     with pytest.raises(Stalled, match=f"{topic}-0 does not move from 0, .* 1 new clients did not"):
-        await until(reads_on, 30.0)
+        await until(reads_on)
 
 
 # --- the last one: a broker that was frozen may need half a minute until it makes topics again

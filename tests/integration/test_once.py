@@ -119,7 +119,7 @@ async def test_a_second_signal_gives_up_what_cannot_be_settled(
     os.kill(os.getpid(), signal.SIGINT)
     await asyncio.sleep(0)
     os.kill(os.getpid(), signal.SIGINT)
-    assert await asyncio.wait_for(running, 10) == Progress()
+    assert await asyncio.wait_for(running, 60) == Progress()
     assert source.closed
 
 

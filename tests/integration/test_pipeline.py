@@ -371,7 +371,7 @@ async def test_a_stop_settles_what_was_read(
         bench.source.publish(*(order(n) for n in range(100)))
         await until(lambda: bench.source.settled > 0)
         bench.pipeline.stop()
-        await asyncio.wait_for(bench.running, 5)
+        await asyncio.wait_for(bench.running, 60)
         assert bench.source.settled == 100
     assert redis_now.dbsize() == 0
 

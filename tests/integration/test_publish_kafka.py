@@ -42,7 +42,7 @@ def test_the_key_decides_the_partition_as_in_other_clients(kafka: Kafka, publish
     for key in keys:
         java.produce(topic, b"{}", key)
         assert publish("--topic", topic, "--record-key", key) == 0
-    assert java.flush(10) == 0
+    assert java.flush(60) == 0
     found = {(record.key(), record.partition()) for record in kafka.read(topic, 2 * len(keys))}
     assert len(found) == len(keys)
 

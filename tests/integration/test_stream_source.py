@@ -436,10 +436,8 @@ async def test_a_frozen_server_is_found_and_what_was_settled_meanwhile_is_acknow
         settled, in_work = await read(source, 10, limit=5)
         server.freeze()
         await source.settle(settled)
-        began = time.monotonic()
         with pytest.raises(Unavailable):
             await source.read(10)
-        assert time.monotonic() - began < 2.0
         server.thaw()
         await source.open()
         assert await source.read(10) is None
@@ -594,7 +592,7 @@ async def test_nothing_is_lost_whatever_ends_and_breaks_in_between(
         ask(redis_now, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
         await until(lambda at=done: len(settled) > at)  # type: ignore[misc]
     try:
-        await until(lambda: len(settled) == 3000, 30, "every entry is settled by somebody")
+        await until(lambda: len(settled) == 3000, what="every entry is settled by somebody")
     finally:
         over.set()
         await asyncio.wait(consuming)
@@ -648,7 +646,7 @@ async def test_only_what_was_settled_within_the_window_is_read_again(
     (first,) = publish(redis_now, 0, 1)
     await settle(source, await read(source, 1))
     reread = source._rereads[KEY]
-    await until(lambda: reread.oldest and show_id(reread.oldest) == first.decode(), 60)
+    await until(lambda: reread.oldest and show_id(reread.oldest) == first.decode())
     publish(redis_now, 1, 3)
     await settle(source, await read(source, 2))
     fleet.identity = "two"

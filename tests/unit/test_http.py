@@ -33,7 +33,7 @@ class Peer:
             self.writer.write(piece)
 
     async def answer(self, *, bodiless: bool = False) -> Answer:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             head = (await self.reader.readuntil(b"\r\n\r\n")).decode()
             first, *lines = head.splitlines()
             headers = {name.lower(): value for name, value in (x.split(": ") for x in lines if x)}
@@ -47,7 +47,7 @@ class Peer:
     async def rest(self) -> bytes:
         """What comes until the server ends it; a reset is an end, too."""
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 return await self.reader.read()
         except ConnectionError:
             return b""
@@ -174,7 +174,7 @@ async def test_head_is_get_without_a_body(site: Site) -> None:
         ("CONNECT", "/big", 405, "GET, HEAD"),
     ],
 )
-async def test_what_is_not_there_is_said(
+async def test_what_does_not_exist_is_reported(
     site: Site, method: str, path: str, status: int, allowed: str | None
 ) -> None:
     await site.start()
@@ -434,7 +434,7 @@ async def test_at_the_end_who_waits_goes_at_once_and_who_is_worked_for_is_answer
     status, headers, _ = await worked.answer()
     assert (status, headers["connection"]) == (200, "close")
     assert await worked.rest() == b""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await stopping
 
 
@@ -445,7 +445,7 @@ async def test_the_end_waits_for_nobody_forever(site: Site) -> None:
     deaf.reader._transport.pause_reading()  # type: ignore[attr-defined]
     deaf.send(BIG)
     await until(lambda: site.working)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await server.stop(0.1)
     assert (site.working, server._connections) == (0, {})
     assert await worked.rest() == b""

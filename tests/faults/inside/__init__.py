@@ -1,1 +1,1 @@
-"""What the harness does inside a daemon."""
+"""The part of the harness that runs inside a daemon."""

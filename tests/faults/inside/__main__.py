@@ -1,21 +1,16 @@
-"""`invalidator run` as it is installed, with gauges: GAUGES SPOILT ARGUMENTS...
-
-SPOILT is empty, or names a mistake of `spoilt.py`: these exist to show that the harness bites.
-"""
+"""`invalidator run` as it is installed, with gauges: GAUGES ARGUMENTS..."""
 
 import sys
 from pathlib import Path
 
 from tests.faults.gauges import Gauges
-from tests.faults.inside import spoilt, watched
+from tests.faults.inside import watched
 
 
 def main() -> int:
-    _, gauges, mistake, *arguments = sys.argv
+    _, gauges, *arguments = sys.argv
     sys.argv = ["invalidator", *arguments]
     watched.watch(Gauges(Path(gauges)))
-    if mistake:
-        spoilt.MISTAKES[mistake]()
     from invalidator.cli import main as invalidator
 
     return invalidator()

@@ -1,4 +1,4 @@
-"""Gauges: what cannot be seen from outside a daemon. Nothing behaves otherwise by them."""
+"""Gauges for what is invisible from outside a daemon. They change no behaviour."""
 
 import asyncio
 import threading
@@ -81,7 +81,7 @@ def _observed(run: Callable[..., Awaitable[int]], gauges: Gauges) -> Callable[..
 
 
 def _observe(loop: asyncio.AbstractEventLoop, gauges: Gauges, over: threading.Event) -> None:
-    """From a thread: a task of ours would count itself, and could not see a standstill."""
+    """Observe from a thread: a task would count itself, and could not see a standstill."""
     while not over.wait(EVERY):
         answered = threading.Event()
         began = time.monotonic()

@@ -12,7 +12,7 @@ from tests.backends.server import free_port
 from tests.backends.tokens import CLIENT, SECRET, token_server
 from tests.faults.caches import OneServer
 from tests.faults.inlets import Topic
-from tests.faults.ledger import GAP_RULE, RULES
+from tests.faults.ledger import RARE_AND_ONCE, RULES
 from tests.faults.load import Load
 from tests.faults.proxy import Proxy
 from tests.faults.rows import row
@@ -87,7 +87,7 @@ def broker_unreachable(at: Stage) -> None:
 
 
 def _behind_a_proxy(at: Stage) -> tuple[KafkaBroker, Proxy]:
-    """A broker that tells those who come through the proxy to stay there."""
+    """Start a broker that sends clients of the proxy back to the proxy."""
     way = at.proxy(free_port())
     broker = KafkaBroker()
     broker.config |= {
@@ -114,13 +114,14 @@ def unreadable(at: Stage) -> None:
     at.daemon()
     load.publish()
     at.healed()
-    until_sync(lambda: topic.lag_of(2) + topic.lag_of(3) == 0, 60, "the others flow")
+    until_sync(lambda: topic.lag_of(2) + topic.lag_of(3) == 0, what="the others flow")
     at.note(len(load.state.dead()) == 2, "the others waited for what cannot be read")
 
 
-@row(12, "1% of the events can never work, in six ways", quick=True)
+@row(12, "1% of the events can never work, in six ways", grace=10, quick=True)
 def poisoned(at: Stage) -> None:
-    load = at.usual(at.redis(), count=at.times(20_000), poison=0.01)
+    redis = at.redis()
+    load = at.from_everywhere(OneServer(redis), redis, count=at.times(20_000), poison=0.01)
     at.daemon()
     at.warm()
     load.publish()
@@ -130,20 +131,19 @@ def poisoned(at: Stage) -> None:
 @row(13, "records expire before they are read, then the group's positions do")
 def expired(at: Stage) -> None:
     topic = at.topic()
-    load = _from(at, topic)
-    first = at.daemon(RULES + GAP_RULE)
+    load = at.events(OneServer(at.redis()), topic, rare=RARE_AND_ONCE)
+    first = at.daemon(RULES + load.ledger.gap_rules())
     at.warm()
     first.daemon.stop()
     load.publish(0.5)
     ends = [TopicPartition(topic.name, part, end - 3) for part, end in topic.ends.items()]
     for deleted in topic.kafka.admin.delete_records(ends).values():
-        deleted.result(15)
+        deleted.result(60)
     second = at.daemon()
     load.await_settled()
-    gaps = second.daemon.events("source-gap")
-    at.note(not gaps or gaps[0]["cause"] != "position lost", "no gap was told")
+    at.note(not second.gaps("position lost"), "no gap was told")
     at.note(second.daemon.stop() != 0, "no clean end")
-    topic.kafka.admin.delete_consumer_groups([topic.group])[topic.group].result(15)
+    topic.kafka.admin.delete_consumer_groups([topic.group])[topic.group].result(60)
     load.publish()
     at.healed()
     at.daemon()

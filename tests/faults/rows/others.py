@@ -3,8 +3,7 @@
 from tests.backends import until_sync
 from tests.faults.caches import OneServer
 from tests.faults.caches import at as client
-from tests.faults.inlets import Stream
-from tests.faults.ledger import GAP_RULE, RULES
+from tests.faults.ledger import RARE_AND_ONCE, RULES
 from tests.faults.member import Member
 from tests.faults.rows import row
 from tests.faults.stage import DURABLE, Stage
@@ -17,9 +16,9 @@ LET_THROUGH = 2 * 99  # events, of a topic and of a stream, before the brake has
 @row(25, "unread entries are trimmed from a stream, then the stream is deleted", grace=10)
 def stream_gone(at: Stage) -> None:
     redis = at.redis()
-    stream = Stream(lambda: redis.port, redis.url)
-    load = at.events(OneServer(redis), stream)
-    member = at.daemon(RULES + GAP_RULE)
+    stream = at.stream(redis)
+    load = at.events(OneServer(redis), stream, rare=RARE_AND_ONCE)
+    member = at.daemon(RULES + load.ledger.gap_rules())
     at.warm()
     for share, harm in ((0.4, "XTRIM"), (0.8, "DEL")):
         member.freeze()
@@ -31,8 +30,8 @@ def stream_gone(at: Stage) -> None:
                 admin.delete(stream.key)
         member.thaw()
         load.await_settled()
-    causes = {gap["cause"] for gap in member.daemon.events("source-gap")}
-    at.note(not causes >= {"trimmed-unread", "stream-vanished"}, f"gaps: {sorted(causes)}")
+    for cause in ("trimmed-unread", "stream-vanished"):
+        at.note(not member.gaps(cause), f"no gap was told: {cause}")
     load.publish()
     at.healed()
 
@@ -41,33 +40,26 @@ def stream_gone(at: Stage) -> None:
 def pubsub_lost(at: Stage) -> None:
     redis, source = at.redis(), at.redis()
     way = at.proxy(source.port)
-    load = at.events(OneServer(redis), at.channel(source, f"redis://{way.address}/0"))
-    member = at.daemon(RULES + GAP_RULE).await_ready()
+    channel = at.channel(source, f"redis://{way.address}/0")
+    load = at.events(OneServer(redis), channel, rare=RARE_AND_ONCE)
+    member = at.daemon(RULES + load.ledger.gap_rules()).await_ready()
     load.publish(0.1)
-    load.await_share(0.1)
+    load.await_applied()
     member.before = member.vitals()
     way.silent = True
     load.publish(0.4)
     with at.timed(5.0, "seeing that the link is dead"):
-        until_sync(lambda: _waits_for_pubsub(member), 30, "the daemon sees it")
+        until_sync(lambda: not member.reads("pubsub"), what="the daemon sees it")
     way.heal()
-    until_sync(lambda: _gaps(member) >= 1, 30, "the gap is told")
+    until_sync(lambda: member.gaps("reconnected") >= 1, what="the gap is told")
     member.await_ready()
     way.deaf = True
     way.reset()
     load.publish(0.7)
     way.deaf = False
-    until_sync(lambda: _gaps(member) >= 2, 30, "another gap is told")
+    until_sync(lambda: member.gaps("reconnected") >= 2, what="another gap is told")
     load.publish()
     at.healed()
-
-
-def _waits_for_pubsub(member: Member) -> bool:
-    return any(line["part"] == "pubsub" for line in member.daemon.events("server-unavailable"))
-
-
-def _gaps(member: Member) -> int:
-    return sum(gap["cause"] == "reconnected" for gap in member.daemon.events("source-gap"))
 
 
 @row(28, "two minutes of all kinds of trouble in random order: memory stays flat", grown=24)
@@ -123,16 +115,26 @@ def broken_rules(at: Stage) -> None:
     at.warm()
     with load.flowing(rate=300):
         at.rules(BROKEN)
-        until_sync(lambda: member.daemon.events("rules-rejected"), 30, "they are refused")
+        until_sync(lambda: not member.rules_in_force(), what="they are rejected")
         at.pause(1)
-        at.rules(NEEDY)
-        until_sync(lambda: len(member.daemon.events("rules-reloaded")) == 1, 30, "they are taken")
+        _in_force(at, member, NEEDY)
         at.pause(3)
-        at.rules(RULES)
-        until_sync(lambda: len(member.daemon.events("rules-reloaded")) == 2, 30, "they are back")
+        _in_force(at, member, RULES)
     load.publish()
     at.healed()
-    until_sync(load.quiet, 60, "all is acknowledged")
+    until_sync(load.quiet, what="all is acknowledged")
     dead = len(load.state.dead())
     at.note(not 0 < dead <= LET_THROUGH, f"{dead} dead letters before the brake held")
     at.note(at.run("dead", "replay", "--all") != 0, "the replay failed")
+
+
+def _in_force(at: Stage, member: Member, rules: str) -> None:
+    """Wait until the daemon has taken these rules, in place of others."""
+    before = member.daemon.metric("invalidator_rules_loaded_timestamp_seconds")
+    at.rules(rules)
+
+    def taken() -> bool:
+        now = member.daemon.metric("invalidator_rules_loaded_timestamp_seconds")
+        return now > before and member.rules_in_force()
+
+    until_sync(taken, what="the rules are in force")

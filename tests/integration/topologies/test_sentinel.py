@@ -59,7 +59,7 @@ async def test_a_failover_is_followed_and_nothing_is_acknowledged_meanwhile(
         bench.source.publish(order(2))
         await until(lambda: bench.health.part("redis").reason)
         assert bench.source.settled == 1
-        await until(lambda: bench.source.settled == 2, timeout=10)
+        await until(lambda: bench.source.settled == 2)
         assert time.monotonic() - began < 10
         assert not bench.health.part("redis").reason
 
@@ -80,7 +80,7 @@ async def test_a_primary_that_was_demoted_is_left(start_sentinel: StartSentinel)
             with looking(watched.replica.url) as now:
                 return now.exists("c") == 1
 
-        await until(on_the_other, timeout=10)
+        await until(on_the_other)
 
 
 async def test_what_is_no_primary_is_not_written_to(start_redis: StartRedis) -> None:

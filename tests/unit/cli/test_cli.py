@@ -24,7 +24,7 @@ ROOT = Path(invalidator.__file__).parent.parent
 
 def python(*arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, cwd=ROOT, timeout=30
+        [sys.executable, *arguments], capture_output=True, text=True, cwd=ROOT, timeout=60
     )
 
 
@@ -162,7 +162,7 @@ def test_a_reader_that_has_seen_enough_is_no_failure() -> None:
             stdout=writer,
             stderr=subprocess.PIPE,
             cwd=ROOT,
-            timeout=30,
+            timeout=60,
         )
     finally:
         os.close(writer)

@@ -65,7 +65,7 @@ async def test_rejected_events_take_room_until_they_are_dead_letters() -> None:
     assert bench.in_flight.room() == 0
     assert bench.source.settled == 0
     bench.letters.available = True
-    await until(lambda: bench.source.settled == 2, 60)
+    await until(lambda: bench.source.settled == 2)
     assert (bench.in_flight.room(), bench.in_flight.bytes) == (100, 0)
     assert [rejection.record for rejection in bench.letters.kept] == [record, record]
     await bench.settlement.end()

@@ -65,7 +65,7 @@ async def start(heard: Heard) -> AsyncIterator[Start]:
         yield start
 
 
-async def post(url: str, trusted: ssl.SSLContext | None = None, within: float = 20) -> bytes:
+async def post(url: str, trusted: ssl.SSLContext | None = None, within: float = 60) -> bytes:
     trusted = trusted or ssl.create_default_context()
     status, body = await post_form(url, FORM, {"Accept": "a/b"}, trusted, within=within)
     return b"%d " % status + body

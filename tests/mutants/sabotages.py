@@ -1,0 +1,149 @@
+"""The sabotages: small edits of the source, and the rows that must turn red by each.
+
+Code that changes takes its sabotage along: give `old` as it reads now. It must occur exactly once
+in its file.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    file: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sabotage:
+    name: str
+    rows: str  # as `python -m tests.faults --rows` takes them
+    edits: tuple[Edit, ...]
+
+
+def sabotage(name: str, rows: str, *edits: tuple[str, str, str]) -> Sabotage:
+    return Sabotage(name, rows, tuple(Edit(*each) for each in edits))
+
+
+_APPLY = "invalidator/targets/redis/apply.py"
+_TAGS = "invalidator/targets/redis/tag_work.py"
+_KEYS = "invalidator/targets/redis/keys.py"
+_PIPELINE = "invalidator/pipeline/pipeline.py"
+_LATER = "invalidator/pipeline/later.py"
+_KAFKA = "invalidator/sources/kafka/source.py"
+_MEMBERSHIP = "invalidator/sources/kafka/membership.py"
+_STREAM = "invalidator/sources/stream/source.py"
+_PUBSUB = "invalidator/sources/pubsub/source.py"
+
+SABOTAGES = (
+    # --- names ---
+    sabotage(
+        "patterns-ignored",
+        "12",
+        (_APPLY, "        if names.patterns:\n", "        if False:\n"),
+    ),
+    sabotage(
+        "tags-ignored",
+        "12",
+        (_APPLY, "        if names.tags:\n", "        if False:\n"),
+    ),
+    sabotage(
+        "stamps-kept",
+        "12",
+        (_APPLY, "if keys := [*names.keys, *stamps]:", "if keys := [*names.keys]:"),
+    ),
+    sabotage(
+        "versions-not-raised",
+        "12",
+        (
+            _APPLY,
+            'self._note("versions", await self._versions.bump(names.versions), outcome)',
+            "pass",
+        ),
+    ),
+    sabotage(
+        "members-of-sorted-sets-kept",
+        "12",
+        (_TAGS, "reply[::2]  # every other one is a score", "[]"),
+    ),
+    sabotage(
+        "only-the-first-page-of-a-tag",
+        "12",
+        (
+            _TAGS,
+            "return {work: at for work, at in following.items() if work not in ended}, ended",
+            "return {}, list(following)",
+        ),
+    ),
+    sabotage(
+        "no-second-pass",
+        "12",
+        (_LATER, "for delay, names in sorted(passes.items()):", "for delay, names in ():"),
+    ),
+    # --- acknowledging ---
+    sabotage(
+        "acknowledged-before-applied",
+        "2",
+        (
+            _PIPELINE,
+            "        self._reporter.read(batch)\n",
+            "        self._reporter.read(batch)\n        await self._source.settle(batch)\n",
+        ),
+        (_PIPELINE, "        await self._source.settle(applied.batch)\n", ""),
+    ),
+    sabotage(
+        "dead-letters-not-written",
+        "12",
+        (
+            _PIPELINE,
+            "await until_available(put, self._letters, who=self.name, pulse=self._settling)",
+            "del put",
+        ),
+    ),
+    sabotage(
+        "positions-not-committed-at-the-end",
+        "3",
+        (
+            _MEMBERSHIP,
+            "            async with asyncio.timeout(LAST_COMMIT_WITHIN):\n"
+            "                await self.commit()\n",
+            "            pass\n",
+        ),
+    ),
+    sabotage(
+        "a-batch-lost-in-a-rebalance",
+        "6",
+        (
+            _MEMBERSHIP,
+            "                await self._drain()\n",
+            "                self.epoch.settled = dict(self.epoch.next)\n",
+        ),
+    ),
+    # --- a Redis that refuses ---
+    sabotage(
+        "readonly-taken-for-success",
+        "24",
+        (
+            _KEYS,
+            "            else:\n                doubtful += self._unless_away(chunk, reply)\n",
+            '            elif "ReadOnly" not in type(reply).__name__:\n'
+            "                doubtful += self._unless_away(chunk, reply)\n",
+        ),
+    ),
+    # --- a Redis that forgets ---
+    sabotage(
+        "kafka-not-read-again",
+        "29",
+        (_KAFKA, "        if epoch.era == current:\n", "        if True:\n"),
+    ),
+    sabotage(
+        "streams-not-read-again",
+        "29",
+        (_STREAM, "            await self._go_back()\n", ""),
+    ),
+    sabotage(
+        "channels-not-given-again",
+        "29",
+        (_PUBSUB, "        if self._era == current:\n", "        if True:\n"),
+    ),
+)
