@@ -42,7 +42,7 @@ def test_a_second_pass_beyond_the_drain_is_left_to_the_next_start(
     rule = "name: r\n    on: order.updated\n    invalidate: {keys: 'order:single:{orderId}'}\n"
     rules_file.write_text(f"rules:\n  - {rule}    repeat_after: 1h\n")
     settings = {"REDIS_URL": redis_url, "STREAMS__KEYS": KEY, "STREAMS__START": "earliest"}
-    settings |= {"DRAIN_TIMEOUT": "5m"}
+    settings |= {"DRAIN_TIMEOUT": "5m", "STREAMS__GROUP": "caches"}
     redis_now.set("order:single:o1", "stale")
     redis_now.xadd(KEY, {"event": order(1)})
     daemon = run_daemon(**settings).await_ready()
@@ -51,11 +51,11 @@ def test_a_second_pass_beyond_the_drain_is_left_to_the_next_start(
     until_sync(lambda: not redis_now.exists("order:single:o1"))
     assert daemon.stop() == 3, "it does not wait for what it cannot do"
     (said,) = daemon.events("stopped")
-    assert (said["batches"], said["settled"].partition(":")[0]) == (1, "not all that was read")
+    assert (said["unsettled"], said["settled"].partition(":")[0]) == (1, "not all that was read")
     redis_now.set("order:single:o1", "refilled")
     rules_file.write_text(f"rules:\n  - {rule}    repeat_after: 100ms\n")
     daemon = run_daemon(**settings).await_ready()
     until_sync(lambda: daemon.events("batch"))
-    pending: Any = redis_now.xpending(KEY, "invalidator")
+    pending: Any = redis_now.xpending(KEY, "caches")
     assert (pending["pending"], redis_now.exists("order:single:o1")) == (0, 0)
     assert daemon.stop() == 0

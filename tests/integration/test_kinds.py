@@ -172,7 +172,7 @@ async def test_patterns_that_too_many_wait_for_hold_up_intake_and_the_reason_is_
             run(now, "ACL", "SETUSER", "default", "-scan")
             for number in range(10):
                 bench.source.publish(event("list.updated", customer=f"c{number}"))
-            crowded = "too many patterns wait for a sweep"
+            crowded = "too many patterns are waiting for the next sweep"
             await until(lambda: crowded in bench.health.waiting().get("redis", ""))
             await until(lambda: "scan" in bench.health.waiting().get("sweeps", "").lower())
             assert bench.source.settled == 0

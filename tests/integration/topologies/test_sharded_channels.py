@@ -118,4 +118,4 @@ async def test_publish_reaches_them_though_no_channel_is_named(
     said = capsys.readouterr()
     assert (said.out.count("1 subscriber"), said.err) == (2, "")
     assert await asyncio.to_thread(main, words) == 0
-    assert "in its INVALIDATOR_PUBSUB__SHARDED_CHANNELS" in capsys.readouterr().err
+    assert "in INVALIDATOR_PUBSUB__SHARDED_CHANNELS" in capsys.readouterr().err
