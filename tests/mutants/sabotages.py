@@ -29,8 +29,9 @@ _APPLY = "invalidator/targets/redis/apply.py"
 _TAGS = "invalidator/targets/redis/tag_work.py"
 _KEYS = "invalidator/targets/redis/keys.py"
 _PIPELINE = "invalidator/pipeline/pipeline.py"
-_LATER = "invalidator/pipeline/later.py"
-_KAFKA = "invalidator/sources/kafka/source.py"
+_TICKETS = "invalidator/pipeline/tickets.py"
+_SETTLEMENT = "invalidator/pipeline/settlement.py"
+_KAFKA = "invalidator/sources/kafka/reread.py"
 _MEMBERSHIP = "invalidator/sources/kafka/membership.py"
 _STREAM = "invalidator/sources/stream/source.py"
 _PUBSUB = "invalidator/sources/pubsub/source.py"
@@ -50,16 +51,12 @@ SABOTAGES = (
     sabotage(
         "stamps-kept",
         "12",
-        (_APPLY, "if keys := [*names.keys, *stamps]:", "if keys := [*names.keys]:"),
+        (_APPLY, "if keys := [*names.keys, *tag_stamps]:", "if keys := [*names.keys]:"),
     ),
     sabotage(
         "versions-not-raised",
         "12",
-        (
-            _APPLY,
-            'self._note("versions", await self._versions.bump(names.versions), outcome)',
-            "pass",
-        ),
+        (_APPLY, "        if names.versions:\n", "        if False:\n"),
     ),
     sabotage(
         "members-of-sorted-sets-kept",
@@ -78,7 +75,7 @@ SABOTAGES = (
     sabotage(
         "no-second-pass",
         "12",
-        (_LATER, "for delay, names in sorted(passes.items()):", "for delay, names in ():"),
+        (_TICKETS, "for delay, names in sorted(passes.items()):", "for delay, names in ():"),
     ),
     # --- acknowledging ---
     sabotage(
@@ -86,18 +83,19 @@ SABOTAGES = (
         "2",
         (
             _PIPELINE,
-            "        self._reporter.read(batch)\n",
-            "        self._reporter.read(batch)\n        await self._source.settle(batch)\n",
+            "            applied = await self._apply(work)\n",
+            "            await self._source.settle(work.batch.ended())\n"
+            "            applied = await self._apply(work)\n",
         ),
-        (_PIPELINE, "        await self._source.settle(applied.batch)\n", ""),
+        (_SETTLEMENT, "        await self._source.settle(applied.batch)\n", ""),
     ),
     sabotage(
         "dead-letters-not-written",
         "12",
         (
-            _PIPELINE,
-            "await until_available(put, self._letters, who=self.name, pulse=self._settling)",
-            "del put",
+            _SETTLEMENT,
+            "            await until_available(put, self._part, who=self._source.name)\n",
+            "            del put\n",
         ),
     ),
     sabotage(
@@ -106,7 +104,7 @@ SABOTAGES = (
         (
             _MEMBERSHIP,
             "            async with asyncio.timeout(LAST_COMMIT_WITHIN):\n"
-            "                await self.commit()\n",
+            "                await self.commit_positions()\n",
             "            pass\n",
         ),
     ),
@@ -116,7 +114,8 @@ SABOTAGES = (
         (
             _MEMBERSHIP,
             "                await self._drain()\n",
-            "                self.epoch.settled = dict(self.epoch.next)\n",
+            "                for tp, partition in self.assignment.partitions.items():\n"
+            "                    self.assignment._settle(tp, partition.next)\n",
         ),
     ),
     # --- a Redis that refuses ---
@@ -125,16 +124,19 @@ SABOTAGES = (
         "24",
         (
             _KEYS,
-            "            else:\n                doubtful += self._unless_away(chunk, reply)\n",
-            '            elif "ReadOnly" not in type(reply).__name__:\n'
-            "                doubtful += self._unless_away(chunk, reply)\n",
+            '        return await self._server.ask([("UNLINK", *chunk) for chunk in chunks])\n',
+            '        asked = [("UNLINK", *chunk) for chunk in chunks]\n'
+            "        replies = await self._server.send(asked)\n"
+            '        if any("ReadOnly" in type(reply).__name__ for reply in replies):\n'
+            "            return [0] * len(asked)\n"
+            "        return await self._server.ask(asked)\n",
         ),
     ),
     # --- a Redis that forgets ---
     sabotage(
         "kafka-not-read-again",
         "29",
-        (_KAFKA, "        if epoch.era == current:\n", "        if True:\n"),
+        (_KAFKA, "    if not identity or assignment.identity == identity:\n", "    if True:\n"),
     ),
     sabotage(
         "streams-not-read-again",
@@ -144,6 +146,6 @@ SABOTAGES = (
     sabotage(
         "channels-not-given-again",
         "29",
-        (_PUBSUB, "        if self._era == current:\n", "        if True:\n"),
+        (_PUBSUB, '        if before in ("", current):\n', "        if True:\n"),
     ),
 )
