@@ -25,7 +25,7 @@ LAYERS = (
     ("__main__",),
 )
 # The read side lives in other people's services: it may bring nothing else along.
-ALONE = {"cache": {"__init__", "errors", "layout"}}
+ALONE = {"cache": {"__init__", "errors", "layout", "templates"}}
 
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 

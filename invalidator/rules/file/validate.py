@@ -13,10 +13,10 @@ from invalidator.rules import condition, globs
 from invalidator.rules.envelope import Envelope
 from invalidator.rules.envelope.reading import type_of
 from invalidator.rules.file.build import Parts
-from invalidator.rules.plan.fields import escape
 from invalidator.rules.rule import Cache, Place, Rule, Test
 from invalidator.runtime.text import nearest, visible
 from invalidator.templates import Template
+from invalidator.templates.values import escape
 
 ROWS: Final = ("before", "after")
 CHANGES: Final = ("created", "updated", "deleted", "read", "truncated")

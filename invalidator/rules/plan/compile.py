@@ -7,13 +7,18 @@ from msgspec import Struct
 
 from invalidator.errors import Rejected
 from invalidator.rules.condition import ConditionError, Fragment, reads, to_python
-from invalidator.rules.plan.codegen import ARGUMENTS, Code, literal
+from invalidator.rules.plan.fields import HELPERS
 from invalidator.rules.plan.render import AROUND, ROOTS, Rendered, Renderer
 from invalidator.rules.rule import Cache, Condition, Rule
+from invalidator.templates.code import Code, literal
 
 Apply = Callable[..., object]  # renders and adds to sinks
 Render = Callable[..., tuple[Any, ...]]  # per effect: a name, a list of names, or None
 Decide = Callable[..., bool]  # a rule's condition; may raise ConditionError
+
+# What every generated function takes: the event's data, what stands around it, its type, and
+# where its record is, for what is seldom asked (headers, the record's key).
+ARGUMENTS: Final = "data, event, kind, part, index"
 
 NOTE: Final = -2  # the sink that takes notes about rules
 UNMATCHED: Final = -1  # the sink that counts events that no rule names
@@ -34,7 +39,7 @@ class Unit(Struct, frozen=True):
 
 def compile_plain(units: Sequence[Unit]) -> Apply:
     """Return one function for all these rules; each renders all names before it adds one."""
-    code = Code()
+    code = Code(HELPERS)
     code.add(0, f"def apply({ARGUMENTS}, sinks):")
     for unit in units:
         depth = _condition(code, unit)
@@ -48,7 +53,7 @@ def compile_update(units: Sequence[Unit]) -> Apply:
 
     It raises wherever one of the rows is incomplete: then the slow path decides.
     """
-    code = Code()
+    code = Code(HELPERS)
     code.add(0, f"def change(new, old, {ARGUMENTS.removeprefix('data, ')}, sinks):")
     for unit in units:
         depth = 1 if unit.rule.when is None else _either(code, unit.rule.when, unit)
@@ -97,7 +102,7 @@ def _either(code: Code, condition: Condition, unit: Unit) -> int:
 
 def compile_rendering(unit: Unit, *, lenient: bool = False) -> Render:
     """Return a function for one rule that returns its names instead of adding them."""
-    code = Code()
+    code = Code(HELPERS)
     code.add(0, f"def render({ARGUMENTS}):")
     names = _names(code, unit, 1, lenient=lenient)
     code.add(1, f"return ({', '.join(name.variable for name in names)},)")
@@ -108,7 +113,7 @@ def compile_condition(unit: Unit) -> Decide | None:
     """Return a function of a rule's condition alone."""
     if unit.rule.when is None:
         return None
-    code = Code()
+    code = Code(HELPERS)
     code.add(0, f"def decide({ARGUMENTS}):")
     fragment = _fragment(unit.rule.when, unit)
     code.globals.update(fragment.globals)

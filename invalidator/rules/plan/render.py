@@ -1,7 +1,7 @@
 """The code that renders names: fast ways inline, `Field` where they do not fit."""
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Final
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -9,12 +9,9 @@ from msgspec.structs import replace
 from invalidator import layout
 from invalidator.model import Kind
 from invalidator.rules import globs
-from invalidator.rules.plan import fields as values
-from invalidator.rules.plan.codegen import Code, literal
 from invalidator.rules.plan.walks import chain, lenient, lists_of, written
-from invalidator.templates import Filter, Path, Slot, Step, Template
-
-_MISSING: Final = "except (KeyError, TypeError, IndexError):"
+from invalidator.templates import Path, Slot, Step, Template, values
+from invalidator.templates.code import Code, as_text, filtered, literal, looked_up
 
 
 class Rendered(Struct, frozen=True):
@@ -166,7 +163,9 @@ class Renderer:
         value = self.code.new("v")
         self.code.add(setting.depth, f"{value} = {text}")
         owner = self.code.constant(values.Field(setting.template.text, slot.text, "data", ()))
-        return self._filtered(value, slot.filters, owner, setting.depth, droppable=False)
+        lines = filtered(value, slot.filters, owner, droppable=False)
+        self.code.add(setting.depth, *lines)
+        return value
 
     def _value(self, slot: Slot, path: Path, setting: _Setting) -> str:
         start, steps = self._start(path, setting)
@@ -175,34 +174,10 @@ class Renderer:
                 setting.template.text, path.text, path.root, steps, slot.optional, slot.default
             )
         )
-        value, filters = self.code.new("v"), slot.filters
+        value = self.code.new("v")
         self._lookup(value, start, steps, owner, setting.depth)
-        if filters and filters[0].name == "json":
-            write = "as_sorted_json" if filters[0].argument else "as_json"
-            self.code.add(setting.depth, f"{value} = {owner}.present({value}, {write})")
-            filters = filters[1:]
-        else:
-            self.code.add(
-                setting.depth,
-                f"if type({value}) is str:",
-                f"    if not ({value} and {value}.isprintable()): {value} = {owner}.text({value})",
-                f"elif type({value}) is not int: {value} = {owner}.text({value})",
-            )
-        return self._filtered(value, filters, owner, setting.depth, droppable=slot.optional)
-
-    def _filtered(
-        self, value: str, filters: tuple[Filter, ...], owner: str, depth: int, *, droppable: bool
-    ) -> str:
-        if not filters:
-            return value
-        text = f"str({value})"
-        for entry in filters:
-            text = _FILTERS[entry.name](text, entry.argument)
-        if any(entry.name in ("trim", "first") for entry in filters):
-            text = f"{owner}.filled({text})"
-        if droppable:
-            text = f"None if {value} is None else {text}"
-        self.code.add(depth, f"{value} = {text}")
+        lines = as_text(value, slot.filters, owner, droppable=slot.optional)
+        self.code.add(setting.depth, *lines)
         return value
 
     def _start(self, path: Path, setting: _Setting) -> tuple[str, tuple[Step, ...]]:
@@ -220,20 +195,7 @@ class Renderer:
     def _lookup(
         self, variable: str, start: str, steps: tuple[Step, ...], owner: str, depth: int
     ) -> None:
-        expression = start
-        for step in steps:
-            if isinstance(step, str):
-                expression = f"{expression}['{literal(step)}']"
-            else:
-                expression = f"nth({expression}, {step})"
-        if not steps:
-            self.code.add(depth, f"{variable} = {expression}")
-            return
-        self.code.add(
-            depth,
-            f"try: {variable} = {expression}",
-            f"{_MISSING} {variable} = {owner}.absent({start})",
-        )
+        self.code.add(depth, *looked_up(variable, start, steps, owner))
 
 
 _OWN: Final = globs.tokens(f"{layout.OWN}*")
@@ -250,17 +212,4 @@ AROUND: Final = {
     "source": "source_of(event, part)",
     "key": "key_of(part, index)",
     "extensions": "extensions_of(event)",
-}
-
-
-_FILTERS: Final[dict[str, Callable[[str, Any], str]]] = {
-    "lower": lambda text, _: f"{text}.lower()",
-    "upper": lambda text, _: f"{text}.upper()",
-    "trim": lambda text, _: f"{text}.strip()",
-    "urlencode": lambda text, _: f"urlencode({text})",
-    "md5": lambda text, _: f"md5({text})",
-    "sha1": lambda text, _: f"sha1({text})",
-    "sha256": lambda text, _: f"sha256({text})",
-    "first": lambda text, count: f"{text}[:{int(count)}]",
-    "json": lambda text, how: f"as_sorted_json({text})" if how else f"as_json({text})",
 }

@@ -2,8 +2,8 @@
 
 from msgspec.structs import replace
 
-from invalidator.rules.plan import fields as values
 from invalidator.templates import Path, Slot, Template
+from invalidator.templates.values import joined
 
 
 def lists_of(slot: Slot) -> tuple[Path, ...]:
@@ -34,5 +34,5 @@ def written(path: Path) -> str:
     """A path as an author writes it."""
     text = "" if path.root == "data" else path.root
     for step in path.steps:
-        text = values.joined(text, step)
+        text = joined(text, step)
     return text

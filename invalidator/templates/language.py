@@ -14,14 +14,14 @@ Step = str | int | None  # a field, an index, or None: each element of a list
 
 
 class Path(Struct, frozen=True):
-    """Where a value stands in an event."""
+    """The place of a value in an event, or among the arguments of a function."""
 
     root: str  # one of ROOTS
     steps: tuple[Step, ...]
     text: str  # as written
 
     def lists(self) -> tuple["Path", ...]:
-        """The lists that this path goes through, the outermost first."""
+        """Return the lists that this path goes through, the outermost first."""
         return tuple(
             Path(self.root, self.steps[:at], "")
             for at, step in enumerate(self.steps)
@@ -49,7 +49,7 @@ class Template(Struct, frozen=True):
     parts: tuple[str | Slot, ...]
 
     def slots(self) -> tuple[Slot, ...]:
-        """Every slot, also those inside quoted texts, in their order."""
+        """Return every slot in order, including those inside quoted texts."""
         found: list[Slot] = []
         for part in self.parts:
             if isinstance(part, Slot):
@@ -62,7 +62,7 @@ class Template(Struct, frozen=True):
 
 
 class TemplateError(ValueError):
-    """A template that cannot be read; `offset` says where."""
+    """A template cannot be read; `offset` is the position of the mistake."""
 
     def __init__(self, message: str, offset: int) -> None:
         super().__init__(message)
@@ -95,7 +95,7 @@ _FILTER = re.compile(r"\s*\|\s*([A-Za-z_]\w*)\s*(?:\(\s*(\w*)\s*\))?")
 
 
 def parse(text: str) -> Template:
-    """The template of a text, or a TemplateError."""
+    """Return the template of a text; raise TemplateError if it has a mistake."""
     if text != text.strip() or _LINES.search(text):
         said = "a name has no line breaks or tabs, and no space before or after it"
         raise TemplateError(said, len(text) - len(text.lstrip()) if text.strip() else 0)
@@ -106,7 +106,7 @@ def parse(text: str) -> Template:
 
 
 def _one_chain(template: Template) -> None:
-    """Several lists in one template go inside each other, or it is unclear what goes together."""
+    """Raise TemplateError unless the lists of a template are nested in each other."""
     chain: tuple[Path, ...] = ()
     for path in template.paths():
         lists = path.lists()
@@ -128,7 +128,7 @@ class _Reader:
         self.quotes = 0  # quoted texts that this stands in
 
     def parts(self, end: str | None) -> tuple[str | Slot, ...]:
-        """Literals and slots up to `end`, which is left standing."""
+        """Return literals and slots up to `end`, which is not consumed."""
         parts: list[str | Slot] = []
         literal = ""
         while (char := self._peek()) != end and char:
@@ -215,7 +215,7 @@ class _Reader:
         return tuple(filters)
 
     def _absence(self) -> tuple[bool, str | None]:
-        """`?` or `:-text`."""
+        """Return what is said about absence: `?` or `:-text`."""
         self._space()
         if self._peek() == "?":
             self.at += 1
@@ -241,7 +241,7 @@ class _Reader:
 
 
 def _path(names: list[Step], text: str, offset: int) -> Path:
-    """A path from its steps: a first name that is no root is a field of the data."""
+    """Return a path from its steps; a first name that is no root is a field of the data."""
     first = names[0]
     if not isinstance(first, str) or first not in ROOTS:
         return Path("data", tuple(names), text)
