@@ -1,0 +1,133 @@
+"""Many entries at once: one read, one load of what is missing, a lease for each."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from invalidator.cache.codecs import Undecodable, value_of, value_start
+from invalidator.cache.entry import EARLY, HIT, STALE, Names, id_of, judge, new_token
+from invalidator.cache.errors import CacheUnavailable, NotFound
+from invalidator.cache.loading import Loaded
+from invalidator.cache.process import Process, Spec
+from invalidator.cache.protocol import RECORD, CallMany, Get, Send, Steps, framed, lease_ms, takes
+from invalidator.cache.scripts import DONE, GRANTED, LEASE, PUT, RELEASE
+
+
+class Results(Struct, frozen=True):
+    values: dict[str, Any]
+    left: list[str]  # somebody else loads them: each is read by itself
+
+
+def read_many(wanted: Mapping[str, Names], spec: Spec, here: Process) -> Steps:
+    """Return the steps of a read of many entries, by the caller's names for them."""
+    return _Many(wanted, spec, here).steps()
+
+
+class _Many:
+    def __init__(self, wanted: Mapping[str, Names], spec: Spec, here: Process) -> None:
+        self.wanted = wanted
+        self.spec = spec
+        self.here = here
+        self.values: dict[str, Any] = {}
+
+    def steps(self) -> Steps:
+        keys = list(dict.fromkeys(key for names in self.wanted.values() for key in names.keys))
+        try:
+            found = dict(zip(keys, (yield Get(keys)), strict=True)) if keys else {}
+        except CacheUnavailable:
+            return (yield from self._alone(list(self.wanted)))
+        missing = [name for name in self.wanted if not self._hit(name, found)]
+        granted: dict[str, tuple[bytes, list[bytes]]] = {}
+        if missing:
+            try:
+                granted = yield from self._lease(missing, found)
+            except CacheUnavailable:
+                return (yield from self._alone(missing))
+        if granted:
+            yield from self._load(granted)
+        return Results(self.values, [name for name in missing if name not in granted])
+
+    def _alone(self, missing: list[str]) -> Steps:
+        """Load what is missing in one call, as Redis is unavailable."""
+        self.here.stats.bypassed += 1
+        loaded = yield CallMany(missing, alone=True)
+        for name in missing:
+            value = loaded.get(name)
+            self.values[name] = value.value if isinstance(value, Loaded) else value
+        return Results(self.values, [])
+
+    def _hit(self, name: str, found: Mapping[str, bytes | None]) -> bool:
+        names = self.wanted[name]
+        entry, *stamps = (found[key] for key in names.keys)
+        line = names.line(stamps)
+        verdict = judge(entry, line, self.here.now(), self.spec.policy)
+        if verdict not in (HIT, EARLY, STALE) or entry is None or line is None:
+            return False
+        try:
+            self.values[name] = value_of(entry, value_start(line), self.spec.codec)
+        except NotFound:
+            self.values[name] = None
+        except Undecodable:
+            return False
+        self.here.stats.hits += 1
+        return True
+
+    def _lease(self, missing: list[str], found: Mapping[str, bytes | None]) -> Steps:
+        """Ask for a lease for each, and take all stamps; the answer is what was granted."""
+        length, tokens = lease_ms(self.spec.policy, None), [new_token() for _ in missing]
+        keys = [self.wanted[name].key for name in missing]
+        stamps = list(dict.fromkeys(s for name in missing for s in self.wanted[name].stamps))
+        leases = [
+            LEASE(key, token, length, RECORD * length, id_of(found[key]), "miss")
+            for key, token in zip(keys, tokens, strict=True)
+        ]
+        replies = yield Send([*leases, *takes(stamps, self.spec.policy, self.here)])
+        self.here.heard(replies[0][1])
+        taken = dict(zip(stamps, replies[len(leases) :], strict=True))
+        return {
+            name: (token, [taken[stamp] for stamp in self.wanted[name].stamps])
+            for name, token, reply in zip(missing, tokens, replies, strict=False)
+            if reply[0] == GRANTED
+        }
+
+    def _load(self, granted: Mapping[str, tuple[bytes, list[bytes]]]) -> Steps:
+        stats, began = self.here.stats, self.here.clock()
+        stats.loads += 1
+        try:
+            loaded = yield CallMany(list(granted))
+            took = (self.here.clock() - began) * 1000
+            puts = [self._put(name, loaded.get(name), *granted[name], took) for name in granted]
+        except GeneratorExit:
+            raise
+        except BaseException:
+            stats.failed += 1
+            yield from self._send([self._release(name, granted[name][0]) for name in granted])
+            raise
+        replies = yield from self._send(puts)
+        done = sum(reply == DONE for reply in replies)
+        stats.puts += done
+        stats.refused += len(replies) - done
+
+    def _put(
+        self, name: str, value: Any, token: bytes, stamps: list[bytes], took: float
+    ) -> tuple[str | bytes | int, ...]:
+        loaded = value if isinstance(value, Loaded) else Loaded(value)
+        self.values[name] = loaded.value
+        names = self.wanted[name]
+        line = names.line(stamps)
+        assert line is not None
+        entry, ttl = framed(loaded, None, line, token, self.spec, self.here, took=took)
+        if ttl <= 0 or len(entry) > self.spec.policy.max_bytes:
+            return RELEASE(names.key, token, 0)
+        return PUT(names.key, token, entry, int(ttl * 1000))
+
+    def _release(self, name: str, token: bytes) -> tuple[str | bytes | int, ...]:
+        pause = int(1000 * self.spec.policy.cooldown)
+        return RELEASE(self.wanted[name].key, token, pause)
+
+    def _send(self, commands: list[tuple[str | bytes | int, ...]]) -> Steps:
+        try:
+            return (yield Send(commands))
+        except CacheUnavailable:
+            return []

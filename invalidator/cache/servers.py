@@ -1,0 +1,182 @@
+"""Commands to Redis by redis-py's clients, standalone (also behind Sentinel) and cluster."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+from redis.exceptions import NoScriptError
+
+from invalidator.cache.errors import CacheError
+from invalidator.cache.scripts import Command, with_source
+
+Reply = Any
+
+
+class Server(Protocol):
+    """One Redis, as asyncio sees it."""
+
+    async def get(self, keys: Sequence[str]) -> list[bytes | None]: ...
+    async def send(self, commands: Sequence[Command]) -> list[Reply]: ...
+
+
+class SyncServer(Protocol):
+    """One Redis, as threads see it."""
+
+    def get(self, keys: Sequence[str]) -> list[bytes | None]: ...
+    def send(self, commands: Sequence[Command]) -> list[Reply]: ...
+
+
+def server_of(client: Any) -> Server:
+    """Return the server behind a client of redis.asyncio."""
+    _check(client, asynchronous=True)
+    return _Cluster(client) if _is_cluster(client) else _Standalone(client)
+
+
+def sync_server_of(client: Any) -> SyncServer:
+    """Return the server behind a client of redis."""
+    _check(client, asynchronous=False)
+    return _SyncCluster(client) if _is_cluster(client) else _SyncStandalone(client)
+
+
+class _Standalone:
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._execute = client.execute_command
+
+    async def get(self, keys: Sequence[str]) -> list[bytes | None]:
+        if len(keys) == 1:
+            return [await self._execute("GET", keys[0])]
+        values: list[bytes | None] = await self._execute("MGET", *keys)
+        return values
+
+    async def send(self, commands: Sequence[Command]) -> list[Reply]:
+        if len(commands) == 1:
+            return [await _scripted(self._execute, commands[0])]
+        replies = await self._pipelined(commands)
+        if any(isinstance(reply, NoScriptError) for reply in replies):
+            replies = await self._pipelined(list(map(_sourced, commands)))
+        return _all(replies)
+
+    async def _pipelined(self, commands: Sequence[Command]) -> list[Reply]:
+        async with self._client.pipeline(transaction=False) as pipe:
+            for command in commands:
+                pipe.execute_command(*command)
+            replies: list[Reply] = await pipe.execute(raise_on_error=False)
+            return replies
+
+
+class _Cluster:
+    """Each command goes to the node of its key, all of them side by side."""
+
+    def __init__(self, client: Any) -> None:
+        self._execute = client.execute_command
+
+    async def get(self, keys: Sequence[str]) -> list[bytes | None]:
+        if len(keys) == 1:
+            return [await self._execute("GET", keys[0])]
+        return list(await asyncio.gather(*(self._execute("GET", key) for key in keys)))
+
+    async def send(self, commands: Sequence[Command]) -> list[Reply]:
+        if len(commands) == 1:
+            return [await _scripted(self._execute, commands[0])]
+        calls = (_scripted(self._execute, command) for command in commands)
+        return _all(await asyncio.gather(*calls, return_exceptions=True))
+
+
+class _SyncStandalone:
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._execute = client.execute_command
+
+    def get(self, keys: Sequence[str]) -> list[bytes | None]:
+        if len(keys) == 1:
+            return [self._execute("GET", keys[0])]
+        values: list[bytes | None] = self._execute("MGET", *keys)
+        return values
+
+    def send(self, commands: Sequence[Command]) -> list[Reply]:
+        if len(commands) == 1:
+            return [_sync_scripted(self._execute, commands[0])]
+        replies = self._pipelined(commands)
+        if any(isinstance(reply, NoScriptError) for reply in replies):
+            replies = self._pipelined(list(map(_sourced, commands)))
+        return _all(replies)
+
+    def _pipelined(self, commands: Sequence[Command]) -> list[Reply]:
+        with self._client.pipeline(transaction=False) as pipe:
+            for command in commands:
+                pipe.execute_command(*command)
+            replies: list[Reply] = pipe.execute(raise_on_error=False)
+            return replies
+
+
+class _SyncCluster:
+    """Each command goes to the node of its key; several are sent by several threads."""
+
+    def __init__(self, client: Any) -> None:
+        self._execute = client.execute_command
+        self._threads = ThreadPoolExecutor(16, "invalidator-cache")
+
+    def get(self, keys: Sequence[str]) -> list[bytes | None]:
+        if len(keys) == 1:
+            return [self._execute("GET", keys[0])]
+        return list(self._threads.map(lambda key: self._execute("GET", key), keys))
+
+    def send(self, commands: Sequence[Command]) -> list[Reply]:
+        if len(commands) == 1:
+            return [_sync_scripted(self._execute, commands[0])]
+        return list(self._threads.map(lambda each: _sync_scripted(self._execute, each), commands))
+
+
+async def _scripted(execute: Callable[..., Any], command: Command) -> Reply:
+    try:
+        return await execute(*command)
+    except NoScriptError:
+        return await execute(*with_source(command))
+
+
+def _sync_scripted(execute: Callable[..., Any], command: Command) -> Reply:
+    try:
+        return execute(*command)
+    except NoScriptError:
+        return execute(*with_source(command))
+
+
+def _sourced(command: Command) -> Command:
+    return with_source(command) if command[0] == "EVALSHA" else command
+
+
+def _all(replies: Sequence[Reply]) -> list[Reply]:
+    """Return the replies; raise the first that is an error."""
+    for reply in replies:
+        if isinstance(reply, BaseException):
+            raise reply
+    return list(replies)
+
+
+def _is_cluster(client: Any) -> bool:
+    return hasattr(client, "get_node_from_key")
+
+
+def _check(client: Any, *, asynchronous: bool) -> None:
+    """Raise CacheError for a client that cannot do."""
+    ours = type(client).__module__.startswith("redis.asyncio")
+    if ours != asynchronous:
+        wanted = "redis.asyncio.Redis or RedisCluster" if asynchronous else "redis.Redis"
+        raise CacheError(f"this cache takes a client of {wanted}, not {type(client).__name__}")
+    settings = _settings(client)
+    if settings.get("decode_responses"):
+        raise CacheError("entries are bytes: make the client with decode_responses=False")
+
+
+def _settings(client: Any) -> dict[str, Any]:
+    for owner in (getattr(client, "connection_pool", None), client, _nodes(client)):
+        found = getattr(owner, "connection_kwargs", None)
+        if isinstance(found, dict):
+            return found
+    return {}
+
+
+def _nodes(client: Any) -> Any:
+    return getattr(client, "nodes_manager", None)

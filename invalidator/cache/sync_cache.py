@@ -1,0 +1,273 @@
+"""The cache for threads."""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, ParamSpec, Protocol, Self, TypeVar, overload
+
+from invalidator.cache.annotations import returned
+from invalidator.cache.base import MISSING, Base, Missing, Write, WritePlan
+from invalidator.cache.cached import SyncCached
+from invalidator.cache.client import client_of
+from invalidator.cache.codecs import Codec, json_codec
+from invalidator.cache.entry import Names
+from invalidator.cache.errors import CacheUnavailable
+from invalidator.cache.kinds import Kind
+from invalidator.cache.loading import Loaded
+from invalidator.cache.many import Results, read_many
+from invalidator.cache.process import Spec
+from invalidator.cache.render import renderer
+from invalidator.cache.scripts import Command
+from invalidator.cache.servers import sync_server_of
+from invalidator.cache.thread_driver import SyncDriver, SyncLoadContext
+from invalidator.cache.warming import CHUNK, Progress, chunks
+
+P = ParamSpec("P")
+T = TypeVar("T")
+A = TypeVar("A")
+
+
+class SyncDecorator(Protocol):
+    """Makes a cached function of one that returns a value, or a value in `Loaded`."""
+
+    @overload
+    def __call__(self, function: Callable[P, Loaded[T]]) -> SyncCached[P, T]: ...
+    @overload
+    def __call__(self, function: Callable[P, T]) -> SyncCached[P, T]: ...
+
+
+class SyncCache(Base):
+    """A cache on one Redis, whose client is redis-py's: Redis or RedisCluster."""
+
+    def __init__(self, client: Any, **options: Any) -> None:
+        """Make a cache; the options are those of `Base`."""
+        super().__init__(**options)
+        self._client = client
+        self.driver = SyncDriver(sync_server_of(client), self._here, self.breaker, self._loads)
+
+    @classmethod
+    def from_url(cls, url: str, **options: Any) -> Self:
+        """Return a cache with a client of its own, which gives up soon where Redis is silent."""
+        return cls(client_of(url, asynchronous=False), **options)
+
+    def close(self) -> None:
+        """End what runs in the background, and close the client."""
+        self.driver.close()
+        self._client.close()
+
+    # --- reading --------------------------------------------------------------------------------
+
+    def cached(
+        self,
+        key: str,
+        *,
+        kind: str | Kind = "default",
+        tags: Sequence[str] = (),
+        versions: Sequence[str] = (),
+        codec: Codec | None = None,
+        schema: int | None = None,
+    ) -> SyncDecorator:
+        """SyncCache what a function returns, under a key that names its arguments."""
+
+        def decorate(function: Any) -> Any:
+            render = renderer(function, key, tags, versions, self.layout)
+            spec = self.spec(kind, codec or json_codec(returned(function)), schema)
+            return SyncCached(self, function, render, spec)
+
+        return decorate
+
+    def get_or_load(
+        self,
+        key: str,
+        loader: Callable[[SyncLoadContext], T | Loaded[T]],
+        *,
+        kind: str | Kind = "default",
+        tags: Sequence[str] = (),
+        versions: Sequence[str] = (),
+        codec: Codec | None = None,
+    ) -> T:
+        """Return an entry's value, from the cache or from its loader."""
+        names = self.names(key, tags, versions)
+        value: T = self.driver.read(names, self.spec(kind, codec), loader)
+        return value
+
+    def get_many(
+        self,
+        wanted: Mapping[str, A],
+        load_many: Callable[[dict[str, A]], Mapping[str, T | Loaded[T]]],
+        *,
+        kind: str | Kind = "default",
+        tags: Sequence[str] = (),
+        versions: Sequence[str] = (),
+        codec: Codec | None = None,
+    ) -> dict[str, T]:
+        """Return the values of many entries by key: one read, and one load of what is missing.
+
+        `wanted` gives for each key what the loader is told about it. A key that the loader leaves
+        out is remembered as absent: its value is None.
+        """
+        spec = self.spec(kind, codec)
+        names = {key: self.names(key, tags, versions) for key in wanted}
+
+        def load(keys: Sequence[str]) -> Mapping[str, Any]:
+            return load_many({key: wanted[key] for key in keys})
+
+        results: Results = self.driver.drive(read_many(names, spec, self._here), load)
+
+        def read_one(key: str) -> Any:
+            return self.driver.read(names[key], spec, lambda _: load([key]).get(key))
+
+        values = {key: read_one(key) for key in results.left}
+        return {key: values[key] if key in values else results.values[key] for key in wanted}
+
+    def peek(
+        self,
+        key: str,
+        *,
+        kind: str | Kind = "default",
+        tags: Sequence[str] = (),
+        versions: Sequence[str] = (),
+        codec: Codec | None = None,
+    ) -> Any | Missing:
+        """Return what is cached, or MISSING; never load."""
+        return self.look(self.names(key, tags, versions), self.spec(kind, codec))
+
+    def look(self, names: Names, spec: Spec) -> Any | Missing:
+        try:
+            found = self.driver.get(names.keys)
+            fitting = names.fitting(found[0])
+            if fitting is not names:
+                found = self.driver.get(fitting.keys)
+        except CacheUnavailable:
+            return MISSING
+        return self._seen(fitting, spec, found)
+
+    def warm(
+        self,
+        wanted: Mapping[str, A],
+        load_many: Callable[[dict[str, A]], Mapping[str, T | Loaded[T]]],
+        *,
+        kind: str | Kind = "default",
+        concurrency: int = 4,
+        progress: Callable[[Progress], object] = lambda _: None,
+        **more: Any,
+    ) -> Progress:
+        """Load what is missing of many entries, some at a time, each under its lease."""
+        done = Progress(len(wanted))
+
+        def load(part: dict[str, A]) -> Mapping[str, Any]:
+            done.loaded += len(part)
+            return load_many(part)
+
+        def warm_part(part: dict[str, A]) -> None:
+            self.get_many(part, load, kind=kind, **more)
+            done.seen += len(part)
+            progress(done)
+
+        with ThreadPoolExecutor(concurrency, "invalidator-cache-warm") as threads:
+            list(threads.map(warm_part, chunks(wanted, CHUNK)))
+        return done
+
+    # --- invalidating ---------------------------------------------------------------------------
+
+    def invalidate(self, *keys: str, quiet: bool = False) -> bool:
+        """Delete entries. Raise CacheUnavailable if they may still be there; `quiet`: say False."""
+        return self._done(self._unlinks([self.names(key).key for key in keys]), quiet)
+
+    def invalidate_tags(self, *tags: str, quiet: bool = False) -> bool:
+        """Invalidate every entry that carries one of these tags."""
+        return self._done(self._unlinks(self.stamps(tags)), quiet)
+
+    def bump(self, *versions: str, quiet: bool = False) -> bool:
+        """Raise versions, which invalidates every entry that depends on one of them."""
+        return self._done(self._bumps(versions), quiet)
+
+    def expire(self, *keys: str, quiet: bool = False) -> bool:
+        """End values' freshness: they stay for those who may serve stale values."""
+        return self._done(self._expires([self.names(key).key for key in keys]), quiet)
+
+    def delete(self, key: str) -> None:
+        self.driver.send(self._unlinks([key]))
+
+    def soften(self, key: str) -> None:
+        self.driver.send(self._expires([key]))
+
+    def _done(self, commands: Sequence[Command], quiet: bool) -> bool:
+        try:
+            if commands:
+                self.driver.send(commands)
+        except CacheUnavailable:
+            if not quiet:
+                raise
+            return False
+        return True
+
+    # --- writing through ------------------------------------------------------------------------
+
+    def writing(
+        self,
+        key: str,
+        *,
+        kind: str | Kind = "default",
+        tags: Sequence[str] = (),
+        versions: Sequence[str] = (),
+        codec: Codec | None = None,
+    ) -> "SyncWriting":
+        """Return a context for a transaction that writes an entry's row."""
+        return self.writing_to(self.names(key, tags, versions), self.spec(kind, codec))
+
+    def writing_to(self, names: Names, spec: Spec) -> "SyncWriting":
+        return SyncWriting(self.driver, WritePlan(names, spec, self._here))
+
+    def set(
+        self,
+        key: str,
+        value: Any,
+        *,
+        version: int | None = None,
+        kind: str | Kind = "default",
+        codec: Codec | None = None,
+    ) -> bool:
+        """Replace an older value that is cached, by the row's version; else drop what is there.
+
+        Return whether the value was cached. Without a version, raise UnsafeSet.
+        """
+        spec = self.spec(kind, codec)
+        command = self._replacing(self.names(key), value, version, spec)
+        (reply,) = self.driver.send([command])
+        return bool(reply == 1)
+
+    def refresh(
+        self,
+        key: str,
+        loader: Callable[[SyncLoadContext], T | Loaded[T]],
+        **options: Any,
+    ) -> T:
+        """Delete an entry, and load it anew; the options are those of `get_or_load`."""
+        self.invalidate(key)
+        return self.get_or_load(key, loader, **options)
+
+
+class SyncWriting:
+    """Around a transaction: a lease before it; after it the value is filled, or dropped."""
+
+    def __init__(self, driver: SyncDriver, plan: WritePlan) -> None:
+        self._driver = driver
+        self._plan = plan
+
+    def __enter__(self) -> Write:
+        with suppress(CacheUnavailable):  # then the entry is dropped after the transaction
+            self._plan.began(self._driver.send(self._plan.before()))
+        return self._plan.write
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        if error is None:
+            self._driver.send([self._plan.after()])
+            return
+        try:
+            self._driver.send([self._plan.dropping()])
+        except CacheUnavailable:
+            return  # the transaction's own error matters more

@@ -1,0 +1,214 @@
+"""Takes the steps of the protocol in threads."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from typing import Any
+
+from invalidator.cache import protocol
+from invalidator.cache.asyncio_driver import FIRST_POLL, LAST_POLL
+from invalidator.cache.base import PERMIT
+from invalidator.cache.breaker import Breaker
+from invalidator.cache.codecs import Undecodable, value_of, value_start
+from invalidator.cache.entry import HIT, Names, judge, new_token
+from invalidator.cache.errors import CacheUnavailable, LoadsExhausted
+from invalidator.cache.loading import CURRENT, Load, Outcome
+from invalidator.cache.process import Process, Spec
+from invalidator.cache.protocol import (
+    Background,
+    Call,
+    CallAlone,
+    CallMany,
+    Get,
+    Join,
+    Lead,
+    Send,
+    Steps,
+    Wait,
+)
+from invalidator.cache.scripts import Command
+from invalidator.cache.servers import SyncServer
+
+SyncLoader = Callable[[Any], Any]
+
+
+class SyncLoadContext:
+    """What a loader may say while it loads."""
+
+    def __init__(self, driver: "SyncDriver", load: Load | None) -> None:
+        self._driver = driver
+        self._load = load  # None: nothing of it is cached
+
+    def tag(self, *tags: str) -> None:
+        """Make the entry depend on tags; called before what depends on them is read."""
+        if self._load is None:
+            return
+        missing = self._load.note(tags)
+        if not missing:
+            return
+        try:
+            stamps = self._driver.send(self._load.commands(missing, new_token()))
+        except CacheUnavailable:
+            self._load.cacheable = False
+        else:
+            self._load.took(missing, stamps)
+
+
+class SyncDriver:
+    def __init__(self, server: SyncServer, here: Process, breaker: Breaker, loads: int) -> None:
+        self._server = server
+        self._here = here
+        self._breaker = breaker
+        self._permits = threading.BoundedSemaphore(loads)
+        self._lock = threading.Lock()  # of `_polls`, and of a flight's followers
+        self._polls: dict[tuple[str, bytes], threading.Event] = {}
+
+    @cached_property
+    def _background(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(4, "invalidator-cache-refresh")
+
+    def close(self) -> None:
+        """Wait for what runs in the background."""
+        if "_background" in vars(self):
+            self._background.shutdown()
+
+    def read(self, names: Names, spec: Spec, load: SyncLoader) -> Any:
+        """Return an entry's value, from the cache or from its loader."""
+        here = self._here
+        if here.extras:
+            names = here.known(names)
+        try:
+            found = self.get(names.keys)
+        except CacheUnavailable:
+            return self.drive(protocol.read(names, spec, here, None), load)
+        entry, line = found[0], names.line(found[1:])
+        if judge(entry, line, here.now(), spec.policy) == HIT:
+            try:
+                value = value_of(entry, value_start(line), spec.codec)  # type: ignore[arg-type]
+            except Undecodable:
+                pass
+            else:
+                here.stats.hits += 1
+                return value
+        return self.drive(protocol.read(names, spec, here, found), load)
+
+    def get(self, keys: Sequence[str]) -> list[bytes | None]:
+        with self._breaker:
+            return self._server.get(keys)
+
+    def send(self, commands: Sequence[Command]) -> list[Any]:
+        with self._breaker:
+            return self._server.send(commands)
+
+    def drive(self, steps: Steps, load: SyncLoader) -> Any:
+        """Take all steps, and return what they return."""
+        answer: Any = None
+        error: BaseException | None = None
+        while True:
+            try:
+                request = steps.send(answer) if error is None else steps.throw(error)
+            except StopIteration as done:
+                return done.value
+            answer = error = None
+            try:
+                answer = self._answer(request, load)
+            except BaseException as raised:  # noqa: BLE001 - the steps clean up, and raise it
+                error = raised
+
+    def _answer(self, request: Any, load: SyncLoader) -> Any:
+        match request:
+            case Get(keys):
+                return self.get(keys)
+            case Send(commands):
+                return self.send(commands)
+            case Call(one):
+                return self._call(load, SyncLoadContext(self, one))
+            case Lead():
+                return self._lead(request, load)
+            case Join():
+                return self._join(request)
+            case Wait():
+                return self._wait(request)
+            case CallAlone():
+                return self._alone(lambda: self._call(load, SyncLoadContext(self, None)))
+            case CallMany(names, alone=True):
+                return self._alone(lambda: load(names))
+            case CallMany(names):
+                return load(names)
+            case Background(steps):
+                self._background.submit(self._quietly, steps, load)
+                return None
+
+    def _call(self, load: SyncLoader, context: SyncLoadContext) -> Any:
+        outer = CURRENT.set(context)
+        try:
+            return load(context)
+        finally:
+            CURRENT.reset(outer)
+
+    def _alone(self, call: Callable[[], Any]) -> Any:
+        if not self._permits.acquire(timeout=PERMIT):
+            raise LoadsExhausted("too many loads run without caching")
+        try:
+            return call()
+        finally:
+            self._permits.release()
+
+    def _lead(self, lead: Lead, load: SyncLoader) -> Outcome:
+        flight = lead.flight
+        flight.ended = threading.Event()
+        self._here.flights[flight.token] = flight
+        try:
+            flight.outcome = self.drive(lead.steps, load)
+        except Exception as error:  # noqa: BLE001 - raised by all who wait for it
+            flight.outcome = Outcome(error=error)
+        finally:
+            if flight.outcome is None:  # this thread is ending
+                flight.outcome = Outcome(shared=False)
+            del self._here.flights[flight.token]
+            flight.ended.set()
+        return flight.outcome
+
+    def _join(self, join: Join) -> Outcome:
+        join.flight.ended.wait()
+        assert join.flight.outcome is not None
+        return join.flight.outcome
+
+    def _wait(self, wait: Wait) -> None:
+        """Wait until the lease is another; one poller serves all who wait for the same."""
+        key = (wait.key, wait.token)
+        with self._lock:
+            ended = self._polls.get(key)
+            mine = ended is None
+            if ended is None:
+                ended = self._polls[key] = threading.Event()
+        if not mine:
+            ended.wait(wait.seconds)
+            return
+        try:
+            self._poll(wait)
+        finally:
+            with self._lock:
+                del self._polls[key]
+            ended.set()
+
+    def _poll(self, wait: Wait) -> None:
+        pause, until = FIRST_POLL, self._here.clock() + wait.seconds
+        command: Command = ("GETRANGE", wait.key, 30, 45)
+        while self._here.clock() < until:
+            time.sleep(pause)
+            try:
+                (token,) = self.send([command])
+            except CacheUnavailable:
+                return
+            if token != wait.token:
+                return
+            pause = min(1.5 * pause, LAST_POLL)
+
+    def _quietly(self, steps: Steps, load: SyncLoader) -> None:
+        try:
+            self.drive(steps, load)
+        except CacheUnavailable:
+            return
