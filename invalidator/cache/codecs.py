@@ -8,6 +8,7 @@ from math import isfinite
 from typing import Any, Final, get_args, get_origin
 
 import msgspec
+from msgspec.inspect import CustomType, type_info
 
 from invalidator.cache.entry import ABSENT, HEAD
 from invalidator.cache.errors import CodecError, NotFound
@@ -124,11 +125,17 @@ def _pydantic(annotation: Any) -> Codec:
 
 def _supported(annotation: Any) -> Any:
     try:
-        msgspec.json.Decoder(annotation)
-    except TypeError as error:
+        known = not any(map(_is_custom, _parts(annotation)))
+    except TypeError:
+        known = False
+    if not known:
         said = f"no codec knows {annotation!r}: annotate a msgspec Struct, a dataclass,"
-        raise CodecError(f"{said} a pydantic model or plain data, or pass codec=") from error
+        raise CodecError(f"{said} a pydantic model or plain data, or pass codec=")
     return annotation
+
+
+def _is_custom(part: Any) -> bool:
+    return isinstance(part, type) and isinstance(type_info(part), CustomType)
 
 
 def _is_loose(annotation: Any) -> bool:
