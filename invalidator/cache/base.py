@@ -145,8 +145,7 @@ class WritePlan:
         return [lease, *takes(self._names.stamps, policy, self._here)]
 
     def began(self, replies: Sequence[Any]) -> None:
-        reply, *self._stamps = replies
-        self._here.heard(reply[1])
+        _, *self._stamps = replies
 
     def after(self) -> Command:
         """Return the command after the commit: fill under the lease, or drop."""

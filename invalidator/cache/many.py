@@ -82,8 +82,9 @@ class _Many:
             LEASE(key, token, length, RECORD * length, id_of(found[key]), "miss")
             for key, token in zip(keys, tokens, strict=True)
         ]
+        asked = self.here.clock()
         replies = yield Send([*leases, *takes(stamps, self.spec.policy, self.here)])
-        self.here.heard(replies[0][1])
+        self.here.heard(replies[0][1], asked)
         taken = dict(zip(stamps, replies[len(leases) :], strict=True))
         return {
             name: (token, [taken[stamp] for stamp in self.wanted[name].stamps])

@@ -55,9 +55,9 @@ class Process:
         """Return the time of Redis's clock in ms, as far as it is known."""
         return self.clock() * 1000 + self._skew
 
-    def heard(self, redis_now: float) -> None:
-        """Note the time that Redis has said."""
-        self._skew = redis_now - self.clock() * 1000
+    def heard(self, redis_now: float, asked: float) -> None:
+        """Note the time that Redis has said, and when it was asked."""
+        self._skew = redis_now - 500 * (asked + self.clock())
 
     def known(self, names: Names) -> Names:
         """Return the names with those that the entry's last load added."""

@@ -257,9 +257,10 @@ class _Read:
         length = lease_ms(self.policy, load_time(entry))
         mode = "refresh" if keep else "miss"
         lease = LEASE(self.names.key, token, length, RECORD * length, id_of(entry), mode)
+        asked = self.here.clock()
         reply, *stamps = yield Send([lease, *takes(self.names.stamps, self.policy, self.here)])
         granted, redis_now, _ = reply
-        self.here.heard(redis_now)
+        self.here.heard(redis_now, asked)
         return granted, stamps
 
     def _refresh(self, entry: bytes | None) -> Steps:
