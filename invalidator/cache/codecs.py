@@ -2,7 +2,7 @@
 
 import pickle
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from math import isfinite
 from typing import Any, Final, get_args, get_origin
@@ -30,20 +30,24 @@ class Codec:
     mark: bytes  # one letter in the entry: another one is a miss
     encode: Callable[[Any], bytes]
     decode: Callable[[bytes], Any]
+    plain: bytes = field(init=False)  # the letters of a value that is not packed
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "plain", self.mark + PLAIN)
 
 
 def json_codec(annotation: Any = Any) -> Codec:
     """Return the codec for JSON of a type: a Struct, dataclass, pydantic model or plain data."""
     if _is_pydantic(annotation):
         return _pydantic(annotation)
-    decoder = msgspec.json.Decoder(_supported(annotation))
+    decoder = msgspec.json.Decoder(_supported(annotation), dec_hook=_as_it_is)
     encode = msgspec.json.encode
     return Codec(b"J", _strict(encode) if _is_loose(annotation) else encode, decoder.decode)
 
 
 def msgpack_codec(annotation: Any = Any) -> Codec:
     """Return the codec for MessagePack of a type."""
-    decoder = msgspec.msgpack.Decoder(_supported(annotation))
+    decoder = msgspec.msgpack.Decoder(_supported(annotation), dec_hook=_as_it_is)
     return Codec(b"M", msgspec.msgpack.encode, decoder.decode)
 
 
@@ -72,11 +76,9 @@ def value_of(entry: bytes, start: int, codec: Codec) -> Any:
             raise NotFound("there is no such row")
         return None
     try:
-        if entry[5:6] != codec.mark:
-            raise Undecodable
-        if entry[6:7] == PLAIN:
+        if entry[5:7] == codec.plain:
             return codec.decode(entry[start:])
-        if entry[6:7] == ZSTD and _zstd() is not None:
+        if entry[5:7] == codec.mark + ZSTD and _zstd() is not None:
             return codec.decode(bytes(_zstd().decompress(entry[start:])))
     except Exception as error:
         raise Undecodable from error
@@ -135,7 +137,11 @@ def _supported(annotation: Any) -> Any:
 
 
 def _is_custom(part: Any) -> bool:
-    return isinstance(part, type) and isinstance(type_info(part), CustomType)
+    return part is not object and isinstance(part, type) and isinstance(type_info(part), CustomType)
+
+
+def _as_it_is(_: type, value: Any) -> Any:
+    return value  # of `object`, which msgspec does not know
 
 
 def _is_loose(annotation: Any) -> bool:

@@ -46,9 +46,13 @@ class Names:
 
     def __init__(self, key: str, declared: tuple[str, ...] = (), extra: tuple[str, ...] = ()):
         self.declared = declared  # by the code; `extra` are those that the last load named
-        self.stamps = declared + extra
-        self.keys = [key, *self.stamps]
-        self._parts = [_part(name) for name in self.stamps]
+        self.stamps = stamps = declared + extra
+        if stamps:
+            self.keys = [key, *stamps]
+            self._parts = [_PARTS.get(name) or _part(name) for name in stamps]
+        else:
+            self.keys = [key]
+            self._parts = []
 
     @property
     def key(self) -> str:
@@ -82,11 +86,9 @@ _MOST_PARTS: Final = 20_000
 
 def _part(name: str) -> bytes:
     """Return a name as it stands in a line of stamps, with what follows up to its stamp."""
-    part = _PARTS.get(name)
-    if part is None:
-        if len(_PARTS) > _MOST_PARTS:
-            _PARTS.clear()
-        part = _PARTS[name] = orjson.dumps(name) + b',"'
+    if len(_PARTS) > _MOST_PARTS:
+        _PARTS.clear()
+    part = _PARTS[name] = orjson.dumps(name) + b',"'
     return part
 
 

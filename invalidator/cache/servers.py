@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, ResponseError
 
 from invalidator.cache.errors import CacheError
 from invalidator.cache.scripts import Command, with_source
@@ -40,30 +40,58 @@ def sync_server_of(client: Any) -> SyncServer:
 
 
 class _Standalone:
+    """Commands on one connection of the client's pool.
+
+    Without the client's own retries and records, which cost a third of a read: the breaker and the
+    loader are the answer to a failure.
+    """
+
     def __init__(self, client: Any) -> None:
-        self._client = client
-        self._execute = client.execute_command
+        self._pool = client.connection_pool
 
     async def get(self, keys: Sequence[str]) -> list[bytes | None]:
         if len(keys) == 1:
-            return [await self._execute("GET", keys[0])]
-        values: list[bytes | None] = await self._execute("MGET", *keys)
+            return [await self._one("GET", keys[0])]
+        values: list[bytes | None] = await self._one("MGET", *keys)
         return values
 
     async def send(self, commands: Sequence[Command]) -> list[Reply]:
         if len(commands) == 1:
-            return [await _scripted(self._execute, commands[0])]
-        replies = await self._pipelined(commands)
+            return [await _scripted(self._one, commands[0])]
+        replies = await self._together(commands)
         if any(isinstance(reply, NoScriptError) for reply in replies):
-            replies = await self._pipelined(list(map(_sourced, commands)))
+            replies = await self._together(list(map(_sourced, commands)))
         return _all(replies)
 
-    async def _pipelined(self, commands: Sequence[Command]) -> list[Reply]:
-        async with self._client.pipeline(transaction=False) as pipe:
-            for command in commands:
-                pipe.execute_command(*command)
-            replies: list[Reply] = await pipe.execute(raise_on_error=False)
-            return replies
+    async def _one(self, *command: Any) -> Reply:
+        connection = await self._pool.get_connection()
+        try:
+            await connection.send_command(*command)
+            return await connection.read_response()
+        except ResponseError:
+            raise
+        except BaseException:  # its reply may still come: nobody else may read that
+            await connection.disconnect(nowait=True)
+            raise
+        finally:
+            await self._pool.release(connection)
+
+    async def _together(self, commands: Sequence[Command]) -> list[Reply]:
+        replies: list[Reply] = []
+        connection = await self._pool.get_connection()
+        try:
+            await connection.send_packed_command(connection.pack_commands(commands))
+            for _ in commands:
+                try:
+                    replies.append(await connection.read_response())
+                except ResponseError as error:
+                    replies.append(error)
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+        finally:
+            await self._pool.release(connection)
+        return replies
 
 
 class _Cluster:
@@ -85,30 +113,54 @@ class _Cluster:
 
 
 class _SyncStandalone:
+    """As `_Standalone`."""
+
     def __init__(self, client: Any) -> None:
-        self._client = client
-        self._execute = client.execute_command
+        self._pool = client.connection_pool
 
     def get(self, keys: Sequence[str]) -> list[bytes | None]:
         if len(keys) == 1:
-            return [self._execute("GET", keys[0])]
-        values: list[bytes | None] = self._execute("MGET", *keys)
+            return [self._one("GET", keys[0])]
+        values: list[bytes | None] = self._one("MGET", *keys)
         return values
 
     def send(self, commands: Sequence[Command]) -> list[Reply]:
         if len(commands) == 1:
-            return [_sync_scripted(self._execute, commands[0])]
-        replies = self._pipelined(commands)
+            return [_sync_scripted(self._one, commands[0])]
+        replies = self._together(commands)
         if any(isinstance(reply, NoScriptError) for reply in replies):
-            replies = self._pipelined(list(map(_sourced, commands)))
+            replies = self._together(list(map(_sourced, commands)))
         return _all(replies)
 
-    def _pipelined(self, commands: Sequence[Command]) -> list[Reply]:
-        with self._client.pipeline(transaction=False) as pipe:
-            for command in commands:
-                pipe.execute_command(*command)
-            replies: list[Reply] = pipe.execute(raise_on_error=False)
-            return replies
+    def _one(self, *command: Any) -> Reply:
+        connection = self._pool.get_connection()
+        try:
+            connection.send_command(*command)
+            return connection.read_response()
+        except ResponseError:
+            raise
+        except BaseException:  # its reply may still come: nobody else may read that
+            connection.disconnect()
+            raise
+        finally:
+            self._pool.release(connection)
+
+    def _together(self, commands: Sequence[Command]) -> list[Reply]:
+        replies: list[Reply] = []
+        connection = self._pool.get_connection()
+        try:
+            connection.send_packed_command(connection.pack_commands(commands))
+            for _ in commands:
+                try:
+                    replies.append(connection.read_response())
+                except ResponseError as error:
+                    replies.append(error)
+        except BaseException:
+            connection.disconnect()
+            raise
+        finally:
+            self._pool.release(connection)
+        return replies
 
 
 class _SyncCluster:

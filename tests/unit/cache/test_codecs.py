@@ -37,6 +37,7 @@ class Model(BaseModel):
         (json_codec(), {"a": [1, 2.5, None, True, "ü"], "big": 2**70}),
         (json_codec(int), 0),
         (json_codec(str), ""),
+        (json_codec(dict[str, object]), {"a": [1]}),
         (json_codec(list[int]), []),
         (json_codec(Order | None), Order("1", Decimal("1.50"), datetime(2026, 1, 1, tzinfo=UTC))),
         (json_codec(dict[str, Point]), {"a": Point(1, 2)}),
