@@ -24,7 +24,6 @@ def client_of(url: str, *, asynchronous: bool) -> Any:
     options: dict[str, Any] = {
         **SETTINGS,
         "max_connections": CONNECTIONS,
-        "timeout": POOL_TIMEOUT,
         "protocol": 2,
         "maint_notifications_config": MaintNotificationsConfig(enabled=False),
     }
@@ -33,9 +32,9 @@ def client_of(url: str, *, asynchronous: bool) -> Any:
         from redis.asyncio.retry import Retry as AsyncRetry
 
         options["retry"] = AsyncRetry(NoBackoff(), 0)
-        return redis.Redis.from_pool(redis.BlockingConnectionPool.from_url(url, **options))
+        return redis.Redis.from_pool(redis.ConnectionPool.from_url(url, **options))
     import redis as sync
     from redis.retry import Retry
 
-    options["retry"] = Retry(NoBackoff(), 0)
+    options.update(retry=Retry(NoBackoff(), 0), timeout=POOL_TIMEOUT)
     return sync.Redis.from_pool(sync.BlockingConnectionPool.from_url(url, **options))

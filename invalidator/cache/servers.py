@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from redis.exceptions import NoScriptError, ResponseError
 
+from invalidator.cache.client import CONNECTIONS
 from invalidator.cache.errors import CacheError
 from invalidator.cache.scripts import Command, with_source
 
@@ -48,6 +49,8 @@ class _Standalone:
 
     def __init__(self, client: Any) -> None:
         self._pool = client.connection_pool
+        # A pool of redis-py opens a connection for each command that waits, or refuses it.
+        self._room = asyncio.Semaphore(min(self._pool.max_connections, CONNECTIONS))
 
     async def get(self, keys: Sequence[str]) -> list[bytes | None]:
         if len(keys) == 1:
@@ -64,33 +67,35 @@ class _Standalone:
         return _all(replies)
 
     async def _one(self, *command: Any) -> Reply:
-        connection = await self._pool.get_connection()
-        try:
-            await connection.send_command(*command)
-            return await connection.read_response()
-        except ResponseError:
-            raise
-        except BaseException:  # its reply may still come: nobody else may read that
-            await connection.disconnect(nowait=True)
-            raise
-        finally:
-            await self._pool.release(connection)
+        async with self._room:
+            connection = await self._pool.get_connection()
+            try:
+                await connection.send_command(*command)
+                return await connection.read_response()
+            except ResponseError:
+                raise
+            except BaseException:  # its reply may still come: nobody else may read that
+                await connection.disconnect(nowait=True)
+                raise
+            finally:
+                await self._pool.release(connection)
 
     async def _together(self, commands: Sequence[Command]) -> list[Reply]:
         replies: list[Reply] = []
-        connection = await self._pool.get_connection()
-        try:
-            await connection.send_packed_command(connection.pack_commands(commands))
-            for _ in commands:
-                try:
-                    replies.append(await connection.read_response())
-                except ResponseError as error:
-                    replies.append(error)
-        except BaseException:
-            await connection.disconnect(nowait=True)
-            raise
-        finally:
-            await self._pool.release(connection)
+        async with self._room:
+            connection = await self._pool.get_connection()
+            try:
+                await connection.send_packed_command(connection.pack_commands(commands))
+                for _ in commands:
+                    try:
+                        replies.append(await connection.read_response())
+                    except ResponseError as error:
+                        replies.append(error)
+            except BaseException:
+                await connection.disconnect(nowait=True)
+                raise
+            finally:
+                await self._pool.release(connection)
         return replies
 
 

@@ -98,6 +98,36 @@ async def test_a_reader_as_the_contract_shows_it_misses_after_the_event_and_not_
         assert look() == b"new"
 
 
+def test_a_reader_with_a_lease_never_puts_an_old_row_back(redis_now: "redis.Redis") -> None:
+    row = b"old"
+
+    def load_while_it_is_invalidated() -> bytes:
+        nonlocal row
+        loaded, row = row, b"new"
+        redis_now.unlink("k")
+        return loaded
+
+    def load() -> bytes:
+        return row
+
+    read = READERS["read_with_lease"]
+    assert read(redis_now, "k", load_while_it_is_invalidated) == b"old"
+    assert [read(redis_now, "k", load) for _ in range(2)] == [b"new"] * 2
+    assert redis_now.get("k") == b"new"
+
+
+async def test_an_evicted_version_brings_nothing_back(redis_url: str, tmp_path: Path) -> None:
+    rules, row = rules_from(RULES.replace("LAYOUT", "set"), tmp_path), b"old"
+    with looking(redis_url) as client:
+        assert _by_version(client, lambda: row) == b"old"
+        async with piping(rules, redis_url) as bench:
+            bench.source.publish(event("versioned", name="price"))
+            await until(lambda: bench.source.settled == 1)
+        row = b"new"
+        client.unlink("cache:version:price")
+        assert _by_version(client, lambda: row) == b"new"
+
+
 def test_every_name_has_its_place_in_the_contract() -> None:
     names = [value for name, value in vars(layout).items() if name.isupper() and ":" in value]
     assert [name for name in names if f"`{name}" not in PAGE] == []
