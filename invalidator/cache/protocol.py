@@ -19,6 +19,7 @@ from invalidator.cache.entry import (
     MISS,
     STALE,
     Frame,
+    Lease,
     Names,
     id_of,
     judge,
@@ -125,6 +126,7 @@ class _Read:
         self.policy = spec.policy
         self.here = here
         self.give_up = here.clock() + spec.policy.wait
+        self.held = False  # by somebody else, when this reader asked for the lease
 
     def steps(self, found: Found | None) -> Steps:
         outcome = None
@@ -194,15 +196,17 @@ class _Read:
             self.here.stats.shared += 1
             outcome: Outcome = yield Join(flight)
             return outcome if outcome.shared else None
-        left = self.give_up - self.here.clock()
-        if left <= 0:
-            if kept is not None:
-                return kept
-            return (yield from self._without_caching())
+        if self.here.clock() < self.give_up:
+            yield from self._wait(lease)
+            return None
+        return kept or (yield from self._without_caching())
+
+    def _wait(self, lease: Lease) -> Steps:
+        """Wait until the lease is given back, or may be taken over."""
         self.here.stats.waits += 1
         until = max(0.0, lease.until - self.here.now()) / 1000
+        left = max(0.0, self.give_up - self.here.clock())
         yield Wait(self.names.key, lease.token, min(left, until + 0.001))
-        return None
 
     def _without_caching(self) -> Steps:
         self.here.stats.alone += 1
@@ -216,6 +220,10 @@ class _Read:
 
     def _load(self, entry: bytes | None, verdict: int, kept: Outcome | None) -> Steps:
         """Load under a lease; the answer is the outcome, or None: read again."""
+        if self.held and (lease := lease_of(entry)):  # beside a value that is of no use
+            self.held = False
+            yield from self._wait(lease)
+            return None
         usable = verdict in (EARLY, STALE)
         if usable and self.policy.background:
             yield Background(self._refresh(entry))
@@ -230,10 +238,9 @@ class _Read:
             return self._old(verdict, kept)
         if granted == FOREIGN:
             return (yield from self._without_caching())
-        if granted != CHANGED:
-            yield from self._wait_for_holder()
-            if self.here.clock() >= self.give_up:
-                return (yield from self._without_caching())
+        if granted != CHANGED and self.here.clock() >= self.give_up:
+            return (yield from self._without_caching())
+        self.held = granted != CHANGED
         return None
 
     def _old(self, verdict: int, kept: Outcome | None) -> Outcome:
@@ -241,16 +248,6 @@ class _Read:
         self.here.stats.hits += verdict == EARLY
         self.here.stats.stale += verdict == STALE
         return kept
-
-    def _wait_for_holder(self) -> Steps:
-        """Wait while somebody holds the lease beside a value that is of no use."""
-        (entry,) = yield Get([self.names.key])
-        lease = lease_of(entry)
-        if lease is not None:
-            self.here.stats.waits += 1
-            left = self.give_up - self.here.clock()
-            until = max(0.0, lease.until - self.here.now()) / 1000
-            yield Wait(self.names.key, lease.token, max(0.0, min(left, until + 0.001)))
 
     def _lease(self, token: bytes, entry: bytes | None, *, keep: bool) -> Steps:
         """Ask for the lease, and take every stamp and version, before anything is loaded."""
