@@ -38,7 +38,6 @@ class Policy(Struct, frozen=True):
     compress_from: int = 2048  # bytes; 0: never
     schema: bytes = b"0000"  # an entry of another schema is a miss
     background: bool = False  # refresh in the background: the loader needs nothing of a request
-    l1_ttl: float = 0.0  # seconds in the process
 
     @property
     def kept(self) -> float:
@@ -63,7 +62,6 @@ class Kind(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     compress_from: Size | None = None
     schema: int | None = None
     background: bool | None = None
-    l1_ttl: Time | None = None
 
     def over(self, base: Policy) -> Policy:
         """Return the policy in which this kind's fields stand over those of another."""
@@ -149,9 +147,7 @@ def _check(policy: Policy) -> None:
         raise CacheError("jitter is a share of the ttl, from 0 to below 1")
 
 
-_TIMES: Final = (
-    *("ttl", "swr", "stale_if_error", "negative_ttl", "lease", "wait", "cooldown", "l1_ttl"),
-)
+_TIMES: Final = (*("ttl", "swr", "stale_if_error", "negative_ttl", "lease", "wait", "cooldown"),)
 _READ: Final = {
     **dict.fromkeys(_TIMES, seconds),
     "max_bytes": size,
