@@ -1,18 +1,16 @@
 """The read side beside bare redis-py with orjson, and beside other caches, in one run.
 
-    python -m benchmarks.readside [--rounds 15] [--calls 300] [--url redis://...]
+    python -m benchmarks.readside [--quick]
 
 Every way takes its turn in each round; the medians of the rounds are compared, so that what else
 the machine does falls on all of them. CPU is this process's alone; peak is of memory in a call.
 """
 
-import argparse
 import asyncio
 import statistics
 import time
 import tracemalloc
-from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -21,6 +19,7 @@ import orjson
 import redis
 import redis.asyncio
 
+from benchmarks.options import sizes
 from invalidator.cache import Cache, Kind, Kinds, SyncCache
 from tests.backends.redis_server import RedisServer
 
@@ -68,7 +67,7 @@ def async_ways(url: str) -> tuple[list[Way], list[Way], Callable[[], Awaitable[N
     from cashews import Cache as Cashews
 
     cache = Cache.from_url(url, kinds=KINDS)
-    client = cache._client
+    client = redis.asyncio.Redis.from_url(url)
 
     @cache.cached("plain:{order}")
     async def plain(order: str) -> dict[str, Any]:
@@ -112,6 +111,7 @@ def async_ways(url: str) -> tuple[list[Way], list[Way], Callable[[], Awaitable[N
     async def close() -> None:
         await cache.close()
         await cashews.close()
+        await client.aclose()
 
     hits = [
         Way("bare GET", partial(bare_hit, client)),
@@ -164,11 +164,11 @@ async def in_asyncio(url: str, rounds: int, calls: int) -> None:
 # --- threads ------------------------------------------------------------------------------------
 
 
-def sync_ways(url: str) -> tuple[list[Way], list[Way]]:
+def sync_ways(url: str) -> tuple[list[Way], list[Way], Callable[[], None]]:
     from dogpile.cache import make_region
 
     cache = SyncCache.from_url(url, kinds=KINDS)
-    client = cache._client
+    client: Any = redis.Redis.from_url(url)
     region = make_region(key_mangler=str).configure(
         "dogpile.cache.redis",
         arguments={"url": url, "redis_expiration_time": 3600, "distributed_lock": False},
@@ -212,7 +212,12 @@ def sync_ways(url: str) -> tuple[list[Way], list[Way]]:
         Way("ours, 2 tags", fresh(tagged, "c7")),
         Way("dogpile.cache", fresh(by_dogpile)),
     ]
-    return hits, misses
+
+    def close() -> None:
+        cache.close()
+        client.close()
+
+    return hits, misses, close
 
 
 def measure(ways: list[Way], rounds: int, calls: int) -> None:
@@ -227,11 +232,12 @@ def measure(ways: list[Way], rounds: int, calls: int) -> None:
 
 
 def in_threads(url: str, rounds: int, calls: int) -> None:
-    hits, misses = sync_ways(url)
+    hits, misses, close = sync_ways(url)
     measure(hits, rounds, calls)
     show("threads, hit", hits)
     measure(misses, rounds, calls // 3)
     show("threads, miss", misses)
+    close()
 
 
 def show(title: str, ways: list[Way], peaks: list[int] | None = None) -> None:
@@ -246,16 +252,11 @@ def show(title: str, ways: list[Way], peaks: list[int] | None = None) -> None:
         print(f"{way.name:20} {1e6 * wall:8.0f} {ratio:8.2f} {1e6 * cpu:8.0f} {share:8.2f} {peak}")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--calls", type=int, default=300)
-    parser.add_argument("--url", help="an empty Redis; one is started without it")
-    args = parser.parse_args()
-    with ExitStack() as stack:
-        url = args.url or stack.enter_context(RedisServer()).url
-        asyncio.run(in_asyncio(url, args.rounds, args.calls))
-        in_threads(url, args.rounds, args.calls)
+def main(words: Sequence[str] | None = None) -> None:
+    asked = sizes(__doc__, words, rounds=(25, 1), calls=(300, 3))
+    with RedisServer() as server:
+        asyncio.run(in_asyncio(server.url, asked.rounds, asked.calls))
+        in_threads(server.url, asked.rounds, asked.calls)
 
 
 if __name__ == "__main__":

@@ -159,7 +159,7 @@ class Driver:
         self._here.flights[flight.token] = flight
         task = self._spawn(self._fly(lead, load))
         try:
-            await asyncio.shield(task)
+            await flight.ended.wait()
         except asyncio.CancelledError:
             if not flight.followers:
                 task.cancel()

@@ -10,7 +10,7 @@ from invalidator.cache.annotations import returned
 from invalidator.cache.asyncio_driver import Driver, LoadContext
 from invalidator.cache.base import MISSING, Base, Missing, Write, WritePlan
 from invalidator.cache.cached import Cached
-from invalidator.cache.client import client_of
+from invalidator.cache.client import TIMEOUT, client_of
 from invalidator.cache.codecs import Codec, json_codec
 from invalidator.cache.entry import Names
 from invalidator.cache.errors import CacheUnavailable
@@ -40,16 +40,19 @@ class Decorator(Protocol):
 class Cache(Base):
     """A cache on one Redis, whose client is redis.asyncio's: Redis or RedisCluster."""
 
-    def __init__(self, client: Any, **options: Any) -> None:
-        """Make a cache; the options are those of `Base`."""
+    def __init__(self, client: Any, *, timeout: float | None = None, **options: Any) -> None:
+        """Make a cache; the options are those of `Base`.
+
+        No command takes longer than `timeout` seconds, besides what the client's own settings say.
+        """
         super().__init__(**options)
         self._client = client
-        self.driver = Driver(server_of(client), self._here, self.breaker, self._loads)
+        self.driver = Driver(server_of(client, timeout), self._here, self.breaker, self._loads)
 
     @classmethod
     def from_url(cls, url: str, **options: Any) -> Self:
         """Return a cache with a client of its own, which gives up soon where Redis is silent."""
-        return cls(client_of(url, asynchronous=True), **options)
+        return cls(client_of(url, asynchronous=True), **{"timeout": TIMEOUT, **options})
 
     async def close(self) -> None:
         """End what runs in the background, and close the client."""

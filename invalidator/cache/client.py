@@ -31,7 +31,8 @@ def client_of(url: str, *, asynchronous: bool) -> Any:
         from redis import asyncio as redis
         from redis.asyncio.retry import Retry as AsyncRetry
 
-        options["retry"] = AsyncRetry(NoBackoff(), 0)
+        # The cache has a timeout of its own: the client's would make a task for each command.
+        options.update(retry=AsyncRetry(NoBackoff(), 0), socket_timeout=None)
         return redis.Redis.from_pool(redis.ConnectionPool.from_url(url, **options))
     import redis as sync
     from redis.retry import Retry

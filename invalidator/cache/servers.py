@@ -28,10 +28,10 @@ class SyncServer(Protocol):
     def send(self, commands: Sequence[Command]) -> list[Reply]: ...
 
 
-def server_of(client: Any) -> Server:
-    """Return the server behind a client of redis.asyncio."""
+def server_of(client: Any, timeout: float | None = None) -> Server:
+    """Return the server behind a client of redis.asyncio; a command may take `timeout` seconds."""
     _check(client, asynchronous=True)
-    return _Cluster(client) if _is_cluster(client) else _Standalone(client)
+    return _Cluster(client, timeout) if _is_cluster(client) else _Standalone(client, timeout)
 
 
 def sync_server_of(client: Any) -> SyncServer:
@@ -47,7 +47,8 @@ class _Standalone:
     loader are the answer to a failure.
     """
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, timeout: float | None) -> None:
+        self._timeout = timeout
         self._pool = client.connection_pool
         # A pool of redis-py opens a connection for each command that waits, or refuses it.
         self._room = asyncio.Semaphore(min(self._pool.max_connections, CONNECTIONS))
@@ -67,7 +68,7 @@ class _Standalone:
         return _all(replies)
 
     async def _one(self, *command: Any) -> Reply:
-        async with self._room:
+        async with self._room, asyncio.timeout(self._timeout):
             connection = await self._pool.get_connection()
             try:
                 await connection.send_command(*command)
@@ -82,7 +83,7 @@ class _Standalone:
 
     async def _together(self, commands: Sequence[Command]) -> list[Reply]:
         replies: list[Reply] = []
-        async with self._room:
+        async with self._room, asyncio.timeout(self._timeout):
             connection = await self._pool.get_connection()
             try:
                 await connection.send_packed_command(connection.pack_commands(commands))
@@ -102,19 +103,22 @@ class _Standalone:
 class _Cluster:
     """Each command goes to the node of its key, all of them side by side."""
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, timeout: float | None) -> None:
+        self._timeout = timeout
         self._execute = client.execute_command
 
     async def get(self, keys: Sequence[str]) -> list[bytes | None]:
-        if len(keys) == 1:
-            return [await self._execute("GET", keys[0])]
-        return list(await asyncio.gather(*(self._execute("GET", key) for key in keys)))
+        async with asyncio.timeout(self._timeout):
+            if len(keys) == 1:
+                return [await self._execute("GET", keys[0])]
+            return list(await asyncio.gather(*(self._execute("GET", key) for key in keys)))
 
     async def send(self, commands: Sequence[Command]) -> list[Reply]:
-        if len(commands) == 1:
-            return [await _scripted(self._execute, commands[0])]
-        calls = (_scripted(self._execute, command) for command in commands)
-        return _all(await asyncio.gather(*calls, return_exceptions=True))
+        async with asyncio.timeout(self._timeout):
+            if len(commands) == 1:
+                return [await _scripted(self._execute, commands[0])]
+            calls = (_scripted(self._execute, command) for command in commands)
+            return _all(await asyncio.gather(*calls, return_exceptions=True))
 
 
 class _SyncStandalone:
