@@ -10,6 +10,7 @@ import asyncio
 import statistics
 import time
 import tracemalloc
+import warnings
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -112,6 +113,8 @@ def async_ways(url: str) -> tuple[list[Way], list[Way], Callable[[], Awaitable[N
         await cache.close()
         await cashews.close()
         await client.aclose()
+        aio: Any = by_aiocache
+        await aio.cache.client.aclose()
 
     hits = [
         Way("bare GET", partial(bare_hit, client)),
@@ -254,7 +257,8 @@ def show(title: str, ways: list[Way], peaks: list[int] | None = None) -> None:
 
 def main(words: Sequence[str] | None = None) -> None:
     asked = sizes(__doc__, words, rounds=(25, 1), calls=(300, 3))
-    with RedisServer() as server:
+    with RedisServer() as server, warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # others call what redis-py will drop
         asyncio.run(in_asyncio(server.url, asked.rounds, asked.calls))
         in_threads(server.url, asked.rounds, asked.calls)
 
