@@ -12,7 +12,7 @@ from invalidator.cache.entry import HIT, Names, judge, new_token
 from invalidator.cache.errors import CacheUnavailable, LoadsExhausted
 from invalidator.cache.loading import CURRENT, Load, Outcome
 from invalidator.cache.process import Process, Spec
-from invalidator.cache.protocol import (
+from invalidator.cache.requests import (
     Background,
     Call,
     CallAlone,

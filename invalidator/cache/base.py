@@ -10,11 +10,12 @@ from invalidator.cache.breaker import Breaker
 from invalidator.cache.codecs import Codec, Undecodable, json_codec, value_of, value_start
 from invalidator.cache.entry import EARLY, HIT, STALE, Names, judge, new_token, writer_token
 from invalidator.cache.errors import BadName, CacheError, UnsafeSet
+from invalidator.cache.filling import RECORD, framed, takes
 from invalidator.cache.kinds import Kind, Kinds, Policy
 from invalidator.cache.loading import Loaded
 from invalidator.cache.process import Process, Spec, Stats
-from invalidator.cache.protocol import RECORD, Found, framed, takes
 from invalidator.cache.render import Layout
+from invalidator.cache.requests import Found
 from invalidator.cache.scripts import BUMP, EXPIRE, FINISH, LEASE, REPLACE, Command
 from invalidator.templates.values import MAX_NAME
 

@@ -8,9 +8,10 @@ from msgspec import Struct
 from invalidator.cache.codecs import Undecodable, value_of, value_start
 from invalidator.cache.entry import EARLY, HIT, STALE, Names, id_of, judge, new_token
 from invalidator.cache.errors import CacheUnavailable, NotFound
+from invalidator.cache.filling import RECORD, framed, lease_ms, takes
 from invalidator.cache.loading import Loaded
 from invalidator.cache.process import Process, Spec
-from invalidator.cache.protocol import RECORD, CallMany, Get, Send, Steps, framed, lease_ms, takes
+from invalidator.cache.requests import CallMany, Get, Send, Steps
 from invalidator.cache.scripts import DONE, GRANTED, LEASE, PUT, RELEASE
 
 

@@ -4,21 +4,13 @@ A driver sends each request's answer back, or throws what the request raised. A 
 decided before the generator starts.
 """
 
-import random
-from collections.abc import Generator, Sequence
-from typing import Any, Final
-
-from msgspec import Struct
-
-from invalidator.cache import codecs
-from invalidator.cache.codecs import NONE, Undecodable, value_of, value_start
+from invalidator.cache.codecs import Undecodable, value_of, value_start
 from invalidator.cache.entry import (
     BUSY,
     EARLY,
     HIT,
     MISS,
     STALE,
-    Frame,
     Lease,
     Names,
     id_of,
@@ -28,87 +20,21 @@ from invalidator.cache.entry import (
     new_token,
 )
 from invalidator.cache.errors import CacheUnavailable, NotFound
-from invalidator.cache.kinds import Policy, seconds
-from invalidator.cache.loading import Flight, Load, Loaded, Outcome
+from invalidator.cache.filling import RECORD, Filling, lease_ms, takes
+from invalidator.cache.loading import Flight, Loaded, Outcome
 from invalidator.cache.process import Process, Spec
-from invalidator.cache.scripts import (
-    CHANGED,
-    DONE,
-    FOREIGN,
-    GRANTED,
-    LEASE,
-    OLDER,
-    PUT,
-    RELEASE,
-    STAMP,
-    VERSION,
-    Command,
+from invalidator.cache.requests import (
+    Background,
+    CallAlone,
+    Found,
+    Get,
+    Join,
+    Lead,
+    Send,
+    Steps,
+    Wait,
 )
-
-RECORD: Final = 6  # leases that a lease's record lives: a slow load may still be put
-SHORTEST_LEASE: Final = 1.0  # seconds
-
-Found = Sequence[bytes | None]
-Steps = Generator["Request", Any, Any]
-
-
-class Get(Struct, frozen=True):
-    """Read these keys, in any order; the answer is their values."""
-
-    keys: Sequence[str]
-
-
-class Send(Struct, frozen=True):
-    """Run these commands, in any order; the answer is their replies."""
-
-    commands: Sequence[Command]
-
-
-class Call(Struct, frozen=True):
-    """Call the loader; the answer is what it returns."""
-
-    load: Load
-
-
-class CallAlone(Struct, frozen=True):
-    """Call the loader if not too many run without caching; the answer is what it returns."""
-
-
-class CallMany(Struct, frozen=True):
-    """Call the loader for several names; the answer maps names to values."""
-
-    names: Sequence[str]
-    alone: bool = False  # without caching: not too many at once
-
-
-class Lead(Struct, frozen=True):
-    """Take these steps for all who join; the answer is their outcome."""
-
-    flight: Flight
-    steps: Steps
-
-
-class Join(Struct, frozen=True):
-    """Wait for a load of this process; the answer is its outcome."""
-
-    flight: Flight
-
-
-class Wait(Struct, frozen=True):
-    """Wait until an entry's lease is another, or for some seconds."""
-
-    key: str
-    token: bytes
-    seconds: float
-
-
-class Background(Struct, frozen=True):
-    """Take these steps later, for nobody."""
-
-    steps: Steps
-
-
-Request = Get | Send | Call | CallAlone | CallMany | Lead | Join | Wait | Background
+from invalidator.cache.scripts import CHANGED, FOREIGN, GRANTED, LEASE
 
 
 def read(names: Names, spec: Spec, here: Process, found: Found | None) -> Steps:
@@ -232,7 +158,7 @@ class _Read:
         granted, stamps = yield from self._lease(token, entry, keep=kept is not None)
         if granted == GRANTED:
             flight = Flight(token, self.names.line(stamps))
-            steps = _Load(self.names, self.spec, self.here, token).steps(stamps)
+            steps = Filling(self.names, self.spec, self.here, token).steps(stamps)
             return (yield Lead(flight, steps))
         if usable:  # somebody else is at it
             return self._old(verdict, kept)
@@ -265,154 +191,4 @@ class _Read:
         granted, stamps = yield from self._lease(token, entry, keep=True)
         if granted == GRANTED:
             flight = Flight(token, self.names.line(stamps))
-            yield Lead(flight, _Load(self.names, self.spec, self.here, token).steps(stamps))
-
-
-class _Load:
-    """A load under a lease that was granted."""
-
-    def __init__(self, names: Names, spec: Spec, here: Process, token: bytes) -> None:
-        self.names = names
-        self.spec = spec
-        self.policy = spec.policy
-        self.here = here
-        self.token = token
-
-    def steps(self, stamps: Sequence[bytes]) -> Steps:
-        """Load, and put what was loaded; the steps return the value."""
-        self.here.stats.loads += 1
-        taken = dict(zip(self.names.stamps, stamps, strict=True))
-        load = Load(self.here.stamp, stamp_ms(self.policy), taken)
-        try:
-            began = self.here.clock()
-            loaded, absent = yield from self._call(load)
-            if not load.cacheable:
-                yield from self._release(0)
-                return self._outcome(loaded, absent, load)
-            took = (self.here.clock() - began) * 1000
-            entry, ttl = framed(
-                loaded, absent, self._line(load), self.token, self.spec, self.here, took=took
-            )
-        except GeneratorExit:  # dropped: the lease runs out by itself
-            raise
-        except BaseException as error:
-            self.here.stats.failed += 1
-            pause = self.policy.cooldown if isinstance(error, Exception) else 0.0
-            yield from self._release(int(1000 * pause))
-            raise
-        outcome = self._outcome(loaded, absent, load)
-        outcome.cached = yield from self._put(entry, ttl)
-        return outcome
-
-    def _outcome(self, loaded: "Loaded[Any]", absent: NotFound | None, load: Load) -> Outcome:
-        # A load that named tags on its way is no answer for those who joined it before.
-        return Outcome(loaded.value, absent, shared=not load.noted)
-
-    def _call(self, load: Load) -> Steps:
-        """Load until no tag is new: a stamp must be taken before the load that depends on it."""
-        loaded, absent = yield from self._call_once(load)
-        missing = load.note(loaded.tags)
-        if missing and load.cacheable:
-            stamps = yield Send(load.commands(missing, new_token()))
-            load.took(missing, stamps)
-            loaded, absent = yield from self._call_once(load)
-            if load.note(loaded.tags):  # others than the first time
-                load.cacheable = False
-        return loaded, absent
-
-    def _call_once(self, load: Load) -> Steps:
-        """Call the loader; the answer is what it loaded, and that it found nothing."""
-        load.noted.clear()
-        try:
-            loaded = yield Call(load)
-        except NotFound as error:
-            return Loaded(None), error
-        return (loaded if isinstance(loaded, Loaded) else Loaded(loaded)), None
-
-    def _line(self, load: Load) -> bytes:
-        declared = self.names.declared
-        noted = tuple(name for name in load.noted if name not in declared)
-        names = Names(self.names.key, declared, noted)
-        self.here.learnt(names)
-        line = names.line([load.taken[name] for name in names.stamps])
-        assert line is not None
-        return line
-
-    def _put(self, entry: bytes, ttl: float) -> Steps:
-        """Put the entry; the answer says whether it was put. A failure is the cache's alone."""
-        stats = self.here.stats
-        if ttl <= 0 or len(entry) > self.policy.max_bytes:
-            stats.too_large += ttl > 0
-            yield from self._release(0)
-            return False
-        try:
-            (reply,) = yield Send([PUT(self.names.key, self.token, entry, int(ttl * 1000))])
-        except CacheUnavailable:
-            return False
-        stats.puts += reply == DONE
-        stats.older += reply == OLDER
-        stats.refused += reply not in (DONE, OLDER)
-        return reply == DONE
-
-    def _release(self, pause_ms: int) -> Steps:
-        try:
-            yield Send([RELEASE(self.names.key, self.token, pause_ms)])
-        except CacheUnavailable:
-            return
-
-
-def framed(
-    loaded: "Loaded[Any]",
-    absent: NotFound | None,
-    line: bytes,
-    token: bytes,
-    spec: Spec,
-    here: Process,
-    *,
-    took: float = 0.0,
-) -> tuple[bytes, float]:
-    """Return an entry, and the seconds that it lives in Redis."""
-    policy = spec.policy
-    if absent is not None or loaded.value is None:
-        ttl = kept = policy.negative_ttl
-        payload, codec = codecs.MISSING_ROW if absent is not None else NONE, b"J-"
-    else:
-        ttl = policy.ttl if loaded.ttl is None else seconds(loaded.ttl)
-        ttl *= 1 - policy.jitter * random.random()  # noqa: S311 - spreads expiry, hides nothing
-        kept = ttl + policy.kept
-        packing, payload = codecs.packed(spec.codec.encode(loaded.value), policy.compress_from)
-        codec = spec.codec.mark + packing
-    frame = Frame(
-        payload,
-        codec,
-        token,
-        line,
-        here.now() + 1000 * ttl,
-        policy.schema,
-        absent=absent is not None or loaded.value is None,
-        row=loaded.version,
-        took=took,
-    )
-    return frame.encoded(), kept
-
-
-def takes(names: Sequence[str], policy: Policy, here: Process) -> list[Command]:
-    """Return the commands that read or create stamps and versions."""
-    lifetime = stamp_ms(policy)
-    return [
-        VERSION(name) if here.is_version(name) else STAMP(name, new_token(), lifetime)
-        for name in names
-    ]
-
-
-def stamp_ms(policy: Policy) -> int:
-    """Return how long a stamp lives: longer than any entry that carries it."""
-    return int(2000 * (policy.ttl + policy.kept))
-
-
-def lease_ms(policy: Policy, load: float | None) -> int:
-    """Return the length of a lease: what the last load took, with room, where that is known."""
-    if load is None:
-        return int(1000 * policy.lease)
-    shortest = min(SHORTEST_LEASE, policy.lease)
-    return int(1000 * min(max(4 * load, shortest), policy.lease))
+            yield Lead(flight, Filling(self.names, self.spec, self.here, token).steps(stamps))

@@ -14,9 +14,10 @@ from typing import Any, ClassVar
 
 from redis.exceptions import NoScriptError
 
-from invalidator.cache import Loaded, json_codec, protocol
+from invalidator.cache import Loaded, json_codec, protocol, requests
 from invalidator.cache.base import WritePlan
 from invalidator.cache.entry import Names, new_token
+from invalidator.cache.filling import framed
 from invalidator.cache.kinds import Kind, Policy
 from invalidator.cache.loading import Load, Outcome
 from invalidator.cache.process import Process, Spec
@@ -162,17 +163,16 @@ class World:
             answer = yield from self.answer(request, here)
 
     def answer(self, request: Any, here: Process) -> Actor:
-        kinds = self.protocol
         match request:
-            case kinds.Get(keys):
+            case requests.Get(keys):
                 return (yield from self.get(keys))
-            case kinds.Send(commands):
+            case requests.Send(commands):
                 return (yield from self.send(commands))
-            case kinds.Call(load):
+            case requests.Call(load):
                 return (yield from self.load(load))
-            case kinds.CallAlone():
+            case requests.CallAlone():
                 return self.row
-            case kinds.Lead(flight, steps):
+            case requests.Lead(flight, steps):
                 here.flights[flight.token] = flight
                 try:
                     flight.outcome = yield from self.drive(steps, here)
@@ -180,14 +180,14 @@ class World:
                     here.flights.pop(flight.token, None)
                     flight.outcome = flight.outcome or Outcome(shared=False)
                 return flight.outcome
-            case kinds.Join(flight):
+            case requests.Join(flight):
                 while flight.outcome is None:
                     yield
                 return flight.outcome
-            case kinds.Background(steps):
+            case requests.Background(steps):
                 self.actors.append(self.drive(steps, here))
                 return None
-            case kinds.Wait():
+            case requests.Wait():
                 for _ in range(self.draw.randint(1, 8)):
                     yield
                 self.clock += 3  # five waits, and a reader loads for itself
@@ -257,9 +257,7 @@ class World:
             self.do(*plan.after())
         elif kind == "versioned":
             loaded = Loaded(mine, version=mine)
-            entry, ttl = protocol.framed(
-                loaded, None, b"", new_token(), self.spec, self.processes[0]
-            )
+            entry, ttl = framed(loaded, None, b"", new_token(), self.spec, self.processes[0])
             self.do(*REPLACE(self.names.key, b"%016d" % mine, entry, int(ttl * 1000)))
         else:
             self.do("UNLINK", self.names.key)

@@ -9,7 +9,7 @@ import pytest
 import redis
 from redis.cluster import RedisCluster as ClusterClient
 
-from invalidator.cache import entry, protocol, scripts
+from invalidator.cache import entry, filling, protocol, scripts
 from invalidator.cache.entry import Names
 from tests.backends.redis_cluster import RedisCluster
 from tests.conftest import StartRedis
@@ -72,7 +72,7 @@ def _script(script: scripts.Script, old: str, new: str) -> Mutate:
 
 
 def _code(module: ModuleType, old: str, new: str, name: str = "read") -> Mutate:
-    """Compile the module anew with a change, and let the schedules use one of its functions."""
+    """Compile the module anew with a change, and let the protocol use what it has of a name."""
 
     def mutate(patch: Patch) -> None:
         assert module.__file__
@@ -133,7 +133,7 @@ MUTANTS: dict[str, tuple[str, Mutate]] = {
     ),
     "a load with tags of its own is shared": (
         "dynamic tag, before",
-        _code(protocol, "shared=not load.noted", "shared=True"),
+        _code(filling, "shared=not load.noted", "shared=True", "Filling"),
     ),
     "stamps are not compared": (
         "tag",
