@@ -1,5 +1,6 @@
 """What is in deploy/kubernetes: valid for Kubernetes, and what the daemon expects."""
 
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -111,6 +112,14 @@ def literals(folder: Path) -> Iterator[tuple[str, str]]:
         for literal in made.get("literals", []):
             name, _, value = literal.partition("=")
             yield name, value
+
+
+def test_no_setting_hides_one_of_the_secret() -> None:
+    """The environment takes precedence over mounted files."""
+    shown = re.findall(r"--from-literal=(\w+)=", (OVERLAY / "kustomization.yaml").read_text())
+    assert "redis_url" in shown
+    secret = {f"INVALIDATOR_{name.upper()}" for name in shown}
+    assert secret & {name for name, _ in [*literals(BASE), *literals(OVERLAY)]} == set()
 
 
 def test_the_settings_are_in_order_with_what_kubernetes_adds(
