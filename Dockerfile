@@ -1,16 +1,16 @@
 ARG PYTHON=python:3.12.11-slim-bookworm
 
 FROM ${PYTHON} AS build
-# otel: with what traces need
+# otel: with the packages that traces need
 ARG REQUIREMENTS=runtime
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 RUN python -m venv /opt/invalidator
 ENV PATH=/opt/invalidator/bin:$PATH
 WORKDIR /src
-# Dependencies first: they change less often than the code.
+# Dependencies first, because they change less often than the code.
 COPY requirements/${REQUIREMENTS}.txt requirements/build.txt requirements/
 RUN pip install --require-hashes --only-binary :all: -r requirements/${REQUIREMENTS}.txt
-# setuptools makes the wheel, in an environment that stays behind
+# setuptools builds the wheel, in an environment that is not part of the image
 RUN python -m venv /opt/build \
  && /opt/build/bin/pip install --require-hashes --only-binary :all: -r requirements/build.txt
 COPY pyproject.toml README.md LICENSE ./
@@ -21,14 +21,14 @@ RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheels 
  && python -m compileall -q /opt/invalidator
 
 FROM ${PYTHON}
-# Nothing is written at run time: it works with a read-only root.
+# Nothing is written at run time, so the root file system can be read-only.
 ENV PATH=/opt/invalidator/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
     INVALIDATOR_RULES=/etc/invalidator/rules.yaml
 COPY --from=build /opt/invalidator /opt/invalidator
 USER 10001:10001
 EXPOSE 8080
 STOPSIGNAL SIGTERM
-# Readiness is for the orchestrator: a Redis that is away is no reason to restart this.
+# Not /readyz: an unavailable Redis is no reason to restart the daemon.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --retries=3 \
     CMD ["python", "-c", "import http.client as h, os, sys; c = h.HTTPConnection('127.0.0.1', int(os.environ.get('INVALIDATOR_ADMIN__PORT', '8080')), timeout=2); c.request('GET', '/livez'); sys.exit(c.getresponse().status != 200)"]
 ENTRYPOINT ["invalidator"]

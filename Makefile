@@ -1,23 +1,23 @@
-# Everything happens in .venv; a second call starts at once.
+# Everything is installed into .venv; a second call starts immediately.
 .DEFAULT_GOAL := help
 .PHONY: help run test test-slow faults mutants check format lock bench clean
 .DELETE_ON_ERROR:
 
-# Hundreds of processes start in the tests: each would compile every module anew.
+# The tests start hundreds of processes, each of which would compile every module again.
 unexport PYTHONDONTWRITEBYTECODE
 
 BIN := .venv/bin
 INSTALL := pip --disable-pip-version-check install --quiet
 PIP := $(BIN)/$(INSTALL)
 LOCKED := $(PIP) --require-hashes
-# setuptools comes from the lock as well, not from an isolated build environment
+# setuptools is locked as well, and does not come from an isolated build environment
 PACKAGE := $(PIP) --no-deps --no-build-isolation --editable .
-# Tests mostly wait for servers, so several files run at once. WORKERS=0: one after the other.
+# Tests mostly wait for servers, so several files run in parallel. WORKERS=0: one at a time.
 WORKERS ?= 6
-# In the order of their names the slow files come first: by the number of their tests they came last.
+# Sorted by name, slow files start early; sorted by number of tests, they would start last.
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-help:  ## this list
+help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: .venv/.run  ## start the daemon on a Redis of its own (ARGS="..." for more options)
@@ -27,37 +27,37 @@ test: .venv/.dev  ## run all tests, with a real Redis and a real Kafka (ARGS="..
 	@scripts/packages.sh tests
 	@$(PYTEST) $(ARGS)
 
-test-slow: .venv/.dev  ## run the long forms of tests: failovers and resharding again and again
+test-slow: .venv/.dev  ## run the slow tests: repeated failovers and resharding, long documentation pages
 	@scripts/packages.sh tests
 	@$(PYTEST) -m slow $(ARGS)
 
-faults: .venv/.dev  ## break everything for real, write the table of docs/reliability.md (ARGS="--rows 1,16")
+faults: .venv/.dev  ## inject faults into real servers, write the table in docs/reliability.md (ARGS="--rows 1,16")
 	@scripts/packages.sh tests
 	@$(BIN)/python -m tests.faults --write docs/reliability.md $(ARGS)
 
-mutants: .venv/.dev  ## sabotage the daemon in copies: the rows must notice (ARGS="--only NAME")
+mutants: .venv/.dev  ## sabotage copies of the daemon: the fault rows must fail (ARGS="--only NAME")
 	@scripts/packages.sh tests
 	@$(BIN)/python -m tests.mutants $(ARGS)
 
-check: .venv/.dev  ## formatting, lint and types
+check: .venv/.dev  ## check formatting, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-format: .venv/.dev  ## write code as the checks want it
+format: .venv/.dev  ## format the code, and fix what ruff can fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-lock:  ## write requirements/*.txt anew (UPGRADE=1: with the newest versions)
+lock:  ## write requirements/*.txt (UPGRADE=1: with the newest versions)
 	scripts/lock.sh
 
-bench: .venv/.bench .cache/installed/.made  ## compare the daemon's speed with what one would use instead (ARGS="--help")
+bench: .venv/.bench .cache/installed/.made  ## compare the daemon's speed with alternatives (ARGS="--help")
 	@scripts/packages.sh tests
 	@rm -rf build
 	@.cache/installed/bin/$(INSTALL) --no-deps --no-build-isolation --force-reinstall .
 	BENCH_DAEMON=.cache/installed/bin/invalidator $(BIN)/python -m benchmarks $(ARGS)
 
-clean:  ## remove what make made
+clean:  ## remove everything that make created
 	rm -rf .venv .cache build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -75,7 +75,7 @@ clean:  ## remove what make made
 	@$(LOCKED) -r requirements/bench.txt
 	@touch $@
 
-# The daemon as users have it: what the tests bring along would make its start longer.
+# The daemon as users install it: the packages of the tests would slow down its start.
 .cache/installed/.made: requirements/runtime.txt requirements/build.txt
 	@rm -rf .cache/installed
 	@"$$(scripts/python.sh)" -m venv .cache/installed

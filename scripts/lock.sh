@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
 # Writes requirements/*.txt: every version and every hash, for Python 3.11 and 3.12 on Linux.
-# UPGRADE=1 takes the newest versions; without it, what is locked stays.
+# UPGRADE=1 selects the newest versions; without it, locked versions are kept.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# The oldest Python decides: what only it needs (backports) does no harm on a newer one.
+# With the oldest Python: packages that only it needs (backports) do no harm on newer ones.
 python=$(command -v python3.11) || { echo "make lock needs python3.11" >&2; exit 1; }
 tools=.cache/lock
 [ -x "$tools/bin/pip-compile" ] || { "$python" -m venv "$tools" && "$tools/bin/pip" install -q pip-tools; }
 
-# Where packages came from is no part of the lock, and local wheels have other hashes.
+# The lock does not depend on where packages come from, and local wheels have other hashes.
 unset PIP_FIND_LINKS
 export CUSTOM_COMPILE_COMMAND="make lock"
 
@@ -19,7 +19,7 @@ compile() {  # compile OUTPUT SOURCE...
     ${UPGRADE:+--upgrade} -o "requirements/$1" "${@:2}"
 }
 
-# Everything at once, so that all files agree; then the parts of it.
+# First everything together, so that all files agree; then each part.
 "$python" - >requirements/dev.in <<'EOF'
 import tomllib
 

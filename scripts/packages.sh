@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# packages.sh tests|ci: installs the Debian packages that are missing (as root), or names them.
+# packages.sh tests|ci: installs missing Debian packages (as root), or lists them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -12,10 +12,10 @@ case ${1:-} in
     need java default-jre-headless # runs Kafka
     need mvn maven                 # fetches Kafka
     need openssl openssl           # makes certificates
-    need curl curl                 # the documents use it
+    need curl curl                 # the documentation uses it
     need kcat kcat                 # likewise
-    need promtool prometheus       # tests alerts; the server itself is not started
-    need chromium chromium         # looks at the admin page
+    need promtool prometheus       # tests the alerts; the server is not started
+    need chromium chromium         # opens the admin page
     ;;
   ci)
     need make make
@@ -29,11 +29,11 @@ esac
 [ ${#missing[@]} -gt 0 ] || exit 0
 
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-  echo "Missing: ${missing[*]} (the names of the Debian packages). Install them, or run this as root on Debian."
+  echo "Missing Debian packages: ${missing[*]}. Install them, or run this as root on Debian."
   exit 0
 fi
 
-# The tests start servers of their own: a service that the package would start is not wanted.
+# The tests start their own servers, so the packages must not start services.
 policy=/usr/sbin/policy-rc.d
 if [ ! -e $policy ]; then
   trap 'rm -f $policy' EXIT

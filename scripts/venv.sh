@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Makes .venv.
+# Creates .venv.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 python=$(scripts/python.sh)
-echo "Making .venv with $("$python" --version) ..."
+echo "Creating .venv with $("$python" --version) ..."
 "$python" -m venv --clear .venv

@@ -1,10 +1,10 @@
-"""A service that caches orders in Redis and publishes what changes: cache-aside and an event.
+"""A service that caches orders in Redis (cache-aside) and publishes an event for each change.
 
-GET  /orders/ID    the order as JSON; the header X-Cache says hit or miss
-PUT  /orders/ID    {"total": 5, "customerId": "c7"}: writes the order, and publishes order.updated
-GET  /healthz      200
+GET  /orders/ID    returns the order as JSON; the header X-Cache says hit or miss
+PUT  /orders/ID    {"total": 5, "customerId": "c7"}: writes the order and publishes order.updated
+GET  /healthz      returns 200
 
-It does not delete what it cached: that is the daemon's work.
+It never deletes what it cached: the daemon does.
 """
 
 import asyncio
@@ -21,14 +21,14 @@ from urllib.parse import unquote
 import redis.asyncio as redis
 from aiokafka import AIOKafkaProducer
 
-LIFETIME = 3600  # seconds: what an event misses is gone after an hour
+LIFETIME = 3600  # seconds: an entry that no event invalidates expires after an hour
 JSON, TEXT = {"Content-Type": "application/json"}, {"Content-Type": "text/plain"}
 
 Answer = tuple[int, bytes, Mapping[str, str]]  # status, body, headers
 
 
 class Database:
-    """Where orders really are. Reading takes its time, or nobody would need a cache."""
+    """Stores the orders. Reading is slow, as otherwise nobody would need a cache."""
 
     def __init__(self, path: str = ":memory:") -> None:
         self._rows = sqlite3.connect(path)
@@ -83,17 +83,17 @@ class Orders:
         return 200, json.dumps(order).encode(), JSON
 
     async def _publish(self, kind: str, order: dict[str, Any]) -> None:
-        """After the row is written: who reads in between must find the new one.
+        """Publish an event; the row must be written before, so that readers in between find it.
 
-        A service that must not lose an event when it dies here keeps an outbox: docs/kafka.md.
+        A service that must not lose an event when it crashes here needs an outbox: docs/kafka.md.
         """
         event = {"type": kind, "data": order, "id": str(uuid.uuid4())}
-        key = order["orderId"].encode()  # all events of an order stay in their order
+        key = order["orderId"].encode()  # keeps the events of one order in sequence
         await self._producer.send_and_wait(self._topic, json.dumps(event).encode(), key=key)
 
 
 def server(orders: Orders, loop: asyncio.AbstractEventLoop, port: int) -> ThreadingHTTPServer:
-    """Python's own, in threads; the work is done in the loop."""
+    """Return a server whose threads pass each call to the event loop."""
 
     class Call(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -106,10 +106,10 @@ def server(orders: Orders, loop: asyncio.AbstractEventLoop, port: int) -> Thread
             self.end_headers()
             self.wfile.write(body)
 
-        do_PUT = do_GET  # noqa: N815 - its name
+        do_PUT = do_GET  # noqa: N815 - the name that the base class requires
 
         def log_request(self, *_: object) -> None:
-            """No line for each call."""
+            """Log nothing."""
 
     return ThreadingHTTPServer(("", port), Call)
 
