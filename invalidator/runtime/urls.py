@@ -70,7 +70,7 @@ def redact(url: str) -> str:
     """
     scheme, separator, rest = url.partition("://")
     if not separator:
-        return "***"  # not a URL, perhaps a bare password
+        return "***" if url else ""  # not a URL, perhaps a bare password
     login, at, where = rest.rpartition("@")
     user, colon, _ = login.partition(":")
     if re.search(r"[/?#]", user):
