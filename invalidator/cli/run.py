@@ -25,7 +25,7 @@ THREADS_WITHIN: Final = 2.0  # seconds that a thread in a system call may delay 
 _EPILOG = """\
 examples:
   invalidator run --embedded
-      with a Redis of its own, which is gone when it ends; prints a command that shows it work
+      with a Redis of its own, removed when it stops; prints a command that shows it working
   INVALIDATOR_REDIS_URL=redis://cache:6379/0 INVALIDATOR_PUBSUB__CHANNELS=events invalidator run
       reads the channel `events` and deletes keys of the same Redis
   invalidator run --env-file prod.env --rules /etc/invalidator/rules.d
@@ -160,7 +160,7 @@ def _exit_later(end: Callable[[], int]) -> threading.Timer:
 
 def _welcome(settings: "Settings", rules: "RuleSet", admin: str) -> None:
     url = settings.redis_url.get_secret_value()
-    say(f"Redis    {url}  (its own; gone when this ends)")
+    say(f"Redis    {url}  (its own; removed when the daemon stops)")
     say(f"reads    {', '.join(_sources(settings))}")
     say(f"admin    {admin}/readyz")
     say(f"rules    {settings.rules}, {rules.hash}")
