@@ -83,8 +83,8 @@ Kubernetes Secret with any of these key names can be mounted unchanged.
 
 Lists are separated by commas (`orders,payments`). Durations need a unit (`500ms`, `30s`, `10m`,
 `1h`, `7d`); sizes may have one, otherwise they are in bytes (`512KiB`, `4MiB`, `1GiB`, `65536`). In
-the password of a URL, write `/ ? # @` as `%2F %3F %23 %40`. If a value is invalid or the name of an
-`INVALIDATOR_*` variable is unknown, the daemon exits with code 2 and lists all errors. Variables that
+the password of a URL, write `/ ? # @` as `%2F %3F %23 %40`. If a value is invalid or an
+`INVALIDATOR_*` name is unknown, the daemon exits with code 2 and lists all errors. Variables that
 Kubernetes sets for a Service called `invalidator` are ignored.
 
 | Setting | Default | Meaning |
