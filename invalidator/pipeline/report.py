@@ -115,10 +115,10 @@ class Reporter:
         """Log what an operator should know of a rule, now and then, for all its events."""
         for (rule, word), note in notes.items():
             metrics.NOTES.labels(rule, word).inc(note.count)
-            suppressed = self._repeats.admit((rule, word))
-            if suppressed is not None:
+            skipped = self._repeats.admit((rule, word))
+            if skipped is not None:
                 first = {"first": note.message} if self._narrate else {}  # it may quote the event
-                log.warning(word, rule=rule, suppressed=suppressed, events=note.count, **first)
+                log.warning(word, rule=rule, suppressed=skipped, events=note.count, **first)
 
 
 def times_of(batch: Batch, now: float) -> list[float]:
