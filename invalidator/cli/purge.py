@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from invalidator.rules import Cache
     from invalidator.settings import Settings
     from invalidator.targets.redis.count import Counted
-    from invalidator.targets.redis.sweep import Progress
+    from invalidator.targets.redis.walk import Progress
     from invalidator.targets.store import Store
 
 _EPILOG = """\

@@ -9,8 +9,7 @@ from invalidator.cli.common import UsageError, Verbs, as_json, rules_path, warn
 from invalidator.runtime.terminal import printable
 
 if TYPE_CHECKING:
-    from invalidator.cli.follower import Gap
-    from invalidator.cli.listen import Lost
+    from invalidator.cli.listen import Gap, Lost
     from invalidator.redisclient import Client
     from invalidator.settings import Settings
     from invalidator.targets.redis.messages import Message

@@ -20,8 +20,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 
 from invalidator.errors import Unavailable
 from invalidator.model import Batch, Cause, Failure, Names, Outcome, Rejection
-from invalidator.pipeline.inflight import InFlight
-from invalidator.pipeline.limits import Limits
+from invalidator.pipeline.inflight import InFlight, Limits
 from invalidator.pipeline.pause import Pause
 from invalidator.pipeline.reject_brake import RejectBrake
 from invalidator.pipeline.report import Reporter

@@ -10,7 +10,7 @@ from invalidator.settings import Settings
 from invalidator.settings.caches import cache_urls
 from invalidator.targets.pace import Pacer
 from invalidator.targets.redis.host import Host
-from invalidator.targets.redis.sweep import Progress
+from invalidator.targets.redis.walk import Progress
 from invalidator.targets.store import Store
 
 MAIN = "redis"  # the part of readiness for INVALIDATOR_REDIS_URL

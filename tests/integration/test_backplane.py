@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from structlog.testing import capture_logs
 
-from invalidator.cli.follower import Gap
-from invalidator.cli.listen import Heard, Lost, listen
+from invalidator.cli.listen import Gap, Heard, Lost, listen
 from invalidator.model import Cause, Names
 from invalidator.redisclient import client
 from invalidator.runtime import metrics

@@ -7,8 +7,7 @@ from contextlib import AsyncExitStack, aclosing
 from typing import TYPE_CHECKING
 
 from invalidator.cli.common import INTERRUPTED, UsageError, plural, rules_path, warn
-from invalidator.cli.dead.args import choice, expect_choice
-from invalidator.cli.dead.text import expect_stream
+from invalidator.cli.dead.args import choice, expect_choice, expect_stream
 from invalidator.daemon.once import Progress, once
 from invalidator.deadletters import DeadLetters, Redactor
 from invalidator.deadletters.entry import Letter

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 from invalidator.cli import explain
 from invalidator.cli.common import UsageError, as_json, plural, rules_path, say, warn
-from invalidator.cli.dead.args import expect_ids
-from invalidator.cli.dead.text import LONGEST, expect_stream, when
+from invalidator.cli.dead.args import LONGEST, expect_ids, expect_stream, when
 from invalidator.deadletters.entry import Letter, plain
 from invalidator.deadletters.shelf import DeadLetterStream
 from invalidator.errors import RulesError

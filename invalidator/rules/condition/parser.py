@@ -2,8 +2,8 @@
 
 from typing import Literal, cast
 
+from invalidator.errors import ConditionSyntaxError
 from invalidator.rules.condition import tree
-from invalidator.rules.condition.errors import ConditionSyntaxError
 from invalidator.rules.condition.lexer import Token, tokens
 from invalidator.rules.condition.pattern import Pattern, PatternError
 from invalidator.rules.condition.tree import EVENT_FIELDS, ROOTS, Node, depth, kind

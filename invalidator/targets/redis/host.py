@@ -23,11 +23,9 @@ from invalidator.targets.redis.apply import CacheStore, layouts, spared
 from invalidator.targets.redis.count import Counted, counted, matched
 from invalidator.targets.redis.failover import IdentityWatch, Servers
 from invalidator.targets.redis.keys import Keys
-from invalidator.targets.redis.sweep import Progress
-from invalidator.targets.redis.sweep import Ticket as Sweep
 from invalidator.targets.redis.sweeper import Sweeper
-from invalidator.targets.redis.topology import nodes_on, probe
-from invalidator.targets.redis.walk import Node
+from invalidator.targets.redis.walk import Node, Progress, nodes_on
+from invalidator.targets.redis.walk import Ticket as Sweep
 
 log = structlog.get_logger("invalidator")
 
@@ -115,7 +113,7 @@ class Host:
 
     async def probe(self) -> None:
         """Raise Unavailable unless the server lets us delete."""
-        await self._noting(probe(self._server, self._keys), "probe")
+        await self._noting(self._keys.probe(), "probe")
 
     async def ping(self) -> None:
         """Raise Unavailable unless it answers."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from invalidator import layout
-from invalidator.redisclient import Cluster, Command, Reply
+from invalidator.redisclient import Cluster, Command, Reply, ping
 from invalidator.redisclient.cluster_routing import slot
 from invalidator.redisclient.errors import Meaning, Verdict, diagnose
 from invalidator.redisclient.server import Server, Sleep, ask_each
@@ -46,7 +46,10 @@ class Keys:
         return existed + sum(answers.replies.values()), answers.failed
 
     async def probe(self) -> None:
-        """Raise Unavailable unless the server lets us delete: a replica answers PINGs, too."""
+        """Raise Unavailable unless every server answers, and the one we ask lets us delete: a
+        replica answers PINGs, too."""
+        if self._cluster:
+            await ping(self._server.client, self._server.name)
         (reply,) = await self._unlink([[layout.PROBE]])
         if isinstance(reply, Exception):
             raise diagnose(reply).unavailable(self._server.name, f"UNLINK {layout.PROBE}")

@@ -24,7 +24,7 @@ from invalidator.sources.stream.replay import DryStreamSource
 from invalidator.sources.stream.source import StreamSource
 from invalidator.targets.redis.announce import Announcer
 from invalidator.targets.redis.failover import Servers
-from invalidator.targets.redis.sweep import Pace
+from invalidator.targets.redis.walk import Pace
 from tests.backends import until
 from tests.backends.choose import NO_OWN_REDIS, missing
 from tests.backends.redis_cluster import RedisCluster

@@ -9,7 +9,7 @@ import pytest
 from invalidator.errors import RulesError
 from invalidator.rules.file.load import load
 from invalidator.rules.file.yaml import MAX_DEPTH, MAX_PROBLEMS, resolve
-from invalidator.rules.lint.lint import check
+from invalidator.rules.lint import check
 
 RULE = "{name: r, on: t, invalidate: {keys: k}}"
 

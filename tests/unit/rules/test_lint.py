@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from invalidator.rules import RuleSet
-from invalidator.rules.lint.lint import check, unread
+from invalidator.rules.lint import check, unread
 
 
 def said(tmp_path: Path, text: str, severity: str = "warning") -> list[str]:
