@@ -2,9 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from hiredis import pack_command
@@ -24,9 +22,7 @@ PIECE = PORTION // PIECES
 Reply = Any  # bytes, int, None, lists of these, or a ResponseError
 
 
-def pack(command: Command) -> bytes:
-    packed: bytes = pack_command(command)  # type: ignore[arg-type]  # its stub takes one item
-    return packed
+pack: Callable[[Command], bytes] = pack_command  # type: ignore[assignment]  # its stub is wrong
 
 
 async def talk(server: Redis, packed: Iterable[bytes]) -> list[Reply]:
@@ -35,20 +31,11 @@ async def talk(server: Redis, packed: Iterable[bytes]) -> list[Reply]:
     This is the hot path: one round trip for nearly every batch, and hiredis packs a command of 256
     keys five times as fast as the client library's pipeline does.
     """
-    async with holding(server) as exchange:
-        return await exchange(packed)
-
-
-@asynccontextmanager
-async def holding(
-    server: Redis,
-) -> AsyncIterator[Callable[[Iterable[bytes]], Awaitable[list[Reply]]]]:
-    """Yield `talk` for one connection, where all replies must come from the same process."""
     pool = server.connection_pool
     with cancellations_kept():
         connection = await connected(pool)
         try:
-            yield partial(_exchange, connection)
+            return await _exchange(connection, packed)
         except BaseException:
             # Replies may still arrive: nobody must ever read them as their own.
             await connection.disconnect(nowait=True)
@@ -64,8 +51,7 @@ async def _exchange(connection: AbstractConnection, packed: Iterable[bytes]) -> 
     for piece in _pieces(packed):
         if len(unanswered) == PIECES:
             replies += await _replies(connection, unanswered.popleft())
-        with cancellations_kept():
-            await connection.send_packed_command(piece)
+        await connection.send_packed_command(piece)
         unanswered.append(len(piece))
     replies += await _replies(connection, sum(unanswered))
     kinds = set(map(type, replies))
@@ -120,20 +106,15 @@ async def _replies(connection: AbstractConnection, count: int) -> list[Reply]:
     reads only those that have not arrived, and the parser gives the others.
     """
     replies: list[Reply] = []
+    # As hiredis makes it: takes a reply out of the parser without waiting.
+    arrived = connection._parser._reader.gets  # type: ignore[attr-defined]
     while len(replies) < count:
         replies.append(await _reply(connection))
-        arrived = _arrived(connection)
         while len(replies) < count and (reply := arrived()) is not NOT_ENOUGH_DATA:
             if isinstance(reply, Disconnected):
                 raise reply
             replies.append(reply)
     return replies
-
-
-def _arrived(connection: AbstractConnection) -> Callable[[], Reply]:
-    """Return a function that takes the next reply out of the parser without waiting."""
-    taking: Callable[[], Reply] = connection._parser._reader.gets  # type: ignore[attr-defined]  # as hiredis makes it
-    return taking
 
 
 async def _reply(connection: AbstractConnection) -> Reply:

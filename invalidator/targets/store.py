@@ -5,11 +5,11 @@ All caches live on one Redis unless the settings say otherwise.
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from invalidator.errors import Unavailable
 from invalidator.model import Cause, Names, Outcome
 from invalidator.rules.rule import Cache
+from invalidator.runtime.tasks import all_of
 from invalidator.settings.caches import env_spelling
 from invalidator.targets.redis.apply import CacheStore
 from invalidator.targets.redis.count import Counted
@@ -32,7 +32,7 @@ class Application:
         return sum(map(len, self._todo.values()))
 
     async def apply_names(self) -> Outcome:
-        await _side_by_side([self._apply_on(host) for host in self._todo])
+        await all_of(map(self._apply_on, self._todo))
         return self._outcome
 
     async def _apply_on(self, host: Host) -> None:
@@ -78,16 +78,16 @@ class Store:
 
     async def probe(self) -> None:
         """Raise Unavailable unless every server lets us delete."""
-        await _side_by_side([host.probe() for host in self.hosts])
+        await all_of(host.probe() for host in self.hosts)
 
     async def ping(self) -> None:
         """Raise Unavailable unless every server answers."""
-        await _side_by_side([host.ping() for host in self.hosts])
+        await all_of(host.ping() for host in self.hosts)
 
     async def recover(self, caches: Caches) -> None:
         """Finish tags that a crash left half consumed. Raises Unavailable."""
         one_of_each = dict(self._configured(caches).values())
-        await _side_by_side([host.recover(cache) for host, cache in one_of_each.items()])
+        await all_of(host.recover(cache) for host, cache in one_of_each.items())
 
     async def run(self) -> None:
         """Serve patterns and announce deletions, until cancelled."""
@@ -127,17 +127,3 @@ class Store:
         for name, cache in caches.items():
             homes[self._others.get(env_spelling(name), self._main)][name] = cache
         return homes
-
-
-async def _side_by_side(works: Sequence[Awaitable[None]]) -> None:
-    """Wait for all of them; then raise the first failure."""
-    if len(works) == 1:
-        return await works[0]
-    failures = [
-        result
-        for result in await asyncio.gather(*works, return_exceptions=True)
-        if isinstance(result, BaseException)
-    ]
-    for failure in sorted(failures, key=lambda found: isinstance(found, Unavailable)):
-        raise failure
-    return None

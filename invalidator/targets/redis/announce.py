@@ -13,7 +13,7 @@ import structlog
 
 from invalidator import layout
 from invalidator.errors import Unavailable
-from invalidator.model import KINDS, Cause, Names
+from invalidator.model import Cause, Names
 from invalidator.redisclient import Client, Reply, publish
 from invalidator.redisclient.errors import diagnose, reaching
 from invalidator.runtime import metrics
@@ -73,7 +73,8 @@ class Announcer:
     async def announce(self, cause: Cause, cache: str, names: Names) -> None:
         """Announce that these were invalidated. Raises Unavailable; then it may be repeated."""
         if not self.heard:
-            self.skip(sum(bool(getattr(names, kind)) for kind in KINDS))
+            kinds = (names.keys, names.patterns, names.tags, names.versions)
+            self.skip(sum(map(bool, kinds)))
             return
         async with self._turn:
             first = self._seq + 1

@@ -77,7 +77,7 @@ class CacheStore:
         if names.patterns:
             patterns = {pattern.encode() for pattern in names.patterns}
             outcome.sweeps.append(Ticket(self.name, self._sweeper.request(patterns)))
-        tag_stamps = stamps(self._layouts, names.tags)
+        tag_stamps = stamps(self._layouts, names.tags) if names.tags else {}
         if keys := [*names.keys, *tag_stamps]:
             outcome.existed, failed = await self._keys.unlink(keys)
             for key, verdict in failed.items():

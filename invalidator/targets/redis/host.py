@@ -147,7 +147,8 @@ class Host:
         outcome = await cache.apply(names)
         if names.versions:
             self._pacer.deleted(len(names.versions))
-        gone = _without_patterns(names, outcome.failures)
+        partly = names.patterns or outcome.failures
+        gone = _without_patterns(names, outcome.failures) if partly else names
         await self._announcer.announce(cause, cache.name, gone)
         if outcome.sweeps:
             announced = names.patterns if self._announcer.heard else None
@@ -170,7 +171,8 @@ class Host:
         except Unavailable as error:
             self.part.away(str(error), who)
             raise
-        self.part.ready(who)
+        if self.part.reason:
+            self.part.ready(who)
         return result
 
     async def _nodes(self) -> Sequence[Node]:
@@ -203,8 +205,6 @@ class AnnouncedSweep(Struct, frozen=True):
 
 def _without_patterns(names: Names, failures: Sequence[Failure]) -> Names:
     """Return the names that are invalidated now."""
-    if not names.patterns and not failures:
-        return names
     gone = Names(set(names.keys), set(), set(names.tags), set(names.versions))
     for failure in failures:
         getattr(gone, failure.kind).discard(failure.name)

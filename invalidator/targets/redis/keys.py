@@ -29,13 +29,13 @@ class Keys:
         """Return how many existed, and which can never be deleted. Raises Unavailable."""
         chunks = (by_slot if self._cluster else in_order)(keys, PER_COMMAND)
         replies = await self._unlink(chunks)
-        existed = sum(reply for reply in replies if isinstance(reply, int))
-        doubtful = [
-            key
-            for chunk, reply in zip(chunks, replies, strict=True)
-            if isinstance(reply, Exception)
-            for key in chunk
-        ]
+        existed = 0
+        doubtful: list[Key] = []
+        for chunk, reply in zip(chunks, replies, strict=True):
+            if isinstance(reply, int):
+                existed += reply
+            else:
+                doubtful += chunk
         if not doubtful:
             self._granted = keys[0] if keys else self._granted
             return existed, {}
@@ -102,6 +102,8 @@ class NodeKeys:
 
 def in_order(keys: Sequence[Key], most: int) -> Sequence[Sequence[Key]]:
     """Divide keys into chunks of so many at most."""
+    if len(keys) <= most:
+        return [keys] if keys else []
     return [keys[at : at + most] for at in range(0, len(keys), most)]
 
 
@@ -112,7 +114,7 @@ def by_slot(keys: Sequence[Key], most: int) -> Sequence[Sequence[Key]]:
         slots.setdefault(slot(key), []).append(key)
     chunks: list[Sequence[Key]] = []
     for together in slots.values():
-        chunks += in_order(together, most) if len(together) > most else (together,)
+        chunks += in_order(together, most)
     return chunks
 
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from invalidator.rules.condition import ConditionSyntaxError, function, parse
+from invalidator.rules.condition import ConditionSyntaxError, parse
+from tests.conditions import function
 
 MISTAKES = [
     # text, column, what the message has to say
