@@ -44,7 +44,7 @@ class Gap(Struct, frozen=True):
 
 class _SenderState(Struct):
     seq: int
-    heard_at: float
+    received_at: float
     doubtful: bool = False  # our connection was lost since its last message
 
 
@@ -81,10 +81,10 @@ class Follower:
         now = self._clock()
         gaps = []
         for sender, known in list(self._known.items()):
-            silent = now - max(known.heard_at, self._reconnected_at) > SILENT_AFTER
+            silent = now - max(known.received_at, self._reconnected_at) > SILENT_AFTER
             if known.doubtful and silent:
                 gaps.append(Gap(sender, "silent"))
-            if (known.doubtful and silent) or now - known.heard_at > FORGOTTEN_AFTER:
+            if (known.doubtful and silent) or now - known.received_at > FORGOTTEN_AFTER:
                 del self._known[sender]
         return gaps
 
@@ -103,16 +103,16 @@ class Lost(Struct, frozen=True):
         return f"{self.server} is unavailable, retrying: {self.reason}"
 
 
-Heard = Message | Gap | Lost
-Tell = Callable[[Heard], bool]  # true when enough was received
+Received = Message | Gap | Lost
+Tell = Callable[[Received], bool]  # true when enough was received
 
 
 async def listen(clients: Mapping[str, Client], tell: Tell) -> None:
     """Receive from these clients, by name, and reconnect them, until `tell` returns true."""
     enough = asyncio.Event()
 
-    def told(heard: Heard) -> bool:
-        if tell(heard):
+    def told(received: Received) -> bool:
+        if tell(received):
             enough.set()
         return enough.is_set()
 

@@ -151,7 +151,7 @@ class Host:
         gone = _without_patterns(names, outcome.failures) if partly else names
         await self._announcer.announce(cause, cache.name, gone)
         if outcome.sweeps:
-            announced = names.patterns if self._announcer.heard else None
+            announced = names.patterns if self._announcer.has_listeners else None
             outcome.sweeps = [
                 AnnouncedSweep(ticket, self._announcer, self.part, cause, cache.name, announced)
                 for ticket in outcome.sweeps

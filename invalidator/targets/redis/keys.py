@@ -118,7 +118,7 @@ def by_slot(keys: Sequence[Key], most: int) -> Sequence[Sequence[Key]]:
     return chunks
 
 
-def pointer_beside(key: bytes) -> bytes:
+def pointer_of(key: bytes) -> bytes:
     """Return where a tag's unfinished work is noted: one name for each tag, in the tag's slot."""
     return layout.WORK.encode() + b"{" + (hash_tag(key) or key) + b"}:" + key
 

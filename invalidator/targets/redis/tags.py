@@ -1,7 +1,7 @@
 """Tags: sets of cache keys, consumed with all their members.
 
 A tag's set is first renamed, in one step, to a work key in the tag's slot. Readers start a new
-set, and after a crash the next try finds the old one: a pointer beside the tag names its work keys,
+set, and after a crash the next try finds the old one: a pointer in that slot names its work keys,
 and a registry names the pointers, for events that nobody will deliver again.
 
 A work key's name is used once. Two daemons may then consume the same work key side by side, and
@@ -23,7 +23,7 @@ from invalidator.redisclient.errors import Verdict, reaching
 from invalidator.redisclient.server import Call, Server, Sleep, ask_each
 from invalidator.runtime.tasks import all_of
 from invalidator.targets.redis import scripts
-from invalidator.targets.redis.keys import MOVING, pointer_beside
+from invalidator.targets.redis.keys import MOVING, pointer_of
 from invalidator.targets.redis.tag_work import PER_COMMAND, Consumed, Consumer, Unlink, Work, works
 
 CLAIM = scripts.load("claim")
@@ -102,7 +102,7 @@ class Tags:
     async def _claim(self, kept: Layout, tags: list[str]) -> Claimed:
         kind = b"set" if kept.kind == "set" else b"zset"
         keys = {tag: kept.key_of(tag).encode() for tag in tags}
-        pointers = {tag: pointer_beside(key) for tag, key in keys.items()}
+        pointers = {tag: pointer_of(key) for tag, key in keys.items()}
 
         async def attempt(groups: Sequence[Sequence[str]]) -> list[Reply]:
             arguments = (kind, self._token().encode(), kept.prefix.encode())

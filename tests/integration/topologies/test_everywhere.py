@@ -271,12 +271,12 @@ async def test_an_announcer_knows_whether_anybody_listens(redis: Client, place: 
     beating = asyncio.create_task(announcer.run())
     listener = await node(redis)
     try:
-        assert not announcer.heard
+        assert not announcer.has_listeners
         async with listener.pubsub() as heard:
             await heard.subscribe("invalidator:applied")
-            await until(lambda: announcer.heard)
+            await until(lambda: announcer.has_listeners)
             await heard.unsubscribe("invalidator:applied")
-            await until(lambda: not announcer.heard)
+            await until(lambda: not announcer.has_listeners)
     finally:
         beating.cancel()
         await asyncio.wait([beating])

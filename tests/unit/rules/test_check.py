@@ -381,10 +381,6 @@ tests: [{event: {entity: order, action: pay, %s: {id: 1}}, expect: {keys: "1"}}]
 @pytest.mark.parametrize(
     ("on", "when", "key", "said"),
     [
-        ("t", "true", "{evnt.id}", "did you mean event?"),
-        ("t", "true", "{headrs.x}", "did you mean headers?"),
-        ("o:{id}", "true", "{mach.id}", "did you mean match?"),
-        ("t", "befor.x == 1", "k", "did you mean before?"),
         ("t", "true", "{events.total}:{matches.id}:{customer.id}", ""),
         ("users.*", "true", "{before.team}", "write {before.team?}"),
         ("users.deleted", "true", "{after.team}", "write {after.team?}"),
