@@ -27,10 +27,6 @@ class Application:
         self._cause = cause
         self._outcome = Outcome()
 
-    @property
-    def left(self) -> int:
-        return sum(map(len, self._todo.values()))
-
     async def apply_names(self) -> Outcome:
         await all_of(map(self._apply_on, self._todo))
         return self._outcome

@@ -48,8 +48,6 @@ log = structlog.get_logger("invalidator")
 class DryTarget:
     """Caches that keep everything."""
 
-    left = 0
-
     def __init__(self, target: Target) -> None:
         self._target = target
 
