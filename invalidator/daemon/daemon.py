@@ -26,11 +26,11 @@ from invalidator.runtime.retry import until_available
 from invalidator.runtime.tasks import end
 from invalidator.runtime.urls import redact
 from invalidator.settings import Settings
-from invalidator.settings.caches import unknown_caches
+from invalidator.settings.caches import check_caches
 from invalidator.sources.build import sources_of
 from invalidator.sources.reread import UNWATCHED
-from invalidator.targets.build import gate, store_of
 from invalidator.targets.redis.failover import IdentityWatch
+from invalidator.targets.store import gate, store_of
 
 log = structlog.get_logger("invalidator")
 
@@ -65,8 +65,7 @@ class Daemon:
         self._settings = settings
         self._watcher = watcher
         rules, problems = watcher.start()
-        if unknown := [*unknown_caches(settings, rules.caches)]:
-            raise ConfigError("\n".join(unknown))
+        check_caches(settings, rules.caches)
         self._health = Health()
         self._pause = Pause(self._health)
         self._store = store_of(settings, self._health)

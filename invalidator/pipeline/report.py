@@ -117,7 +117,7 @@ class Reporter:
             skipped = self._repeats.admit((rule, word))
             if skipped is not None:
                 first = {"first": note.message} if self._narrate else {}  # it may quote the event
-                log.warning(word, rule=rule, held_back=skipped, events=note.count, **first)
+                log.warning(word, rule=rule, suppressed=skipped, events=note.count, **first)
 
 
 def times_of(batch: Batch, now: float) -> list[float]:

@@ -52,13 +52,13 @@ class Settlement:
         self._line: asyncio.Queue[Applied | None] = asyncio.Queue(MOST_WAITING)
 
     async def join(self, applied: Applied) -> None:
-        """Stand in line."""
+        """Add a batch to the line."""
         if applied.rejections:
             self._in_flight.add(len(applied.rejections), applied.size)
         await self._line.put(applied)
 
     async def end(self) -> None:
-        """Let `run` end once all who stand in line are settled."""
+        """Let `run` end once all batches in the line are settled."""
         await self._line.put(None)
 
     async def run(self) -> None:

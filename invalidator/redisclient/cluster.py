@@ -12,7 +12,6 @@ from redis.asyncio import Redis
 from redis.exceptions import ClusterError, RedisError
 from redis.exceptions import ConnectionError as Disconnected
 
-from invalidator.redisclient.ask_all import ask_all
 from invalidator.redisclient.cluster_routing import (
     ClusterView,
     RoutedCommands,
@@ -21,7 +20,7 @@ from invalidator.redisclient.cluster_routing import (
     parse_slots,
     slot,
 )
-from invalidator.redisclient.exchange import Command, Reply, pack, talk
+from invalidator.redisclient.exchange import Command, Reply, ask_all, pack, talk
 from invalidator.runtime.tasks import all_of
 from invalidator.runtime.urls import Address, Host
 

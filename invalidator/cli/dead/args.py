@@ -1,4 +1,4 @@
-"""Arguments that choose dead letters."""
+"""Arguments that choose dead letters, and dead letters as text."""
 
 import argparse
 import re

@@ -125,7 +125,7 @@ PER_CALL = 100  # versions; half a millisecond of the server's time
 
 
 class Versions:
-    """The versions of one cache, on one Redis or cluster."""
+    """Raises the versions of one cache: keys built with an old number are never read again."""
 
     def __init__(
         self, server: Server, template: str = layout.VERSION, *, per_call: int = PER_CALL

@@ -27,7 +27,11 @@ NODES = ("CLUSTER", "NODES")
 
 
 class Place(Struct, frozen=True):
-    """One primary, and the keys it has."""
+    """One primary, and the keys it has, as only the server itself reports them.
+
+    A cursor means nothing to another process of the server, and a moving slot takes its keys past
+    a walk that has not reached them.
+    """
 
     run: bytes  # its process
     slots: frozenset[bytes] = frozenset()  # ranges, as CLUSTER NODES writes them
