@@ -95,18 +95,10 @@ class Settlement:
 
 def unexplained(source: str, failures: Iterable[Failure]) -> list[Rejection]:
     """Return dead letters for names without a known event: they say what may be stale."""
-    return [
-        Rejection(
-            Record(source, "", "", None),
-            None,
-            (
-                Fault(
-                    failure.error,
-                    f"{failure.name!r} of cache {failure.cache!r} may be stale: {failure.message}",
-                    None,
-                    failure.kind,
-                ),
-            ),
-        )
-        for failure in failures
-    ]
+    nothing = Record(source, "", "", None)
+    rejections = []
+    for failure in failures:
+        said = f"{failure.name!r} of cache {failure.cache!r} may be stale: {failure.message}"
+        fault = Fault(failure.error, said, None, failure.kind)
+        rejections.append(Rejection(nothing, None, (fault,)))
+    return rejections
