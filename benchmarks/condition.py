@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from benchmarks.options import sizes
-from invalidator.rules.condition import function, parse, to_python
+from invalidator.rules.condition import parse, to_python
+from tests.conditions import function
 
 EVENT: dict[str, Any] = {
     "status": "paid",

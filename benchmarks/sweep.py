@@ -14,9 +14,8 @@ from invalidator.redisclient.server import Server
 from invalidator.runtime.health import Part
 from invalidator.targets.redis.keys import Keys
 from invalidator.targets.redis.patterns import protected
-from invalidator.targets.redis.sweep import Pace
 from invalidator.targets.redis.sweeper import Sweeper
-from invalidator.targets.redis.walk import Node
+from invalidator.targets.redis.walk import Node, Pace
 from tests.backends.redis_server import RedisServer
 
 CHUNK = 10_000

@@ -17,7 +17,7 @@ class Rejected(InvalidatorError):  # noqa: N818 - the domain's word
 
 
 class Unavailable(InvalidatorError):  # noqa: N818 - the domain's word
-    """A server is away or refuses everything for now: retried until it is back."""
+    """A server is unavailable or rejects everything for now: retried until it is available."""
 
     def __init__(self, server: str, message: str, code: str = "") -> None:
         super().__init__(f"{server}: {message}")
@@ -26,7 +26,7 @@ class Unavailable(InvalidatorError):  # noqa: N818 - the domain's word
 
 
 class Problem(Struct, frozen=True):
-    """One mistake in a file that a person wrote, with all they need to mend it."""
+    """One mistake in a file that a person wrote, with all they need to fix it."""
 
     file: str
     line: int  # from 1; 0 where the file as a whole is meant
@@ -53,7 +53,7 @@ class RulesError(InvalidatorError):
 
 
 def place_of(error: BaseException) -> str:
-    """Where it was raised: in our own code, if that is on its way."""
+    """Return where it was raised: in our own code, if it passed through that."""
     from pathlib import Path
     from traceback import extract_tb
 
@@ -64,7 +64,25 @@ def place_of(error: BaseException) -> str:
 
 
 def first_of(error: BaseException) -> BaseException:
-    """What a task group failed by first."""
+    """Return the first failure of a task group."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
+
+
+class ConditionSyntaxError(InvalidatorError):
+    """This text is not a condition."""
+
+    def __init__(self, message: str, column: int) -> None:
+        super().__init__(message)
+        self.message = message
+        self.column = column  # from 1, counted in characters of the whole text
+
+
+class ConditionError(InvalidatorError):
+    """The condition has no answer for this event."""
+
+    def __init__(self, message: str, path: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.path = path  # the field that caused it, as a person writes it; may be empty

@@ -200,9 +200,5 @@ class Outcome(Struct):
 class Application(Protocol):
     """Names that caches have to forget, and what is left of them to do."""
 
-    @property
-    def left(self) -> int:
-        """Return how many caches have not forgotten their names yet."""
-
     async def apply_names(self) -> Outcome:
         """Apply what is left. Raises Unavailable; then it may be called again."""

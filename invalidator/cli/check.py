@@ -8,7 +8,7 @@ from invalidator.cli.common import Verbs, add_rules, as_json, plural, rules_path
 from invalidator.runtime.terminal import Colour, paint, printable
 
 if TYPE_CHECKING:
-    from invalidator.rules.lint.lint import Checked, Finding
+    from invalidator.rules.lint import Checked, Finding
 
 _EPILOG = """\
 examples:
@@ -39,7 +39,7 @@ def add(verbs: Verbs) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from invalidator.rules.lint.lint import check
+    from invalidator.rules.lint import check
 
     checked = check(rules_path(args.rules), **_known())
     {"text": _text, "json": _json, "github": _github}[args.format](checked)

@@ -15,7 +15,6 @@ from invalidator.cli.common import (
     say,
     warn,
 )
-from invalidator.errors import ConfigError
 from invalidator.runtime.terminal import Progress as Bar
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from invalidator.rules import Cache
     from invalidator.settings import Settings
     from invalidator.targets.redis.count import Counted
-    from invalidator.targets.redis.sweep import Progress
+    from invalidator.targets.redis.walk import Progress
     from invalidator.targets.store import Store
 
 _EPILOG = """\
@@ -88,14 +87,13 @@ def run(args: argparse.Namespace) -> int:
     from invalidator.rules import load as load_rules
     from invalidator.runtime import logs
     from invalidator.settings import load
-    from invalidator.settings.caches import unknown_caches
+    from invalidator.settings.caches import check_caches
 
     names = _names(args)
     settings = load(args.env_file)
     caches = load_rules(rules_path(args.rules)).caches
     _check(args, names, caches)
-    if unknown := [*unknown_caches(settings, caches)]:
-        raise ConfigError("\n".join(unknown))
+    check_caches(settings, caches)
     logs.configure(settings.log.format, settings.log.level)
     return asyncio.run(_Purge(args, names, settings, caches).run())
 
@@ -146,7 +144,7 @@ class _Purge:
 
     async def run(self) -> int:
         from invalidator.runtime.health import Health
-        from invalidator.targets.build import store_of
+        from invalidator.targets.store import store_of
 
         # There is no time to wait for a heartbeat to learn who listens.
         said = {"announce": "always"} if self._settings.announce == "listened" else {}

@@ -97,11 +97,10 @@ async def _replay(
 ) -> int:
     from invalidator.daemon.once import once
     from invalidator.runtime.terminal import Progress as Bar
-    from invalidator.settings.caches import unknown_caches
+    from invalidator.settings.caches import check_caches
     from invalidator.sources.replay import NotThere
 
-    if unknown := [*unknown_caches(settings, rules.caches)]:
-        raise UsageError("\n".join(unknown))
+    check_caches(settings, rules.caches)
     for source in sources:
         with Bar("events replayed", sys.stderr) as bar:
             tell = partial(_show, bar)

@@ -52,11 +52,11 @@ async def to_channel(settings: "Settings", channel: str, event: Event) -> None:
             replies = await converse(source, [("SPUBLISH", channel, message)])
         else:
             replies = await publish(source, channel, [message])
-    (heard,) = _checked(name, replies)
-    subscribers = plural(heard, "subscriber")
+    (receivers,) = _checked(name, replies)
+    subscribers = plural(receivers, "subscriber")
     say(f"published {body['type']} on channel {channel} of {name}: {subscribers}")
     say(f"  id {body['id']}")
-    if not heard:
+    if not receivers:
         setting = "SHARDED_CHANNELS" if sharded else "CHANNELS"
         warn(
             f"warning: nobody listens on {channel}, so nothing was invalidated. Run a daemon with\n"

@@ -9,8 +9,7 @@ from invalidator.cli.common import UsageError, Verbs, as_json, rules_path, warn
 from invalidator.runtime.terminal import printable
 
 if TYPE_CHECKING:
-    from invalidator.cli.follower import Gap
-    from invalidator.cli.listen import Lost
+    from invalidator.cli.listen import Gap, Lost
     from invalidator.redisclient import Client
     from invalidator.settings import Settings
     from invalidator.targets.redis.messages import Message
@@ -138,19 +137,19 @@ class Printer:
         self._as_json = as_json
         self._left = count
 
-    def tell(self, heard: "Message | Gap | Lost") -> bool:
+    def tell(self, received: "Message | Gap | Lost") -> bool:
         from invalidator.targets.redis.messages import Message
 
-        if not isinstance(heard, Message):
-            self._print(_plain(heard) if self._as_json else f"-- {heard}")
+        if not isinstance(received, Message):
+            self._print(_plain(received) if self._as_json else f"-- {received}")
             return False
-        names = self._wanted(heard)
-        if not names or heard.type != "applied":
+        names = self._wanted(received)
+        if not names or received.type != "applied":
             return False
         if self._as_json:
-            self._print(_message(heard, names))
+            self._print(_message(received, names))
         else:
-            self._print("\n".join(_lines(heard, names)))
+            self._print("\n".join(_lines(received, names)))
         if self._left is not None:
             self._left -= 1
         return self._left is not None and self._left <= 0

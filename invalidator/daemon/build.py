@@ -3,8 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
-from invalidator.pipeline.inflight import InFlight
-from invalidator.pipeline.limits import Limits
+from invalidator.pipeline.inflight import InFlight, Limits
 from invalidator.pipeline.pause import Pause
 from invalidator.pipeline.pipeline import Pipeline
 from invalidator.pipeline.reject_brake import RejectBrake
@@ -17,9 +16,8 @@ from invalidator.runtime.health import Health
 from invalidator.runtime.metrics import MOST_LABELS
 from invalidator.settings import Settings
 from invalidator.sources.source import Source
-from invalidator.targets.dry import DryLetters, DryTarget
 from invalidator.targets.store import Store
-from invalidator.targets.target import Target
+from invalidator.targets.target import DryLetters, DryTarget, Target
 
 
 def build_pipelines(

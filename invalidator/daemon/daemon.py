@@ -3,10 +3,9 @@
 import asyncio
 import gc
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import Protocol
 
 import structlog
 
@@ -27,11 +26,11 @@ from invalidator.runtime.retry import until_available
 from invalidator.runtime.tasks import end
 from invalidator.runtime.urls import redact
 from invalidator.settings import Settings
-from invalidator.settings.caches import unknown_caches
+from invalidator.settings.caches import check_caches
 from invalidator.sources.build import sources_of
 from invalidator.sources.reread import UNWATCHED
-from invalidator.targets.build import gate, store_of
 from invalidator.targets.redis.failover import IdentityWatch
+from invalidator.targets.store import gate, store_of
 
 log = structlog.get_logger("invalidator")
 
@@ -53,16 +52,6 @@ class Crashed(InvalidatorError):  # noqa: N818 - the domain's word
         )
 
 
-class Probed(Protocol):
-    """A server that may be unavailable while nobody needs it."""
-
-    async def ping(self) -> None:
-        """Raise Unavailable unless it answers."""
-
-    async def probe(self) -> None:
-        """Raise Unavailable unless it answers and lets us work."""
-
-
 class Daemon:
     """Everything that runs, built before anything starts."""
 
@@ -76,8 +65,7 @@ class Daemon:
         self._settings = settings
         self._watcher = watcher
         rules, problems = watcher.start()
-        if unknown := [*unknown_caches(settings, rules.caches)]:
-            raise ConfigError("\n".join(unknown))
+        check_caches(settings, rules.caches)
         self._health = Health()
         self._pause = Pause(self._health)
         self._store = store_of(settings, self._health)
@@ -156,14 +144,17 @@ class Daemon:
 
     async def _run_all(self) -> None:
         """Run the pipelines, and for as long the tasks that sweep, probe and reload."""
-        rules = self.in_force
+        rules, store, dead = self.in_force, self._store, self._dead
+        dry = self._settings.dry_run  # a probe writes
+        probe_dead = dead.ping if dry else dead.probe
+        probe_store = store.ping if dry else store.probe
         async with asyncio.TaskGroup() as support:
             helpers = [
                 support.create_task(self._recover()),
-                support.create_task(self._store.run()),
+                support.create_task(store.run()),
                 *([support.create_task(self._watch.run())] if self._watch else []),
-                support.create_task(self._keep_probing(self._store, gate(self._store))),
-                support.create_task(self._keep_probing(self._dead, "dead letters")),
+                support.create_task(self._keep_probing(probe_store, gate(store))),
+                support.create_task(self._keep_probing(probe_dead, "dead letters")),
                 support.create_task(
                     watch(self._watcher, self._reload, rules.reject, wake=rules.look)
                 ),
@@ -182,9 +173,8 @@ class Daemon:
         if reason := self._watcher.unkept:
             log.warning("last-good-rules-not-kept", reason=reason)
 
-    async def _keep_probing(self, server: Probed, part: str) -> None:
-        """Keep readiness true for a server that has nothing to do. A dry run writes nothing."""
-        probe = server.ping if self._settings.dry_run else server.probe
+    async def _keep_probing(self, probe: Callable[[], Awaitable[None]], part: str) -> None:
+        """Keep readiness true for a server that has nothing to do."""
         while True:
             await until_available(probe, self._health.part(part), who="probe")
             await asyncio.sleep(PROBE_EVERY)

@@ -14,8 +14,7 @@ from msgspec import Struct
 from invalidator.daemon.drain import Drain
 from invalidator.deadletters import letters_of
 from invalidator.model import Batch, Rejection
-from invalidator.pipeline.inflight import InFlight
-from invalidator.pipeline.limits import Limits
+from invalidator.pipeline.inflight import InFlight, Limits
 from invalidator.pipeline.pipeline import Pipeline
 from invalidator.pipeline.settlement import Letters
 from invalidator.rules import RuleSet
@@ -23,9 +22,8 @@ from invalidator.runtime.health import Health
 from invalidator.runtime.tasks import end
 from invalidator.settings import Settings
 from invalidator.sources.source import Lag, Source, WithoutBrake
-from invalidator.targets.build import gate, store_of
-from invalidator.targets.dry import DryLetters, DryTarget
-from invalidator.targets.store import Store
+from invalidator.targets.store import Store, gate, store_of
+from invalidator.targets.target import DryLetters, DryTarget
 
 SMOOTH: Final = 0.1  # seconds of the rate that are read together
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import orjson
-from msgspec import Struct
+from msgspec import Struct, to_builtins
 
 from invalidator import __version__
 from invalidator.deadletters.redact import NOTHING, Redactor
@@ -65,7 +65,7 @@ def fields_of(
     yield "what", first.what
     yield "error", first.error
     yield "message", first.message
-    yield "faults", orjson.dumps([_plain(fault) for fault in rejection.faults])
+    yield "faults", orjson.dumps(to_builtins(rejection.faults))
     if record.raw is not None:
         yield "raw", record.raw
     if record.key is not None:
@@ -119,7 +119,7 @@ def plain(letter: Letter) -> dict[str, Any]:
         "position": record.position,
         "id": letter.event_id,
         "type": letter.type,
-        "faults": [_plain(fault) for fault in letter.faults],
+        "faults": to_builtins(letter.faults),
         "raw": None if record.raw is None else _shown(record.raw),
         "key": None if record.key is None else _shown(record.key),
         "headers": [[name, _shown(value)] for name, value in record.headers],
@@ -130,15 +130,6 @@ def plain(letter: Letter) -> dict[str, Any]:
         "rules": letter.rules,
         "version": letter.version,
         "redacted": letter.redacted,
-    }
-
-
-def _plain(fault: Fault) -> dict[str, str | None]:
-    return {
-        "rule": fault.rule,
-        "what": fault.what,
-        "error": fault.error,
-        "message": fault.message,
     }
 
 

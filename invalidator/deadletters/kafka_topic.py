@@ -151,12 +151,9 @@ def headers_of(
         ours.pop(name, None)
     if masked:
         ours["redacted"] = ",".join(masked)
-    texts = [*_as_connect(rejection.record, rejection.faults), *_prefixed(ours)]
+    texts: list[tuple[str, str | bytes]] = [*_as_connect(rejection.record, rejection.faults)]
+    texts += [(OURS + name, value) for name, value in ours.items()]
     return [(name, text if isinstance(text, bytes) else text.encode()) for name, text in texts]
-
-
-def _prefixed(fields: dict[str, str | bytes]) -> Iterator[tuple[str, str | bytes]]:
-    yield from ((OURS + name, value) for name, value in fields.items())
 
 
 def _as_connect(record: Record, faults: Sequence[Fault]) -> Iterator[tuple[str, str]]:

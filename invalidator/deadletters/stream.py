@@ -6,10 +6,9 @@ from contextlib import suppress
 from typing import Self
 
 from invalidator import layout
-from invalidator.deadletters import home
 from invalidator.deadletters.entry import fields_of
 from invalidator.deadletters.redact import NOTHING, Redactor
-from invalidator.deadletters.retention import UNBOUNDED, Bounds, Retention
+from invalidator.deadletters.retention import UNBOUNDED, Bounds, Retention, is_among, warn_of_home
 from invalidator.errors import Unavailable
 from invalidator.model import Rejection
 from invalidator.redisclient import Client, Command, client, converse, ping
@@ -53,7 +52,7 @@ class DeadLetters:
             redact(url),
             bounds=Bounds(kept.max_length, kept.max_age),
             redactor=Redactor(kept.redact),
-            is_cache=home.is_among(url, caches),
+            is_cache=is_among(url, caches),
         )
 
     async def aclose(self) -> None:
@@ -77,7 +76,7 @@ class DeadLetters:
         await self.ping()
         with reaching(self._server):
             if not self._checked:
-                await home.warn(self._client, self._server, is_cache=self._is_cache)
+                await warn_of_home(self._client, self._server, is_cache=self._is_cache)
                 self._checked = True
             await self._retention.look()
 

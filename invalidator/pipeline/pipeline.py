@@ -20,8 +20,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 
 from invalidator.errors import Unavailable
 from invalidator.model import Batch, Cause, Failure, Names, Outcome, Rejection
-from invalidator.pipeline.inflight import InFlight
-from invalidator.pipeline.limits import Limits
+from invalidator.pipeline.inflight import InFlight, Limits
 from invalidator.pipeline.pause import Pause
 from invalidator.pipeline.reject_brake import RejectBrake
 from invalidator.pipeline.report import Reporter
@@ -150,7 +149,7 @@ class Pipeline:
     async def _intake(self) -> None:
         await self._open()
         while not self._stopping.is_set():
-            if self._brake:
+            if self._brake and self._brake.topics:
                 self._brake.review(self._rules().hash)
             await self._take_in()
         if self._brake:
@@ -252,12 +251,13 @@ class Pipeline:
             await self._hits.look_up(work.sample.aimed, rules)
         outcome = await self._apply_names(plan.caches, rules, self.name)
         applied_at = self._clock()
-        waits = self._tickets.begin(outcome, plan, rules)
+        waiting = outcome.sweeps or plan.repeats
+        waits = self._tickets.begin(outcome, plan, rules) if waiting else None
         self._reporter.applied(work)
         return Applied(
             work.batch.ended(),
             rules,
-            self._blame(work, outcome.failures),
+            self._blame(work, outcome.failures) if outcome.failures else plan.rejections,
             outcome,
             plan.unmatched,
             work.names,
@@ -278,8 +278,6 @@ class Pipeline:
 
     def _blame(self, work: Work, failures: Sequence[Failure]) -> list[Rejection]:
         """Return all rejections: the events of a failed name are worked out only now."""
-        if not failures:
-            return work.plan.rejections
         found = {rejection.record: rejection for rejection in work.plan.rejections}
         largest = self._limits.event_bytes
         late = work.rules.blame(work.batch, failures, max_event_bytes=largest)

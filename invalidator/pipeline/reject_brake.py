@@ -97,7 +97,7 @@ class RejectBrake:
         self._part = part
         self._clock = clock
         self._now = now
-        self._paused: dict[str, Paused] = {}
+        self.topics: dict[str, Paused] = {}  # that are paused
         self._flowing: OrderedDict[str, Flowing] = OrderedDict()
         self._unreadable: OrderedDict[str, Window] = OrderedDict()
         self._ending = False
@@ -106,19 +106,19 @@ class RejectBrake:
     @property
     def paused(self) -> Mapping[str, str]:
         """Return each paused topic, with the reason."""
-        return {origin: str(paused) for origin, paused in self._paused.items()}
+        return {origin: str(paused) for origin, paused in self.topics.items()}
 
     @property
     def oldest(self) -> float:
         """Return the age of the oldest event of paused topics that was read; 0 without any."""
-        oldest = min((paused.oldest for paused in self._paused.values()), default=self._now())
+        oldest = min((paused.oldest for paused in self.topics.values()), default=self._now())
         return max(0.0, self._now() - oldest)
 
     # --- after a batch was planned --------------------------------------------------------------
 
     def judge(self, batch: Batch, plan: Plan, rules: str) -> frozenset[str]:
         """Return the topics of a planned batch that are paused: nothing of them may be applied."""
-        if not (plan.rejections or self._paused or self._flowing or self._unreadable):
+        if not (plan.rejections or self.topics or self._flowing or self._unreadable):
             return frozenset()  # all is well, as ever
         shares = _shares(batch, plan)
         for origin, share in shares.items():
@@ -133,7 +133,7 @@ class RejectBrake:
     def _pauses(self, origin: str, rules: str, share: Share, batch: Batch) -> bool:
         if self._ending:
             return False
-        if paused := self._paused.get(origin):
+        if paused := self.topics.get(origin):
             return not paused.looking or self._look(origin, paused, share)
         if not share.events or not (share.failed or origin in self._flowing):
             return False
@@ -145,7 +145,7 @@ class RejectBrake:
             self._pause(origin, rules, flowing.window, batch)
         if flowing.window.is_bad or not flowing.window.failed:
             del self._flowing[origin]
-        return origin in self._paused
+        return origin in self.topics
 
     def _pause(self, origin: str, rules: str, window: Window, batch: Batch) -> None:
         now = self._now()
@@ -153,7 +153,7 @@ class RejectBrake:
         oldest = min(times_of(batch.without(others), now), default=now)
         look_at = self._clock() + FIRST_LOOK
         paused = Paused(rules, window.failed, window.events, look_at, oldest)
-        self._paused[origin] = paused
+        self.topics[origin] = paused
         reason = f"{paused}, and are the likely cause"
         log.warning("topic-paused", source=self._source.name, origin=origin, reason=reason)
         self._part.away(
@@ -201,10 +201,8 @@ class RejectBrake:
 
     def review(self, rules: str) -> None:
         """Resume what changed rules may plan, what has to be looked at, and what overflows."""
-        if not self._paused:
-            return
         overflowing, now = self._source.overflowing, self._clock()
-        for origin, paused in list(self._paused.items()):
+        for origin, paused in list(self.topics.items()):
             if paused.rules != rules:
                 self._resume(origin, reason="the rules changed")
             elif origin in overflowing:
@@ -215,7 +213,7 @@ class RejectBrake:
 
     def resume(self) -> list[str]:
         """Resume all topics: with these rules, none of them is paused again. Return which."""
-        origins = list(self._paused)
+        origins = list(self.topics)
         for origin in origins:
             self._pardon(origin, reason="a person")
         self._steer()
@@ -228,17 +226,17 @@ class RejectBrake:
             self.resume()
 
     def _pardon(self, origin: str, reason: str) -> None:
-        self._flow(origin, self._paused[origin].rules).pardoned = True
+        self._flow(origin, self.topics[origin].rules).pardoned = True
         self._resume(origin, reason)
 
     def _resume(self, origin: str, reason: str) -> None:
-        del self._paused[origin]
+        del self.topics[origin]
         self._part.ready(self._who(origin))
         log.warning("topic-resumed", source=self._source.name, origin=origin, reason=reason)
 
     def _steer(self) -> None:
-        metrics.BRAKED_ORIGINS.labels(self._source.name).set(len(self._paused))
-        self._source.pause(frozenset(o for o, each in self._paused.items() if not each.looking))
+        metrics.BRAKED_ORIGINS.labels(self._source.name).set(len(self.topics))
+        self._source.pause(frozenset(o for o, each in self.topics.items() if not each.looking))
 
     def _who(self, origin: str) -> str:
         return f"{self._source.name} {origin}"

@@ -1,7 +1,6 @@
 """Reports of a pipeline: a line and some counts for each batch, never an event at info."""
 
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
@@ -103,13 +102,13 @@ class Reporter:
         """Count by outcome and type; applied events divide into types as those of the sample."""
         types = applied.seen.types or {metrics.OTHER: 1}
         share = (applied.batch.events - applied.unmatched - len(rejections)) / sum(types.values())
-        counts = [(kind, "applied", share * count) for kind, count in types.items()]
-        counts.append((metrics.OTHER, "unmatched", applied.unmatched))
-        for name, times in Counter(rejection.type for rejection in rejections).items():
-            counts.append((type_label(applied.rules, name), "rejected", times))
-        for kind, outcome, count in counts:
-            if count > 0:
-                metrics.EVENTS.labels(self._source, kind, outcome).inc(count)
+        for kind, count in types.items() if share > 0 else ():
+            metrics.EVENTS.labels(self._source, kind, "applied").inc(share * count)
+        if applied.unmatched:
+            metrics.EVENTS.labels(self._source, metrics.OTHER, "unmatched").inc(applied.unmatched)
+        for rejection in rejections:
+            kind = type_label(applied.rules, rejection.type)
+            metrics.EVENTS.labels(self._source, kind, "rejected").inc()
 
     def _log_notes(self, notes: Mapping[tuple[str, str], Note]) -> None:
         """Log what an operator should know of a rule, now and then, for all its events."""

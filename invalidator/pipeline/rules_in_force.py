@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from invalidator.errors import Problem, RulesError
 from invalidator.rules import Cache, RuleSet
-from invalidator.rules.lint.lint import outlasting, unread
+from invalidator.rules.lint import outlasting, unread
 from invalidator.runtime import metrics
 from invalidator.settings import Settings
 from invalidator.settings.caches import read_origins, unknown_caches

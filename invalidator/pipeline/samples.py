@@ -112,7 +112,7 @@ class Sampler:
             for _, rule, ruling in met:
                 if ruling.applies and not ruling.fault:
                     events[rule] += 1
-                    names.update((rule, name.kind) for name in ruling.names)
+                    names.update([(rule, name.kind) for name in ruling.names])
                 for name in ruling.names:
                     aimed[Aim(rule, name.kind, name.template), name] = None
         return Sample(most, types, events, names, tuple(aimed))

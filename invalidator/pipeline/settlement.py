@@ -52,13 +52,13 @@ class Settlement:
         self._line: asyncio.Queue[Applied | None] = asyncio.Queue(MOST_WAITING)
 
     async def join(self, applied: Applied) -> None:
-        """Stand in line."""
+        """Add a batch to the line."""
         if applied.rejections:
             self._in_flight.add(len(applied.rejections), applied.size)
         await self._line.put(applied)
 
     async def end(self) -> None:
-        """Let `run` end once all who stand in line are settled."""
+        """Let `run` end once all batches in the line are settled."""
         await self._line.put(None)
 
     async def run(self) -> None:
@@ -95,18 +95,10 @@ class Settlement:
 
 def unexplained(source: str, failures: Iterable[Failure]) -> list[Rejection]:
     """Return dead letters for names without a known event: they say what may be stale."""
-    return [
-        Rejection(
-            Record(source, "", "", None),
-            None,
-            (
-                Fault(
-                    failure.error,
-                    f"{failure.name!r} of cache {failure.cache!r} may be stale: {failure.message}",
-                    None,
-                    failure.kind,
-                ),
-            ),
-        )
-        for failure in failures
-    ]
+    nothing = Record(source, "", "", None)
+    rejections = []
+    for failure in failures:
+        said = f"{failure.name!r} of cache {failure.cache!r} may be stale: {failure.message}"
+        fault = Fault(failure.error, said, None, failure.kind)
+        rejections.append(Rejection(nothing, None, (fault,)))
+    return rejections

@@ -62,10 +62,8 @@ class Tickets:
         self._repeats = Repeats(clock)
         self._reported: deque[Sequence[Failure]] = deque(maxlen=REMEMBERED)
 
-    def begin(self, outcome: Outcome, plan: Plan, rules: RuleSet) -> "asyncio.Task[Waited] | None":
-        """Start to wait for what a batch that was just applied asks for; None for nothing."""
-        if not (outcome.sweeps or plan.repeats):
-            return None
+    def begin(self, outcome: Outcome, plan: Plan, rules: RuleSet) -> "asyncio.Task[Waited]":
+        """Start to wait for what a batch that was just applied asks for."""
         names, size = _kept(plan.repeats, plan.caches if outcome.sweeps else {})
         waiting = self._wait(outcome, plan.repeats, rules, self._clock())
         task = asyncio.create_task(waiting, name="tickets")

@@ -1,6 +1,6 @@
 """Redis clients, all made alike: raw bytes, a deadline on every await, retries left to us."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from redis.asyncio import Redis
 
@@ -19,7 +19,6 @@ __all__ = [
     "client",
     "connected",
     "converse",
-    "key_on_each",
     "node",
     "nodes",
     "ping",
@@ -81,16 +80,6 @@ async def node(client: Client, key: bytes | None = None) -> Redis:
 async def nodes(client: Client) -> Mapping[str, Redis]:
     """Return all servers that have keys, by address; of a cluster, its primaries now."""
     return await client.primaries() if isinstance(client, Cluster) else {"": client}
-
-
-async def key_on_each(
-    client: Client, name: Callable[[int], str]
-) -> Mapping[str, tuple[Redis, str]]:
-    """Return all servers that have keys, by address, each with a key of its own."""
-    if not isinstance(client, Cluster):
-        return {"": (client, name(0))}
-    keys = await client.key_on_each(name)
-    return {address: (client.node(address), key) for address, key in keys.items()}
 
 
 async def ping(server: Client, name: str) -> None:

@@ -12,7 +12,6 @@ from redis.asyncio import Redis
 from redis.exceptions import ClusterError, RedisError
 from redis.exceptions import ConnectionError as Disconnected
 
-from invalidator.redisclient.ask_all import ask_all
 from invalidator.redisclient.cluster_routing import (
     ClusterView,
     RoutedCommands,
@@ -21,7 +20,7 @@ from invalidator.redisclient.cluster_routing import (
     parse_slots,
     slot,
 )
-from invalidator.redisclient.exchange import Command, Reply, pack, talk
+from invalidator.redisclient.exchange import Command, Reply, ask_all, pack, talk
 from invalidator.runtime.tasks import all_of
 from invalidator.runtime.urls import Address, Host
 
@@ -29,7 +28,6 @@ ROUNDS = 6  # of redirections that are followed before the command fails
 ASKED_AT_ONCE = 5  # nodes, for the slot map
 REFRESH_EVERY = 30.0  # seconds, while nothing suggests that the map is outdated
 REFRESH_PAUSE = 0.2  # seconds between two refreshes while slots move: redirections are followed
-MOST_NAMES = 100_000  # tried for a key on each primary: enough even for one with a single slot
 CLUSTER_SLOTS = pack(("CLUSTER", "SLOTS"))
 LOST = (RedisError, OSError, TimeoutError)
 
@@ -82,24 +80,6 @@ class Cluster:
         """Return all nodes that have keys, by address, as they are now."""
         slots = await self._slots(fresh=True)
         return {address: self.node(address) for address in slots.primaries()}
-
-    async def key_on_each(self, name: Callable[[int], str]) -> dict[str, str]:
-        """Return for each primary the first of these names that is a key of its own."""
-        slots = await self._slots(fresh=True)
-        lacking = set(slots.primaries())
-        found: dict[str, str] = {}
-        for number in range(MOST_NAMES):
-            if not lacking:
-                break
-            key = name(number)
-            try:
-                owner = slots.owner(slot(key))
-            except ClusterError:
-                continue  # a slot that nobody has: a cluster may live without full coverage
-            if owner in lacking:
-                lacking.remove(owner)
-                found[owner] = key
-        return found
 
     async def owners(self, keys: Iterable[bytes]) -> dict[bytes, str]:
         """Return the address of the primary that has each key."""

@@ -1,4 +1,4 @@
-"""Which node of a cluster gets which command, and what has to be sent again.
+"""Route commands to the nodes of a cluster, and find what has to be sent again.
 
 No I/O: `calls` says what to send in the next round, `accept` takes the replies.
 """
@@ -20,7 +20,7 @@ ASKING = pack(("ASKING",))
 
 
 class To(Enum):
-    """Where a command without a key goes."""
+    """The destination of a command without a key."""
 
     ANY = "any node"
     ALL = "all primaries"

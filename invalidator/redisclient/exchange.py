@@ -2,10 +2,8 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager
-from functools import partial
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeVar
 
 from hiredis import pack_command
 from redis._parsers.hiredis import NOT_ENOUGH_DATA
@@ -15,7 +13,7 @@ from redis.exceptions import ConnectionError as Disconnected
 from redis.exceptions import ReadOnlyError, ResponseError
 from redis.exceptions import TimeoutError as TooSlow
 
-from invalidator.runtime.tasks import cancellations_kept
+from invalidator.runtime.tasks import cancellations_kept, end
 
 Command = tuple[str | bytes | int, ...]
 PORTION = 1 << 20  # bytes; sending them must not take longer than a reply may
@@ -24,9 +22,7 @@ PIECE = PORTION // PIECES
 Reply = Any  # bytes, int, None, lists of these, or a ResponseError
 
 
-def pack(command: Command) -> bytes:
-    packed: bytes = pack_command(command)  # type: ignore[arg-type]  # its stub takes one item
-    return packed
+pack: Callable[[Command], bytes] = pack_command  # type: ignore[assignment]  # its stub is wrong
 
 
 async def talk(server: Redis, packed: Iterable[bytes]) -> list[Reply]:
@@ -35,20 +31,11 @@ async def talk(server: Redis, packed: Iterable[bytes]) -> list[Reply]:
     This is the hot path: one round trip for nearly every batch, and hiredis packs a command of 256
     keys five times as fast as the client library's pipeline does.
     """
-    async with holding(server) as exchange:
-        return await exchange(packed)
-
-
-@asynccontextmanager
-async def holding(
-    server: Redis,
-) -> AsyncIterator[Callable[[Iterable[bytes]], Awaitable[list[Reply]]]]:
-    """Yield `talk` for one connection, where all replies must come from the same process."""
     pool = server.connection_pool
     with cancellations_kept():
         connection = await connected(pool)
         try:
-            yield partial(_exchange, connection)
+            return await _exchange(connection, packed)
         except BaseException:
             # Replies may still arrive: nobody must ever read them as their own.
             await connection.disconnect(nowait=True)
@@ -64,8 +51,7 @@ async def _exchange(connection: AbstractConnection, packed: Iterable[bytes]) -> 
     for piece in _pieces(packed):
         if len(unanswered) == PIECES:
             replies += await _replies(connection, unanswered.popleft())
-        with cancellations_kept():
-            await connection.send_packed_command(piece)
+        await connection.send_packed_command(piece)
         unanswered.append(len(piece))
     replies += await _replies(connection, sum(unanswered))
     kinds = set(map(type, replies))
@@ -120,20 +106,15 @@ async def _replies(connection: AbstractConnection, count: int) -> list[Reply]:
     reads only those that have not arrived, and the parser gives the others.
     """
     replies: list[Reply] = []
+    # As hiredis makes it: takes a reply out of the parser without waiting.
+    arrived = connection._parser._reader.gets  # type: ignore[attr-defined]
     while len(replies) < count:
         replies.append(await _reply(connection))
-        arrived = _arrived(connection)
         while len(replies) < count and (reply := arrived()) is not NOT_ENOUGH_DATA:
             if isinstance(reply, Disconnected):
                 raise reply
             replies.append(reply)
     return replies
-
-
-def _arrived(connection: AbstractConnection) -> Callable[[], Reply]:
-    """Return a function that takes the next reply out of the parser without waiting."""
-    taking: Callable[[], Reply] = connection._parser._reader.gets  # type: ignore[attr-defined]  # as hiredis makes it
-    return taking
 
 
 async def _reply(connection: AbstractConnection) -> Reply:
@@ -142,3 +123,48 @@ async def _reply(connection: AbstractConnection) -> Reply:
     except ResponseError as error:
         return error
     return reply
+
+
+GRACE = 0.1  # seconds after the first answer; a frozen server costs no more than this
+T = TypeVar("T")
+
+
+async def ask_all(
+    servers: Mapping[str, Redis], ask: Callable[[str, Redis], Awaitable[T]], timeout: float
+) -> tuple[list[T], str]:
+    """Return the answers of those who are quick; and, if there are none, the reasons."""
+
+    async def one(name: str, server: Redis) -> T:
+        return await ask(name, server)
+
+    asking = {
+        asyncio.create_task(one(name, server), name=f"ask {name}"): name
+        for name, server in servers.items()
+    }
+    try:
+        answers = await _first(set(asking), timeout)
+    finally:
+        await end(*asking)
+    return answers, "" if answers else _why_not(asking)
+
+
+async def _first(waiting: set["asyncio.Task[T]"], timeout: float) -> list[T]:
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + timeout
+    answers: list[T] = []
+    while waiting and (left := deadline - clock()) > 0:
+        done, waiting = await asyncio.wait(
+            waiting, timeout=left, return_when=asyncio.FIRST_COMPLETED
+        )
+        answers += [task.result() for task in done if not task.exception()]
+        if answers:
+            deadline = min(deadline, clock() + GRACE)
+    return answers
+
+
+def _why_not(asked: Mapping["asyncio.Task[T]", str]) -> str:
+    reasons: dict[str, list[str]] = {}
+    for task, name in asked.items():
+        error = None if task.cancelled() else task.exception()
+        reasons.setdefault(str(error) if error else "no answer in time", []).append(name)
+    return "; ".join(f"{', '.join(names)}: {why}" for why, names in reasons.items())

@@ -11,9 +11,8 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as Disconnected
 from redis.exceptions import RedisError
 
-from invalidator.redisclient.ask_all import GRACE, ask_all
 from invalidator.redisclient.connection import TlsConnection, at_host, login, options_of
-from invalidator.redisclient.exchange import Reply, pack, talk
+from invalidator.redisclient.exchange import GRACE, Reply, ask_all, pack, talk
 from invalidator.runtime.urls import Address, Host
 
 ASK_AGAIN_AFTER = 5.0  # seconds; a primary that lost its sentinels still answers us

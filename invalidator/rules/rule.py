@@ -78,7 +78,7 @@ DEFAULT_LAYOUTS: Final = (Layout("set", layout.TAG_SET),)
 
 
 class Cache(Struct, frozen=True):
-    """Where one cache stores its keys, tags and version counters."""
+    """The keys under which one cache stores its entries, tags and version counters."""
 
     name: str = DEFAULT_CACHE
     prefix: str = ""  # before keys and patterns

@@ -9,7 +9,7 @@ from invalidator.errors import Rejected
 from invalidator.model import Batch, Event, Failure, Fault, Plan, Record, Rejection, Slice
 from invalidator.rules import globs
 from invalidator.rules.envelope import Envelope, Reading
-from invalidator.rules.explain.explain import Explanation, Verdict, Yield, unfulfilled, unmatched
+from invalidator.rules.explain.explain import Explanation, Verdict, unfulfilled, unmatched
 from invalidator.rules.plan.draft import Draft, Lane
 from invalidator.rules.plan.engine import Engine
 from invalidator.rules.plan.event_types import PatternTree
@@ -69,12 +69,6 @@ class RuleSet:
         asked = sorted(hits) if only_matching else range(len(self.rules))
         verdicts = tuple(self._verdict(at, hits.get(at), reading, part, engine) for at in asked)
         return Explanation(record, _event(reading, record), verdicts)
-
-    def names(self, record: Record, *, max_event_bytes: int) -> Iterator[tuple[str, Yield]]:
-        """Yield the names of one record, each with its rule; rejections are skipped."""
-        for _, rule, ruling in self.met(record, max_event_bytes=max_event_bytes):
-            for name in ruling.names:
-                yield rule, name
 
     def met(self, record: Record, *, max_event_bytes: int) -> Iterator[tuple[str, str, Ruling]]:
         """Yield the type, the rule's name and its outcome for each rule that matches a record."""

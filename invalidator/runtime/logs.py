@@ -36,10 +36,11 @@ def configure(
 ) -> None:
     """Send all logging to the stream (stderr), as "json" or "console". May be called again."""
     out = stream or sys.stderr
+    writer = _Out(out)
     structlog.configure(
         processors=_processors(form, out),
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=lambda *_: _Out(out),
+        logger_factory=lambda *_: writer,
         # Binding a logger costs 2 µs per line, and there is one line per batch. A cached one would
         # keep the stream and level of its first use.
         cache_logger_on_first_use=False,

@@ -60,5 +60,6 @@ async def until_available(
             part.away(str(error), who)
             await sleep(backoff.delay(tries, chance()))
         else:
-            part.ready(who)
+            if part.reason:
+                part.ready(who)
             return result

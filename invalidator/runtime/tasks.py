@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
+from invalidator.errors import Unavailable
+
 T = TypeVar("T")
 PATIENCE: Final = 1.0  # seconds
 
@@ -35,10 +37,13 @@ async def end(*tasks: "asyncio.Task[Any]") -> None:
 
 
 async def all_of(works: Iterable[Awaitable[T]]) -> list[T]:
-    """Run all side by side to their end; then raise the first failure, if there is one."""
-    results: list[T] = []
-    for result in await asyncio.gather(*works, return_exceptions=True):
-        if isinstance(result, BaseException):
-            raise result
-        results.append(result)
-    return results
+    """Run all side by side to their end; then raise a failure, if there is one: a mistake of ours
+    before an unavailable server."""
+    each = [*works]
+    if len(each) == 1:
+        return [await each[0]]
+    results = await asyncio.gather(*each, return_exceptions=True)
+    failures = [result for result in results if isinstance(result, BaseException)]
+    if failures:
+        raise min(failures, key=lambda failure: isinstance(failure, Unavailable))
+    return [result for result in results if not isinstance(result, BaseException)]

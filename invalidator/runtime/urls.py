@@ -79,11 +79,6 @@ def redact(url: str) -> str:
     return f"{scheme}://{masked}{at}" + _SECRET_OPTION.sub(r"\1***", where)
 
 
-def check_redis_url(url: str) -> None:
-    """Raise ValueError with what was expected if the client could not use this URL."""
-    parse_redis_url(url)
-
-
 def parse_redis_url(url: str) -> Address:
     """Return the parsed URL. Raises ValueError with what was expected."""
     scheme, separator, _ = url.partition("://")

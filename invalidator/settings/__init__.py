@@ -5,7 +5,7 @@ defaults. A secret file holds one value and is named after the setting, with or 
 in upper or lower case: `redis_url`, `INVALIDATOR_REDIS_URL` and `admin__port` all work.
 """
 
-from invalidator.settings.describe import Described, defaults, describe
+from invalidator.settings.fields import Described, defaults, describe
 from invalidator.settings.load import load
 from invalidator.settings.model import Log, Settings
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
+from invalidator.errors import ConfigError
 from invalidator.runtime.text import closest
 from invalidator.settings.fields import env_name
 from invalidator.settings.model import Settings
@@ -22,6 +23,12 @@ def read_origins(settings: Settings) -> tuple[str, ...]:
     """Return the topics, channels and streams to read: names, globs and expressions."""
     channels = settings.pubsub.channels + settings.pubsub.sharded_channels
     return settings.kafka.topics + channels + settings.streams.keys
+
+
+def check_caches(settings: Settings, caches: Iterable[str]) -> None:
+    """Raise ConfigError if the settings name a cache that the rules do not have."""
+    if unknown := [*unknown_caches(settings, caches)]:
+        raise ConfigError("\n".join(unknown))
 
 
 def unknown_caches(settings: Settings, caches: Iterable[str]) -> Iterator[str]:

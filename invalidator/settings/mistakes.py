@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -10,7 +11,9 @@ from invalidator.runtime.text import closest
 from invalidator.runtime.urls import redact
 from invalidator.settings.fields import NAME, Leaf, env_name, leaf_of, leaves
 from invalidator.settings.model import PREFIX
-from invalidator.settings.sources import Layer
+
+if TYPE_CHECKING:
+    from invalidator.settings.load import Layer
 
 # Kubernetes sets these in every pod of a namespace with a Service named `invalidator` or
 # `invalidator-something`. The port is a URL there, unlike a mistyped ADMIN__PORT.
@@ -22,7 +25,7 @@ _SERVICE_URL = re.compile(r"(tcp|udp|sctp)://")
 _LONG = 100  # characters of a wrong value that are shown
 
 
-def misnamed(layer: Layer) -> Iterator[str]:
+def misnamed(layer: "Layer") -> Iterator[str]:
     """Yield a message for each name that is not a setting, or not allowed in this source."""
     for name, value in layer.values.items():
         where = f"{name} ({layer.origin(name)})"
@@ -66,7 +69,7 @@ def _shown(leaf: Leaf, value: object) -> str:
     return f'"{text[:_LONG]}…"' if len(text) > _LONG else f'"{text}"'
 
 
-def _foreign(layer: Layer, name: str) -> bool:
+def _foreign(layer: "Layer", name: str) -> bool:
     """Return true for a secret file of another program: no prefix, and no similar setting."""
     file = layer.files.get(name, "")
     bare = file and not file.rpartition("/")[2].upper().startswith(PREFIX)

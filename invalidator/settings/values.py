@@ -10,7 +10,7 @@ from pydantic import GetCoreSchemaHandler, SecretStr
 from pydantic_core import CoreSchema, core_schema
 
 from invalidator.runtime.units import parse_duration, parse_size, show_duration, show_size
-from invalidator.runtime.urls import check_redis_url, redact
+from invalidator.runtime.urls import parse_redis_url, redact
 
 
 class Written(Struct, frozen=True):
@@ -159,7 +159,7 @@ def _token(text: str) -> SecretStr:
 
 
 def _redis_url(text: str) -> SecretStr:
-    check_redis_url(text)
+    parse_redis_url(text)
     return SecretStr(text)
 
 

@@ -39,6 +39,7 @@ class Pacer:
         """0 is no limit. `progress` is called repeatedly while names wait."""
         self._per_second = per_second
         self._alarm = alarm
+        self.counts = bool(per_second or alarm)
         self._progress = progress
         self._clock = clock
         self._sleep = sleep
@@ -115,6 +116,8 @@ class PacedKeys:
         self._pacer = pacer
 
     async def unlink(self, keys: Sequence[Key]) -> tuple[int, dict[Key, Verdict]]:
+        if not self._pacer.counts:
+            return await self._keys.unlink(keys)
         existed = 0
         failed: dict[Key, Verdict] = {}
         for portion in self._pacer.portions(keys):

@@ -5,15 +5,22 @@ All caches live on one Redis unless the settings say otherwise.
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from invalidator.errors import Unavailable
 from invalidator.model import Cause, Names, Outcome
+from invalidator.redisclient import client
 from invalidator.rules.rule import Cache
-from invalidator.settings.caches import env_spelling
+from invalidator.runtime import metrics
+from invalidator.runtime.health import Health
+from invalidator.runtime.tasks import all_of
+from invalidator.runtime.urls import redact
+from invalidator.settings import Settings
+from invalidator.settings.caches import cache_urls, env_spelling
+from invalidator.targets.pace import Pacer
 from invalidator.targets.redis.apply import CacheStore
 from invalidator.targets.redis.count import Counted
 from invalidator.targets.redis.host import Host
+from invalidator.targets.redis.walk import Progress
 
 Caches = Mapping[str, Cache]
 
@@ -27,12 +34,8 @@ class Application:
         self._cause = cause
         self._outcome = Outcome()
 
-    @property
-    def left(self) -> int:
-        return sum(map(len, self._todo.values()))
-
     async def apply_names(self) -> Outcome:
-        await _side_by_side([self._apply_on(host) for host in self._todo])
+        await all_of(map(self._apply_on, self._todo))
         return self._outcome
 
     async def _apply_on(self, host: Host) -> None:
@@ -78,16 +81,16 @@ class Store:
 
     async def probe(self) -> None:
         """Raise Unavailable unless every server lets us delete."""
-        await _side_by_side([host.probe() for host in self.hosts])
+        await all_of(host.probe() for host in self.hosts)
 
     async def ping(self) -> None:
         """Raise Unavailable unless every server answers."""
-        await _side_by_side([host.ping() for host in self.hosts])
+        await all_of(host.ping() for host in self.hosts)
 
     async def recover(self, caches: Caches) -> None:
         """Finish tags that a crash left half consumed. Raises Unavailable."""
         one_of_each = dict(self._configured(caches).values())
-        await _side_by_side([host.recover(cache) for host, cache in one_of_each.items()])
+        await all_of(host.recover(cache) for host, cache in one_of_each.items())
 
     async def run(self) -> None:
         """Serve patterns and announce deletions, until cancelled."""
@@ -129,15 +132,39 @@ class Store:
         return homes
 
 
-async def _side_by_side(works: Sequence[Awaitable[None]]) -> None:
-    """Wait for all of them; then raise the first failure."""
-    if len(works) == 1:
-        return await works[0]
-    failures = [
-        result
-        for result in await asyncio.gather(*works, return_exceptions=True)
-        if isinstance(result, BaseException)
-    ]
-    for failure in sorted(failures, key=lambda found: isinstance(found, Unavailable)):
-        raise failure
-    return None
+MAIN = "redis"  # the part of readiness for INVALIDATOR_REDIS_URL
+
+
+def store_of(
+    settings: Settings, health: Health, *, observe: Callable[[Progress], None] | None = None
+) -> Store:
+    """Build a store with one host for each Redis, however many caches are on it."""
+    pacer = Pacer(settings.max_deletes_per_second, settings.alarm_deletes, progress=health.progress)
+    if settings.max_deletes_per_second or settings.alarm_deletes:
+        metrics.LAST_MINUTE.set_function(pacer.last_minute)
+
+    def host(url: str, part: str, sweeps: str) -> Host:
+        return Host(
+            client(url, settings.redis_timeout, settings.redis_tls.options()),
+            redact(url),
+            health.part(part),
+            health.part(sweeps),
+            announce="never" if settings.dry_run else settings.announce,
+            pacer=pacer,
+            observe=observe,
+            progress=health.progress,
+        )
+
+    main = settings.redis_url.get_secret_value()
+    hosts = {main: host(main, MAIN, "sweeps")}
+    urls = cache_urls(settings)
+    for url in dict.fromkeys(urls.values()):
+        called = ", ".join(sorted(name for name in urls if urls[name] == url))
+        if url not in hosts:
+            hosts[url] = host(url, f"cache {called}", f"sweeps of {called}")
+    return Store(hosts[main], {name: hosts[url] for name, url in urls.items()})
+
+
+def gate(store: Store) -> str:
+    """Return the part of readiness that shows whether batches can be applied."""
+    return MAIN if len(store.hosts) == 1 else "caches"

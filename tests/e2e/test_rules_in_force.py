@@ -22,7 +22,7 @@ def test_changed_rules_are_in_force_for_the_next_event(
     redis_now.publish("orders", order(1))
     until_sync(lambda: not redis_now.exists("order:single:o1"))
     rules_file.write_text(RULES.replace("order:single:", "order:v2:"))
-    (accepted,) = until_sync(lambda: daemon.events("rules-reloaded"))
+    accepted, *_ = until_sync(lambda: daemon.events("rules-reloaded"))
     redis_now.publish("orders", order(2))
     until_sync(lambda: count_keys(redis_now) == 0)
     assert accepted["rules"] in daemon.admin("/metrics")[1]
@@ -95,7 +95,7 @@ def test_a_sighup_reads_the_rules_again(
 ) -> None:
     daemon = run_daemon(REDIS_URL=redis_url, PUBSUB__CHANNELS="orders").await_ready()
     daemon.signal(signal.SIGHUP)
-    (accepted,) = until_sync(lambda: daemon.events("rules-reloaded"))
+    accepted, *_ = until_sync(lambda: daemon.events("rules-reloaded"))
     assert accepted["rules"] == accepted["before"]
     assert daemon.stop() == 0
 

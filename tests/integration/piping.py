@@ -11,8 +11,7 @@ import orjson
 import redis
 
 from invalidator.deadletters import DeadLetters
-from invalidator.pipeline.inflight import InFlight
-from invalidator.pipeline.limits import Limits
+from invalidator.pipeline.inflight import InFlight, Limits
 from invalidator.pipeline.pipeline import Pipeline
 from invalidator.pipeline.reject_brake import RejectBrake
 from invalidator.pipeline.samples import Hits

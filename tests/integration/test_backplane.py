@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from structlog.testing import capture_logs
 
-from invalidator.cli.follower import Gap
-from invalidator.cli.listen import Heard, Lost, listen
+from invalidator.cli.listen import Gap, Lost, Received, listen
 from invalidator.model import Cause, Names
 from invalidator.redisclient import client
 from invalidator.runtime import metrics
@@ -33,7 +32,7 @@ def quick_heartbeats(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("invalidator.targets.redis.announce.HEARTBEAT", 0.02)
 
 
-class Heap(list[Heard]):
+class Heap(list[Received]):
     """All that was heard."""
 
     def applied(self, kind: str = "") -> list[Message]:
@@ -54,7 +53,7 @@ class Heap(list[Heard]):
 async def listening(*urls: str) -> AsyncIterator[Heap]:
     heap = Heap()
 
-    def tell(heard: Heard) -> bool:
+    def tell(heard: Received) -> bool:
         heap.append(heard)
         return False
 
@@ -81,7 +80,7 @@ async def announcing(url: str, **options: Any) -> AsyncIterator[Announcer]:
 
 
 async def heard_by(announcer: Announcer) -> None:
-    await until(lambda: announcer.heard)
+    await until(lambda: announcer.has_listeners)
 
 
 def published(now: "redis.Redis") -> int:

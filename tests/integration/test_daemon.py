@@ -36,7 +36,7 @@ async def break_it(daemon: Daemon, error: Exception, now: "redis.Redis") -> None
 
     async def apply_names(application: Application) -> Outcome:
         """The start of the source is a batch, too, in which nothing is named."""
-        if application.left:
+        if application._todo:
             raise error
         return await usual(application)
 

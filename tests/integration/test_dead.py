@@ -134,7 +134,7 @@ def test_pages_are_read_to_their_end_either_way(desk: Desk) -> None:
     assert (stats["entries"], stats["errors"]) == (250, {"missing-field": 250})
 
 
-def test_show_prints_the_entry_its_rule_and_what_the_current_rules_say(desk: Desk) -> None:
+def test_show_prints_the_entry_where_its_rule_is_and_what_the_current_rules_say(desk: Desk) -> None:
     (entry,) = desk.bury(
         rejected(
             b'{"type": "order.updated", "id": "e1", "data": {"x": 1}}',
@@ -156,7 +156,8 @@ def test_show_prints_the_entry_its_rule_and_what_the_current_rules_say(desk: Des
         "header     trace: a1",
         "  order-changed: missing-field\n    order:single:{orderId}\n    no orderId\n",
         '  "x": 1',
-        "rules.yaml:2\n  - name: order-changed\n    # so that the list is right\n",
+        "rule order-changed: ",
+        "rules.yaml:2\n",
         "rejected: order:single:{orderId}:",
     ):
         assert wanted in said

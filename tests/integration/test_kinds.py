@@ -9,8 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from invalidator.model import Batch
-from invalidator.pipeline.inflight import InFlight
-from invalidator.pipeline.limits import Limits
+from invalidator.pipeline.inflight import InFlight, Limits
 from invalidator.redisclient import client
 from invalidator.runtime.health import Health
 from invalidator.targets.redis.host import Host

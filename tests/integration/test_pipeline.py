@@ -11,8 +11,7 @@ from structlog.testing import capture_logs
 
 from invalidator.errors import Unavailable
 from invalidator.model import Batch
-from invalidator.pipeline.inflight import InFlight
-from invalidator.pipeline.limits import Limits
+from invalidator.pipeline.inflight import InFlight, Limits
 from invalidator.rules import RuleSet
 from tests.backends import until
 from tests.conftest import StartRedis

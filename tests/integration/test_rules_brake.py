@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from structlog.testing import capture_logs
 
-from invalidator.pipeline.limits import Limits
+from invalidator.pipeline.inflight import Limits
 from invalidator.redisclient import client
 from invalidator.rules import RuleSet
 from invalidator.runtime.health import Health, Part

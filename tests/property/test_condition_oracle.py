@@ -14,10 +14,11 @@ from cel_expr_python import cel
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from invalidator.rules.condition import ConditionError, ConditionSyntaxError, function, parse
+from invalidator.rules.condition import ConditionError, ConditionSyntaxError, parse
 from invalidator.rules.condition.exact import decide
 from invalidator.rules.condition.parser import MAX_MACROS
 from invalidator.rules.condition.pattern import Pattern, PatternError
+from tests.conditions import function
 
 PATTERNS = ("^a", "b$", "a|b", "[a-c]+c", "^(a|bc)*$", "a.c", "", "x?y{2,3}", r"^\d+$", "^[^a]*$")
 FAILED = "an error"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from invalidator.errors import RulesError
 from invalidator.model import Names, Plan, Rejection
 from invalidator.rules import RuleSet, load
-from invalidator.rules.lint.lint import check
+from invalidator.rules.lint import check
 from invalidator.targets.redis.patterns import Matcher
 from invalidator.templates import Template, TemplateError, parse
 from tests.unit.rules.conftest import batch, plan

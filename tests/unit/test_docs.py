@@ -19,7 +19,7 @@ from invalidator import cli
 from invalidator.model import Record
 from invalidator.rules import load
 from invalidator.rules.explain.run_tests import run_tests
-from invalidator.rules.lint.lint import check
+from invalidator.rules.lint import check
 from invalidator.runtime import metrics
 from invalidator.settings import defaults
 from tests.pages import HOUSE, TOP, Block, Page, appears, fits, pages

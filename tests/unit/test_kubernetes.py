@@ -13,7 +13,7 @@ import yaml
 
 from invalidator.rules import load as load_rules
 from invalidator.rules.explain.run_tests import run_tests
-from invalidator.rules.lint.lint import check
+from invalidator.rules.lint import check
 from invalidator.settings import defaults, load
 
 TOP = Path(__file__).parents[2] / "deploy" / "kubernetes"

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 if TYPE_CHECKING:
-    from invalidator.cli.audit.expected import Expected
-    from invalidator.cli.audit.facts import Facts
+    from invalidator.cli.audit.expected import Expected, Facts
     from invalidator.cli.audit.families import Tally
     from invalidator.cli.audit.walk import Audited
 

@@ -12,8 +12,7 @@ from invalidator.runtime.terminal import Progress, paint
 from invalidator.runtime.units import show_rough_size
 
 if TYPE_CHECKING:
-    from invalidator.cli.audit.expected import Expected
-    from invalidator.cli.audit.facts import Facts
+    from invalidator.cli.audit.expected import Expected, Facts
     from invalidator.cli.audit.findings import Finding, Report
     from invalidator.rules import RuleSet
     from invalidator.settings import Settings
@@ -127,7 +126,7 @@ async def _audited(
     from invalidator.cli.audit.walk import audited
     from invalidator.redisclient import client
     from invalidator.runtime.urls import redact
-    from invalidator.targets.redis.sweep import Pace
+    from invalidator.targets.redis.walk import Pace
 
     tls = settings.redis_tls.options()
     async with client(url, settings.redis_timeout, tls) as redis:

@@ -6,15 +6,14 @@ from collections.abc import Callable, Sequence
 
 from msgspec import Struct, field
 
-from invalidator.cli.audit.expected import Expected, TagKeys
-from invalidator.cli.audit.facts import Facts, facts
+from invalidator.cli.audit.expected import Expected, Facts, TagKeys, facts
 from invalidator.cli.audit.families import Families
 from invalidator.cli.audit.findings import BIG
 from invalidator.redisclient import Client, Command, Reply, nodes
 from invalidator.redisclient.errors import Meaning, diagnose, reaching
 from invalidator.redisclient.server import Server, Sleep
 from invalidator.targets.redis.keys import MOVING
-from invalidator.targets.redis.sweep import Pace
+from invalidator.targets.redis.walk import Pace
 
 MEMBERS = 1000  # of a tag that are compared, approximately
 SLACK = 1000  # milliseconds that a member may outlive its tag: they are asked in sequence

@@ -6,8 +6,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from invalidator.cli.common import NOT_CONFIRMED, confirmed, plural, say, warn
-from invalidator.cli.dead.args import choice, expect_choice
-from invalidator.cli.dead.text import expect_stream
+from invalidator.cli.dead.args import choice, expect_choice, expect_stream
 from invalidator.deadletters.shelf import DeadLetterStream
 
 if TYPE_CHECKING:

@@ -5,8 +5,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from invalidator.cli.common import as_json, say, warn
-from invalidator.cli.dead.args import choice
-from invalidator.cli.dead.text import expect_stream, table, when
+from invalidator.cli.dead.args import choice, expect_stream, table, when
 from invalidator.deadletters.entry import Letter, plain
 from invalidator.deadletters.shelf import DeadLetterStream
 

@@ -7,18 +7,16 @@ from contextlib import AsyncExitStack, aclosing
 from typing import TYPE_CHECKING
 
 from invalidator.cli.common import INTERRUPTED, UsageError, plural, rules_path, warn
-from invalidator.cli.dead.args import choice, expect_choice
-from invalidator.cli.dead.text import expect_stream
+from invalidator.cli.dead.args import choice, expect_choice, expect_stream
 from invalidator.daemon.once import Progress, once
 from invalidator.deadletters import DeadLetters, Redactor
 from invalidator.deadletters.entry import Letter
 from invalidator.deadletters.replay import DeadLetterSource, ReplayLetters
 from invalidator.deadletters.shelf import Choice, DeadLetterStream
-from invalidator.errors import ConfigError
 from invalidator.rules import load
 from invalidator.runtime import logs
 from invalidator.runtime.terminal import Progress as Bar
-from invalidator.settings.caches import unknown_caches
+from invalidator.settings.caches import check_caches
 
 if TYPE_CHECKING:
     from invalidator.settings import Settings
@@ -30,8 +28,7 @@ async def run(args: argparse.Namespace, settings: "Settings") -> int:
     if settings.dry_run:
         raise UsageError("INVALIDATOR_DRY_RUN is set, so nothing may be applied")
     rules = load(rules_path(args.rules))
-    if unknown := [*unknown_caches(settings, rules.caches)]:
-        raise ConfigError("\n".join(unknown))
+    check_caches(settings, rules.caches)
     logs.configure(settings.log.format, "warning")
     async with AsyncExitStack() as stack:
         stream = await stack.enter_async_context(

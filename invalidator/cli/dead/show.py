@@ -4,18 +4,15 @@ import argparse
 import json
 from collections.abc import Iterator
 from contextlib import aclosing
-from pathlib import Path
-from textwrap import dedent
 from typing import TYPE_CHECKING
 
 from invalidator.cli import explain
-from invalidator.cli.common import UsageError, as_json, plural, rules_path, say, warn
-from invalidator.cli.dead.args import expect_ids
-from invalidator.cli.dead.text import LONGEST, expect_stream, when
+from invalidator.cli.common import as_json, plural, rules_path, say, warn
+from invalidator.cli.dead.args import LONGEST, expect_ids, expect_stream, when
 from invalidator.deadletters.entry import Letter, plain
 from invalidator.deadletters.shelf import DeadLetterStream
 from invalidator.errors import RulesError
-from invalidator.rules import Rule, RuleSet, load
+from invalidator.rules import RuleSet, load
 from invalidator.runtime.text import visible
 
 if TYPE_CHECKING:
@@ -97,7 +94,7 @@ def _text(value: bytes) -> str:
 
 
 def _show_today(letter: Letter, path: str | None) -> None:
-    """Print the rules that rejected it and what they make of it now, if they can be read."""
+    """Print where the rules are that rejected it, and what they make of it now."""
     try:
         rules = load(rules_path(path))
     except RulesError as error:
@@ -106,8 +103,7 @@ def _show_today(letter: Letter, path: str | None) -> None:
     wanted = {fault.rule for fault in letter.faults}
     for rule in rules.rules:
         if rule.name in wanted:
-            say(f"\n{rule.place.file}:{rule.place.line}")
-            print("\n".join(f"  {visible(line, LONGEST)}" for line in text_of(rule)))
+            say(f"\nrule {rule.name}: {rule.place.file}:{rule.place.line}")
     if gone := sorted(name for name in wanted if name and name not in _names(rules)):
         print(f"\nno longer in the rules: {visible(', '.join(gone))}")
     if letter.record.raw is not None:
@@ -116,20 +112,6 @@ def _show_today(letter: Letter, path: str | None) -> None:
             print(f"  {line}")
     if letter.lacks:
         say(f"\nit cannot be replayed: {letter.lacks}; use `invalidator purge` to delete by hand")
-
-
-def text_of(rule: Rule) -> list[str]:
-    """Return the rule's lines in its file: the first one, and all that are indented as deep."""
-    try:
-        lines = Path(rule.place.file).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{rule.place.file} cannot be read: {error}") from None
-    first = rule.place.line - 1
-    depth = len(lines[first]) - len(lines[first].lstrip(" -"))
-    end = first + 1
-    while end < len(lines) and (not lines[end].strip() or not lines[end][:depth].strip()):
-        end += 1
-    return dedent("\n".join(lines[first:end])).rstrip().split("\n")
 
 
 def _names(rules: RuleSet) -> set[str]:

@@ -9,7 +9,7 @@ from msgspec import Struct, field
 from msgspec.structs import asdict
 
 from invalidator.cli.common import as_json, plural, say
-from invalidator.cli.dead.text import expect_stream, when
+from invalidator.cli.dead.args import expect_stream, when
 from invalidator.deadletters.entry import Letter
 from invalidator.deadletters.shelf import Choice, DeadLetterStream
 from invalidator.runtime.text import visible

@@ -1,7 +1,7 @@
 """Conditions: `when:` of a rule, a subset of CEL, compiled to Python. See docs/conditions.md."""
 
-from invalidator.rules.condition.compile import Fragment, function, to_python
-from invalidator.rules.condition.errors import ConditionError, ConditionSyntaxError
+from invalidator.errors import ConditionError, ConditionSyntaxError
+from invalidator.rules.condition.compile import Fragment, to_python
 from invalidator.rules.condition.parser import parse
 from invalidator.rules.condition.tree import Node, Read, reads
 
@@ -11,7 +11,6 @@ __all__ = [
     "Fragment",
     "Node",
     "Read",
-    "function",
     "parse",
     "reads",
     "to_python",

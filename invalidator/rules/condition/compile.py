@@ -8,15 +8,14 @@ no guard, since only an equal string equals it. The rest goes through the helper
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 from msgspec import Struct
 
 from invalidator.rules.condition import runtime, tree
 from invalidator.rules.condition.exact import decide
-from invalidator.rules.condition.parser import parse
 from invalidator.rules.condition.pattern import Pattern
 from invalidator.rules.condition.tree import Node, children, kind
 
@@ -61,31 +60,17 @@ def to_python(condition: Node, roots: Mapping[str, str]) -> Fragment:
     expression = writer.boolean(condition)
     exact = f"{PREFIX}exact_{_digest(repr(condition))}"
     writer.globals[exact] = partial(decide, condition)
-    used = sorted(_roots(condition) & roots.keys())
+    used = sorted(roots_of(condition) & roots.keys())
     given = ", ".join(f"{name!a}: {roots[name]}" for name in used)
     return Fragment(expression, f"{exact}({{{given}}})", writer.globals)
 
 
-def function(condition: str | Node) -> Callable[[Mapping[str, Any]], bool]:
-    """Compile a condition to a function of its roots' values, named as for `to_python`."""
-    root = parse(condition) if isinstance(condition, str) else condition
-    fragment = to_python(root, {name: f"roots[{name!a}]" for name in _roots(root)})
-    source = (
-        "def condition(roots):\n"
-        f"    try:\n        return {fragment.expression}\n"
-        "    except Exception:\n        return decide(root, roots)\n"
-    )
-    scope = {**fragment.globals, "decide": decide, "root": root}
-    exec(compile(source, "<condition>", "exec"), scope)  # noqa: S102 - generated, see above
-    return cast("Callable[[Mapping[str, Any]], bool]", scope["condition"])
-
-
-def _roots(node: Node) -> set[str]:
+def roots_of(node: Node) -> set[str]:
     if isinstance(node, tree.Root):
         return {node.name}
     if isinstance(node, tree.Changed):
         return {"before", "after"}
-    return set().union(*map(_roots, children(node)))
+    return set().union(*map(roots_of, children(node)))
 
 
 def _digest(text: str) -> str:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
+from invalidator.errors import ConditionError
 from invalidator.rules.condition import runtime, tree
-from invalidator.rules.condition.errors import ConditionError
 from invalidator.rules.condition.tree import Node, label
 
 OPERATORS: dict[str, Callable[[Any, Any], Any]] = {

@@ -5,7 +5,7 @@ from typing import Literal as OneOf
 
 from msgspec import Struct
 
-from invalidator.rules.condition.errors import ConditionSyntaxError
+from invalidator.errors import ConditionSyntaxError
 
 MAX_LENGTH = 4096  # characters of one condition
 

@@ -2,8 +2,8 @@
 
 from typing import Literal, cast
 
+from invalidator.errors import ConditionSyntaxError
 from invalidator.rules.condition import tree
-from invalidator.rules.condition.errors import ConditionSyntaxError
 from invalidator.rules.condition.lexer import Token, tokens
 from invalidator.rules.condition.pattern import Pattern, PatternError
 from invalidator.rules.condition.tree import EVENT_FIELDS, ROOTS, Node, depth, kind
@@ -20,9 +20,6 @@ CONSTANTS = {"true": True, "false": False, "null": None}
 # CEL reserves these words; as names of fields they need data. in front.
 RESERVED = ("as", "break", "const", "continue", "else", "for", "function", "if", "import", "let",
             "loop", "namespace", "package", "return", "var", "void", "while")  # fmt: skip
-ELSEWHERE = ("bool", "bytes", "double", "duration", "dyn", "int", "map", "matches", "math",
-             "string", "timestamp", "type", "uint")  # fmt: skip
-WORDS = {"and": "&&", "or": "||", "not": "!", "is": "==", "equals": "=="}
 
 LEVELS = (("==", "!=", "<", "<=", ">", ">=", "in"), ("+", "-"), ("*", "/", "%"))
 INT64 = 2**63
@@ -83,8 +80,6 @@ class _Parser:
         return condition
 
     def unexpected(self) -> ConditionSyntaxError:
-        if self.token.text in WORDS:
-            return self.error(f"write '{WORDS[self.token.text]}' for '{self.token.text}'")
         return self.error(
             f"expected an operator such as '==' or '&&', or the end, found {self.token}"
         )
@@ -199,9 +194,8 @@ class _Parser:
             return self.event(token)
         if name in ROOTS:
             return tree.Root(token.column, name)
-        if name == "in" or name in WORDS:
-            instead = f": write '{WORDS[name]}'" if name in WORDS else ""
-            raise self.error(f"expected a value, found '{name}'{instead}", token)
+        if name == "in":
+            raise self.error("expected a value, found 'in'", token)
         if name in RESERVED:
             raise self.error(f"'{name}' is a reserved word: for a field write data.{name}", token)
         return tree.Select(token.column, tree.Root(token.column, "data"), name)
@@ -233,8 +227,6 @@ class _Parser:
         if name in others:
             form = f"value.{name}(...)" if what == "function" else f"{name}(...)"
             return self.error(f"'{name}' is used as {form}", token)
-        if name in ELSEWHERE:
-            return self.error(f"CEL's {name}() is not offered here", token)
         return self.error(f"unknown {what} '{name}'{nearest(name, valid)}", token)
 
     def has(self, token: Token, argument: Node) -> Node:

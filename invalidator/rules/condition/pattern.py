@@ -8,7 +8,7 @@ from typing import Final
 
 import re2
 
-from invalidator.rules.condition.errors import ConditionError
+from invalidator.errors import ConditionError
 
 MAX_SUBJECT: Final = 10_000  # characters of the text that is searched
 MAX_MEMORY: Final = 2 << 20  # bytes of one program, and of the states that RE2 remembers for it

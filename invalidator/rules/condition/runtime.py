@@ -9,7 +9,7 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-from invalidator.rules.condition.errors import ConditionError
+from invalidator.errors import ConditionError
 
 Value = Any  # a JSON value of any type
 

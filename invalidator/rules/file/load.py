@@ -1,4 +1,4 @@
-"""Load rules files into a rule set; reports every mistake at once, each with its place."""
+"""Load rules files into a rule set; reports all mistakes together, each with its position."""
 
 import hashlib
 from collections.abc import Sequence

@@ -13,7 +13,7 @@ import structlog
 
 from invalidator import layout
 from invalidator.errors import Unavailable
-from invalidator.model import KINDS, Cause, Names
+from invalidator.model import Cause, Names
 from invalidator.redisclient import Client, Reply, publish
 from invalidator.redisclient.errors import diagnose, reaching
 from invalidator.runtime import metrics
@@ -60,7 +60,7 @@ class Announcer:
         self._turn = asyncio.Lock()  # messages arrive in the order of their numbers
 
     @property
-    def heard(self) -> bool:
+    def has_listeners(self) -> bool:
         """Return whether anybody would receive a message now."""
         return not self._forbidden and (self._listeners > 0 or self._when == "always")
 
@@ -72,8 +72,9 @@ class Announcer:
 
     async def announce(self, cause: Cause, cache: str, names: Names) -> None:
         """Announce that these were invalidated. Raises Unavailable; then it may be repeated."""
-        if not self.heard:
-            self.skip(sum(bool(getattr(names, kind)) for kind in KINDS))
+        if not self.has_listeners:
+            kinds = (names.keys, names.patterns, names.tags, names.versions)
+            self.skip(sum(map(bool, kinds)))
             return
         async with self._turn:
             first = self._seq + 1
@@ -90,7 +91,7 @@ class Announcer:
 
     async def end(self) -> None:
         """Announce that we will apply nothing more."""
-        if self.heard:
+        if self.has_listeners:
             await self._sign_of_life("bye")
 
     async def _sign_of_life(self, sign: Sign) -> None:
@@ -110,21 +111,21 @@ class Announcer:
     def _note(self, reply: Reply) -> None:
         if not isinstance(reply, Exception):
             self._forbidden = False
-            self._heard_by(reply)
+            self._note_listeners(reply)
             metrics.ANNOUNCED.labels("sent").inc()
             return
         verdict = diagnose(reply)
         if verdict.code not in FORBIDDEN:
             raise verdict.unavailable(self._server)
         metrics.ANNOUNCED.labels("refused").inc()
-        self._heard_by(0)
+        self._note_listeners(0)
         if not self._forbidden:
             self._forbidden = True
             log.warning(
                 "not-announced", server=self._server, channel=layout.APPLIED, reason=verdict.message
             )
 
-    def _heard_by(self, listeners: int) -> None:
+    def _note_listeners(self, listeners: int) -> None:
         metrics.LISTENERS.inc(listeners - self._listeners)
         self._listeners = listeners
 

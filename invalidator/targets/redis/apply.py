@@ -4,19 +4,21 @@ from collections.abc import Collection, Iterable, Sequence
 
 from msgspec import Struct
 
+from invalidator import layout
 from invalidator.model import KINDS, Failure, Kind, Names, Outcome
+from invalidator.redisclient import Cluster, Reply
 from invalidator.redisclient.errors import Verdict
-from invalidator.redisclient.server import Server
+from invalidator.redisclient.server import Call, Server, ask_each
 from invalidator.rules.rule import Cache
 from invalidator.runtime import metrics
 from invalidator.targets.pace import Unlinking
+from invalidator.targets.redis import scripts
 from invalidator.targets.redis.patterns import Matcher, protected
-from invalidator.targets.redis.sweep import Progress
-from invalidator.targets.redis.sweep import Ticket as Sweep
 from invalidator.targets.redis.sweeper import Sweeper
 from invalidator.targets.redis.tag_work import Unlink
-from invalidator.targets.redis.tags import Layout, stamps
-from invalidator.targets.redis.topology import tags_on, versions_on
+from invalidator.targets.redis.tags import Layout, stamps, tags_on
+from invalidator.targets.redis.walk import Progress
+from invalidator.targets.redis.walk import Ticket as Sweep
 
 
 class Ticket(Struct, frozen=True):
@@ -65,7 +67,8 @@ class CacheStore:
         self._sweeper = sweeper
         self._layouts = layouts(cache)
         self.tags = tags_on(server, self._layouts, members or keys.unlink)
-        self._versions = versions_on(server, cache.version)
+        per_call = 1 if isinstance(server.client, Cluster) else PER_CALL
+        self._versions = Versions(server, cache.version, per_call=per_call)
 
     async def apply(self, names: Names) -> Outcome:
         """Invalidate them. Raises Unavailable; then it may be called again."""
@@ -74,7 +77,7 @@ class CacheStore:
         if names.patterns:
             patterns = {pattern.encode() for pattern in names.patterns}
             outcome.sweeps.append(Ticket(self.name, self._sweeper.request(patterns)))
-        tag_stamps = stamps(self._layouts, names.tags)
+        tag_stamps = stamps(self._layouts, names.tags) if names.tags else {}
         if keys := [*names.keys, *tag_stamps]:
             outcome.existed, failed = await self._keys.unlink(keys)
             for key, verdict in failed.items():
@@ -115,3 +118,31 @@ def _count(cache: str, names: Names) -> None:
     for kind in KINDS:
         if count := len(getattr(names, kind)):
             metrics.NAMES.labels(cache, kind).inc(count)
+
+
+BUMP = scripts.load("bump")
+PER_CALL = 100  # versions; half a millisecond of the server's time
+
+
+class Versions:
+    """Raises the versions of one cache: keys built with an old number are never read again."""
+
+    def __init__(
+        self, server: Server, template: str = layout.VERSION, *, per_call: int = PER_CALL
+    ) -> None:
+        """`per_call` is 1 on a cluster, where a script's keys must share a slot."""
+        self._server = server
+        self._template = template
+        self._per_call = per_call
+
+    async def bump(self, names: Collection[str]) -> dict[str, Verdict]:
+        """Raise each of them; return those that can never be raised. Raises Unavailable."""
+        answers = await ask_each(list(names), self._attempt, together=self._per_call)
+        return answers.failed
+
+    async def _attempt(self, groups: Sequence[Sequence[str]]) -> list[Reply]:
+        calls = [Call([self._key(name) for name in group]) for group in groups]
+        return await self._server.run(BUMP, calls)
+
+    def _key(self, name: str) -> bytes:
+        return self._template.replace("{name}", name).encode()

@@ -18,6 +18,7 @@ from redis.exceptions import ResponseError
 from invalidator.errors import Unavailable
 from invalidator.redisclient import Client, Command, converse, nodes
 from invalidator.redisclient.errors import Meaning, diagnose, reaching
+from invalidator.runtime.tasks import all_of
 
 log = structlog.get_logger("invalidator")
 
@@ -100,15 +101,11 @@ class IdentityWatch:
     async def ask(self) -> None:
         """Ask all servers. Raises Unavailable if one does not answer."""
         async with self._asking:
-            asked = (server.identify() for server in self._servers)
-            found = await asyncio.gather(*asked, return_exceptions=True)
-            identities: list[Identities] = []
-            for each in found:
-                if isinstance(each, BaseException):
-                    self.identity = ""
-                    raise each
-                identities.append(each)
-            self._compare(identities)
+            try:
+                self._compare(await all_of(server.identify() for server in self._servers))
+            except Exception:
+                self.identity = ""
+                raise
 
     async def run(self) -> None:
         """Ask again and again until cancelled."""

@@ -23,11 +23,9 @@ from invalidator.targets.redis.apply import CacheStore, layouts, spared
 from invalidator.targets.redis.count import Counted, counted, matched
 from invalidator.targets.redis.failover import IdentityWatch, Servers
 from invalidator.targets.redis.keys import Keys
-from invalidator.targets.redis.sweep import Progress
-from invalidator.targets.redis.sweep import Ticket as Sweep
 from invalidator.targets.redis.sweeper import Sweeper
-from invalidator.targets.redis.topology import nodes_on, probe
-from invalidator.targets.redis.walk import Node
+from invalidator.targets.redis.walk import Node, Progress, nodes_on
+from invalidator.targets.redis.walk import Ticket as Sweep
 
 log = structlog.get_logger("invalidator")
 
@@ -115,7 +113,7 @@ class Host:
 
     async def probe(self) -> None:
         """Raise Unavailable unless the server lets us delete."""
-        await self._noting(probe(self._server, self._keys), "probe")
+        await self._noting(self._keys.probe(), "probe")
 
     async def ping(self) -> None:
         """Raise Unavailable unless it answers."""
@@ -149,10 +147,11 @@ class Host:
         outcome = await cache.apply(names)
         if names.versions:
             self._pacer.deleted(len(names.versions))
-        gone = _without_patterns(names, outcome.failures)
+        partly = names.patterns or outcome.failures
+        gone = _without_patterns(names, outcome.failures) if partly else names
         await self._announcer.announce(cause, cache.name, gone)
         if outcome.sweeps:
-            announced = names.patterns if self._announcer.heard else None
+            announced = names.patterns if self._announcer.has_listeners else None
             outcome.sweeps = [
                 AnnouncedSweep(ticket, self._announcer, self.part, cause, cache.name, announced)
                 for ticket in outcome.sweeps
@@ -172,7 +171,8 @@ class Host:
         except Unavailable as error:
             self.part.away(str(error), who)
             raise
-        self.part.ready(who)
+        if self.part.reason:
+            self.part.ready(who)
         return result
 
     async def _nodes(self) -> Sequence[Node]:
@@ -205,8 +205,6 @@ class AnnouncedSweep(Struct, frozen=True):
 
 def _without_patterns(names: Names, failures: Sequence[Failure]) -> Names:
     """Return the names that are invalidated now."""
-    if not names.patterns and not failures:
-        return names
     gone = Names(set(names.keys), set(), set(names.tags), set(names.versions))
     for failure in failures:
         getattr(gone, failure.kind).discard(failure.name)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from invalidator import layout
-from invalidator.redisclient import Cluster, Command, Reply
+from invalidator.redisclient import Cluster, Command, Reply, ping
 from invalidator.redisclient.cluster_routing import slot
 from invalidator.redisclient.errors import Meaning, Verdict, diagnose
 from invalidator.redisclient.server import Server, Sleep, ask_each
@@ -29,13 +29,13 @@ class Keys:
         """Return how many existed, and which can never be deleted. Raises Unavailable."""
         chunks = (by_slot if self._cluster else in_order)(keys, PER_COMMAND)
         replies = await self._unlink(chunks)
-        existed = sum(reply for reply in replies if isinstance(reply, int))
-        doubtful = [
-            key
-            for chunk, reply in zip(chunks, replies, strict=True)
-            if isinstance(reply, Exception)
-            for key in chunk
-        ]
+        existed = 0
+        doubtful: list[Key] = []
+        for chunk, reply in zip(chunks, replies, strict=True):
+            if isinstance(reply, int):
+                existed += reply
+            else:
+                doubtful += chunk
         if not doubtful:
             self._granted = keys[0] if keys else self._granted
             return existed, {}
@@ -46,7 +46,10 @@ class Keys:
         return existed + sum(answers.replies.values()), answers.failed
 
     async def probe(self) -> None:
-        """Raise Unavailable unless the server lets us delete: a replica answers PINGs, too."""
+        """Raise Unavailable unless every server answers, and the one we ask lets us delete: a
+        replica answers PINGs, too."""
+        if self._cluster:
+            await ping(self._server.client, self._server.name)
         (reply,) = await self._unlink([[layout.PROBE]])
         if isinstance(reply, Exception):
             raise diagnose(reply).unavailable(self._server.name, f"UNLINK {layout.PROBE}")
@@ -99,6 +102,8 @@ class NodeKeys:
 
 def in_order(keys: Sequence[Key], most: int) -> Sequence[Sequence[Key]]:
     """Divide keys into chunks of so many at most."""
+    if len(keys) <= most:
+        return [keys] if keys else []
     return [keys[at : at + most] for at in range(0, len(keys), most)]
 
 
@@ -109,11 +114,11 @@ def by_slot(keys: Sequence[Key], most: int) -> Sequence[Sequence[Key]]:
         slots.setdefault(slot(key), []).append(key)
     chunks: list[Sequence[Key]] = []
     for together in slots.values():
-        chunks += in_order(together, most) if len(together) > most else (together,)
+        chunks += in_order(together, most)
     return chunks
 
 
-def pointer_beside(key: bytes) -> bytes:
+def pointer_of(key: bytes) -> bytes:
     """Return where a tag's unfinished work is noted: one name for each tag, in the tag's slot."""
     return layout.WORK.encode() + b"{" + (hash_tag(key) or key) + b"}:" + key
 

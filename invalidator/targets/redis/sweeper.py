@@ -9,17 +9,73 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
+from msgspec import Struct
 from msgspec.structs import replace
 
+from invalidator import layout
+from invalidator.errors import Unavailable
 from invalidator.redisclient.errors import Verdict
-from invalidator.redisclient.server import Sleep
+from invalidator.redisclient.server import Server, Sleep, run_id
 from invalidator.runtime import metrics
 from invalidator.runtime.health import Part
 from invalidator.runtime.retry import Backoff, until_available
-from invalidator.targets.redis.moved import Place, look, moved
 from invalidator.targets.redis.patterns import Matcher
-from invalidator.targets.redis.sweep import Pace, Progress, Ticket
-from invalidator.targets.redis.walk import Node, Walk
+from invalidator.targets.redis.walk import Node, Pace, Progress, Ticket, Walk
+
+RUN = ("INFO", "server")
+NODES = ("CLUSTER", "NODES")
+
+
+class Place(Struct, frozen=True):
+    """One primary, and the keys it has, as only the server itself reports them.
+
+    A cursor means nothing to another process of the server, and a moving slot takes its keys past
+    a walk that has not reached them.
+    """
+
+    run: bytes  # its process
+    slots: frozenset[bytes] = frozenset()  # ranges, as CLUSTER NODES writes them
+    open: frozenset[bytes] = frozenset()  # slots moving from or to it
+
+
+def own_line(text: bytes) -> list[bytes]:
+    """Return the words of a node's own line in CLUSTER NODES: only there are open slots listed."""
+    lines = (line.split() for line in text.splitlines())
+    return next(words for words in lines if words and b"myself" in words[2].split(b","))
+
+
+async def look(server: Server, *, cluster: bool) -> Place:
+    """Return the place of a server. Raises Unavailable, also for a replica: it may lag behind."""
+    if not cluster:
+        info, _ = await server.insist([RUN, ("UNLINK", layout.PROBE)])
+        return Place(run_id(info))
+    info, text = await server.insist([RUN, NODES])
+    words = own_line(text)
+    if b"master" not in words[2].split(b","):
+        raise Unavailable(server.name, "is a replica")
+    return place_of(run_id(info), words)
+
+
+def place_of(run: bytes, own_line: list[bytes]) -> Place:
+    ranges = frozenset(own_line[8:])
+    moving = frozenset(each for each in ranges if each.startswith(b"["))
+    return Place(run, ranges - moving, moving)
+
+
+def moved(before: Mapping[str, Place], after: Mapping[str, Place]) -> str:
+    """Return why a walk between the two may have missed a key; empty where it cannot."""
+    if before.keys() != after.keys():
+        return "primaries came or went"
+    for name, was in before.items():
+        now = after[name]
+        if was.run != now.run:
+            return f"{name} is another process now"
+        if was.open or now.open:
+            return f"{name} has moving slots"
+        if was.slots != now.slots:
+            return f"{name} has other slots now"
+    return ""
+
 
 PACE = Pace()
 BACKOFF = Backoff()

@@ -1,7 +1,7 @@
 """Tags: sets of cache keys, consumed with all their members.
 
 A tag's set is first renamed, in one step, to a work key in the tag's slot. Readers start a new
-set, and after a crash the next try finds the old one: a pointer beside the tag names its work keys,
+set, and after a crash the next try finds the old one: a pointer in that slot names its work keys,
 and a registry names the pointers, for events that nobody will deliver again.
 
 A work key's name is used once. Two daemons may then consume the same work key side by side, and
@@ -11,17 +11,19 @@ again, the slower daemon would drop members that belong to the next claim.
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from typing import Literal
 
 from msgspec import Struct
 
 from invalidator import layout
-from invalidator.redisclient import Command, Reply
-from invalidator.redisclient.errors import Verdict
+from invalidator.errors import Unavailable
+from invalidator.redisclient import Cluster, Command, Reply
+from invalidator.redisclient.errors import Verdict, reaching
 from invalidator.redisclient.server import Call, Server, Sleep, ask_each
+from invalidator.runtime.tasks import all_of
 from invalidator.targets.redis import scripts
-from invalidator.targets.redis.keys import pointer_beside
+from invalidator.targets.redis.keys import MOVING, pointer_of
 from invalidator.targets.redis.tag_work import PER_COMMAND, Consumed, Consumer, Unlink, Work, works
 
 CLAIM = scripts.load("claim")
@@ -100,7 +102,7 @@ class Tags:
     async def _claim(self, kept: Layout, tags: list[str]) -> Claimed:
         kind = b"set" if kept.kind == "set" else b"zset"
         keys = {tag: kept.key_of(tag).encode() for tag in tags}
-        pointers = {tag: pointer_beside(key) for tag, key in keys.items()}
+        pointers = {tag: pointer_of(key) for tag, key in keys.items()}
 
         async def attempt(groups: Sequence[Sequence[str]]) -> list[Reply]:
             arguments = (kind, self._token().encode(), kept.prefix.encode())
@@ -141,3 +143,67 @@ class Tags:
             return ("SSCAN", *self._registry, cursor, "COUNT", PER_COMMAND)
         ours = f"{layout.WORK}*"
         return ("SCAN", cursor, "MATCH", ours, "COUNT", PER_COMMAND, "TYPE", "hash")
+
+
+class ClusterTags:
+    """The tags of one cache, whose members are anywhere in the cluster."""
+
+    def __init__(
+        self, whole: Server, cluster: Cluster, layouts: Sequence[Layout], unlink: Unlink
+    ) -> None:
+        self._whole = whole
+        self._cluster = cluster
+        self._layouts = layouts
+        self._unlink = unlink
+
+    async def consume(self, tags: Collection[str]) -> Consumed:
+        """Delete every key that is in the tags' sets now. Raises Unavailable."""
+        result = Consumed()
+        for kept in self._layouts:
+            if kept.kind != "stamp":
+                result.add(await self._where_they_are(kept, tags))
+        return result
+
+    async def recover(self) -> Consumed:
+        """Consume what a crash left. Raises Unavailable."""
+        with reaching(self._whole.name):
+            nodes = await self._cluster.primaries()
+        return await _sum(self._tags_on(address, self._layouts).recover() for address in nodes)
+
+    async def _where_they_are(self, kept: Layout, tags: Collection[str]) -> Consumed:
+        """Consume once more with a new slot map after a redirection: all of it may be repeated."""
+        try:
+            return await self._consume(kept, tags)
+        except Unavailable as error:
+            self._cluster.outdated()
+            if error.code not in MOVING:
+                raise
+        return await self._consume(kept, tags)
+
+    async def _consume(self, kept: Layout, tags: Collection[str]) -> Consumed:
+        keys = {tag: kept.key_of(tag).encode() for tag in tags}
+        with reaching(self._whole.name):
+            owners = await self._cluster.owners(keys.values())
+        parts: dict[str, list[str]] = {}
+        for tag, key in keys.items():
+            parts.setdefault(owners[key], []).append(tag)
+        return await _sum(
+            self._tags_on(address, [kept]).consume(part) for address, part in parts.items()
+        )
+
+    def _tags_on(self, address: str, layouts: Sequence[Layout]) -> Tags:
+        server = Server(self._cluster.node(address), address)
+        return Tags(server, layouts, self._unlink, cluster=True)
+
+
+async def _sum(works: Iterable[Awaitable[Consumed]]) -> Consumed:
+    result = Consumed()
+    for consumed in await all_of(works):
+        result.add(consumed)
+    return result
+
+
+def tags_on(server: Server, layouts: Sequence[Layout], unlink: Unlink) -> Tags | ClusterTags:
+    if isinstance(server.client, Cluster):
+        return ClusterTags(server, server.client, layouts, unlink)
+    return Tags(server, layouts, unlink)

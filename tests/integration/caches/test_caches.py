@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from invalidator.model import Batch
 from invalidator.rules import RuleSet
 from invalidator.rules.explain.run_tests import run_tests
-from invalidator.rules.lint.lint import check
+from invalidator.rules.lint import check
 from tests.backends import until
 from tests.integration.caches.keepers import Cached, Feeds, Tagged, Versioned, cached_by_arguments
 from tests.integration.piping import piping

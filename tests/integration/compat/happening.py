@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 
 from invalidator.rules import RuleSet
-from invalidator.rules.lint.lint import check
+from invalidator.rules.lint import check
 from tests.backends import until
 from tests.integration.piping import piping
 

@@ -12,15 +12,12 @@ from invalidator.redisclient import Client, Cluster, client
 from invalidator.redisclient.errors import Verdict
 from invalidator.redisclient.server import Server
 from invalidator.runtime.health import Part
-from invalidator.targets.redis.cluster_tags import ClusterTags
+from invalidator.targets.redis.apply import Versions
 from invalidator.targets.redis.keys import Keys, NodeKeys
-from invalidator.targets.redis.moved import look
 from invalidator.targets.redis.patterns import protected
-from invalidator.targets.redis.sweep import Pace
-from invalidator.targets.redis.sweeper import Sweeper
-from invalidator.targets.redis.tags import Layout, Tags
-from invalidator.targets.redis.versions import Versions
-from invalidator.targets.redis.walk import Node
+from invalidator.targets.redis.sweeper import Sweeper, look
+from invalidator.targets.redis.tags import ClusterTags, Layout, Tags
+from invalidator.targets.redis.walk import Node, Pace
 from tests.backends import until
 from tests.backends.redis_cluster import RedisCluster
 

@@ -14,10 +14,8 @@ from invalidator.runtime.health import Part
 from invalidator.targets.pace import Pacer
 from invalidator.targets.redis.keys import Keys
 from invalidator.targets.redis.patterns import Matcher, protected
-from invalidator.targets.redis.sweep import Pace, Progress, Ticket
 from invalidator.targets.redis.sweeper import Sweeper
-from invalidator.targets.redis.topology import nodes_on
-from invalidator.targets.redis.walk import Node
+from invalidator.targets.redis.walk import Node, Pace, Progress, Ticket, nodes_on
 from tests.backends import until
 from tests.conftest import StartRedis
 
@@ -224,7 +222,7 @@ async def test_a_restart_that_no_connection_noticed_begins_it_anew(
     listening: Listening, redis_now: "redis.Redis", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs = iter([b"one", b"two", b"two", b"two"])
-    monkeypatch.setattr("invalidator.targets.redis.moved.run_id", lambda info: next(runs))
+    monkeypatch.setattr("invalidator.targets.redis.sweeper.run_id", lambda info: next(runs))
     redis_now.set("k:1", "x")
     async with sweeping(listening) as sweeper:
         progress = await outcome(sweeper.request({b"k:*"}))

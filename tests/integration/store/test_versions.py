@@ -7,7 +7,7 @@ import redis
 from invalidator.errors import Unavailable
 from invalidator.redisclient import client
 from invalidator.redisclient.server import Server
-from invalidator.targets.redis.versions import Versions
+from invalidator.targets.redis.apply import Versions
 from tests.conftest import StartRedis
 
 KEY = "cache:version:orders"

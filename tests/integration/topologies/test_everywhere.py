@@ -24,7 +24,7 @@ from invalidator.sources.stream.replay import DryStreamSource
 from invalidator.sources.stream.source import StreamSource
 from invalidator.targets.redis.announce import Announcer
 from invalidator.targets.redis.failover import Servers
-from invalidator.targets.redis.sweep import Pace
+from invalidator.targets.redis.walk import Pace
 from tests.backends import until
 from tests.backends.choose import NO_OWN_REDIS, missing
 from tests.backends.redis_cluster import RedisCluster
@@ -271,12 +271,12 @@ async def test_an_announcer_knows_whether_anybody_listens(redis: Client, place: 
     beating = asyncio.create_task(announcer.run())
     listener = await node(redis)
     try:
-        assert not announcer.heard
+        assert not announcer.has_listeners
         async with listener.pubsub() as heard:
             await heard.subscribe("invalidator:applied")
-            await until(lambda: announcer.heard)
+            await until(lambda: announcer.has_listeners)
             await heard.unsubscribe("invalidator:applied")
-            await until(lambda: not announcer.heard)
+            await until(lambda: not announcer.has_listeners)
     finally:
         beating.cancel()
         await asyncio.wait([beating])

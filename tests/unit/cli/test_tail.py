@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from invalidator.cli import main, tail
-from invalidator.cli.follower import Gap
-from invalidator.cli.listen import Lost, listen
+from invalidator.cli.listen import Gap, Lost, listen
 from invalidator.cli.tail import Printer
 from invalidator.model import Cause, Kind
 from invalidator.redisclient import client

@@ -2,7 +2,7 @@
 
 import pytest
 
-from invalidator.deadletters.home import danger_of, is_among
+from invalidator.deadletters.retention import danger_of, is_among
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from invalidator.pipeline.limits import Limits
+from invalidator.pipeline.inflight import Limits
 
 LIMITS = Limits(events=20_000, event_bytes=1000, names=100_000, seconds=0.5)
 

@@ -4,16 +4,9 @@ from typing import Any
 
 import pytest
 
-from invalidator.rules.condition import (
-    ConditionError,
-    Fragment,
-    Read,
-    function,
-    parse,
-    reads,
-    to_python,
-)
+from invalidator.rules.condition import ConditionError, Fragment, Read, parse, reads, to_python
 from invalidator.rules.condition import runtime as bounds
+from tests.conditions import function
 
 DATA: dict[str, Any] = {
     "status": "paid",

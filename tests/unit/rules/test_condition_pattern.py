@@ -5,8 +5,9 @@ import time
 
 import pytest
 
-from invalidator.rules.condition import ConditionError, function
+from invalidator.rules.condition import ConditionError
 from invalidator.rules.condition.pattern import MAX_SUBJECT, Pattern, PatternError
+from tests.conditions import function
 
 MEANINGS = [
     ("", ["", "a"], []),

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from invalidator.rules.condition import ConditionError, function
+from invalidator.rules.condition import ConditionError
 from invalidator.rules.condition.lexer import MAX_LENGTH
 from invalidator.rules.condition.parser import FUNCTIONS, MAX_DEPTH, MAX_MACROS, METHODS, RESERVED
 from invalidator.rules.condition.pattern import MAX_MEMORY, MAX_SUBJECT
 from invalidator.rules.condition.runtime import MAX_SIZE
 from invalidator.rules.condition.runtime import MAX_STEPS as MAX_ELEMENTS
 from invalidator.rules.condition.tree import EVENT_FIELDS, ROOTS
+from tests.conditions import function
 
 TEXT = (Path(__file__).parents[3] / "docs" / "conditions.md").read_text(encoding="utf-8")
 

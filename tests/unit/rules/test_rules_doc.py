@@ -10,7 +10,7 @@ import invalidator
 from invalidator.rules.explain.run_tests import run_tests
 from invalidator.rules.file import schema
 from invalidator.rules.file.types import Either, Listed, Object, Spec
-from invalidator.rules.lint.lint import check
+from invalidator.rules.lint import check
 
 PAGE = (Path(invalidator.__file__).parent.parent / "docs" / "rules.md").read_text()
 BLOCKS = re.findall(r"```yaml\n(.*?)```", PAGE, re.S)

@@ -15,7 +15,7 @@ from invalidator.targets.redis.keys import (
     by_slot,
     hash_tag,
     in_order,
-    pointer_beside,
+    pointer_of,
 )
 
 keys = st.lists(st.sampled_from([b"{", b"}", b"a", b"tag:", b"\xff", b"\n"])).map(b"".join)
@@ -23,7 +23,7 @@ keys = st.lists(st.sampled_from([b"{", b"}", b"a", b"tag:", b"\xff", b"\n"])).ma
 
 @given(key=keys.filter(lambda key: key and (hash_tag(key) or b"}" not in key)))
 def test_a_pointer_shares_the_slot_of_its_tag(key: bytes) -> None:
-    pointer = pointer_beside(key)
+    pointer = pointer_of(key)
     assert key_slot(pointer) == key_slot(key)
     assert key_slot(pointer + b":token") == key_slot(key)
     assert pointer.startswith(b"invalidator:work:")
@@ -31,7 +31,7 @@ def test_a_pointer_shares_the_slot_of_its_tag(key: bytes) -> None:
 
 @given(one=keys, other=keys)
 def test_no_two_tags_share_a_pointer(one: bytes, other: bytes) -> None:
-    assert (pointer_beside(one) == pointer_beside(other)) is (one == other)
+    assert (pointer_of(one) == pointer_of(other)) is (one == other)
 
 
 @pytest.mark.parametrize(

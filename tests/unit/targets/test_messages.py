@@ -3,7 +3,7 @@
 import orjson
 import pytest
 
-from invalidator.cli.follower import FORGOTTEN_AFTER, Follower, Gap
+from invalidator.cli.listen import FORGOTTEN_AFTER, Follower, Gap
 from invalidator.model import Cause, Names
 from invalidator.targets.redis import messages as message
 from invalidator.targets.redis.messages import Message, Sender, parse

@@ -1,6 +1,6 @@
 import pytest
 
-from invalidator.targets.redis.sweep import Pace
+from invalidator.targets.redis.walk import Pace
 
 
 def test_a_page_is_followed_by_a_pause_that_leaves_the_server_its_share() -> None:

@@ -2,7 +2,7 @@ from collections.abc import Sequence
 
 from invalidator.redisclient import Reply
 from invalidator.redisclient.server import Call, Script, Server
-from invalidator.targets.redis.versions import Versions
+from invalidator.targets.redis.apply import Versions
 
 
 class Bumping(Server):

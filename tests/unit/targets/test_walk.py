@@ -6,8 +6,7 @@ from invalidator.redisclient import Command, Reply
 from invalidator.redisclient.errors import Meaning, Verdict
 from invalidator.redisclient.server import Server
 from invalidator.targets.redis.patterns import Matcher
-from invalidator.targets.redis.sweep import Pace, Progress
-from invalidator.targets.redis.walk import Node, Walk
+from invalidator.targets.redis.walk import Node, Pace, Progress, Walk
 
 
 class Two(Server):

@@ -8,7 +8,7 @@ from typing import Final, Literal
 from msgspec import Struct
 
 from invalidator.errors import Problem, RulesError
-from invalidator.rules import condition, globs
+from invalidator.rules import globs
 from invalidator.rules.condition.tree import Literal as Constant
 from invalidator.rules.envelope import Envelope
 from invalidator.rules.envelope.reading import type_of
@@ -16,9 +16,9 @@ from invalidator.rules.file.load import load
 from invalidator.rules.plan.event_types import Pattern, is_wild
 from invalidator.rules.rule import Effect, Place, Rule
 from invalidator.rules.ruleset import RuleSet
-from invalidator.runtime.text import closest, nearest, visible
+from invalidator.runtime.text import nearest, visible
 from invalidator.runtime.units import show_duration
-from invalidator.templates import EVENT, ROOTS, Path, Slot, Step, Template
+from invalidator.templates import Path, Slot, Template
 
 Severity = Literal["error", "warning", "note"]
 
@@ -38,7 +38,6 @@ class Checked(Struct, frozen=True):
 
 
 _EXPRESSION: Final = re.compile(r"\^|.*\$$|.*(?:[:/]|^)\.\*", re.S)
-_CLASSES: Final = re.compile(r"\\.|\[(?:\\.|[^\]\\])*\]", re.S)
 
 
 def check(path: FilePath, *, drain: float | None = None, origins: Sequence[str] = ()) -> Checked:
@@ -108,7 +107,6 @@ def _warnings(ruleset: RuleSet) -> Iterator[Problem]:
         if rule.when and isinstance(rule.when.tree, Constant) and not rule.when.tree.value:
             said = "when: this never holds; enabled: false turns a rule off"
             yield _problem(rule.when.place, said, rule.when.text)
-        yield from _misspelt_roots(rule)
         yield from _missing_rows(rule)
         prefix = ruleset.caches[rule.cache].prefix
         for effect in (*rule.effects, *rule.on_reject):
@@ -118,40 +116,12 @@ def _warnings(ruleset: RuleSet) -> Iterator[Problem]:
 
 def _of_type(pattern: Pattern) -> str:
     """Return why probably no event has a type that matches this."""
-    if pattern.text != pattern.text.strip():
-        return "on: this type begins or ends with a space, as few do"
     if "," in pattern.text:
         return "on: this is one type with a comma in it; several are a list: [a, b]"
     if found := re.search(r"[\^|()?]", pattern.text):
         said = f"on: {found[0]} stands for itself, since a type is not a regular expression: "
         return said + "* is one segment, ** any number, several types are a list"
     return ""
-
-
-def _misspelt_roots(rule: Rule) -> Iterator[Problem]:
-    """Yield names such as `{evnt.id}`: they are fields of the data, as few authors mean."""
-    read = [
-        (path.steps, effect.place, effect.template.text)
-        for effect in rule.effects
-        for path in effect.template.paths()
-        if path.root == "data"
-    ]
-    if when := rule.when:
-        found = condition.reads(when.tree)
-        read += [(entry.path, when.place, when.text) for entry in found if entry.root == "data"]
-    for steps, place, text in read:
-        if meant := _root_meant(rule, steps):
-            said = f"{steps[0]} is a field of the event's data here; did you mean {meant}?"
-            yield _problem(place, said, text)
-
-
-def _root_meant(rule: Rule, steps: Sequence[Step]) -> str:
-    if len(steps) < 2 or not isinstance(steps[0], str) or steps[0] in ROOTS:
-        return ""
-    root = closest(steps[0], ROOTS, cutoff=0.75)
-    captured = {name for pattern in rule.on for name, _ in pattern.captures}
-    below = {"event": EVENT, "match": captured}.get(root)
-    return root if below is None or steps[1] in below else ""
 
 
 def _missing_rows(rule: Rule) -> Iterator[Problem]:
@@ -200,9 +170,7 @@ def _whole(slot: Slot) -> bool:
 def _of_glob(template: Template) -> Iterator[str]:
     """Yield what is odd about a pattern; a slot's value has no wildcards, they are escaped."""
     glob = "".join(part if isinstance(part, str) else "x" for part in template.parts)
-    if "[" in _CLASSES.sub("", glob):
-        yield "the [ of this pattern is never closed; a [ that stands for itself is \\["
-    elif _EXPRESSION.match(glob):
+    if _EXPRESSION.match(glob):
         said = "a pattern is a glob, not a regular expression: * is any text, ^ . $ stand for "
         yield f"{said}themselves"
     elif all(kind == "=" for kind, _ in globs.tokens(glob)):
@@ -213,7 +181,7 @@ def _hash_tags(ruleset: RuleSet) -> Iterator[Problem]:
     """Yield where literal braces choose the slot in a Redis Cluster."""
     for rule in ruleset.rules:
         for effect in rule.effects:
-            tag = hash_tag(effect.template) if effect.kind == "keys" else ""
+            tag = _hash_tag(effect.template) if effect.kind == "keys" else ""
             if tag:
                 said = f"in a Redis Cluster the slot is that of {tag}"
                 if tag.isidentifier():
@@ -222,7 +190,7 @@ def _hash_tags(ruleset: RuleSet) -> Iterator[Problem]:
                 yield _problem(effect.place, said, effect.template.text)
 
 
-def hash_tag(template: Template) -> str:
+def _hash_tag(template: Template) -> str:
     """Return the text between a template's first literal { and the next }, slots as written."""
     text = "".join(  # the braces of slots must not be found
         part if isinstance(part, str) else part.text.replace("{", "\0").replace("}", "\1")
