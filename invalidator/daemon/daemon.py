@@ -67,12 +67,6 @@ class Daemon:
     """Everything that runs, built before anything starts."""
 
     def __init__(self, settings: Settings, watcher: Watcher) -> None:
-        if not settings.has_sources:
-            raise ConfigError(
-                "no source of events: set INVALIDATOR_KAFKA__BOOTSTRAP_SERVERS and "
-                "INVALIDATOR_KAFKA__TOPICS, or INVALIDATOR_PUBSUB__CHANNELS, "
-                "or INVALIDATOR_STREAMS__KEYS"
-            )
         self._settings = settings
         self._watcher = watcher
         rules, problems = watcher.start()
@@ -96,6 +90,12 @@ class Daemon:
             self._pause,
             self._traces,
         )
+        if not self._pipelines:
+            raise ConfigError(
+                "no source of events: set INVALIDATOR_KAFKA__BOOTSTRAP_SERVERS and "
+                "INVALIDATOR_KAFKA__TOPICS, or INVALIDATOR_PUBSUB__CHANNELS, "
+                "or INVALIDATOR_STREAMS__KEYS"
+            )
         view = DaemonView(
             self.in_force,
             self._health,

@@ -1,6 +1,8 @@
-"""Building the store from the settings."""
+"""Builds the targets from the settings."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from typing import Final
 
 from invalidator.redisclient import client
 from invalidator.runtime import metrics
@@ -12,7 +14,9 @@ from invalidator.targets.pace import Pacer
 from invalidator.targets.redis.host import Host
 from invalidator.targets.redis.sweep import Progress
 from invalidator.targets.store import Store
+from invalidator.targets.target import Downstream
 
+DOWNSTREAM: Final[tuple[str, ...]] = ()  # modules of targets/, besides redis/
 MAIN = "redis"  # the part of readiness for INVALIDATOR_REDIS_URL
 
 
@@ -43,7 +47,14 @@ def store_of(
         called = ", ".join(sorted(name for name in urls if urls[name] == url))
         if url not in hosts:
             hosts[url] = host(url, f"cache {called}", f"sweeps of {called}")
-    return Store(hosts[main], {name: hosts[url] for name, url in urls.items()})
+    others = {name: hosts[url] for name, url in urls.items()}
+    return Store(hosts[main], others, [*_downstream(settings)])
+
+
+def _downstream(settings: Settings) -> Iterator[Downstream]:
+    for name in DOWNSTREAM:
+        if target := import_module(f"invalidator.targets.{name}").build(settings):
+            yield target
 
 
 def gate(store: Store) -> str:

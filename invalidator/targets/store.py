@@ -8,12 +8,14 @@ from collections import deque
 from collections.abc import Awaitable, Mapping, Sequence
 
 from invalidator.errors import Unavailable
+from invalidator.model import Application as Applicable
 from invalidator.model import Cause, Names, Outcome
 from invalidator.rules.rule import Cache
 from invalidator.settings.caches import env_spelling
 from invalidator.targets.redis.apply import CacheStore
 from invalidator.targets.redis.count import Counted
 from invalidator.targets.redis.host import Host
+from invalidator.targets.target import Downstream
 
 Caches = Mapping[str, Cache]
 
@@ -22,17 +24,26 @@ class Application:
     """Names of several caches. An attempt leaves out what the ones before it did: a server that
     answers must not pay for one that is unavailable."""
 
-    def __init__(self, todo: Mapping[Host, list[tuple[CacheStore, Names]]], cause: Cause) -> None:
+    def __init__(
+        self,
+        todo: Mapping[Host, list[tuple[CacheStore, Names]]],
+        cause: Cause,
+        downstream: list[Applicable],
+    ) -> None:
         self._todo = todo
         self._cause = cause
+        self._downstream = downstream
         self._outcome = Outcome()
 
     @property
     def left(self) -> int:
-        return sum(map(len, self._todo.values()))
+        return sum(map(len, self._todo.values())) + len(self._downstream)
 
     async def apply_names(self) -> Outcome:
         await _side_by_side([self._apply_on(host) for host in self._todo])
+        while self._downstream:
+            self._outcome.add(await self._downstream[0].apply_names())
+            self._downstream.pop(0)
         return self._outcome
 
     async def _apply_on(self, host: Host) -> None:
@@ -46,8 +57,14 @@ class Application:
 class Store:
     """Applies names on the Redis servers of their caches."""
 
-    def __init__(self, main: Host, others: Mapping[str, Host] | None = None) -> None:
+    def __init__(
+        self,
+        main: Host,
+        others: Mapping[str, Host] | None = None,
+        downstream: Sequence[Downstream] = (),
+    ) -> None:
         """`others` are by the name of their cache, as the settings spell it."""
+        self._downstream = downstream
         self._main = main
         self._others = dict(others or {})
         self.hosts: Sequence[Host] = list(dict.fromkeys([main, *self._others.values()]))
@@ -61,7 +78,8 @@ class Store:
         for name, wanted in names.items():
             host, cache = configured[name]
             todo.setdefault(host, []).append((cache, wanted))
-        return Application(todo, cause)
+        later = [target.application(names, caches, cause) for target in self._downstream]
+        return Application(todo, cause, later)
 
     async def count(self, names: Mapping[str, Names], caches: Caches) -> list[Counted]:
         """Return how much exists of what is named. Reads only. Raises Unavailable."""
@@ -99,6 +117,8 @@ class Store:
         """Close all connections."""
         for host in self.hosts:
             await host.close()
+        for target in self._downstream:
+            await target.close()
 
     def enforce(self, caches: Caches) -> None:
         """Have sweeps spare what these caches protect, also for batches of earlier rules."""
