@@ -78,8 +78,8 @@ class Store:
         for name, wanted in names.items():
             host, cache = configured[name]
             todo.setdefault(host, []).append((cache, wanted))
-        later = [target.application(names, caches, cause) for target in self._downstream]
-        return Application(todo, cause, later)
+        asked = (target.application(names, caches, cause) for target in self._downstream)
+        return Application(todo, cause, [*asked] if self._downstream else [])
 
     async def count(self, names: Mapping[str, Names], caches: Caches) -> list[Counted]:
         """Return how much exists of what is named. Reads only. Raises Unavailable."""
