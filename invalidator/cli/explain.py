@@ -78,7 +78,7 @@ def _live(ruleset: "RuleSet", names: "Sequence[Yield]") -> Live:
     from invalidator.model import Names
     from invalidator.runtime.health import Health
     from invalidator.settings import load
-    from invalidator.targets.store import store_of
+    from invalidator.targets.build import store_of
 
     silent = load(None).model_copy(update={"announce": "never"})
 

@@ -144,7 +144,7 @@ class _Purge:
 
     async def run(self) -> int:
         from invalidator.runtime.health import Health
-        from invalidator.targets.store import store_of
+        from invalidator.targets.build import store_of
 
         # There is no time to wait for a heartbeat to learn who listens.
         said = {"announce": "always"} if self._settings.announce == "listened" else {}

@@ -29,8 +29,8 @@ from invalidator.settings import Settings
 from invalidator.settings.caches import check_caches
 from invalidator.sources.build import sources_of
 from invalidator.sources.reread import UNWATCHED
+from invalidator.targets.build import gate, store_of
 from invalidator.targets.redis.failover import IdentityWatch
-from invalidator.targets.store import gate, store_of
 
 log = structlog.get_logger("invalidator")
 
@@ -56,12 +56,6 @@ class Daemon:
     """Everything that runs, built before anything starts."""
 
     def __init__(self, settings: Settings, watcher: Watcher) -> None:
-        if not settings.has_sources:
-            raise ConfigError(
-                "no source of events: set INVALIDATOR_KAFKA__BOOTSTRAP_SERVERS and "
-                "INVALIDATOR_KAFKA__TOPICS, or INVALIDATOR_PUBSUB__CHANNELS, "
-                "or INVALIDATOR_STREAMS__KEYS"
-            )
         self._settings = settings
         self._watcher = watcher
         rules, problems = watcher.start()
@@ -84,6 +78,12 @@ class Daemon:
             self._pause,
             self._traces,
         )
+        if not self._pipelines:
+            raise ConfigError(
+                "no source of events: set INVALIDATOR_KAFKA__BOOTSTRAP_SERVERS and "
+                "INVALIDATOR_KAFKA__TOPICS, or INVALIDATOR_PUBSUB__CHANNELS, "
+                "or INVALIDATOR_STREAMS__KEYS"
+            )
         view = DaemonView(
             self.in_force,
             self._health,

@@ -22,7 +22,8 @@ from invalidator.runtime.health import Health
 from invalidator.runtime.tasks import end
 from invalidator.settings import Settings
 from invalidator.sources.source import Lag, Source, WithoutBrake
-from invalidator.targets.store import Store, gate, store_of
+from invalidator.targets.build import gate, store_of
+from invalidator.targets.store import Store
 from invalidator.targets.target import DryLetters, DryTarget
 
 SMOOTH: Final = 0.1  # seconds of the rate that are read together

@@ -1,91 +1,30 @@
 """Builds the sources from the settings."""
 
-import socket
+from importlib import import_module
+from typing import Final
 
 from invalidator.redisclient import Client, client
 from invalidator.runtime.health import Health
 from invalidator.settings import Settings
-from invalidator.sources.pubsub.source import PubSubSource
 from invalidator.sources.reread import Servers
 from invalidator.sources.source import Source
-from invalidator.sources.start import Start
-from invalidator.sources.stream.replay import DryStreamSource
-from invalidator.sources.stream.source import StreamSource
+
+SOURCES: Final = ("kafka", "pubsub", "stream")  # modules of sources/
 
 
 def sources_of(settings: Settings, health: Health, servers: Servers) -> list[Source]:
-    """Return a source each for Kafka, pub/sub and streams, where there is something to read.
+    """Return a source for each kind that the settings ask to read.
 
     `servers` are those of the caches.
     """
-    sources: list[Source] = []
-    if settings.kafka.topics:
-        sources.append(_kafka(settings, health, servers))
-    if settings.pubsub.channels or settings.pubsub.sharded_channels:
-        sources.append(_pubsub(settings, health, servers))
-    if settings.streams.keys:
-        sources.append(_dry_streams(settings) if settings.dry_run else _streams(settings, servers))
-    return sources
+    built = [
+        import_module(f"invalidator.sources.{name}").build(settings, health, servers)
+        for name in SOURCES
+    ]
+    return [source for source in built if source]
 
 
-def _kafka(settings: Settings, health: Health, servers: Servers) -> Source:
-    # Imported here, because Kafka's client takes a while to load.
-    from invalidator.sources.kafka.brokers import Brokers
-    from invalidator.sources.kafka.client import Timing
-    from invalidator.sources.kafka.source import KafkaSource
-
-    kafka = settings.kafka
-    return KafkaSource(
-        Brokers.of(kafka),
-        kafka.topics,
-        kafka.group_id + ("-dry-run" if settings.dry_run else ""),
-        start=Start.of(kafka.start),
-        part=health.part(KafkaSource.name),
-        max_wait=settings.batch.max_wait,
-        commits=not settings.dry_run,
-        timing=Timing(session=kafka.session_timeout),
-        instance_id=kafka.instance_id,
-        servers=servers,
-    )
-
-
-def _pubsub(settings: Settings, health: Health, servers: Servers) -> Source:
-    return PubSubSource(
-        _redis(settings),
-        settings.pubsub.channels,
-        sharded=settings.pubsub.sharded_channels,
-        part=health.part(PubSubSource.name),
-        buffer=settings.pubsub.buffer,
-        max_bytes=settings.in_flight.bytes,
-        max_wait=settings.batch.max_wait,
-        servers=servers,
-    )
-
-
-def _streams(settings: Settings, servers: Servers) -> Source:
-    return StreamSource(
-        _redis(settings),
-        settings.streams.keys,
-        group=settings.streams.group,
-        consumer=settings.streams.consumer or socket.gethostname(),
-        start=Start.of(settings.streams.start),
-        timeout=settings.redis_timeout,
-        max_wait=settings.batch.max_wait,
-        claim_after=settings.streams.claim_after,
-        trim=settings.streams.trim,
-        servers=servers,
-    )
-
-
-def _dry_streams(settings: Settings) -> Source:
-    return DryStreamSource(
-        _redis(settings),
-        settings.streams.keys,
-        start=Start.of(settings.streams.start),
-        timeout=settings.redis_timeout,
-    )
-
-
-def _redis(settings: Settings) -> Client:
+def source_redis(settings: Settings) -> Client:
+    """Return a client of the Redis with the channels and streams."""
     url = settings.source_redis_url.get_secret_value()
     return client(url, settings.redis_timeout, settings.redis_tls.options())

@@ -5,22 +5,17 @@ All caches live on one Redis unless the settings say otherwise.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
+from invalidator.model import Application as Applicable
 from invalidator.model import Cause, Names, Outcome
-from invalidator.redisclient import client
 from invalidator.rules.rule import Cache
-from invalidator.runtime import metrics
-from invalidator.runtime.health import Health
 from invalidator.runtime.tasks import all_of
-from invalidator.runtime.urls import redact
-from invalidator.settings import Settings
-from invalidator.settings.caches import cache_urls, env_spelling
-from invalidator.targets.pace import Pacer
+from invalidator.settings.caches import env_spelling
 from invalidator.targets.redis.apply import CacheStore
 from invalidator.targets.redis.count import Counted
 from invalidator.targets.redis.host import Host
-from invalidator.targets.redis.walk import Progress
+from invalidator.targets.target import Downstream
 
 Caches = Mapping[str, Cache]
 
@@ -29,13 +24,22 @@ class Application:
     """Names of several caches. An attempt leaves out what the ones before it did: a server that
     answers must not pay for one that is unavailable."""
 
-    def __init__(self, todo: Mapping[Host, list[tuple[CacheStore, Names]]], cause: Cause) -> None:
+    def __init__(
+        self,
+        todo: Mapping[Host, list[tuple[CacheStore, Names]]],
+        cause: Cause,
+        downstream: list[Applicable],
+    ) -> None:
         self._todo = todo
         self._cause = cause
+        self._downstream = downstream
         self._outcome = Outcome()
 
     async def apply_names(self) -> Outcome:
         await all_of(map(self._apply_on, self._todo))
+        while self._downstream:
+            self._outcome.add(await self._downstream[0].apply_names())
+            self._downstream.pop(0)
         return self._outcome
 
     async def _apply_on(self, host: Host) -> None:
@@ -49,8 +53,14 @@ class Application:
 class Store:
     """Applies names on the Redis servers of their caches."""
 
-    def __init__(self, main: Host, others: Mapping[str, Host] | None = None) -> None:
+    def __init__(
+        self,
+        main: Host,
+        others: Mapping[str, Host] | None = None,
+        downstream: Sequence[Downstream] = (),
+    ) -> None:
         """`others` are by the name of their cache, as the settings spell it."""
+        self._downstream = downstream
         self._main = main
         self._others = dict(others or {})
         self.hosts: Sequence[Host] = list(dict.fromkeys([main, *self._others.values()]))
@@ -64,7 +74,8 @@ class Store:
         for name, wanted in names.items():
             host, cache = configured[name]
             todo.setdefault(host, []).append((cache, wanted))
-        return Application(todo, cause)
+        asked = (target.application(names, caches, cause) for target in self._downstream)
+        return Application(todo, cause, [*asked] if self._downstream else [])
 
     async def count(self, names: Mapping[str, Names], caches: Caches) -> list[Counted]:
         """Return how much exists of what is named. Reads only. Raises Unavailable."""
@@ -102,6 +113,8 @@ class Store:
         """Close all connections."""
         for host in self.hosts:
             await host.close()
+        for target in self._downstream:
+            await target.close()
 
     def enforce(self, caches: Caches) -> None:
         """Have sweeps spare what these caches protect, also for batches of earlier rules."""
@@ -130,41 +143,3 @@ class Store:
         for name, cache in caches.items():
             homes[self._others.get(env_spelling(name), self._main)][name] = cache
         return homes
-
-
-MAIN = "redis"  # the part of readiness for INVALIDATOR_REDIS_URL
-
-
-def store_of(
-    settings: Settings, health: Health, *, observe: Callable[[Progress], None] | None = None
-) -> Store:
-    """Build a store with one host for each Redis, however many caches are on it."""
-    pacer = Pacer(settings.max_deletes_per_second, settings.alarm_deletes, progress=health.progress)
-    if settings.max_deletes_per_second or settings.alarm_deletes:
-        metrics.LAST_MINUTE.set_function(pacer.last_minute)
-
-    def host(url: str, part: str, sweeps: str) -> Host:
-        return Host(
-            client(url, settings.redis_timeout, settings.redis_tls.options()),
-            redact(url),
-            health.part(part),
-            health.part(sweeps),
-            announce="never" if settings.dry_run else settings.announce,
-            pacer=pacer,
-            observe=observe,
-            progress=health.progress,
-        )
-
-    main = settings.redis_url.get_secret_value()
-    hosts = {main: host(main, MAIN, "sweeps")}
-    urls = cache_urls(settings)
-    for url in dict.fromkeys(urls.values()):
-        called = ", ".join(sorted(name for name in urls if urls[name] == url))
-        if url not in hosts:
-            hosts[url] = host(url, f"cache {called}", f"sweeps of {called}")
-    return Store(hosts[main], {name: hosts[url] for name, url in urls.items()})
-
-
-def gate(store: Store) -> str:
-    """Return the part of readiness that shows whether batches can be applied."""
-    return MAIN if len(store.hosts) == 1 else "caches"

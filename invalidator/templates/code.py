@@ -87,22 +87,15 @@ def filtered(value: str, filters: tuple[Filter, ...], owner: str, *, droppable: 
         return []
     text = f"str({value})"
     for entry in filters:
-        text = _FILTERS[entry.name](text, entry.argument)
-    if any(entry.name in ("trim", "first") for entry in filters):
-        text = f"{owner}.filled({text})"
+        written = _FILTERS.get(entry.name)
+        text = written(text, entry.argument) if written else f"filter_{entry.name}({text})"
+    text = f"{owner}.filled({text})"
     if droppable:
         text = f"None if {value} is None else {text}"
     return [f"{value} = {text}"]
 
 
-_FILTERS: Final[dict[str, Callable[[str, Any], str]]] = {
-    "lower": lambda text, _: f"{text}.lower()",
-    "upper": lambda text, _: f"{text}.upper()",
-    "trim": lambda text, _: f"{text}.strip()",
-    "urlencode": lambda text, _: f"urlencode({text})",
-    "md5": lambda text, _: f"md5({text})",
-    "sha1": lambda text, _: f"sha1({text})",
-    "sha256": lambda text, _: f"sha256({text})",
+_FILTERS: Final[dict[str, Callable[[str, Any], str]]] = {  # those with an argument
     "first": lambda text, count: f"{text}[:{int(count)}]",
     "json": lambda text, how: f"as_sorted_json({text})" if how else f"as_json({text})",
 }

@@ -6,6 +6,7 @@ from typing import Final, Literal
 from msgspec import Struct
 
 from invalidator.runtime.text import nearest
+from invalidator.templates.filters import TEXT_FILTERS
 
 ROOTS: Final = ("data", "event", "headers", "before", "after", "match")
 EVENT: Final = ("type", "id", "source", "time", "key", "subject", "extensions")
@@ -70,13 +71,7 @@ class TemplateError(ValueError):
 
 
 FILTERS: Final[dict[str, Literal["none", "number", "word"]]] = {
-    "lower": "none",
-    "upper": "none",
-    "trim": "none",
-    "urlencode": "none",
-    "md5": "none",
-    "sha1": "none",
-    "sha256": "none",
+    **dict.fromkeys(TEXT_FILTERS, "none"),
     "first": "number",
     "json": "word",
 }

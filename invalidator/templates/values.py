@@ -1,20 +1,19 @@
-"""How values become text in names: exact checks, exact reasons, and the filters.
+"""How values become text in names: exact checks and exact reasons.
 
 Generated code calls these where its fast way does not fit.
 """
 
-import hashlib
 import json
 import re
 from collections.abc import Callable
 from typing import Any, Final
-from urllib.parse import quote
 
 import orjson
 from msgspec import Struct
 
 from invalidator.errors import Rejected
 from invalidator.runtime.text import shown
+from invalidator.templates.filters import TEXT_FILTERS
 from invalidator.templates.language import Step
 
 MAX_NAME: Final = 1024  # characters of one name
@@ -153,23 +152,6 @@ def escape(text: str) -> str:
     return _GLOB.sub(r"\\\1", text)
 
 
-def md5(text: str) -> str:
-    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
-
-
-def sha1(text: str) -> str:
-    return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
-
-
-def sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def urlencode(text: str) -> str:
-    """Encode as urllib's quote(safe='') does, and encodeURIComponent except for !'()*."""
-    return quote(text, safe="")
-
-
 def as_json(value: object, *, sort: bool = False) -> str:
     try:
         return orjson.dumps(value, option=orjson.OPT_SORT_KEYS if sort else None).decode()
@@ -182,9 +164,9 @@ def as_sorted_json(value: object) -> str:
 
 
 HELPERS: Final[dict[str, Any]] = {
-    helper.__name__: helper
-    for helper in (
-        *(nth, escape, too_long, too_many),
-        *(md5, sha1, sha256, urlencode, as_json, as_sorted_json),
-    )
+    **{
+        helper.__name__: helper
+        for helper in (nth, escape, too_long, too_many, as_json, as_sorted_json)
+    },
+    **{f"filter_{name}": text_filter for name, text_filter in TEXT_FILTERS.items()},
 }

@@ -41,7 +41,7 @@ STREAMS = "Streams, on the source's server"
 PATTERNS = ["Rules with patterns"]
 TAGS = ["Rules with tags: `set` and `sorted-set`", "Rules with tags: `stamp`"]
 VERSIONS = ["Rules with versions"]
-DATABASE = ["A URL with a database's number"]
+DATABASE = ["A URL with a database number"]
 
 RULES = """
 caches:

@@ -14,8 +14,8 @@ from invalidator.redisclient import client
 from invalidator.rules import Cache
 from invalidator.runtime.health import Health
 from invalidator.settings import Settings
+from invalidator.targets.build import store_of
 from invalidator.targets.redis.failover import IdentityWatch, Servers
-from invalidator.targets.store import store_of
 from tests.backends import until
 from tests.backends.redis_cluster import RedisCluster
 from tests.backends.redis_server import RedisServer

@@ -11,7 +11,8 @@ from invalidator.model import Cause, Names
 from invalidator.rules import Cache
 from invalidator.runtime.health import Health
 from invalidator.settings import load
-from invalidator.targets.store import Store, gate, store_of
+from invalidator.targets.build import gate, store_of
+from invalidator.targets.store import Store
 from tests.backends import until
 from tests.conftest import StartRedis
 from tests.integration.piping import event, looking, piping, rules_from

@@ -1,0 +1,31 @@
+"""Events from Kafka."""
+
+from invalidator.runtime.health import Health
+from invalidator.settings import Settings
+from invalidator.sources.reread import Servers
+from invalidator.sources.source import Source
+from invalidator.sources.start import Start
+
+
+def build(settings: Settings, health: Health, servers: Servers) -> Source | None:
+    """Return the source if there are topics to read."""
+    if not settings.kafka.topics:
+        return None
+    # Imported here, because Kafka's client takes a while to load.
+    from invalidator.sources.kafka.brokers import Brokers
+    from invalidator.sources.kafka.client import Timing
+    from invalidator.sources.kafka.source import KafkaSource
+
+    kafka = settings.kafka
+    return KafkaSource(
+        Brokers.of(kafka),
+        kafka.topics,
+        kafka.group_id + ("-dry-run" if settings.dry_run else ""),
+        start=Start.of(kafka.start),
+        part=health.part(KafkaSource.name),
+        max_wait=settings.batch.max_wait,
+        commits=not settings.dry_run,
+        timing=Timing(session=kafka.session_timeout),
+        instance_id=kafka.instance_id,
+        servers=servers,
+    )
