@@ -188,14 +188,12 @@ async def main():
     store = store_of(load(edge_url=sys.argv[1]), Health())
     names = {"default": Names(tags={"t2", "t1"})}
     application = store.application(names, {"default": Cache("default")}, Cause("test"))
-    assert application.left
     try:
         await application.apply_names()
     except Unavailable as error:
         assert error.server == "edge"
-    assert application.left
     outcome = await application.apply_names()
-    assert (application.left, outcome.existed, len(applied)) == (0, 2, 1)
+    assert (outcome.existed, len(applied)) == (2, 1)
     await store.close()
 
 asyncio.run(main())
