@@ -74,12 +74,21 @@ class Batch(Struct, frozen=True):
     ends: object  # what settling acknowledges; only the source that wrote it reads it
     own: Sequence[Slice] = ()  # events of the daemon's own (a gap); they do not count
 
+    @classmethod
+    def of(
+        cls, source: str, slices: list[Slice], ends: object, own: Sequence[Slice] = ()
+    ) -> "Batch":
+        """Return a batch of these slices."""
+        events = size = 0
+        for part in slices:
+            events += len(part.values)
+            size += part.size
+        return cls(source, slices, events, size, ends, own)
+
     def without(self, origins: Collection[str]) -> "Batch":
         """Return the batch without the records of these topics, channels or streams."""
         slices = [part for part in self.slices if part.origin not in origins]
-        events = sum(len(part.values) for part in slices)
-        size = sum(part.size for part in slices)
-        return Batch(self.source, slices, events, size, self.ends, self.own)
+        return Batch.of(self.source, slices, self.ends, self.own)
 
     def ended(self) -> "Batch":
         """Return the batch without its records: nothing else is needed once it is applied."""

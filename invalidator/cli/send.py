@@ -121,9 +121,8 @@ async def to_topic(kafka: "Kafka", record: Record) -> None:
     """Write the record, or raise Unavailable or UsageError."""
     from aiokafka.errors import KafkaError
 
-    from invalidator.sources.describe import describe
     from invalidator.sources.kafka.brokers import Brokers
-    from invalidator.sources.kafka.diagnose import why
+    from invalidator.sources.kafka.private import describe
 
     brokers = Brokers.of(kafka)
     with _library_silent():
@@ -131,7 +130,7 @@ async def to_topic(kafka: "Kafka", record: Record) -> None:
             async with timeout(KAFKA_WITHIN):
                 where = await _written(brokers, record)
         except (KafkaError, OSError) as error:  # TimeoutError is one
-            reason = await why(brokers) or describe(error)
+            reason = await brokers.why() or describe(error)
             raise Unavailable("kafka", f"{brokers.address}: {reason}") from error
     body, _ = record.event
     say(f"published {body['type']} to topic {record.topic} of {brokers.address}")

@@ -19,9 +19,8 @@ from invalidator.errors import Unavailable
 from invalidator.model import Fault, Record, Rejection
 from invalidator.runtime import metrics
 from invalidator.settings import Settings
-from invalidator.sources.describe import describe
 from invalidator.sources.kafka.brokers import CLIENT, Brokers
-from invalidator.sources.kafka.diagnose import why
+from invalidator.sources.kafka.private import describe
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -102,7 +101,7 @@ class TopicLetters:
                 yield await self._started()
         except (KafkaError, OSError) as error:  # TimeoutError is one
             await self.aclose()
-            reason = await why(self._brokers) or _advised(error)
+            reason = await self._brokers.why() or _advised(error)
             where = f"{self._brokers.address}, topic {self._topic}"
             raise Unavailable("kafka", f"{where}: {reason}") from error
         except BaseException:

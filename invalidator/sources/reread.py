@@ -1,6 +1,5 @@
 """Reading again after a cache may have lost writes: a failover, or a restart from a snapshot."""
 
-from collections import deque
 from typing import Final, Protocol
 
 BUCKET: Final = 10.0  # seconds of settling that share one entry
@@ -40,19 +39,15 @@ class Reach:
 
     def __init__(self, window: float) -> None:
         self._window = window
-        self._ages: deque[tuple[float, float]] = (
-            deque()
-        )  # bucket, largest age of an event settled in it
+        self._ages: dict[float, float] = {}  # bucket: largest age of an event settled in it
 
     def settled(self, now: float, oldest: float) -> None:
         """Note that events were settled now, of which the oldest was published then."""
-        bucket, age = now // BUCKET * BUCKET, max(0.0, now - oldest)
-        if self._ages and self._ages[-1][0] == bucket:
-            age = max(age, self._ages.pop()[1])
-        self._ages.append((bucket, age))
-        while self._ages[0][0] < now - self._window - BUCKET:
-            self._ages.popleft()
+        ages, bucket = self._ages, now // BUCKET * BUCKET
+        ages[bucket] = max(ages.get(bucket, 0.0), now - oldest)
+        while (first := next(iter(ages))) < now - self._window - BUCKET:
+            del ages[first]
 
     def since(self, now: float) -> float:
         """Return the time of the oldest event whose effect may be lost."""
-        return now - self._window - max((age for _, age in self._ages), default=0.0)
+        return now - self._window - max(self._ages.values(), default=0.0)

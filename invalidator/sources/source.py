@@ -1,9 +1,28 @@
 """Where events come from: one protocol for all sources, with one contract suite."""
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Literal, Protocol
+
+from msgspec import Struct
 
 from invalidator.model import Batch
+
+
+class Start(Struct, frozen=True):
+    """The position at which a group without one begins."""
+
+    at: Literal["latest", "earliest", "ago"]
+    seconds: float = 0.0  # how far back, for "ago"
+
+    @classmethod
+    def of(cls, setting: str | float) -> "Start":
+        """Return the start for a setting: a word, or seconds below zero."""
+        match setting:
+            case "latest" | "earliest":
+                return cls(setting)
+            case _:
+                return cls("ago", -float(setting))
+
 
 Lag = Mapping[tuple[str, str], int]  # by topic, channel or stream, and by partition if it has any
 

@@ -16,8 +16,7 @@ from invalidator.sources.kafka.brokers import Brokers
 from invalidator.sources.kafka.source import KafkaSource
 from invalidator.sources.pubsub.source import PubSubSource
 from invalidator.sources.reread import UNWATCHED, Servers
-from invalidator.sources.source import Source
-from invalidator.sources.start import Start
+from invalidator.sources.source import Source, Start
 from invalidator.sources.stream.source import StreamSource
 from tests.backends.kafka_broker import KafkaBroker
 from tests.backends.kafka_client import Kafka, unique

@@ -13,7 +13,7 @@ from invalidator.runtime.health import Part
 from invalidator.sources.kafka.brokers import Brokers
 from invalidator.sources.kafka.client import Timing
 from invalidator.sources.kafka.source import KafkaSource
-from invalidator.sources.start import Start
+from invalidator.sources.source import Start
 from tests.backends.kafka_client import Kafka, unique
 from tests.contract.harness import raws, read
 

@@ -14,7 +14,7 @@ from invalidator.settings.security import Sasl, Tls
 from invalidator.sources.kafka.brokers import Brokers
 from invalidator.sources.kafka.client import Timing
 from invalidator.sources.kafka.source import KafkaSource
-from invalidator.sources.start import Start
+from invalidator.sources.source import Start
 from tests.backends import until
 from tests.backends.certificates import KEY_PASSWORD
 from tests.backends.kafka_client import Kafka, unique

@@ -19,7 +19,7 @@ from invalidator.sources.kafka.brokers import Brokers
 from invalidator.sources.kafka.client import Timing
 from invalidator.sources.kafka.offsets import GroupPositions, GroupStart
 from invalidator.sources.kafka.source import KafkaSource
-from invalidator.sources.start import Start
+from invalidator.sources.source import Start
 from tests.backends import until
 from tests.backends.kafka_client import Kafka, unique
 from tests.contract.harness import raws, read, records

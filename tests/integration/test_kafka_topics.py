@@ -14,7 +14,7 @@ from invalidator.sources.kafka.client import Timing
 from invalidator.sources.kafka.replay import KafkaReplay
 from invalidator.sources.kafka.source import KafkaSource
 from invalidator.sources.replay import NotThere, Times
-from invalidator.sources.start import Start
+from invalidator.sources.source import Start
 from tests.backends import until
 from tests.backends.kafka_client import TIMEOUT, Kafka, unique
 from tests.contract.harness import raws, read

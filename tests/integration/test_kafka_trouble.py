@@ -18,7 +18,7 @@ from invalidator.runtime.health import Part
 from invalidator.sources.kafka.brokers import Brokers
 from invalidator.sources.kafka.client import Stalled, Timing
 from invalidator.sources.kafka.source import KafkaSource
-from invalidator.sources.start import Start
+from invalidator.sources.source import Start
 from tests.backends import until
 from tests.backends.choose import NO_OWN_KAFKA, missing
 from tests.backends.kafka_broker import KafkaBroker

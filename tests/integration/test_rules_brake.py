@@ -14,7 +14,7 @@ from invalidator.runtime.health import Health, Part
 from invalidator.sources.kafka.brokers import Brokers
 from invalidator.sources.kafka.source import KafkaSource
 from invalidator.sources.pubsub.source import PubSubSource
-from invalidator.sources.start import Start
+from invalidator.sources.source import Start
 from invalidator.sources.stream.source import StreamSource
 from tests.backends import until
 from tests.backends.kafka_client import Kafka, unique

@@ -16,7 +16,7 @@ from invalidator.errors import Unavailable
 from invalidator.layout import PLACE
 from invalidator.model import Batch
 from invalidator.redisclient import client
-from invalidator.sources.start import Start
+from invalidator.sources.source import Start
 from invalidator.sources.stream import group as stream_group
 from invalidator.sources.stream.entries import show_id
 from invalidator.sources.stream.reader import BATCH_BYTES, PAGE_BYTES

@@ -68,10 +68,10 @@ class Assignment:
         self.given = 0  # batches that were given out and are not settled
         self.identity = ""  # of the cache servers, when partitions were last compared with it
         self._to_seek = set(self.partitions)
-        self._to_commit: set[TopicPartition] = set()
-        self._passed: set[TopicPartition] = set()  # moved on without records
+        self.to_commit: set[TopicPartition] = set()
+        self.passed: set[TopicPartition] = set()  # moved on without records
         self._rejected: list[Slice] = []  # passed over, and to become dead letters
-        self._steered: frozenset[TopicPartition] | None = frozenset()  # what the client has paused
+        self._steered: frozenset[TopicPartition] = frozenset()  # what the client has paused
 
     # --- reading ------------------------------------------------------------------------
 
@@ -85,14 +85,9 @@ class Assignment:
             consumer.resume(*(self.partitions.keys() - self.stopped))
             self._steered = self.stopped
 
-    def seek_again(self, partitions: Collection[TopicPartition] | None = None) -> None:
+    def seek_again(self, partitions: Collection[TopicPartition]) -> None:
         """Note that the client may have moved on without giving us the records."""
-        ours = self.partitions.keys()
-        self._to_seek.update(ours if partitions is None else ours & partitions)
-
-    def pause_again(self) -> None:
-        """Note that the client has paused all partitions."""
-        self._steered = None
+        self._to_seek.update(self.partitions.keys() & partitions)
 
     def take(self, polled: Polled, taken: dict[TopicPartition, Taken]) -> None:
         """Add these records and move on past them, except what was fetched before a seek."""
@@ -110,10 +105,6 @@ class Assignment:
             else:
                 taken[tp] = Taken(partition.round, records)
 
-    def still_valid(self, taken: Mapping[TopicPartition, Taken]) -> dict[TopicPartition, Taken]:
-        """Leave out what is read again because its partition went back meanwhile."""
-        return {tp: t for tp, t in taken.items() if t.round == self.partitions[tp].round}
-
     def give(self) -> None:
         """Note that a batch is given out: a rebalance waits until it is settled."""
         self.given += 1
@@ -121,14 +112,10 @@ class Assignment:
 
     def take_passed(self) -> tuple[dict[TopicPartition, End], list[Slice]]:
         """Return the positions that moved on without records, and what is lost as dead letters."""
-        passed, self._passed = self._passed, set()
+        parts = {tp: self.partitions[tp] for tp in self.passed}
         rejected, self._rejected = self._rejected, []
-        parts = {tp: self.partitions[tp] for tp in passed}
+        self.passed.clear()
         return {tp: End(p.next, p.round) for tp, p in parts.items()}, rejected
-
-    @property
-    def has_passed(self) -> bool:
-        return bool(self._passed)
 
     def pause(self, topics: Collection[str]) -> None:
         """Pause exactly these topics. What is not settled of them is read again later."""
@@ -170,7 +157,7 @@ class Assignment:
     def pass_over(self, tp: TopicPartition, position: int, rejected: Slice | None = None) -> None:
         """Read on from there, and settle the records before it by a batch without records."""
         self.partitions[tp].next = position
-        self._passed.add(tp)
+        self.passed.add(tp)
         self._to_seek.add(tp)
         if rejected:
             self._rejected.append(rejected)
@@ -211,7 +198,7 @@ class Assignment:
         elif offset < partition.done:
             return  # it is read again: no commit goes backwards
         partition.done = max(offset, partition.done)
-        self._to_commit.add(tp)
+        self.to_commit.add(tp)
 
     def skip(self, positions: Mapping[TopicPartition, int]) -> None:
         """Move on, where all is settled, past what holds no records: the ends of transactions.
@@ -228,25 +215,17 @@ class Assignment:
 
     # --- committing ---------------------------------------------------------------------
 
-    def take_uncommitted(self) -> set[TopicPartition]:
-        """Return the partitions whose positions are to be committed."""
-        taken, self._to_commit = self._to_commit, set()
-        return taken
-
-    def commit_again(self, partitions: Collection[TopicPartition]) -> None:
-        """Note that these were not committed."""
-        self._to_commit.update(partitions)
-
     def commits(
         self, partitions: Iterable[TopicPartition], now: float
     ) -> dict[TopicPartition, OffsetAndMetadata]:
         """Return the positions of these partitions, with what travels with them."""
-        return {tp: self._commit(tp, now) for tp in partitions}
-
-    def _commit(self, tp: TopicPartition, now: float) -> OffsetAndMetadata:
-        p = self.partitions[tp]
-        note = Note(p.identity, p.reach.since(now) if p.since is None else p.since)
-        return OffsetAndMetadata(p.done, self.start.dump(tp.topic, note) if self.start else "")
+        found = {}
+        for tp in partitions:
+            p = self.partitions[tp]
+            note = Note(p.identity, p.reach.since(now) if p.since is None else p.since)
+            metadata = self.start.dump(tp.topic, note) if self.start else ""
+            found[tp] = OffsetAndMetadata(p.done, metadata)
+        return found
 
     # --- reading again, after a cache may have lost writes --------------------------------
 
@@ -281,12 +260,12 @@ class Assignment:
             goal = max(partition.next, partition.goal or 0)
             if position == goal:
                 _adopt(partition, identity)
-                self._to_commit.add(tp)
+                self.to_commit.add(tp)
                 continue
             again[tp] = position, goal
             partition.goal, partition.coming, partition.since = goal, identity, since[tp]
             partition.problem = ""
-            self._passed.discard(tp)  # it is met again
+            self.passed.discard(tp)  # it is met again
             self._go_to(tp, position)
         self._update_stopped()
         return again
@@ -300,24 +279,13 @@ def partitions_of(
     found: Positions, now: float, servers: Servers = UNWATCHED
 ) -> dict[TopicPartition, Partition]:
     """Return the partitions as they begin when they are assigned to us."""
-    return {
-        tp: _fresh(position, servers)
-        if tp in found.fresh
-        else _known(position, found.notes.get(tp, Note()), servers, now)
-        for tp, position in found.positions.items()
-    }
-
-
-def _fresh(position: int, servers: Servers) -> Partition:
-    """Return a partition of which nothing was applied."""
-    reach = Reach(servers.window)
-    return Partition(position, position, position, position, reach, servers.identity)
-
-
-def _known(position: int, note: Note, servers: Servers, now: float) -> Partition:
-    reach = Reach(servers.window)
-    partition = Partition(position, position, position, 0, reach)
-    if note.identity and servers.window:
-        partition.identity, partition.since = note.identity, note.since
-        reach.settled(now, note.since + servers.window)  # by those who had it before
-    return partition
+    partitions = {}
+    for tp, at in found.positions.items():
+        partitions[tp] = partition = Partition(at, at, at, 0, Reach(servers.window))
+        note = found.notes.get(tp, Note())
+        if tp in found.fresh:  # nothing of it was applied
+            partition.floor, partition.identity = at, servers.identity
+        elif note.identity and servers.window:
+            partition.identity, partition.since = note.identity, note.since
+            partition.reach.settled(now, note.since + servers.window)  # by those who had it before
+    return partitions

@@ -6,10 +6,9 @@ from operator import attrgetter
 from aiokafka import TopicPartition
 from msgspec import Struct
 
-from invalidator.model import Batch, Fault, Record, Slice
+from invalidator.model import Batch, Record, Slice
 from invalidator.sources.kafka.assignment import Assignment, End, Taken
-from invalidator.sources.kafka.private import Fetched, Polled
-from invalidator.sources.kafka.raw_batch import BadBatch
+from invalidator.sources.kafka.private import Fetched
 
 NAME = "kafka"
 HEADERS, TIME, VALUE = attrgetter("headers"), attrgetter("timestamp"), attrgetter("value")
@@ -26,19 +25,15 @@ def name_of(tp: TopicPartition) -> str:
     return f"{tp.topic}-{tp.partition}"
 
 
-def batch_of(assignment: Assignment, taken: Mapping[TopicPartition, Taken]) -> Batch:
-    """Return a batch of these records."""
-    ends = {
-        tp: End(part.records[-1].offset + 1, part.round, _oldest(part.records))
-        for tp, part in taken.items()
-    }
-    return batch_of_slices({tp: part.records for tp, part in taken.items()}, Ends(assignment, ends))
-
-
-def batch_of_slices(polled: Polled, ends: Ends | None) -> Batch:
-    slices = [slice_of(tp, records) for tp, records in polled.items()]
-    events = sum(map(len, polled.values()))
-    return Batch(NAME, slices, events, sum(part.size for part in slices), ends)
+def batch_of(assignment: Assignment, taken: Mapping[TopicPartition, Taken]) -> Batch | None:
+    """Return a batch of these records, without partitions that went back since they were read."""
+    slices, ends = [], {}
+    for tp, part in taken.items():
+        if part.round == assignment.partitions[tp].round:
+            records = part.records
+            slices.append(slice_of(tp, records))
+            ends[tp] = End(records[-1].offset + 1, part.round, _oldest(records))
+    return Batch.of(NAME, slices, Ends(assignment, ends)) if slices else None
 
 
 def _oldest(records: list[Fetched]) -> float | None:
@@ -48,26 +43,6 @@ def _oldest(records: list[Fetched]) -> float | None:
     except TypeError:  # records of the oldest format have no time
         return None
     return oldest / 1000 if oldest >= 0 else None
-
-
-def batch_without_records(
-    assignment: Assignment,
-    passed: Mapping[TopicPartition, End],
-    rejected: list[Slice],
-    own: list[Slice],
-) -> Batch:
-    """Return a batch of positions that moved on without records, and what is said of them."""
-    size = sum(part.size for part in rejected)
-    return Batch(NAME, rejected, len(rejected), size, Ends(assignment, passed), own)
-
-
-def unreadable_slice(tp: TopicPartition, bad: BadBatch) -> Slice:
-    """Return a dead letter that holds the whole batch as the brokers have it."""
-    last = bad.next - 1
-    offsets = f"{bad.first}-{last}" if last > bad.first else f"{bad.first}"
-    record = Record(NAME, tp.topic, f"{tp.partition}@{offsets}", bad.raw)
-    message = f"{name_of(tp)} cannot be read at {offsets}, and was passed over: {bad.reason}"
-    return Slice(tp.topic, [bad.raw], lambda _: record, refused=Fault("unreadable-batch", message))
 
 
 def slice_of(tp: TopicPartition, records: list[Fetched]) -> Slice:
@@ -81,7 +56,7 @@ def slice_of(tp: TopicPartition, records: list[Fetched]) -> Slice:
             f"{tp.partition}@{r.offset}",
             r.value,
             key=r.key,
-            headers=tuple(_filled(r.headers)),
+            headers=tuple(_filled(r.headers)) if r.headers else (),
             time_ms=None if r.timestamp is None or r.timestamp < 0 else r.timestamp,
         )
 

@@ -1,16 +1,28 @@
 """The Kafka brokers: their addresses, whom we trust, and how we log in."""
 
+import asyncio
 import ssl
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-import invalidator.sources.kafka.private  # noqa: F401 - no client without what it fixes
+from aiokafka.conn import AIOKafkaConnection, collect_hosts
+from aiokafka.errors import (
+    KafkaConnectionError,
+    SaslAuthenticationFailed,
+    UnsupportedSaslMechanismError,
+)
+from aiokafka.protocol.metadata import MetadataRequest
+
 from invalidator.errors import ConfigError
 from invalidator.settings.model import Kafka
 from invalidator.settings.security import Sasl, Tls
-from invalidator.sources.kafka.oauth import Tokens
+from invalidator.sources.kafka.private import close_connection, describe
+
+if TYPE_CHECKING:
+    from invalidator.sources.kafka.oauth import Tokens
 
 CLIENT = "invalidator"  # what we call ourselves in the brokers' logs
+TRY_WITHIN = 4.0  # seconds for one server
 
 
 class Brokers:
@@ -22,8 +34,12 @@ class Brokers:
         self.address = ",".join(servers)
         self._tls = tls or Tls()
         self._sasl = sasl or Sasl()
-        by_token = self._sasl.mechanism == "oauthbearer"
-        self._tokens = Tokens(self._sasl, self._trusted) if by_token else None
+        self._tokens: Tokens | None = None
+        if self._sasl.mechanism == "oauthbearer":
+            # Imported here, since it loads for 20 ms, and few log in with tokens.
+            from invalidator.sources.kafka import oauth
+
+            self._tokens = oauth.Tokens(self._sasl, self._trusted)
 
     @classmethod
     def of(cls, kafka: Kafka) -> Self:
@@ -31,16 +47,6 @@ class Brokers:
         brokers = cls(kafka.bootstrap_servers, kafka.tls, kafka.sasl)
         brokers.check()
         return brokers
-
-    @property
-    def refusal(self) -> str:
-        """Return why there is no token; empty while there is one, or none is needed."""
-        return self._tokens.refusal if self._tokens else ""
-
-    def drop_token(self) -> None:
-        """Forget the token, which the brokers rejected."""
-        if self._tokens:
-            self._tokens.drop()
 
     def check(self) -> None:
         """Raise ConfigError if a certificate or key cannot be used."""
@@ -67,6 +73,40 @@ class Brokers:
                 "sasl_oauth_token_provider": self._tokens,
             }
         return options
+
+    async def why(self) -> str:
+        """Return in one line why no broker can be reached; empty if one can.
+
+        The library writes that to its log only.
+        """
+        servers = collect_hosts(self.address, randomize=False)
+        reasons = {f"{host}:{port}": await self._try(host, port) for host, port, _ in servers}
+        if not all(reasons.values()):
+            return ""
+        if len(set(reasons.values())) == 1:
+            return next(iter(reasons.values()))
+        return "; ".join(f"{server}: {reason}" for server, reason in reasons.items())
+
+    async def _try(self, host: str, port: int) -> str:
+        """Ask one server something, as the library would. Return why that fails."""
+        connection: AIOKafkaConnection | None = None
+        try:
+            async with asyncio.timeout(TRY_WITHIN):
+                connection = AIOKafkaConnection(host, port, client_id=CLIENT, **self.options())
+                await connection.connect()
+                await connection.send(MetadataRequest([]))
+        except SaslAuthenticationFailed as error:
+            if self._tokens:
+                self._tokens.drop()
+            return f"it rejects our login: {error.args[0] if error.args else describe(error)}"
+        except UnsupportedSaslMechanismError:
+            return f"it does not accept logins by {self._sasl.mechanism.upper()}"
+        except Exception as error:  # noqa: BLE001 - the reason is what was asked for
+            return (self._tokens.refusal if self._tokens else "") or _reason(error)
+        finally:
+            if connection:
+                await close_connection(connection)
+        return ""
 
     def _context(self) -> ssl.SSLContext:
         tls = self._tls
@@ -99,3 +139,12 @@ def _unusable(setting: str, file: object, error: OSError) -> OSError:
         # OpenSSL says no more than "PEM lib" of many mistakes
         reason = f"{error.reason or 'SSL'}: no PEM, a wrong key, or a wrong KEY_PASSWORD"
     return OSError(f"INVALIDATOR_KAFKA__TLS__{setting}: {file} cannot be used: {reason or error}")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, KafkaConnectionError):
+        if isinstance(error.__cause__, ssl.SSLError):
+            return describe(error.__cause__)
+        if isinstance(error.__cause__, EOFError | ConnectionError):
+            return "it closes the connection: it may expect TLS, a certificate, or a login"
+    return describe(error)

@@ -10,9 +10,8 @@ from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitio
 from msgspec import Struct
 
 from invalidator.errors import InvalidatorError
-from invalidator.sources.describe import describe
 from invalidator.sources.kafka.brokers import CLIENT, Brokers
-from invalidator.sources.kafka.private import abandon, set_fetch_size
+from invalidator.sources.kafka.private import abandon, describe, set_fetch_size
 
 log = structlog.get_logger("invalidator")
 

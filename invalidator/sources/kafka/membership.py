@@ -13,13 +13,20 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 
 from invalidator.runtime.health import Part
-from invalidator.sources.describe import describe
+from invalidator.runtime.tasks import end
 from invalidator.sources.kafka.assignment import Assignment, partitions_of
 from invalidator.sources.kafka.brokers import Brokers
 from invalidator.sources.kafka.client import Progress, Timing, ends_of, share_out
-from invalidator.sources.kafka.diagnose import why
 from invalidator.sources.kafka.offsets import GroupPositions
-from invalidator.sources.kafka.private import Refused, commit, generation, known_ends, positions
+from invalidator.sources.kafka.private import (
+    Refused,
+    commit,
+    describe,
+    generation,
+    known_ends,
+    positions,
+    trouble,
+)
 from invalidator.sources.reread import UNWATCHED, Servers
 from invalidator.sources.source import Lag
 
@@ -49,12 +56,13 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
         self.consumer = consumer
         self.assignment = Assignment()
         self.assigned = asyncio.Event()  # not set while the group rebalances
+        self.failure = ""  # why nothing can be read or committed any more
+        self.busy = False  # records came since the brokers were last asked
+        self.reads = 0  # so far
+        self.stalled: list[TopicPartition] = []  # those that have more to read, and do not move
         self._commits = commits  # a dry run leaves no position
-        self._failure = ""  # why the assignment could not be taken up
+        self._paused: frozenset[str] = frozenset()  # topics
         self._missing = ""  # which topics do not exist, as a sentence
-        self._reads = 0  # so far
-        self._busy = False  # records came since the brokers were last asked
-        self._stalled: list[TopicPartition] = []  # those that have more to read, and do not move
         self._ends: Mapping[TopicPartition, int] = {}  # of the logs, when last asked
         self._progress = Progress(timing.stalled_after)
         self._brokers = brokers
@@ -72,27 +80,28 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
             asyncio.create_task(self._commit_for_ever(), name="kafka-committer"),
             asyncio.create_task(self._watch_for_ever(), name="kafka-watch"),
         ]
+        for task in self._tasks:
+            task.add_done_callback(self._note_end)
+
+    def _note_end(self, task: asyncio.Task[None]) -> None:
+        if task in self._tasks:
+            self.failure = self.failure or f"{task.get_name()} ended"
 
     async def end(self) -> None:
         """Commit what was settled. The consumer may be stopped then."""
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
-        self._tasks = []
+        tasks, self._tasks = self._tasks, []
+        await end(*tasks)
         self.assignment.drained.set()  # a rebalance that waits for us would hold up the stop
         try:
             async with asyncio.timeout(LAST_COMMIT_WITHIN):
                 await self.commit_positions()
         except TimeoutError:
-            log.warning(
-                "kafka-commit-abandoned", reason="no answer in time", read_again="at the next start"
-            )
+            reason = "no answer in time"
+            log.warning("kafka-commit-abandoned", reason=reason, read_again="at the next start")
 
-    def trouble(self) -> str:
-        """Return why nothing can be read or committed any more; empty while all is well."""
-        dead = [task.get_name() for task in self._tasks if task.done()]
-        return self._failure or "".join(f"{name} ended" for name in dead)
+    def check(self) -> None:
+        """Note it if the client will never give a record again."""
+        self.failure = self.failure or trouble(self.consumer)
 
     def lag(self) -> Lag:
         """Return how many offsets are behind our positions."""
@@ -108,19 +117,18 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
         """Report that Kafka is available, unless a partition or topic cannot be read."""
         if lacking := [*self.assignment.problems.values(), *filter(None, [self._missing])]:
             self._part.away(f"{self._brokers.address}: {'; '.join(lacking)}")
-        elif self.assigned.is_set() and not self._failure:
+        elif self.assigned.is_set() and not self.failure:
             self._part.ready()
-
-    def note_read(self) -> list[TopicPartition]:
-        """Note a read. Return the partitions that have not moved for too long."""
-        self._reads += 1
-        stalled, self._stalled = self._stalled, []
-        return stalled
 
     def note_records(self) -> None:
         """Note that records came: the brokers are there."""
-        self._busy = True
+        self.busy = True
         self.say_ready()
+
+    def pause(self, topics: frozenset[str]) -> None:
+        """Pause exactly these topics, in this assignment and in those to come."""
+        self._paused = topics
+        self.assignment.pause(topics)
 
     def miss(self, missing: str) -> None:
         """Note which topics do not exist, as a sentence; empty if all do."""
@@ -152,7 +160,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
         except Refused:
             return  # the group has moved on already, and calls us again
         except Exception as error:  # noqa: BLE001 - the library would swallow it, and we stall
-            self._failure = f"no position for the assigned partitions: {describe(error)}"
+            self.failure = f"no position for the assigned partitions: {describe(error)}"
             self.assigned.set()
             return
         self.assigned.set()
@@ -165,6 +173,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
         found = await self._positions.find(self.consumer, partitions)
         places = partitions_of(found, self._clock(), self._servers)
         assignment = Assignment(generation(self.consumer), found.start, places)
+        assignment.pause(self._paused)
         if found.fresh:
             await self._commit_start(assignment, found.fresh)
             if self._commits:
@@ -196,7 +205,8 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
         """Commit what was settled. What fails now is tried again with the next."""
         async with self._committing:
             assignment = self.assignment
-            if partitions := assignment.take_uncommitted():
+            partitions, assignment.to_commit = assignment.to_commit, set()
+            if partitions:
                 await self._try_to_commit(assignment, partitions)
 
     async def _try_to_commit(self, assignment: Assignment, partitions: set[TopicPartition]) -> None:
@@ -206,13 +216,13 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
         except Refused as refused:
             log.warning("kafka-commit-rejected", reason=str(refused), read_again="by the new owner")
         except asyncio.CancelledError:
-            assignment.commit_again(partitions)
+            assignment.to_commit |= partitions
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise  # else the library's own, when it lost a connection
         except Exception as error:  # noqa: BLE001 - a committer that died would be noticed late
             log.warning("kafka-commit-delayed", reason=describe(error))
-            assignment.commit_again(partitions)
+            assignment.to_commit |= partitions
 
     async def _put(self, assignment: Assignment, partitions: Iterable[TopicPartition]) -> None:
         if self._commits:
@@ -233,21 +243,22 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
         rounds = reads = 0
         while True:
             await asyncio.sleep(self._timing.ask_every)
+            self.check()
             rounds += 1
-            busy, self._busy = self._busy, False
+            busy, self.busy = self.busy, False
             if busy and rounds % ASK_WHILE_BUSY:
                 continue
             ends = await self._ask_for_ends(say=not busy)
-            if reads == self._reads:
+            if reads == self.reads:
                 self._progress.forget()
             elif ends:
                 self._compare(ends)
-            reads = self._reads
+            reads = self.reads
 
     def _compare(self, ends: Mapping[TopicPartition, int]) -> None:
         problems = self.assignment.problems
         at = {tp: n for tp, n in positions(self.consumer).items() if tp not in problems}
-        self._stalled = self._progress.stalled(asyncio.get_running_loop().time(), at, ends)
+        self.stalled = self._progress.stalled(asyncio.get_running_loop().time(), at, ends)
 
     async def _ask_for_ends(self, *, say: bool) -> Mapping[TopicPartition, int]:
         """Return where the logs end; report, if `say`, that no broker answers."""
@@ -262,12 +273,12 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
             self.say_ready()
             self._ends = ends
             return ends
-        if say:
+        if say and not self.busy:
             await self._report_unavailable(reason)
         return {}
 
     async def _report_unavailable(self, reason: str) -> None:
         """Report it immediately; then with more of a reason, if there is one."""
         self._part.away(f"{self._brokers.address}: {reason}")
-        if known := await why(self._brokers):
+        if known := await self._brokers.why():
             self._part.away(f"{self._brokers.address}: {known}")

@@ -9,8 +9,17 @@ import math
 import ssl
 import time
 from base64 import b64encode
-from collections.abc import Callable
-from urllib.parse import quote_plus
+from collections.abc import Callable, Mapping
+from http.client import HTTPException, HTTPResponse
+from urllib.error import URLError
+from urllib.parse import quote, quote_plus, urlencode
+from urllib.request import (
+    HTTPErrorProcessor,
+    HTTPSHandler,
+    OpenerDirector,
+    Request,
+    build_opener,
+)
 
 import orjson
 import structlog
@@ -18,7 +27,6 @@ from aiokafka.abc import AbstractTokenProvider
 from aiokafka.errors import KafkaConnectionError
 from msgspec import Struct
 
-from invalidator.errors import InvalidatorError
 from invalidator.settings.security import Sasl
 
 log = structlog.get_logger("invalidator")
@@ -28,6 +36,8 @@ ASK_AGAIN = 1.0  # seconds after a failure; the library itself would try ten tim
 RENEW_AT = 0.8  # of a token's life
 USUAL_LIFE = 300.0  # seconds, where the server does not say
 SAID = 200  # characters of the server's reason that are shown
+LARGEST = 64 << 10  # bytes of a response
+PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
 
 
 class _Token(Struct, frozen=True):
@@ -87,9 +97,6 @@ class Tokens(AbstractTokenProvider):  # type: ignore[misc]  # it ships no types
             log.warning("kafka-token-rejected", reason=self.refusal)
 
     async def _ask(self) -> tuple[int, bytes]:
-        # Here, since it takes 20 ms to load, and few log in with tokens.
-        from invalidator.sources.kafka.token_request import post_form
-
         sasl = self._sasl
         form = {"grant_type": "client_credentials"} | ({"scope": sasl.scope} if sasl.scope else {})
         headers = {"Accept": "application/json", "Authorization": _login(sasl)}
@@ -128,5 +135,68 @@ def _parse(status: int, body: bytes, now: float) -> _Token:
 
 def _reason(error: Exception) -> str:
     said = " ".join(str(error).split())
-    for_people = isinstance(error, InvalidatorError | ValueError) and said
+    for_people = isinstance(error, ValueError) and said
     return said if for_people else f"{type(error).__name__}: {said}"
+
+
+class _AsTheyAre(HTTPErrorProcessor):
+    """Returns every response: the login in the request is for this server, not for a redirect."""
+
+    def http_response(self, request: Request, response: HTTPResponse) -> HTTPResponse:
+        return response
+
+    https_response = http_response
+
+
+async def post_form(
+    url: str,
+    form: Mapping[str, str],
+    headers: Mapping[str, str],
+    trusted: ssl.SSLContext,
+    *,
+    within: float,
+) -> tuple[int, bytes]:
+    """Return status and body. Redirects are not followed, proxies are used.
+
+    Raises ValueError with a text for a person. When the call is cancelled, its thread gives up
+    `within` seconds later at most.
+    """
+    try:
+        request = Request(  # noqa: S310 - settings accept http and https only
+            quote(url, safe=PRINTABLE),
+            urlencode(form).encode(),
+            {"User-Agent": "invalidator", **headers},
+        )
+        opener = build_opener(_AsTheyAre, HTTPSHandler(context=trusted))
+        async with asyncio.timeout(within):
+            return await asyncio.to_thread(_post, opener, request, within)
+    except TimeoutError:
+        raise ValueError("no answer in time") from None
+    except HTTPException as error:
+        raise ValueError(f"no valid HTTP response: {str(error) or type(error).__name__}") from error
+    except OSError as error:
+        raise ValueError(_network_reason(error)) from error
+
+
+def _post(opener: OpenerDirector, request: Request, within: float) -> tuple[int, bytes]:
+    response: HTTPResponse
+    with opener.open(request, timeout=within) as response:
+        body = response.read(LARGEST + 1)
+        if len(body) > LARGEST:
+            raise ValueError(f"the response has more than {LARGEST} bytes")
+        if response.length:  # so many bytes were announced, and did not come
+            raise ValueError("the connection was closed before the response was complete")
+        return response.status, body
+
+
+def _network_reason(error: OSError) -> str:
+    cause = error.reason if isinstance(error, URLError) else error
+    if isinstance(cause, TimeoutError):
+        return "no answer in time"
+    if said := getattr(cause, "verify_message", ""):
+        return f"its certificate is not trusted: {said}"
+    if isinstance(cause, ssl.SSLError):
+        return f"TLS: {cause.reason}"
+    if isinstance(cause, OSError):
+        return cause.strerror or str(cause) or type(cause).__name__
+    return str(cause)

@@ -11,8 +11,9 @@ to be read again where others answer now: so a failover that no member saw is fo
 
 import asyncio
 import math
+import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import orjson
 from aiokafka import AIOKafkaConsumer, OffsetAndMetadata, TopicPartition
@@ -20,8 +21,36 @@ from aiokafka.errors import KafkaError
 from msgspec import Struct, field
 
 from invalidator.sources.kafka.private import group_offsets, partition_counts
-from invalidator.sources.kafka.topics import Wanted
-from invalidator.sources.start import Start
+from invalidator.sources.source import Start
+
+
+class Wanted:
+    """The topics of the settings. A pattern is a regular expression that begins with `^`."""
+
+    def __init__(self, entries: Iterable[str]) -> None:
+        entries = list(entries)
+        self.names = [entry for entry in entries if not entry.startswith("^")]
+        self._patterns = [re.compile(entry) for entry in entries if entry.startswith("^")]
+
+    @property
+    def may_grow(self) -> bool:
+        return bool(self._patterns)
+
+    def wants(self, topic: str) -> bool:
+        """Tell whether a topic is ours. No pattern matches names that begin with `__`."""
+        if topic in self.names:
+            return True
+        return not topic.startswith("__") and any(p.match(topic) for p in self._patterns)
+
+    def choose(self, existing: Collection[str]) -> list[str]:
+        return sorted(filter(self.wants, existing))
+
+    def missing(self, existing: Collection[str]) -> str:
+        """Return which topics do not exist, as a sentence; empty if all do."""
+        absent = [name for name in self.names if name not in existing]
+        absent += [p.pattern for p in self._patterns if not self.choose(existing)]
+        return f"there is no topic named {', '.join(map(repr, absent))}" if absent else ""
+
 
 Committed = Mapping[TopicPartition, OffsetAndMetadata]
 

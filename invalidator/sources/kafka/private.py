@@ -7,7 +7,7 @@ fills lists, and nothing is copied. An error waits until all records before it w
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import aiokafka.client
@@ -29,7 +29,6 @@ from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.metadata import MetadataRequest
 
 from invalidator.errors import InvalidatorError
-from invalidator.sources.describe import describe
 
 CLOSE_WITHIN = 1.0  # seconds
 SLACK = 1.0  # seconds that a poll may take longer than it was asked to
@@ -46,6 +45,15 @@ class Fetched(Protocol):
 
 
 Polled = dict[TopicPartition, list[Fetched]]
+
+
+def describe(error: BaseException) -> str:
+    """Return an error in one line; the library's often have no text but their name, even twice."""
+    said = " ".join(str(error).split())
+    name = type(error).__name__
+    if isinstance(error, TimeoutError):
+        return said or "no answer in time"
+    return said if said.startswith(name) else f"{name}: {said}".removesuffix(": ")
 
 
 class Refused(InvalidatorError):  # noqa: N818 - not an error, but an answer
@@ -125,22 +133,23 @@ async def commit(
 
 def positions(consumer: AIOKafkaConsumer) -> dict[TopicPartition, int]:
     """Return how far the library has got. Unlike ours, it moves over what holds no records."""
-    return {
-        tp: state.position if state.has_valid_position else -1
-        for tp, state in _states(consumer).items()
-        if not state.paused
-    }
+    found = {}
+    for tp, state in _states(consumer):
+        if not state.paused:
+            found[tp] = state.position if state.has_valid_position else -1
+    return found
 
 
 def known_ends(consumer: AIOKafkaConsumer) -> dict[TopicPartition, int]:
     """Return where the logs ended when records last came from them."""
-    return {tp: state.lso for tp, state in _states(consumer).items() if state.lso is not None}
+    return {tp: state.lso for tp, state in _states(consumer) if state.lso is not None}
 
 
-def _states(consumer: AIOKafkaConsumer) -> dict[TopicPartition, Any]:
+def _states(consumer: AIOKafkaConsumer) -> Iterator[tuple[TopicPartition, Any]]:
     subscription = consumer._subscription.subscription
-    assignment = subscription.assignment if subscription else None
-    return {tp: assignment.state_value(tp) for tp in assignment.tps} if assignment else {}
+    if subscription and (assignment := subscription.assignment):
+        for tp in assignment.tps:
+            yield tp, assignment.state_value(tp)
 
 
 async def abandon(consumer: AIOKafkaConsumer) -> None:

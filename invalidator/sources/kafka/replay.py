@@ -8,14 +8,18 @@ from aiokafka.errors import OffsetOutOfRangeError
 
 from invalidator.errors import Unavailable
 from invalidator.model import Batch
-from invalidator.sources.describe import describe
-from invalidator.sources.kafka.batches import NAME, batch_of_slices, name_of
+from invalidator.sources.kafka.batches import NAME, name_of, slice_of
 from invalidator.sources.kafka.brokers import Brokers
 from invalidator.sources.kafka.client import alone, start, stop
-from invalidator.sources.kafka.diagnose import why
-from invalidator.sources.kafka.offsets import first_since
-from invalidator.sources.kafka.private import Polled, Unreadable, partition_counts, poll, positions
-from invalidator.sources.kafka.topics import Wanted
+from invalidator.sources.kafka.offsets import Wanted, first_since
+from invalidator.sources.kafka.private import (
+    Polled,
+    Unreadable,
+    describe,
+    partition_counts,
+    poll,
+    positions,
+)
 from invalidator.sources.replay import NotThere, Offsets, Part, Times
 from invalidator.sources.source import Lag
 
@@ -76,7 +80,7 @@ class KafkaReplay:
         except NotThere:
             raise
         except Exception as error:  # whatever it was, nothing can be read
-            reason = await why(self._brokers) or describe(error)
+            reason = await self._brokers.why() or describe(error)
             raise self._unavailable(reason) from error
 
     async def read(self, limit: int) -> Batch | None:
@@ -96,7 +100,8 @@ class KafkaReplay:
         except Exception as error:  # records may have been dropped
             raise self._unavailable(describe(error)) from error
         wanted = self._cut(consumer, polled)
-        return batch_of_slices(wanted, None) if wanted else None
+        slices = [slice_of(tp, records) for tp, records in wanted.items()]
+        return Batch.of(NAME, slices, None) if slices else None
 
     async def settle(self, batch: Batch) -> None:
         """Do nothing: a replay has no position."""

@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 import structlog
 
 from invalidator.runtime import metrics
-from invalidator.sources.describe import describe
 from invalidator.sources.gap import WENT_BACK, Gaps
 from invalidator.sources.kafka.batches import NAME, name_of
 from invalidator.sources.kafka.membership import Membership
 from invalidator.sources.kafka.offsets import first_since
+from invalidator.sources.kafka.private import describe
 from invalidator.sources.reread import Servers
 
 log = structlog.get_logger("invalidator")

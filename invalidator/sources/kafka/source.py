@@ -15,28 +15,18 @@ from aiokafka.errors import OffsetOutOfRangeError
 from invalidator.errors import Unavailable
 from invalidator.model import Batch
 from invalidator.runtime.health import Part
-from invalidator.sources.describe import describe
 from invalidator.sources.gap import Gaps
 from invalidator.sources.kafka.assignment import Taken
-from invalidator.sources.kafka.batches import (
-    NAME,
-    Ends,
-    batch_of,
-    batch_without_records,
-    name_of,
-)
+from invalidator.sources.kafka.batches import NAME, Ends, batch_of, name_of
 from invalidator.sources.kafka.brokers import Brokers
 from invalidator.sources.kafka.client import Rebuilds, Timing, build, start, stop
-from invalidator.sources.kafka.diagnose import why
 from invalidator.sources.kafka.membership import Membership
-from invalidator.sources.kafka.offsets import GroupPositions
-from invalidator.sources.kafka.private import Unreadable, poll, show_life, trouble
+from invalidator.sources.kafka.offsets import GroupPositions, Wanted
+from invalidator.sources.kafka.private import Unreadable, describe, poll, show_life
 from invalidator.sources.kafka.reread import read_again
-from invalidator.sources.kafka.topics import Wanted
 from invalidator.sources.kafka.unreadable import UnreadablePartitions
 from invalidator.sources.reread import UNWATCHED, Servers
-from invalidator.sources.source import Lag
-from invalidator.sources.start import Start
+from invalidator.sources.source import Lag, Start
 
 log = structlog.get_logger("invalidator")
 
@@ -83,7 +73,6 @@ class KafkaSource:
         self._gaps = Gaps(NAME, now=clock)
         self._rebuilds = Rebuilds()
         self._member: Membership | None = None
-        self._unreadable: UnreadablePartitions | None = None
         self._topics: list[str] = []  # what we are subscribed to
         self._missing = ""  # which topics do not exist, as a sentence
         self._look_at = 0.0  # when we look again for topics that came or went
@@ -107,11 +96,13 @@ class KafkaSource:
                 servers=self._servers,
                 clock=self._last_same,
             )
+            member.pause(self._paused)
+            self._unreadable = UnreadablePartitions(consumer)
             await start(consumer)
             self._topics = await self._positions.topics(consumer)
         except Exception as error:
             await self.close()
-            raise self._unavailable(await why(self._brokers) or describe(error)) from error
+            raise self._unavailable(await self._brokers.why() or describe(error)) from error
         self._missing = self._wanted.missing(self._topics)
         if not self._topics:
             await self.close()
@@ -123,28 +114,36 @@ class KafkaSource:
 
     async def read(self, limit: int) -> Batch | None:
         member = self._check()
-        if self._stopped or not await self._is_assigned(member, MOMENT):
+        if self._stopped or not (member.assigned.is_set() or await self._is_assigned(member)):
             return None
-        await self._follow_topics(member)
-        await self._check_progress(member)
-        await read_again(member, self._servers, self._gaps, self._last_same())
+        member.reads += 1
+        if asyncio.get_running_loop().time() >= self._look_at:
+            await self._follow_topics(member)
+        if member.stalled:
+            await self._check_progress(member)
+        if self._servers.identity == member.assignment.identity:
+            self._same_at = self._clock()
+        else:
+            await read_again(member, self._servers, self._gaps, self._same_at)
         if not member.assigned.is_set():
             return None
         assignment = member.assignment
-        if assignment.has_passed or self._gaps:
+        if assignment.passed or self._gaps:
+            passed, rejected = assignment.take_passed()
             assignment.give()
-            return batch_without_records(assignment, *assignment.take_passed(), self._gaps.take())
+            return Batch.of(NAME, rejected, Ends(assignment, passed), self._gaps.take())
         taken: dict[TopicPartition, Taken] = {}
         await self._poll(member, taken, limit, MOMENT)
         if taken and self._max_wait:
             await self._fill_up(member, taken, limit)
         if assignment is not member.assignment:
             return None  # after a rebalance, what we had is read again by its new owner
-        if not (taken := assignment.still_valid(taken)):
+        if not (batch := batch_of(assignment, taken)):
             return None
-        member.note_records()
+        if not member.busy:
+            member.note_records()
         assignment.give()
-        return batch_of(assignment, taken)
+        return batch
 
     async def settle(self, batch: Batch) -> None:
         ends = batch.ends
@@ -155,25 +154,15 @@ class KafkaSource:
     def pause(self, origins: frozenset[str]) -> None:
         self._paused = origins
         if self._member:
-            self._member.assignment.pause(origins)
+            self._member.pause(origins)
 
     def lag(self) -> Lag:
         return self._member.lag() if self._member else {}
 
     async def keep_alive(self) -> None:
-        """Poll, which tells the group that we live; paused partitions give no records."""
-        member = self._member
-        if not member or not await self._is_assigned(member, 0):
-            return
-        member.assignment.pause_again()
-        member.consumer.pause(*member.consumer.assignment())
-        try:
-            gone = await poll(member.consumer, 1, 0)  # it was not paused in time
-        except Exception as error:  # noqa: BLE001 - the next read meets it again, and tells
-            log.debug("kafka-keep-alive", reason=describe(error))
-            member.assignment.seek_again()
-        else:
-            member.assignment.seek_again(gone)
+        """Count as polling: else the client leaves the group."""
+        if self._member:
+            show_life(self._member.consumer)
 
     async def stop(self) -> None:
         self._stopped = True
@@ -190,39 +179,37 @@ class KafkaSource:
     async def _join(self, member: Membership) -> None:
         """Wait until the group has given us partitions, or none because others have them all."""
         deadline = asyncio.get_running_loop().time() + JOIN_WITHIN
-        while not await self._is_assigned(member, MOMENT):
+        while not await self._is_assigned(member):
             self._check()
             if asyncio.get_running_loop().time() > deadline:
                 raise self._unavailable(f"group {self._group!r} does not let us in")
         self._check()
 
-    async def _is_assigned(self, member: Membership, seconds: float) -> bool:
-        if not member.assigned.is_set():
-            show_life(member.consumer)  # a poll would wait for the end of the rebalance
-            try:
-                async with asyncio.timeout(seconds):
-                    await member.assigned.wait()
-            except TimeoutError:
-                return False
+    async def _is_assigned(self, member: Membership) -> bool:
+        """Wait for a moment until we have partitions; return whether we do."""
+        show_life(member.consumer)  # a poll would wait for the end of the rebalance
+        try:
+            async with asyncio.timeout(MOMENT):
+                await member.assigned.wait()
+        except TimeoutError:
+            member.check()
+            return False
         return True
 
     def _check(self) -> Membership:
         member = self._member
         if member is None:
             raise self._unavailable("not connected")
-        if reason := member.trouble() or trouble(member.consumer):
-            raise self._unavailable(reason)
+        if member.failure:
+            raise self._unavailable(member.failure)
         return member
 
     def _unavailable(self, reason: str) -> Unavailable:
         return Unavailable(self.name, f"{self._brokers.address}: {reason}")
 
     async def _follow_topics(self, member: Membership) -> None:
-        """Look now and then for topics that came or went. Raises Unavailable if none is left."""
-        now = asyncio.get_running_loop().time()
-        if now < self._look_at:
-            return
-        self._look_at = now + self._timing.look_every
+        """Look for topics that came or went. Raises Unavailable if none is left."""
+        self._look_at = asyncio.get_running_loop().time() + self._timing.look_every
         known = map(member.consumer.partitions_for_topic, self._topics)
         if all(known) and not self._wanted.may_grow and not self._missing:
             return  # to ask for all topics costs the more the more there are
@@ -244,22 +231,16 @@ class KafkaSource:
 
     async def _check_progress(self, member: Membership) -> None:
         """Replace the client where a partition does not move, unless the brokers return nothing."""
-        for tp in member.note_read():
+        stalled, member.stalled = member.stalled, []
+        for tp in stalled:
             if not (partition := member.assignment.partitions.get(tp)):
                 continue
-            if await self._unreadable_of(member).is_refused(tp):
+            if await self._unreadable.is_refused(member.assignment, tp):
                 member.say_ready()
                 continue
             self._rebuilds.count(tp, partition.next)
             stuck = f"{name_of(tp)} does not move from {partition.next}, though there is more"
             raise self._unavailable(stuck)
-
-    def _unreadable_of(self, member: Membership) -> UnreadablePartitions:
-        """Return what looks after the present assignment; a new one begins with our pauses."""
-        if not self._unreadable or self._unreadable.assignment is not member.assignment:
-            member.assignment.pause(self._paused)
-            self._unreadable = UnreadablePartitions(member.consumer, member.assignment)
-        return self._unreadable
 
     # --- reading again ----------------------------------------------------------------------
 
@@ -279,15 +260,16 @@ class KafkaSource:
         self, member: Membership, taken: dict[TopicPartition, Taken], limit: int, seconds: float
     ) -> None:
         """Add what the library has for our positions."""
-        unreadable, assignment = self._unreadable_of(member), member.assignment
-        unreadable.try_again()
+        assignment = member.assignment
+        if assignment.problems:
+            self._unreadable.try_again(assignment)
         assignment.steer(member.consumer)
         try:
             polled = await poll(member.consumer, limit, seconds)
         except Unreadable as error:
             if error.tp in assignment.partitions and assignment is member.assignment:
                 assignment.seek_again([error.tp])
-                await unreadable.put_aside(error.tp, error.error)
+                await self._unreadable.put_aside(assignment, error.tp, error.error)
                 member.say_ready()
         except OffsetOutOfRangeError as error:
             await self._start_over(member, error.args[0])
@@ -307,9 +289,9 @@ class KafkaSource:
         deadline = loop.time() + self._max_wait
         while (left := deadline - loop.time()) > 0:
             room = limit - sum(len(part.records) for part in taken.values())
-            if room <= 0 or self._stopped or assignment.has_passed:
+            if room <= 0 or self._stopped or assignment.passed:
                 return
-            if not await self._is_assigned(member, 0) or assignment is not member.assignment:
+            if not member.assigned.is_set() or assignment is not member.assignment:
                 return
             await self._poll(member, taken, room, min(left, MOMENT))
 

@@ -23,8 +23,7 @@ from invalidator.runtime.health import Part
 from invalidator.runtime.tasks import end
 from invalidator.sources.gap import START, WENT_BACK, Gap, Gaps
 from invalidator.sources.pubsub.link import MESSAGES, Link, Push, listening, word
-from invalidator.sources.pubsub.recent import Given, Message, Recent
-from invalidator.sources.pubsub.window import Window
+from invalidator.sources.pubsub.recent import Given, Message, Recent, Window
 from invalidator.sources.reread import UNWATCHED, Servers
 from invalidator.sources.source import Lag
 

@@ -5,8 +5,7 @@ import socket
 from invalidator.runtime.health import Health
 from invalidator.settings import Settings
 from invalidator.sources.reread import Servers
-from invalidator.sources.source import Source
-from invalidator.sources.start import Start
+from invalidator.sources.source import Source, Start
 
 
 def build(settings: Settings, health: Health, servers: Servers) -> Source | None:

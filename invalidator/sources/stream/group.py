@@ -14,7 +14,7 @@ from msgspec import Struct
 from invalidator.errors import Unavailable
 from invalidator.redisclient import Command
 from invalidator.sources.gap import Gaps
-from invalidator.sources.start import Start
+from invalidator.sources.source import Start
 from invalidator.sources.stream.entries import NOTHING, Entry, Id, before, parse_id, show_id
 from invalidator.sources.stream.server import StreamServer, Vanished, is_no_key
 

@@ -11,8 +11,7 @@ from invalidator.errors import Unavailable
 from invalidator.model import Batch, Slice
 from invalidator.redisclient import Client, Command
 from invalidator.sources.replay import Ids, NotThere, Part
-from invalidator.sources.source import Lag, WithoutBrake
-from invalidator.sources.start import Start
+from invalidator.sources.source import Lag, Start, WithoutBrake
 from invalidator.sources.stream.entries import (
     NOTHING,
     Entry,

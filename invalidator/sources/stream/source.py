@@ -23,12 +23,10 @@ from invalidator.runtime import metrics
 from invalidator.runtime.tasks import end
 from invalidator.sources.gap import WENT_BACK, Gaps
 from invalidator.sources.reread import UNWATCHED, Servers
-from invalidator.sources.source import Lag
-from invalidator.sources.start import Start
+from invalidator.sources.source import Lag, Start
 from invalidator.sources.stream.entries import Entry, show_id, slice_of
 from invalidator.sources.stream.group import Group
-from invalidator.sources.stream.reader import Found, Reader
-from invalidator.sources.stream.redelivery import Redelivery
+from invalidator.sources.stream.reader import Found, Reader, Redelivery
 from invalidator.sources.stream.reread import Reached, Reread
 from invalidator.sources.stream.server import StreamServer, Vanished
 

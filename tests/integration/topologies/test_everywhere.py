@@ -18,8 +18,7 @@ from invalidator.redisclient import Client, Command, client, converse, node, nod
 from invalidator.rules import load
 from invalidator.runtime.health import Part
 from invalidator.sources.pubsub.source import PubSubSource
-from invalidator.sources.source import Source
-from invalidator.sources.start import Start
+from invalidator.sources.source import Source, Start
 from invalidator.sources.stream.replay import DryStreamSource
 from invalidator.sources.stream.source import StreamSource
 from invalidator.targets.redis.announce import Announcer

@@ -9,6 +9,7 @@ from aiokafka import TopicPartition
 
 from invalidator.model import Slice
 from invalidator.sources.kafka.assignment import Assignment, End, Taken, partitions_of
+from invalidator.sources.kafka.batches import batch_of
 from invalidator.sources.kafka.offsets import GroupStart, Note, Positions
 
 A, B = TopicPartition("orders", 0), TopicPartition("orders", 1)
@@ -58,7 +59,10 @@ def assignment() -> Assignment:
 
 
 def records(first: int, last: int) -> list[Any]:
-    return [SimpleNamespace(offset=offset) for offset in range(first, last + 1)]
+    return [
+        SimpleNamespace(offset=offset, key=None, value=b"", headers=(), timestamp=0)
+        for offset in range(first, last + 1)
+    ]
 
 
 def read(assignment: Assignment, until: int, tp: TopicPartition = A) -> dict[Any, End]:
@@ -78,7 +82,8 @@ def steered(assignment: Assignment) -> Client:
 
 
 def committed(assignment: Assignment, now: float = NOW) -> dict[TopicPartition, tuple[int, str]]:
-    found = assignment.commits(assignment.take_uncommitted(), now)
+    uncommitted, assignment.to_commit = assignment.to_commit, set()
+    found = assignment.commits(uncommitted, now)
     return {tp: (said.offset, Note.parse(said.metadata).identity) for tp, said in found.items()}
 
 
@@ -174,7 +179,7 @@ def test_what_was_passed_over_is_met_again(assignment: Assignment) -> None:
     assignment.pass_over(A, 12)
     assignment.set_problem(B, "cannot be read")
     go_back(assignment, "new", 5)
-    assert not assignment.has_passed
+    assert not assignment.passed
     assert assignment.problems == {}
 
 
@@ -261,23 +266,13 @@ def test_what_comes_while_a_topic_is_paused_is_left_out() -> None:
     assignment.take({A: records(10, 12)}, taken)
     assignment.pause({"orders"})
     assignment.take({A: records(13, 14)}, taken)
-    assert assignment.still_valid(taken) == {}
+    assert batch_of(assignment, taken) is None
     assignment.pause(set())
     assignment.take({A: records(13, 14)}, taken)  # the client was not told yet
     assert steered(assignment).seeks == {A: 10}
     assignment.take({A: records(10, 11)}, taken)
-    assert [r.offset for r in assignment.still_valid(taken)[A].records] == [10, 11]
-
-
-def test_all_partitions_are_resumed_after_the_client_has_paused_them() -> None:
-    assignment = assigned(A, OTHER)
-    assignment.pause({"orders"})
-    steered(assignment)
-    assignment.pause_again()
-    client: Any = Client()
-    client.paused = {A, OTHER}
-    assignment.steer(client)
-    assert client.paused == {A}
+    batch: Any = batch_of(assignment, taken)
+    assert (batch.events, batch.ends.ends[A].offset) == (2, 12)
 
 
 def test_a_rebalance_waits_for_every_batch_that_was_given_out() -> None:
@@ -306,7 +301,7 @@ def test_the_ends_of_transactions_are_passed_once_all_before_is_settled() -> Non
 
 def test_a_client_that_may_have_dropped_records_does_not_move_positions() -> None:
     assignment = assigned(A)
-    assignment.seek_again()
+    assignment.seek_again([A])
     assignment.skip({A: 13})
     assert committed(assignment) == {}
 
@@ -323,7 +318,7 @@ def test_a_partition_that_cannot_be_read_is_paused_until_it_is_passed_over() -> 
     assert assignment.stopped == frozenset()
     ends, rejected = assignment.take_passed()
     assert (ends, rejected) == ({A: End(15, 0)}, [letter])
-    assert not assignment.has_passed
+    assert not assignment.passed
 
 
 def test_a_partition_that_is_tried_again_can_be_read_once_records_come() -> None:

@@ -10,14 +10,13 @@ from aiokafka.errors import KafkaConnectionError
 from structlog.testing import capture_logs
 
 from invalidator.runtime.health import Part
-from invalidator.sources.describe import describe
 from invalidator.sources.kafka import membership
 from invalidator.sources.kafka.assignment import Assignment, End
 from invalidator.sources.kafka.brokers import Brokers
 from invalidator.sources.kafka.client import Timing, stop
 from invalidator.sources.kafka.membership import Membership
 from invalidator.sources.kafka.offsets import GroupStart, Positions
-from invalidator.sources.kafka.private import Refused
+from invalidator.sources.kafka.private import Refused, describe
 
 TP = TopicPartition("orders", 0)
 START = GroupStart(1, {"orders": 1})
@@ -99,7 +98,7 @@ async def test_nothing_is_read_before_a_new_position_is_committed(
     assert group.seeks == [7]
     group.answers = [OSError("no route")]
     await member.on_partitions_assigned({TP})
-    assert "no route" in member.trouble()
+    assert "no route" in member.failure
     assert group.seeks == [7]
 
 
@@ -110,7 +109,7 @@ async def test_a_group_that_moved_on_meanwhile_is_waited_for(
     group.answers = [Refused()]
     await member.on_partitions_assigned({TP})
     assert not member.assigned.is_set()
-    assert member.trouble() == ""
+    assert member.failure == ""
     await member.on_partitions_assigned({TP})
     assert member.assigned.is_set()
 
@@ -251,11 +250,12 @@ async def test_the_end_does_not_wait_for_a_rebalance_that_waits_for_us(
 
 async def test_a_task_of_ours_that_ended_is_trouble(member: Membership) -> None:
     member.begin()
-    assert member.trouble() == ""
+    assert member.failure == ""
     for task in member._tasks:
         task.cancel()
     await asyncio.wait(member._tasks)
-    assert "kafka-committer ended" in member.trouble()
+    await asyncio.sleep(0)
+    assert "kafka-committer ended" in member.failure
     await member.end()
 
 

@@ -10,7 +10,7 @@ from aiokafka.structs import OffsetAndTimestamp
 
 from invalidator.sources.kafka.offsets import GroupStart, Note, first_since
 from invalidator.sources.kafka.private import group_offsets
-from invalidator.sources.start import Start
+from invalidator.sources.source import Start
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from invalidator.sources.kafka.topics import Wanted
+from invalidator.sources.kafka.offsets import Wanted
 
 ALL = ["orders", "orders.eu", "orders.us", "users", "__consumer_offsets", "__orders.eu"]
 

@@ -5,8 +5,7 @@ import math
 import pytest
 
 from invalidator.sources.pubsub import recent as module
-from invalidator.sources.pubsub.recent import Given, Message, Recent
-from invalidator.sources.pubsub.window import Window
+from invalidator.sources.pubsub.recent import Given, Message, Recent, Window
 
 
 def give(recent: Recent, text: str, now: float = 0.0) -> Given:

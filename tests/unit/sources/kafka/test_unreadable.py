@@ -6,7 +6,7 @@ import pytest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
 
-from invalidator.sources.kafka.raw_batch import BadBatch, find_unreadable
+from invalidator.sources.kafka.unreadable import BadBatch, find_unreadable
 from tests.backends.kafka_log import with_codec
 
 LAST, BODY = 23, 61  # where these stand in a batch
