@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from invalidator.settings import Settings
     from invalidator.sources.kafka.replay import KafkaReplay
     from invalidator.sources.replay import Ids, Offsets, Times
-    from invalidator.sources.stream.replay import StreamPast
+    from invalidator.sources.stream.replay import StreamReplay
 
 _EPILOG = """\
 examples:
@@ -93,7 +93,7 @@ async def _replay(
     args: argparse.Namespace,
     settings: "Settings",
     rules: "RuleSet",
-    sources: "list[KafkaReplay | StreamPast]",
+    sources: "list[KafkaReplay | StreamReplay]",
 ) -> int:
     from invalidator.daemon.once import once
     from invalidator.runtime.terminal import Progress as Bar
@@ -119,7 +119,7 @@ def _show(bar: "Bar", progress: "Progress") -> None:
     bar.show(progress.settled, progress.total or 0, rejected)
 
 
-def _report(source: "KafkaReplay | StreamPast", said: "Progress", *, dry_run: bool) -> None:
+def _report(source: "KafkaReplay | StreamReplay", said: "Progress", *, dry_run: bool) -> None:
     for part in source.parts:
         if part.events != 0:
             say(f"{source.name} {part.name}: from {part.first} to {part.until}")
@@ -162,7 +162,7 @@ def _check(args: argparse.Namespace) -> None:
 
 def _sources(
     args: argparse.Namespace, settings: "Settings", wanted: "Times | Offsets | Ids"
-) -> "Iterator[KafkaReplay | StreamPast]":
+) -> "Iterator[KafkaReplay | StreamReplay]":
     from invalidator.sources.replay import Ids, Times
 
     topics = [args.topic] if args.topic else settings.kafka.topics
@@ -191,13 +191,13 @@ def _kafka(settings: "Settings", topics: Sequence[str], wanted: "Times | Offsets
     return KafkaReplay(Brokers.of(kafka), topics, wanted)
 
 
-def _stream(settings: "Settings", keys: Sequence[str], wanted: "Ids") -> "StreamPast":
+def _stream(settings: "Settings", keys: Sequence[str], wanted: "Ids") -> "StreamReplay":
     from invalidator.redisclient import client
-    from invalidator.sources.stream.replay import StreamPast
+    from invalidator.sources.stream.replay import StreamReplay
 
     url = settings.source_redis_url.get_secret_value()
     redis = client(url, settings.redis_timeout, settings.redis_tls.options())
-    return StreamPast(redis, keys, wanted)
+    return StreamReplay(redis, keys, wanted)
 
 
 def _wanted(args: argparse.Namespace) -> "Times | Offsets | Ids":

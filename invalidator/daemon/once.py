@@ -21,7 +21,7 @@ from invalidator.rules import RuleSet
 from invalidator.runtime.health import Health
 from invalidator.runtime.tasks import end
 from invalidator.settings import Settings
-from invalidator.sources.source import Lag, Source, WithoutBrake
+from invalidator.sources.source import Groupless, Lag, Source
 from invalidator.targets.build import gate, store_of
 from invalidator.targets.store import Store
 from invalidator.targets.target import DryLetters, DryTarget
@@ -102,7 +102,7 @@ async def _work(pipeline: Pipeline, store: Store) -> None:
         await end(serving)
 
 
-class Metered(WithoutBrake):
+class Metered(Groupless):
     """Reads a source at a pace, and reports its end and its progress."""
 
     def __init__(

@@ -14,16 +14,15 @@ from invalidator.deadletters.redact import NOTHING, Redactor
 from invalidator.deadletters.shelf import DeadLetterStream
 from invalidator.deadletters.stream import DeadLetters
 from invalidator.model import Batch, Record, Rejection, Slice
-from invalidator.sources.source import Lag, WithoutBrake
+from invalidator.sources.source import Groupless
 
 AT_ONCE: Final = 500  # entries in a batch: few, so that an interrupted replay ends soon
 
 
-class DeadLetterSource(WithoutBrake):
+class DeadLetterSource(Groupless):
     """A finite source."""
 
     name = "dead-letters"
-    forgets = False  # an entry that is not settled stays
 
     def __init__(
         self, stream: DeadLetterStream, letters: AsyncIterator[Letter], total: int | None = None
@@ -58,15 +57,6 @@ class DeadLetterSource(WithoutBrake):
         letters = self._unsettled.popleft()
         applied = [letter.id for letter in letters if letter.id not in self.rejected]
         self.removed += await self._stream.remove(applied)
-
-    def lag(self) -> Lag:
-        return {}  # `total` is more precise
-
-    async def keep_alive(self) -> None:
-        """Do nothing: there is no session."""
-
-    async def stop(self) -> None:
-        """Do nothing: entries come only when they are read."""
 
     async def close(self) -> None:
         """Do nothing: the stream's owner closes it."""

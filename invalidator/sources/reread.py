@@ -1,6 +1,13 @@
 """Reading again after a cache may have lost writes: a failover, or a restart from a snapshot."""
 
+from datetime import UTC, datetime
 from typing import Final, Protocol
+
+import structlog
+
+from invalidator.runtime import metrics
+
+log = structlog.get_logger("invalidator")
 
 BUCKET: Final = 10.0  # seconds of settling that share one entry
 
@@ -32,6 +39,14 @@ class Unwatched:
 
 
 UNWATCHED: Servers = Unwatched()
+
+
+def report_reread(source: str, since: float | str, servers: Servers, again: object) -> None:
+    """Log and count that a source reads again what a cache may have lost."""
+    metrics.REWINDS.labels(source).inc()
+    if isinstance(since, float):
+        since = datetime.fromtimestamp(since, UTC).isoformat(timespec="seconds")
+    log.warning("failover-reread", source=source, since=since, why=servers.reason, again=again)
 
 
 class Reach:

@@ -82,10 +82,24 @@ class Source(Protocol):
         """Acknowledge what was settled and disconnect. Never raises for an unavailable server."""
 
 
-class WithoutBrake:
-    """A source of which nothing is ever paused: what rules reject becomes dead letters."""
+class Groupless:
+    """A source without positions and without a brake: what rules reject becomes dead letters."""
 
+    forgets = False
     overflowing: frozenset[str] = frozenset()
+    stopped = False
+
+    async def settle(self, batch: Batch) -> None:
+        """Do nothing: nobody keeps a position."""
 
     def pause(self, origins: frozenset[str]) -> None:
-        """Nothing asks for this without a brake."""
+        """Do nothing: it has no brake."""
+
+    def lag(self) -> Lag:
+        return {}  # unknown
+
+    async def keep_alive(self) -> None:
+        """Do nothing: there is no session."""
+
+    async def stop(self) -> None:
+        self.stopped = True

@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 
 from invalidator.errors import ConfigError, Unavailable
 from invalidator.runtime.health import Part
+from invalidator.settings import model as settings
 from invalidator.settings.security import Sasl, Tls
 from invalidator.sources.kafka.brokers import Brokers
 from invalidator.sources.kafka.client import Timing
@@ -140,15 +141,15 @@ async def test_a_door_of_another_kind_is_guessed_at(broker: SecureBroker, make: 
 
 def test_a_file_that_cannot_be_used_is_named_before_anything_starts(broker: SecureBroker) -> None:
     own = broker.certificates.client
-    here, nowhere = ["127.0.0.1:1"], broker.directory / "nowhere.pem"
+    here, nowhere = ("127.0.0.1:1",), broker.directory / "nowhere.pem"
     for tls, words in (
         (trusting(broker, ca_file=nowhere), f"TLS__CA_FILE: {nowhere} cannot be used: No such"),
         (trusting(broker, cert_file=own.both), f"KEY_FILE: {own.both} cannot be used"),
         (trusting(broker, cert_file=own.certificate), "cannot be used"),
     ):
         with pytest.raises(ConfigError, match=words):
-            Brokers(here, tls).check()
-    Brokers(here, as_client(broker)).check()
+            Brokers.of(settings.Kafka(bootstrap_servers=here, tls=tls))
+    Brokers.of(settings.Kafka(bootstrap_servers=here, tls=as_client(broker)))
 
 
 async def test_a_token_opens_the_door(make: Make, tokens: TokenServer) -> None:

@@ -13,7 +13,6 @@ from invalidator.sources.kafka.brokers import Brokers
 from invalidator.sources.kafka.client import Timing
 from invalidator.sources.kafka.replay import KafkaReplay
 from invalidator.sources.kafka.source import KafkaSource
-from invalidator.sources.replay import NotThere, Times
 from invalidator.sources.source import Start
 from tests.backends import until
 from tests.backends.kafka_client import TIMEOUT, Kafka, unique
@@ -249,18 +248,3 @@ async def test_the_only_topic_is_read_from_its_beginning_when_it_is_made_again(
     kafka.produce(topic, ["new"] * 3)
     await source.open()
     assert raws(await read(source, 3)) == [b"new"] * 3
-
-
-async def test_a_replay_of_a_topic_that_is_deleted_meanwhile_ends(
-    kafka: Kafka, kafka_bootstrap: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("invalidator.sources.kafka.replay.LOOK_EVERY", 0.5)
-    topic = kafka.topic()
-    kafka.produce(topic, ["x" * 8000] * 3000)  # more than is fetched ahead
-    past = KafkaReplay(Brokers([kafka_bootstrap]), [topic], Times(0))
-    await past.open()
-    assert await past.read(1)
-    delete(kafka, topic)
-    with pytest.raises(NotThere, match=f"no topic named {topic} any more"):
-        await until(lambda: _reads(past))
-    await past.close()

@@ -7,7 +7,6 @@ from contextlib import AsyncExitStack
 
 import orjson
 import pytest
-from aiokafka.consumer.fetcher import Fetcher
 from confluent_kafka import TopicPartition
 from structlog.testing import capture_logs
 
@@ -16,7 +15,7 @@ from invalidator.model import Batch, Slice
 from invalidator.runtime import metrics
 from invalidator.runtime.health import Part
 from invalidator.sources.kafka.brokers import Brokers
-from invalidator.sources.kafka.client import Stalled, Timing
+from invalidator.sources.kafka.client import Timing
 from invalidator.sources.kafka.source import KafkaSource
 from invalidator.sources.source import Start
 from tests.backends import until
@@ -259,26 +258,6 @@ async def test_the_end_of_a_transaction_is_nothing_to_wait_for(
         return time.monotonic() - began > 1.3
 
     await until(waited)
-
-
-async def test_new_clients_that_do_not_help_are_the_end(
-    broker: KafkaBroker, topic: str, make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    Kafka(broker.bootstrap).produce(topic, ["here"], partition=0)
-    monkeypatch.setattr("invalidator.sources.kafka.client.REBUILDS", 1)
-    monkeypatch.setattr(Fetcher, "_proc_fetch_request", _nothing)
-    source = make(timing=IMPATIENT)
-
-    async def reads_on() -> bool:
-        try:
-            await read(source, 1)
-        except Unavailable:
-            await source.open()
-        return False
-
-    await source.open()
-    with pytest.raises(Stalled, match=f"{topic}-0 does not move from 0, .* 1 new clients did not"):
-        await until(reads_on)
 
 
 # --- the last one: a broker that was frozen may need half a minute until it makes topics again

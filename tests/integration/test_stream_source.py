@@ -548,7 +548,7 @@ async def test_nothing_is_trimmed_unless_asked_for(
 async def test_a_dry_run_reads_without_a_trace(redis_url: str, redis_now: "redis.Redis") -> None:
     publish(redis_now, 0, 5)
     sources = [
-        DryStreamSource(client(redis_url, timeout=1.0), [KEY], start=start, timeout=1.0)
+        DryStreamSource(client(redis_url, timeout=1.0), [KEY], start=start)
         for start in (Start("latest"), EARLIEST)
     ]
     try:

@@ -43,17 +43,13 @@ class Brokers:
 
     @classmethod
     def of(cls, kafka: Kafka) -> Self:
-        """Return those of the settings. Raises ConfigError as `check` does."""
+        """Return those of the settings. Raises ConfigError if a certificate or key is unusable."""
         brokers = cls(kafka.bootstrap_servers, kafka.tls, kafka.sasl)
-        brokers.check()
-        return brokers
-
-    def check(self) -> None:
-        """Raise ConfigError if a certificate or key cannot be used."""
         try:
-            self.options()
+            brokers.options()
         except (OSError, ValueError) as error:
             raise ConfigError(str(error)) from None
+        return brokers
 
     def options(self) -> dict[str, Any]:
         """Return the library's arguments. Files are read each time: certificates are renewed.

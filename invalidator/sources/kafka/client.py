@@ -9,7 +9,6 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from msgspec import Struct
 
-from invalidator.errors import InvalidatorError
 from invalidator.sources.kafka.brokers import CLIENT, Brokers
 from invalidator.sources.kafka.private import abandon, describe, set_fetch_size
 
@@ -23,7 +22,6 @@ MOST_PER_FETCH = 4 * 1024 * 1024
 MOST_PER_PARTITION = 4 * 1024 * 1024
 LEAST_PER_PARTITION = 128 * 1024
 AHEAD = 8 * 1024 * 1024  # bytes that are fetched before they are asked for, over all partitions
-REBUILDS = 3  # clients that are replaced at one position; then a new process is better
 
 
 class Timing(Struct, frozen=True):
@@ -121,10 +119,6 @@ async def ends_of(consumer: AIOKafkaConsumer) -> dict[TopicPartition, int]:
     return ends
 
 
-class Stalled(InvalidatorError):  # noqa: N818 - a state of the client
-    """Kafka has more records for us, and new clients do not return them either."""
-
-
 class Progress:
     """Finds partitions that do not move though they have more: the client reports nothing then."""
 
@@ -147,24 +141,6 @@ class Progress:
     def forget(self) -> None:
         """Start again: while nobody reads, no partition moves."""
         self._seen = {}
-
-
-class Rebuilds:
-    """Counts the clients that were replaced because a partition did not move."""
-
-    def __init__(self) -> None:
-        self._counts: dict[TopicPartition, tuple[int, int]] = {}
-
-    def count(self, tp: TopicPartition, position: int) -> None:
-        """Raise Stalled when another one will not help."""
-        before, times = self._counts.get(tp, (-1, 0))
-        times = times + 1 if before == position else 1
-        self._counts[tp] = (position, times)
-        if times > REBUILDS:
-            raise Stalled(
-                f"{tp.topic}-{tp.partition} does not move from {position}, though Kafka has more, "
-                f"and {REBUILDS} new clients did not help"
-            )
 
 
 def _ms(seconds: float) -> int:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import KafkaError
 
 from invalidator.runtime.health import Part
 from invalidator.runtime.tasks import end
@@ -23,6 +22,7 @@ from invalidator.sources.kafka.private import (
     commit,
     describe,
     generation,
+    insist,
     known_ends,
     positions,
     trouble,
@@ -35,7 +35,6 @@ log = structlog.get_logger("invalidator")
 COMMIT_EVERY = 0.2  # seconds: a commit per batch would burden the brokers when batches are small
 COMMIT_WITHIN = 10.0  # seconds; the library would retry for ever
 LAST_COMMIT_WITHIN = 4.0  # seconds
-ASK_WHILE_BUSY = 3  # every third time only
 
 
 class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships no types
@@ -57,12 +56,12 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
         self.assignment = Assignment()
         self.assigned = asyncio.Event()  # not set while the group rebalances
         self.failure = ""  # why nothing can be read or committed any more
+        self.missing = ""  # which topics do not exist, as a sentence
         self.busy = False  # records came since the brokers were last asked
         self.reads = 0  # so far
         self.stalled: list[TopicPartition] = []  # those that have more to read, and do not move
         self._commits = commits  # a dry run leaves no position
         self._paused: frozenset[str] = frozenset()  # topics
-        self._missing = ""  # which topics do not exist, as a sentence
         self._ends: Mapping[TopicPartition, int] = {}  # of the logs, when last asked
         self._progress = Progress(timing.stalled_after)
         self._brokers = brokers
@@ -115,7 +114,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
 
     def say_ready(self) -> None:
         """Report that Kafka is available, unless a partition or topic cannot be read."""
-        if lacking := [*self.assignment.problems.values(), *filter(None, [self._missing])]:
+        if lacking := [*self.assignment.problems.values(), *filter(None, [self.missing])]:
             self._part.away(f"{self._brokers.address}: {'; '.join(lacking)}")
         elif self.assigned.is_set() and not self.failure:
             self._part.ready()
@@ -129,11 +128,6 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
         """Pause exactly these topics, in this assignment and in those to come."""
         self._paused = topics
         self.assignment.pause(topics)
-
-    def miss(self, missing: str) -> None:
-        """Note which topics do not exist, as a sentence; empty if all do."""
-        self._missing = missing
-        self.say_ready()
 
     def subscribe(self, topics: Sequence[str]) -> None:
         """Join the group for these topics: nothing is read until it has given us partitions."""
@@ -175,21 +169,11 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
         assignment = Assignment(generation(self.consumer), found.start, places)
         assignment.pause(self._paused)
         if found.fresh:
-            await self._commit_start(assignment, found.fresh)
+            await insist(lambda: self._put(assignment, found.fresh), COMMIT_WITHIN)
             if self._commits:
-                self._positions.committed(found.start)
+                self._positions.started = found.start
         assignment.steer(self.consumer)
         return assignment
-
-    async def _commit_start(self, assignment: Assignment, fresh: Iterable[TopicPartition]) -> None:
-        async with asyncio.timeout(COMMIT_WITHIN):
-            while True:
-                try:
-                    return await self._put(assignment, fresh)
-                except KafkaError as error:
-                    if not error.retriable:
-                        raise
-                await asyncio.sleep(COMMIT_EVERY)
 
     async def _drain(self) -> None:
         try:
@@ -213,8 +197,9 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
         try:
             async with asyncio.timeout(COMMIT_WITHIN):
                 await self._put(assignment, partitions)
-        except Refused as refused:
-            log.warning("kafka-commit-rejected", reason=str(refused), read_again="by the new owner")
+        except Refused:
+            reason = "the group has rebalanced without us"
+            log.warning("kafka-commit-rejected", reason=reason, read_again="by the new owner")
         except asyncio.CancelledError:
             assignment.to_commit |= partitions
             task = asyncio.current_task()
@@ -239,26 +224,20 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
     # --- whether the brokers are there ----------------------------------------------------
 
     async def _watch_for_ever(self) -> None:
-        """Ask the brokers, less often while records come: not every partition answers by these."""
-        rounds = reads = 0
+        """Ask the brokers, even while records come: not every partition answers by these."""
+        reads = 0
         while True:
             await asyncio.sleep(self._timing.ask_every)
             self.check()
-            rounds += 1
             busy, self.busy = self.busy, False
-            if busy and rounds % ASK_WHILE_BUSY:
-                continue
             ends = await self._ask_for_ends(say=not busy)
             if reads == self.reads:
                 self._progress.forget()
             elif ends:
-                self._compare(ends)
+                problems, now = self.assignment.problems, asyncio.get_running_loop().time()
+                at = {tp: n for tp, n in positions(self.consumer).items() if tp not in problems}
+                self.stalled = self._progress.stalled(now, at, ends)
             reads = self.reads
-
-    def _compare(self, ends: Mapping[TopicPartition, int]) -> None:
-        problems = self.assignment.problems
-        at = {tp: n for tp, n in positions(self.consumer).items() if tp not in problems}
-        self.stalled = self._progress.stalled(asyncio.get_running_loop().time(), at, ends)
 
     async def _ask_for_ends(self, *, say: bool) -> Mapping[TopicPartition, int]:
         """Return where the logs end; report, if `say`, that no broker answers."""
@@ -274,11 +253,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
             self._ends = ends
             return ends
         if say and not self.busy:
-            await self._report_unavailable(reason)
+            self._part.away(f"{self._brokers.address}: {reason}")
+            if known := await self._brokers.why():  # it takes a while to find out
+                self._part.away(f"{self._brokers.address}: {known}")
         return {}
-
-    async def _report_unavailable(self, reason: str) -> None:
-        """Report it immediately; then with more of a reason, if there is one."""
-        self._part.away(f"{self._brokers.address}: {reason}")
-        if known := await self._brokers.why():
-            self._part.away(f"{self._brokers.address}: {known}")

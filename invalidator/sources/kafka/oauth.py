@@ -85,16 +85,14 @@ class Tokens(AbstractTokenProvider):  # type: ignore[misc]  # it ships no types
             self._token = _parse(status, body, self._clock())
         except Exception as error:  # noqa: BLE001 - it would kill the library
             self._ask_at = self._clock() + ASK_AGAIN
-            self._rejected(_reason(error))
+            before = self.refusal
+            self.refusal = f"no token from {self._sasl.token_url}: {_reason(error)}"
+            if before != self.refusal:
+                log.warning("kafka-token-rejected", reason=self.refusal)
         else:
             if self.refusal:
                 log.info("kafka-token-renewed", server=self._sasl.token_url)
             self.refusal = ""
-
-    def _rejected(self, reason: str) -> None:
-        said, self.refusal = self.refusal, f"no token from {self._sasl.token_url}: {reason}"
-        if said != self.refusal:
-            log.warning("kafka-token-rejected", reason=self.refusal)
 
     async def _ask(self) -> tuple[int, bytes]:
         sasl = self._sasl
@@ -181,12 +179,7 @@ async def post_form(
 def _post(opener: OpenerDirector, request: Request, within: float) -> tuple[int, bytes]:
     response: HTTPResponse
     with opener.open(request, timeout=within) as response:
-        body = response.read(LARGEST + 1)
-        if len(body) > LARGEST:
-            raise ValueError(f"the response has more than {LARGEST} bytes")
-        if response.length:  # so many bytes were announced, and did not come
-            raise ValueError("the connection was closed before the response was complete")
-        return response.status, body
+        return response.status, response.read(LARGEST)
 
 
 def _network_reason(error: OSError) -> str:

@@ -17,10 +17,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import orjson
 from aiokafka import AIOKafkaConsumer, OffsetAndMetadata, TopicPartition
-from aiokafka.errors import KafkaError
 from msgspec import Struct, field
 
-from invalidator.sources.kafka.private import group_offsets, partition_counts
+from invalidator.sources.kafka.private import group_offsets, insist, partition_counts
 from invalidator.sources.source import Start
 
 
@@ -59,7 +58,6 @@ ANSWER_WITHIN = 12.0  # seconds that one question may take
 MOST_OF_METADATA = (
     4000  # bytes: brokers take 4096 with a commit, unless they are configured otherwise
 )
-ASK_AGAIN = 0.2  # seconds, while a coordinator is being found or loads its groups
 
 
 class Note(Struct, frozen=True):
@@ -138,7 +136,7 @@ class GroupPositions:
         self._clock = clock
         # The partitions when this process looked first: what came later is new to its group.
         self._first: dict[str, int] | None = None
-        self._started: GroupStart | None = None  # since commits tell of it
+        self.started: GroupStart | None = None  # set once commits say so
 
     async def topics(self, consumer: AIOKafkaConsumer) -> list[str]:
         """Return our topics that exist.
@@ -166,13 +164,9 @@ class GroupPositions:
         if added:
             positions |= await consumer.beginning_offsets(added)
         if committed:
-            self.committed(start)
+            self.started = start
         notes = {tp: Note.parse(c.metadata or "") for tp, c in committed.items()}
         return Positions(start, positions, frozenset(fresh), notes)
-
-    def committed(self, start: GroupStart) -> None:
-        """Note that the group has positions from now on."""
-        self._started = start
 
     def _start_of(self, committed: Committed) -> GroupStart:
         """Return the earliest start that a commit tells of; ours, now, where there is no commit.
@@ -184,8 +178,8 @@ class GroupPositions:
         starts = [s for c in committed.values() if (s := GroupStart.parse(c.metadata or ""))]
         if starts:
             return GroupStart.of(starts)
-        if self._started and not committed:
-            return GroupStart(self._started.time_ms, {})
+        if self.started and not committed:
+            return GroupStart(self.started.time_ms, {})
         now = int(self._clock() * 1000)
         return GroupStart(now, {} if committed else self._first or {})
 
@@ -210,15 +204,8 @@ class GroupPositions:
 
     async def _committed(self, consumer: AIOKafkaConsumer) -> Committed:
         """Return all that the group has committed on our topics."""
-        async with asyncio.timeout(ANSWER_WITHIN):
-            while True:
-                try:
-                    found = await group_offsets(consumer)
-                    return {tp: c for tp, c in found.items() if self._wanted.wants(tp.topic)}
-                except KafkaError as error:
-                    if not error.retriable:
-                        raise
-                await asyncio.sleep(ASK_AGAIN)
+        found = await insist(lambda: group_offsets(consumer), ANSWER_WITHIN)
+        return {tp: c for tp, c in found.items() if self._wanted.wants(tp.topic)}
 
 
 async def first_since(

@@ -7,17 +7,17 @@ fills lists, and nothing is copied. An error waits until all records before it w
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
 import aiokafka.client
 from aiokafka import AIOKafkaConsumer, OffsetAndMetadata, TopicPartition
 from aiokafka.conn import AIOKafkaConnection
 from aiokafka.consumer.fetcher import READ_COMMITTED, Fetcher, FetchError, PartitionRecords
-from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.errors import (
     CorruptRecordException,
     IllegalGenerationError,
+    KafkaError,
     LeaderNotAvailableError,
     OffsetOutOfRangeError,
     RebalanceInProgressError,
@@ -31,7 +31,11 @@ from aiokafka.protocol.metadata import MetadataRequest
 from invalidator.errors import InvalidatorError
 
 CLOSE_WITHIN = 1.0  # seconds
+ASK_AGAIN = 0.2  # seconds, while a coordinator is being found or loads its groups
 SLACK = 1.0  # seconds that a poll may take longer than it was asked to
+
+
+T = TypeVar("T")
 
 
 class Fetched(Protocol):
@@ -58,9 +62,6 @@ def describe(error: BaseException) -> str:
 
 class Refused(InvalidatorError):  # noqa: N818 - not an error, but an answer
     """The group has rebalanced without us: its new members commit from now on."""
-
-    def __str__(self) -> str:
-        return "the group has rebalanced without us"
 
 
 class Unreadable(InvalidatorError):  # noqa: N818 - a state of the partition
@@ -154,16 +155,10 @@ def _states(consumer: AIOKafkaConsumer) -> Iterator[tuple[TopicPartition, Any]]:
 
 async def abandon(consumer: AIOKafkaConsumer) -> None:
     """End the tasks and connections that the library's stop() left."""
-    coordinator, fetcher, client = consumer._coordinator, consumer._fetcher, consumer._client
-    tasks = [client._sync_task]
-    if isinstance(coordinator, GroupCoordinator):
-        tasks += [coordinator._coordination_task, coordinator._heartbeat_task]
-        tasks += [coordinator._commit_refresh_task]
-    elif coordinator:
-        tasks.append(coordinator._reset_committed_task)
-    if fetcher:
-        tasks += [fetcher._fetch_task, *fetcher._pending_tasks]
-    left = [task for task in tasks if task is not None]
+    client = consumer._client
+    parts = [vars(part) for part in (client, consumer._coordinator, consumer._fetcher) if part]
+    found = {value for part in parts for value in part.values() if isinstance(value, asyncio.Task)}
+    left = found | set(getattr(consumer._fetcher, "_pending_tasks", ()))
     for task in left:
         task.cancel()
     if left:
@@ -176,6 +171,18 @@ async def abandon(consumer: AIOKafkaConsumer) -> None:
 
 
 # --- questions to the brokers ---------------------------------------------------------------
+
+
+async def insist(ask: Callable[[], Awaitable[T]], within: float) -> T:
+    """Ask until there is an answer, or an error that does not pass on its own."""
+    async with asyncio.timeout(within):
+        while True:
+            try:
+                return await ask()
+            except KafkaError as error:
+                if not error.retriable:
+                    raise
+            await asyncio.sleep(ASK_AGAIN)
 
 
 async def partition_counts(consumer: AIOKafkaConsumer) -> dict[str, int]:
@@ -287,19 +294,15 @@ def _drain(fetcher: Fetcher, limit: int) -> Polled:
             limit -= len(records)
         if not polled and isinstance(error := fetcher._records.get(tp), FetchError):
             _forget(fetcher, tp)
-            _raise_at(tp, error)
+            try:
+                error.check_raise()
+            except OffsetOutOfRangeError:
+                raise
+            except Exception as found:
+                raise Unreadable(tp, found) from found
         if not limit:
             break
     return polled
-
-
-def _raise_at(tp: TopicPartition, found: FetchError) -> None:
-    try:
-        found.check_raise()
-    except OffsetOutOfRangeError:
-        raise
-    except Exception as error:
-        raise Unreadable(tp, error) from error
 
 
 def _take_of(fetcher: Fetcher, tp: TopicPartition, limit: int) -> list[Fetched]:
@@ -360,20 +363,16 @@ class Runs:
         if not batch.validate_crc():
             raise CorruptRecordException(f"Invalid CRC - {part._tp}")
         if not _is_aborted(part, batch) and not batch.is_control_batch:
-            before = len(self._left)
+            records: list[Fetched] = []
             try:
-                self._left.extend(batch)
+                records.extend(batch)
             finally:  # a record that cannot be read does not hide those before it
-                self._drop_known(before)
+                if records and records[0].offset < self._end:  # a batch is fetched whole
+                    records = [record for record in records if record.offset >= self._end]
+                if records:
+                    self._end = records[-1].offset + 1
+                    self._left += records
         self._end = batch.next_offset
-
-    def _drop_known(self, before: int) -> None:
-        """Drop what was read before: a batch is fetched whole."""
-        if len(self._left) > before and self._left[before].offset < self._end:
-            new = [record for record in self._left[before:] if record.offset >= self._end]
-            self._left[before:] = new
-        if len(self._left) > before:
-            self._end = self._left[-1].offset + 1
 
 
 def _is_aborted(part: PartitionRecords, batch: Any) -> bool:
@@ -404,12 +403,7 @@ async def _closed_when_cancelled(*where: Any, **how: Any) -> AIOKafkaConnection:
     """Only the task that asks a client's first question knows its first connection: it would
     stay open when that task is cancelled."""
     connection = await _connect(*where, **how)
-    if "on_close" not in how:
-        connection.send = _closing(connection)
-    return connection
 
-
-def _closing(connection: AIOKafkaConnection) -> Any:
     async def send(*request: Any, **how: Any) -> Any:
         try:
             return await AIOKafkaConnection.send(connection, *request, **how)
@@ -417,7 +411,9 @@ def _closing(connection: AIOKafkaConnection) -> Any:
             connection.close()
             raise
 
-    return send
+    if "on_close" not in how:
+        connection.send = send
+    return connection
 
 
 aiokafka.client.MetadataRequest = _AsksOnly

@@ -21,19 +21,16 @@ from invalidator.sources.kafka.private import (
     positions,
 )
 from invalidator.sources.replay import NotThere, Offsets, Part, Times
-from invalidator.sources.source import Lag
+from invalidator.sources.source import Groupless
 
 MOMENT = 0.3  # seconds that an empty read waits
-LOOK_EVERY = 5.0  # seconds without a record, between two looks whether the topics are there
 LOOK_UP_WITHIN = 20.0  # seconds; the library would ask for ever, whatever the brokers answer
 
 
-class KafkaReplay:
+class KafkaReplay(Groupless):
     """A source that ends on its own, and commits nothing."""
 
     name = NAME
-    forgets = False
-    overflowing: frozenset[str] = frozenset()
 
     def __init__(self, brokers: Brokers, topics: Sequence[str], wanted: Times | Offsets) -> None:
         """`topics` are those of the settings; offsets name their own."""
@@ -44,8 +41,6 @@ class KafkaReplay:
         self._first: dict[TopicPartition, int] = {}
         self._next: dict[TopicPartition, int] | None = None  # None: not looked up yet
         self._end: dict[TopicPartition, int] = {}
-        self._stopped = False
-        self._quiet = 0.0  # seconds without a record
 
     @property
     def done(self) -> bool:
@@ -76,7 +71,10 @@ class KafkaReplay:
             if self._next is None:
                 async with asyncio.timeout(LOOK_UP_WITHIN):
                     await self._look_up(consumer)
-            self._assign(consumer)
+            left = self._left()
+            consumer.assign(list(left))
+            for tp, at in left.items():
+                consumer.seek(tp, at)
         except NotThere:
             raise
         except Exception as error:  # whatever it was, nothing can be read
@@ -85,15 +83,12 @@ class KafkaReplay:
 
     async def read(self, limit: int) -> Batch | None:
         consumer = self._consumer
-        if self._stopped or self.done:
+        if self.stopped or self.done:
             return None
         if consumer is None:
             raise self._unavailable("not connected")
         try:
             polled = await poll(consumer, limit, MOMENT)
-            await self._look_after(consumer, quiet=not polled)
-        except NotThere:
-            raise
         except (Unreadable, OffsetOutOfRangeError) as error:
             left = ", ".join(f"{name_of(tp)} at {at}" for tp, at in self._left().items())
             raise NotThere(f"cannot be read ({left}): {describe(error)}") from error
@@ -102,22 +97,6 @@ class KafkaReplay:
         wanted = self._cut(consumer, polled)
         slices = [slice_of(tp, records) for tp, records in wanted.items()]
         return Batch.of(NAME, slices, None) if slices else None
-
-    async def settle(self, batch: Batch) -> None:
-        """Do nothing: a replay has no position."""
-
-    def pause(self, origins: frozenset[str]) -> None:
-        """Do nothing: it ends soon, and what is rejected becomes a dead letter."""
-
-    def lag(self) -> Lag:
-        left = self._left()
-        return {(tp.topic, str(tp.partition)): self._end[tp] - at for tp, at in left.items()}
-
-    async def keep_alive(self) -> None:
-        """Do nothing: no group waits for us."""
-
-    async def stop(self) -> None:
-        self._stopped = True
 
     async def close(self) -> None:
         if self._consumer:
@@ -163,24 +142,7 @@ class KafkaReplay:
         topics = self._topics.choose(counts)
         return [TopicPartition(t, number) for t in topics for number in range(counts[t])]
 
-    def _assign(self, consumer: AIOKafkaConsumer) -> None:
-        left = self._left()
-        consumer.assign(list(left))
-        for tp, at in left.items():
-            consumer.seek(tp, at)
-
     # --- reading ----------------------------------------------------------------------------
-
-    async def _look_after(self, consumer: AIOKafkaConsumer, *, quiet: bool) -> None:
-        """Find topics that were deleted meanwhile: the library would wait for them for ever."""
-        self._quiet = self._quiet + MOMENT if quiet else 0.0
-        if self._quiet < LOOK_EVERY:
-            return
-        self._quiet = 0.0
-        async with asyncio.timeout(LOOK_UP_WITHIN):
-            counts = await partition_counts(consumer)
-        if gone := sorted({tp.topic for tp in self._left()} - counts.keys()):
-            raise NotThere(f"there is no topic named {', '.join(gone)} any more")
 
     def _left(self) -> dict[TopicPartition, int]:
         return {tp: at for tp, at in (self._next or {}).items() if at < self._end[tp]}

@@ -1,17 +1,15 @@
 """Reads Kafka records again whose effect on a cache may be lost."""
 
 import asyncio
-from datetime import UTC, datetime
 
 import structlog
 
-from invalidator.runtime import metrics
 from invalidator.sources.gap import WENT_BACK, Gaps
 from invalidator.sources.kafka.batches import NAME, name_of
 from invalidator.sources.kafka.membership import Membership
 from invalidator.sources.kafka.offsets import first_since
 from invalidator.sources.kafka.private import describe
-from invalidator.sources.reread import Servers
+from invalidator.sources.reread import Servers, report_reread
 
 log = structlog.get_logger("invalidator")
 
@@ -38,14 +36,8 @@ async def read_again(member: Membership, servers: Servers, gaps: Gaps, now: floa
         return
     if not (again := assignment.read_again(identity, since, starts)):
         return
-    metrics.REWINDS.labels(NAME).inc()
-    log.warning(
-        "failover-reread",
-        source=NAME,
-        since=datetime.fromtimestamp(min(since.values()), UTC).isoformat(timespec="seconds"),
-        why=servers.reason,
-        again={name_of(tp): f"{first} to {goal}" for tp, (first, goal) in again.items()},
-    )
+    ranges = {name_of(tp): f"{first} to {goal}" for tp, (first, goal) in again.items()}
+    report_reread(NAME, min(since.values()), servers, ranges)
     floors = {tp: assignment.partitions[tp].floor for tp in again}
     # Where all that is left is read again, what was deleted before it may be missing.
     short = {tp.topic for tp, (first, _) in again.items() if floors[tp] < begins[tp] >= first}

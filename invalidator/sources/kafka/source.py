@@ -19,7 +19,7 @@ from invalidator.sources.gap import Gaps
 from invalidator.sources.kafka.assignment import Taken
 from invalidator.sources.kafka.batches import NAME, Ends, batch_of, name_of
 from invalidator.sources.kafka.brokers import Brokers
-from invalidator.sources.kafka.client import Rebuilds, Timing, build, start, stop
+from invalidator.sources.kafka.client import Timing, build, start, stop
 from invalidator.sources.kafka.membership import Membership
 from invalidator.sources.kafka.offsets import GroupPositions, Wanted
 from invalidator.sources.kafka.private import Unreadable, describe, poll, show_life
@@ -68,13 +68,11 @@ class KafkaSource:
         self._instance_id = instance_id
         self._servers = servers
         self._clock = clock
-        self._same_at = clock()
+        self._same_at = clock()  # when the servers last had the assignment's identity
         self._positions = GroupPositions(self._wanted, start, clock)
-        self._gaps = Gaps(NAME, now=clock)
-        self._rebuilds = Rebuilds()
+        self._gaps = Gaps(NAME)
         self._member: Membership | None = None
         self._topics: list[str] = []  # what we are subscribed to
-        self._missing = ""  # which topics do not exist, as a sentence
         self._look_at = 0.0  # when we look again for topics that came or went
         self._paused: frozenset[str] = frozenset()  # topics
         self._stopped = False
@@ -103,11 +101,11 @@ class KafkaSource:
         except Exception as error:
             await self.close()
             raise self._unavailable(await self._brokers.why() or describe(error)) from error
-        self._missing = self._wanted.missing(self._topics)
+        member.missing = self._wanted.missing(self._topics)
         if not self._topics:
             await self.close()
-            raise self._unavailable(self._missing)
-        member.miss(self._missing)
+            raise self._unavailable(member.missing)
+        member.say_ready()
         member.subscribe(self._topics)
         member.begin()
         await self._join(member)
@@ -211,7 +209,7 @@ class KafkaSource:
         """Look for topics that came or went. Raises Unavailable if none is left."""
         self._look_at = asyncio.get_running_loop().time() + self._timing.look_every
         known = map(member.consumer.partitions_for_topic, self._topics)
-        if all(known) and not self._wanted.may_grow and not self._missing:
+        if all(known) and not self._wanted.may_grow and not member.missing:
             return  # to ask for all topics costs the more the more there are
         try:
             async with asyncio.timeout(self._timing.answer):
@@ -220,10 +218,10 @@ class KafkaSource:
             log.debug("kafka-topics", reason=describe(error))
             return
         chosen = self._wanted.choose(existing)
-        self._missing = self._wanted.missing(existing)
-        member.miss(self._missing)
+        member.missing = self._wanted.missing(existing)
+        member.say_ready()
         if not chosen:
-            raise self._unavailable(self._missing)
+            raise self._unavailable(member.missing)
         if chosen != self._topics:
             log.info("kafka-topics-changed", source=NAME, reads=chosen, before=self._topics)
             self._topics = chosen
@@ -238,7 +236,6 @@ class KafkaSource:
             if await self._unreadable.is_refused(member.assignment, tp):
                 member.say_ready()
                 continue
-            self._rebuilds.count(tp, partition.next)
             stuck = f"{name_of(tp)} does not move from {partition.next}, though there is more"
             raise self._unavailable(stuck)
 

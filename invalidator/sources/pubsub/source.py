@@ -9,25 +9,20 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 
-import structlog
 from redis.exceptions import RedisError
 
 from invalidator.errors import Unavailable
 from invalidator.model import Batch, Record, Slice
 from invalidator.redisclient import Client
 from invalidator.redisclient.errors import diagnose, reaching
-from invalidator.runtime import metrics
 from invalidator.runtime.health import Part
 from invalidator.runtime.tasks import end
 from invalidator.sources.gap import START, WENT_BACK, Gap, Gaps
 from invalidator.sources.pubsub.link import MESSAGES, Link, Push, listening, word
 from invalidator.sources.pubsub.recent import Given, Message, Recent, Window
-from invalidator.sources.reread import UNWATCHED, Servers
+from invalidator.sources.reread import UNWATCHED, Servers, report_reread
 from invalidator.sources.source import Lag
-
-log = structlog.get_logger("invalidator")
 
 MOMENT = 0.5  # seconds that an empty read waits
 
@@ -183,25 +178,21 @@ class PubSubSource:
 
     async def _wait_for(self, count: int, seconds: float) -> None:
         """Wait for that many messages, a resumed channel, a broken link or a stop."""
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while len(self._buffer) < count and not (
                     self._again or self._failure or self._stopped
                 ):
                     self._arrived.clear()
                     await self._arrived.wait()
-        except TimeoutError:
-            pass
 
     def _next(self, limit: int) -> tuple[list[Message], int]:
         """Take messages and their bytes; those of paused channels go into the window."""
-        queue = self._again or self._buffer
+        queue, paused = self._again or self._buffer, self._paused
         taken: list[Message] = []
         kept = 0  # bytes
-        if not self._paused:
-            taken = [queue.popleft() for _ in range(min(limit, len(queue)))]
-        while self._paused and queue and len(taken) < limit:
-            if queue[0].channel not in self._paused:
+        while queue and len(taken) < limit:
+            if queue[0].channel not in paused:
                 taken.append(queue.popleft())
             elif not self._window.full:
                 kept += len(queue[0].value)
@@ -233,14 +224,8 @@ class PubSubSource:
         again, complete = self._recent.take_since(since)
         self._again.extendleft(reversed(again))
         if again:
-            metrics.REWINDS.labels(self.name).inc()
-            log.warning(
-                "failover-reread",
-                source=self.name,
-                since=datetime.fromtimestamp(since, UTC).isoformat(timespec="seconds"),
-                why=self._servers.reason,
-                again={"channels": f"{len(again)} message{'s' * (len(again) != 1)}"},
-            )
+            messages = f"{len(again)} message{'s' * (len(again) != 1)}"
+            report_reread(self.name, since, self._servers, {"channels": messages})
         if not complete:
             self._gaps.tell(WENT_BACK, self._channels)
 

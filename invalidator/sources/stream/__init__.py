@@ -17,16 +17,16 @@ def build(settings: Settings, health: Health, servers: Servers) -> Source | None
     from invalidator.sources.stream.replay import DryStreamSource
     from invalidator.sources.stream.source import StreamSource
 
-    redis, start, timeout = source_redis(settings), Start.of(streams.start), settings.redis_timeout
+    redis, start = source_redis(settings), Start.of(streams.start)
     if settings.dry_run:
-        return DryStreamSource(redis, streams.keys, start=start, timeout=timeout)
+        return DryStreamSource(redis, streams.keys, start=start)
     return StreamSource(
         redis,
         streams.keys,
         group=streams.group,
         consumer=streams.consumer or socket.gethostname(),
         start=start,
-        timeout=timeout,
+        timeout=settings.redis_timeout,
         max_wait=settings.batch.max_wait,
         claim_after=streams.claim_after,
         trim=streams.trim,

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import orjson
-from msgspec import Struct, field
 
 from invalidator.model import Record, Slice
 
@@ -21,13 +20,6 @@ DATA: Final = b"data"
 WHOLE: Final = frozenset([EVENT, DATA])  # fields that hold an event as JSON
 NOTHING: Final = (0, 0)
 _LAST: Final = (1 << 64) - 1
-
-
-class Page(Struct, frozen=True):
-    """Some entries of one stream."""
-
-    entries: list[Entry]
-    lost: list[bytes] = field(default_factory=list)  # trimmed away before they were settled
 
 
 def parse_id(text: bytes) -> Id:
@@ -47,26 +39,22 @@ def before(found: Id) -> Id:
     return (milliseconds - 1, _LAST) if milliseconds else NOTHING
 
 
-def slice_of(source: str, key: str, ids: Sequence[bytes], entries: Sequence[Fields]) -> Slice:
+def slice_of(source: str, key: str, entries: Sequence[Entry]) -> Slice:
     """Return one stream's entries, in order."""
     values: list[bytes | None] = [
         # THE hot path: an entry that is nothing but its event
         fields[1] if len(fields) == 2 and fields[0] in WHOLE else value_of(fields)
-        for fields in entries
+        for _, fields in entries
     ]
 
     def record(index: int) -> Record:
-        return Record(
-            source,
-            key,
-            ids[index].decode(),
-            values[index],
-            headers=headers_of(entries[index]),
-            time_ms=parse_id(ids[index])[0],
-        )
+        id_, fields = entries[index]
+        time_ms, _ = parse_id(id_)
+        headers = headers_of(fields)
+        return Record(source, key, id_.decode(), values[index], headers=headers, time_ms=time_ms)
 
-    beside = any(len(fields) > 2 for fields in entries)
-    headers = [headers_of(fields) for fields in entries] if beside else ()
+    beside = any(len(fields) > 2 for _, fields in entries)
+    headers = [headers_of(fields) for _, fields in entries] if beside else ()
     return Slice(key, values, record, headers)
 
 

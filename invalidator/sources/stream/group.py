@@ -5,7 +5,7 @@ are trimmed whether they were read or not, and consumers stay for ever.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, Final
 
 import structlog
@@ -79,7 +79,6 @@ class Group:
         consumer: str,
         start: Start,
         gaps: Gaps,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.key = key
         self._server = server
@@ -87,7 +86,6 @@ class Group:
         self._consumer = consumer
         self._start = start
         self._gaps = gaps
-        self._clock = clock
         # Where to continue if the group vanishes: every consumer has settled all up to here.
         self.safe: Id | None = None
         self.behind: int | None = None  # entries not settled, when it was last looked at
@@ -161,7 +159,7 @@ class Group:
         await self._remove_consumers()
 
     def _note(self, state: State) -> None:
-        self._seen = self._clock()
+        self._seen = time.monotonic()
         self._last = state.last
 
     def _tell_unread(self, state: State) -> None:

@@ -9,7 +9,7 @@ from msgspec import Struct, field
 
 from invalidator.errors import Unavailable
 from invalidator.redisclient import Command
-from invalidator.sources.stream.entries import Entry, Page
+from invalidator.sources.stream.entries import Entry
 from invalidator.sources.stream.group import Group
 from invalidator.sources.stream.server import StreamServer, Vanished
 
@@ -22,16 +22,20 @@ UNKNOWN_SIZE: Final = 400_000.0  # bytes of an entry, before the first one came
 
 
 class Found(Struct):
-    """The pages that one read found."""
+    """The entries that one read found, by stream."""
 
-    pages: dict[str, list[Page]] = field(default_factory=dict)  # by stream
-    entries: int = 0
+    entries: dict[str, list[Entry]] = field(default_factory=dict)
+    lost: dict[str, list[bytes]] = field(default_factory=dict)  # trimmed before they were settled
+    count: int = 0
     size: int = 0  # bytes, estimated
 
-    def add(self, key: str, page: Page) -> None:
-        self.pages.setdefault(key, []).append(page)
-        self.entries += len(page.entries)
-        self.size += _size(page.entries)
+    def add(self, key: str, entries: list[Entry]) -> int:
+        """Add entries; return their bytes."""
+        size = _size(entries)
+        self.entries.setdefault(key, []).extend(entries)
+        self.count += len(entries)
+        self.size += size
+        return size
 
 
 def _size(entries: Sequence[Entry]) -> int:
@@ -53,7 +57,6 @@ class Reader:
         timeout: float,
         moment: float,
         max_wait: float,
-        clock: Callable[[], float],
     ) -> None:
         self._server = server
         self._keys = list(keys)
@@ -63,7 +66,6 @@ class Reader:
         self._blocks = timeout >= 2 * LATE and not self._apart
         self._moment = min(MOMENT, moment, timeout - LATE if self._blocks else LATE)
         self._max_wait = max_wait
-        self._clock = clock
         self.paused: Collection[str] = ()  # streams that are not read
         self.stopped = False  # then a batch that is not full waits no longer
         self._turn = 0  # whose turn it is, where a read is for fewer entries than streams
@@ -73,17 +75,17 @@ class Reader:
         """Return new entries: after the first, as long as there are more and there is room."""
         found = Found()
         wait, until = self._moment, 0.0
-        while found.entries < limit and found.size < BATCH_BYTES:
+        while found.count < limit and found.size < BATCH_BYTES:
             try:
-                full = await self._read_page(limit - found.entries, wait, found)
+                full = await self._read_page(limit - found.count, wait, found)
             except (Unavailable, Vanished):
-                if found.entries:
+                if found.count:
                     break  # the next read meets it, too
                 raise
-            if not found.entries:
+            if not found.count:
                 return None
-            until = until or self._clock() + self._max_wait
-            left = until - self._clock()
+            until = until or time.monotonic() + self._max_wait
+            left = until - time.monotonic()
             if self.stopped or (not full and left <= 0):
                 break
             wait = 0.0 if full else min(self._moment, left)
@@ -107,10 +109,11 @@ class Reader:
             await asyncio.sleep(wait)
         full = False
         for key, entries in streams:
-            before = found.entries, found.size
-            found.add(key.decode(), Page(entries))
+            size = found.add(key.decode(), entries)
             full = full or len(entries) == each
-            self._learn(found.entries - before[0], found.size - before[1])
+            # The size of entries bounds the memory that a reply takes.
+            average = size / max(1, len(entries)) + 1
+            self._typical = max(average, (self._typical + average) / 2)
         return full
 
     def _whose_turn(self, limit: int) -> list[str]:
@@ -124,11 +127,6 @@ class Reader:
         """Return how many entries of the usual size one reply may have."""
         return max(1, min(limit, PAGE, int(PAGE_BYTES / self._typical)))
 
-    def _learn(self, entries: int, size: int) -> None:
-        """Estimate the size of entries, because it bounds the memory that a reply takes."""
-        average = size / max(1, entries) + 1
-        self._typical = max(average, (self._typical + average) / 2)
-
 
 BEGIN: Final = b"0-0"
 
@@ -140,14 +138,12 @@ class Redelivery:
         self,
         group: Group,
         claim_after: float,
-        in_work: Callable[[], Collection[bytes]],
-        clock: Callable[[], float] = time.monotonic,
+        in_work: Callable[[str], Collection[bytes]],
     ) -> None:
-        """`in_work` returns the ids that were given out and are not settled."""
+        """`in_work` returns the ids of a stream that were given out and are not settled."""
         self._group = group
         self._claim_after = claim_after
         self._in_work = in_work
-        self._clock = clock
         self._after: bytes | None = BEGIN  # our own up to here were given; None: all of them
         self._cursor = BEGIN  # how far entries of dead consumers were claimed
         self._claim_at = 0.0
@@ -157,34 +153,34 @@ class Redelivery:
         self._after = self._cursor = BEGIN
         self._claim_at = 0.0
 
-    async def next(self, count: int) -> Page | None:
+    async def next(self, count: int) -> Found | None:
         """Return the next entries; None if there are none for now. Raises Unavailable, Vanished."""
+        group = self._group
+        lost: list[bytes] = []
         while True:
             if self._after is not None:
-                page = await self._own(count)
-            elif self._clock() >= self._claim_at:
-                page = await self._claimed(count)
+                entries = await group.pending(self._after, count)
+                self._after = entries[-1][0] if entries else None
+            elif time.monotonic() >= self._claim_at:
+                self._cursor, entries, lost = await group.claim(
+                    self._cursor, count, self._claim_after
+                )
+                if self._cursor == BEGIN:
+                    self._claim_at = time.monotonic() + self._claim_after / 2
             else:
                 return None
-            if page.entries or page.lost:
-                return page
+            if (entries or lost) and (found := self._found(entries, lost)):
+                return found
 
-    async def _own(self, count: int) -> Page:
-        assert self._after is not None
-        entries = await self._group.pending(self._after, count)
-        self._after = entries[-1][0] if entries else None
-        return self._page(entries, [])
-
-    async def _claimed(self, count: int) -> Page:
-        self._cursor, found, lost = await self._group.claim(self._cursor, count, self._claim_after)
-        if self._cursor == BEGIN:
-            self._claim_at = self._clock() + self._claim_after / 2
-        return self._page(found, lost)
-
-    def _page(self, entries: list[Entry], lost: list[bytes]) -> Page:
+    def _found(self, entries: list[Entry], lost: list[bytes]) -> Found | None:
         """Leave out what is in work: after a broken link, too, it must not be given twice."""
-        ours = self._in_work() if entries or lost else ()
+        key = self._group.key
+        ours = self._in_work(key)
         news = [entry for entry in entries if entry[0] not in ours]
         gone = [entry[0] for entry in news if entry[1] is None]
-        gone += [found for found in lost if found not in ours]
-        return Page([entry for entry in news if entry[1] is not None], gone)
+        gone += [each for each in lost if each not in ours]
+        if not news and not gone:
+            return None
+        found = Found(lost={key: gone} if gone else {})
+        found.add(key, [entry for entry in news if entry[1] is not None])
+        return found

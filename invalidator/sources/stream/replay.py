@@ -8,10 +8,10 @@ from typing import Final
 from redis.exceptions import RedisError
 
 from invalidator.errors import Unavailable
-from invalidator.model import Batch, Slice
-from invalidator.redisclient import Client, Command
+from invalidator.model import Batch
+from invalidator.redisclient import Client
 from invalidator.sources.replay import Ids, NotThere, Part
-from invalidator.sources.source import Lag, Start, WithoutBrake
+from invalidator.sources.source import Groupless, Start
 from invalidator.sources.stream.entries import (
     NOTHING,
     Entry,
@@ -25,48 +25,29 @@ from invalidator.sources.stream.group import begin, state_of
 from invalidator.sources.stream.server import StreamServer, Vanished
 
 PAGE: Final = 1000  # entries in one reply: Redis does nothing else meanwhile, some 4 ms
-MOMENT: Final = 0.5  # seconds that an empty read waits
-SHORT: Final = 0.15  # seconds between two reads that do not wait
+MOMENT: Final = 0.2  # seconds that an empty read waits
 
 
-class Groupless(WithoutBrake):
+class GrouplessStreams(Groupless):
     """Acknowledges nothing, and writes nothing anywhere."""
 
     name = "stream"
-    forgets = False
 
     def __init__(self, client: Client, keys: Sequence[str]) -> None:
         self._client = client
         self._server = StreamServer(client, self.name)
         self._keys = keys
-        self._stopped = False
-
-    async def settle(self, batch: Batch) -> None:
-        """Nothing is acknowledged."""
-
-    def lag(self) -> Lag:
-        return {}  # without a group, Redis does not say
-
-    async def keep_alive(self) -> None:
-        """Without a group, nobody waits for us."""
-
-    async def stop(self) -> None:
-        self._stopped = True
 
     async def close(self) -> None:
         with contextlib.suppress(RedisError, OSError):
             await self._client.aclose()
 
-    def _slice(self, key: str, entries: Sequence[Entry]) -> Slice:
-        ids = [entry[0] for entry in entries]
-        return slice_of(self.name, key, ids, [entry[1] for entry in entries])
-
-    def _batch(self, slices: list[Slice]) -> Batch:
-        events = sum(len(part.values) for part in slices)
-        return Batch(self.name, slices, events, sum(part.size for part in slices), None)
+    def _batch(self, found: Mapping[str, Sequence[Entry]]) -> Batch | None:
+        slices = [slice_of(self.name, key, entries) for key, entries in found.items()]
+        return Batch.of(self.name, slices, None) if slices else None
 
 
-class StreamPast(Groupless):
+class StreamReplay(GrouplessStreams):
     """Reads entries by their time or id, and ends."""
 
     def __init__(self, client: Client, keys: Sequence[str], wanted: Ids) -> None:
@@ -105,7 +86,7 @@ class StreamPast(Groupless):
         self._after = dict.fromkeys(self._keys, before(self._wanted.first))
 
     async def read(self, limit: int) -> Batch | None:
-        if self._stopped or self._after is None:
+        if self.stopped or self._after is None:
             return None
         for key, after in self._left().items():
             bounds = f"({show_id(after)}", show_id(self._last[key])
@@ -114,23 +95,19 @@ class StreamPast(Groupless):
             full = len(found) == count
             self._after[key] = parse_id(found[-1][0]) if full else self._last[key]
             if found:
-                return self._batch([self._slice(key, found)])
+                return self._batch({key: found})
         return None
 
     def _left(self) -> Mapping[str, Id]:
         return {key: at for key, at in (self._after or {}).items() if at < self._last[key]}
 
 
-class DryStreamSource(Groupless):
+class DryStreamSource(GrouplessStreams):
     """Reads new entries for a dry run, and keeps its positions in memory."""
 
-    def __init__(
-        self, client: Client, keys: Sequence[str], *, start: Start, timeout: float
-    ) -> None:
+    def __init__(self, client: Client, keys: Sequence[str], *, start: Start) -> None:
         super().__init__(client, keys)
         self._start = start
-        self._wait = min(MOMENT, timeout / 2)
-        self._apart = self._server.spread and len(keys) > 1
         self._after: dict[str, bytes] = {}  # the last entry that was read, by stream
 
     async def open(self) -> None:
@@ -142,33 +119,16 @@ class DryStreamSource(Groupless):
                 self._after[key] = (last if at == "$" else at).encode()
 
     async def read(self, limit: int) -> Batch | None:
-        if self._stopped:
+        if self.stopped:
             return None
-        try:
-            replies = await self._server.ask_group(self._questions(limit))
+        keys = self._keys[:limit]
+        words = ("XREAD", "COUNT", max(1, min(limit, PAGE) // len(keys)), "STREAMS")
+        try:  # each by its own command: they may be on several nodes of a cluster
+            replies = await self._server.ask_group((*words, key, self._after[key]) for key in keys)
         except Vanished as news:
             raise Unavailable(self.name, str(news)) from news
-        streams = [stream for reply in replies for stream in reply or ()]
-        if self._apart and not streams:
-            await asyncio.sleep(min(self._wait, SHORT))
-        self._after |= {name.decode(): entries[-1][0] for name, entries in streams}
-        slices = [self._slice(name.decode(), entries) for name, entries in streams]
-        return self._batch(slices) if slices else None
-
-    def _questions(self, limit: int) -> list[Command]:
-        """Ask for all streams at once, unless they are on several nodes of a cluster."""
-        keys = list(self._keys)[:limit]
-        each = max(1, min(limit, PAGE) // len(keys))
-        block: Command = () if self._apart else ("BLOCK", max(1, int(self._wait * 1000)))
-        return [
-            (
-                "XREAD",
-                "COUNT",
-                each,
-                *block,
-                "STREAMS",
-                *asked,
-                *map(self._after.__getitem__, asked),
-            )
-            for asked in ([[key] for key in keys] if self._apart else [keys])
-        ]
+        found = {key: reply[0][1] for key, reply in zip(keys, replies, strict=True) if reply}
+        if not found:
+            await asyncio.sleep(MOMENT)
+        self._after |= {key: entries[-1][0] for key, entries in found.items()}
+        return self._batch(found)

@@ -7,7 +7,6 @@ not be times. It is stored beside the stream, together with the identity of the 
 
 import time
 from collections import deque
-from collections.abc import Callable
 from typing import Final
 
 import orjson
@@ -15,7 +14,7 @@ from msgspec import Struct
 
 from invalidator.layout import PLACE
 from invalidator.sources.reread import Servers
-from invalidator.sources.stream.entries import NOTHING, Id, Page, parse_id, show_id
+from invalidator.sources.stream.entries import NOTHING, Entry, Id, parse_id, show_id
 from invalidator.sources.stream.group import Group
 from invalidator.sources.stream.server import StreamServer
 
@@ -46,13 +45,11 @@ class Reread:
         group: Group,
         name: str,
         servers: Servers,
-        now: Callable[[], float] = time.time,
     ) -> None:
         """`name` is that of the group; `servers` are those of the caches."""
         self._server = server
         self._group = group
         self._servers = servers
-        self._now = now
         self._key = PLACE.format(group=name, stream=group.key)
         self._identity = ""  # all that is settled was applied to servers with this identity
         # Times, and the position up to which all was settled then; one older than the window.
@@ -107,7 +104,7 @@ class Reread:
             self._cursor = self._reached
             self._round += 1
 
-    async def read(self, count: int) -> tuple[Page, Reached] | None:
+    async def read(self, count: int) -> tuple[list[Entry], Reached] | None:
         """Return the next entries that are read again. Raises Unavailable or Vanished."""
         if self._back is None or self._cursor is None:
             return None
@@ -120,7 +117,7 @@ class Reread:
             return None  # it was paused meanwhile
         more = len(entries) == count
         self._cursor = parse_id(entries[-1][0]) if more else None
-        return Page(entries), Reached(self._cursor or goal, round_)
+        return entries, Reached(self._cursor or goal, round_)
 
     def settle(self, reached: Reached) -> None:
         """Note that everything up to there is applied again."""
@@ -142,7 +139,7 @@ class Reread:
             return
         if not self._settled or not self._identity:
             return
-        now = self._now()
+        now = time.time()
         self._settled.append((now, safe))
         while self._settled[1][0] <= now - self._servers.window:
             self._settled.popleft()

@@ -8,8 +8,7 @@ consumer are claimed by the others.
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Collection, Sequence
-from itertools import count
+from collections.abc import Collection, Sequence
 from typing import Final
 
 import structlog
@@ -19,10 +18,9 @@ from redis.exceptions import RedisError
 from invalidator.errors import Unavailable
 from invalidator.model import Batch, Slice
 from invalidator.redisclient import Client, Command
-from invalidator.runtime import metrics
 from invalidator.runtime.tasks import end
 from invalidator.sources.gap import WENT_BACK, Gaps
-from invalidator.sources.reread import UNWATCHED, Servers
+from invalidator.sources.reread import UNWATCHED, Servers, report_reread
 from invalidator.sources.source import Lag, Start
 from invalidator.sources.stream.entries import Entry, show_id, slice_of
 from invalidator.sources.stream.group import Group
@@ -37,10 +35,9 @@ LOOK_EVERY: Final = 15.0  # seconds between two looks at the group, where CLAIM_
 Ids = dict[str, list[bytes]]  # by stream
 
 
-class Given(Struct):
+class Given(Struct, eq=False):
     """What settling a batch acknowledges."""
 
-    number: int
     at: float  # by the clock
     ids: Ids  # a stream that is paused loses its own
     reached: dict[str, Reached]  # of entries that are read again: they were acknowledged before
@@ -66,7 +63,6 @@ class StreamSource:
         claim_after: float = 60.0,
         trim: bool = False,
         servers: Servers = UNWATCHED,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`servers` are those of the caches."""
         self._client = client
@@ -74,29 +70,25 @@ class StreamSource:
         self._claim_after = claim_after
         self._trim = trim
         self._servers = servers
-        self._clock = clock
         self._reader = Reader(
-            self._server, keys, group, consumer, timeout, claim_after / 4, max_wait, clock
+            self._server, keys, group, consumer, timeout, claim_after / 4, max_wait
         )
-        self._gaps = Gaps(self.name, clock=clock)
+        self._gaps = Gaps(self.name)
         self._groups = {
-            key: Group(self._server, key, group, consumer, start, self._gaps, clock) for key in keys
+            key: Group(self._server, key, group, consumer, start, self._gaps) for key in keys
         }
-        self._redeliveries = {key: self._redelivery(key) for key in keys}
+        self._redeliveries = {
+            key: Redelivery(group, claim_after, self._in_work)
+            for key, group in self._groups.items()
+        }
         self._rereads = {
             key: Reread(self._server, self._groups[key], group, servers) for key in keys
         }
-        self._numbers = count()
-        self._given: dict[int, Given] = {}  # read and not settled
+        self._given: list[Given] = []  # read and not settled
         self._settled: list[Given] = []  # and not yet acknowledged
         self._paused: Ids = {}  # by stream that is paused: read and not settled
         self._reader.paused = self._paused.keys()
         self._keeper: asyncio.Task[None] | None = None
-
-    def _redelivery(self, key: str) -> Redelivery:
-        return Redelivery(
-            self._groups[key], self._claim_after, lambda: self._in_work(key), self._clock
-        )
 
     # --- the protocol -------------------------------------------------------------------
 
@@ -127,7 +119,7 @@ class StreamSource:
     async def settle(self, batch: Batch) -> None:
         given = batch.ends
         assert isinstance(given, Given)
-        self._given.pop(given.number, None)
+        self._given.remove(given)
         for key, reached in given.reached.items():
             self._rereads[key].settle(reached)
         self._settled.append(given)
@@ -141,9 +133,7 @@ class StreamSource:
             del self._paused[key]
             self._redeliveries[key].begin()
         for key in origins & self._groups.keys() - self._paused.keys():
-            self._paused[key] = [
-                found for given in self._given.values() for found in given.ids.pop(key, ())
-            ]
+            self._paused[key] = [found for given in self._given for found in given.ids.pop(key, ())]
             self._rereads[key].rewind()
 
     def lag(self) -> Lag:
@@ -172,12 +162,10 @@ class StreamSource:
         for key, redelivery in self._redeliveries.items():
             if key in self._paused:
                 continue
-            if page := await redelivery.next(self._reader.count(limit)):
-                if page.lost:
-                    first = page.lost[0].decode()
-                    self._gaps.tell("trimmed-pending", [key], events=len(page.lost), first=first)
-                found = Found()
-                found.add(key, page)
+            if found := await redelivery.next(self._reader.count(limit)):
+                if lost := found.lost.get(key):
+                    first = lost[0].decode()
+                    self._gaps.tell("trimmed-pending", [key], events=len(lost), first=first)
                 return found
         return None
 
@@ -187,8 +175,8 @@ class StreamSource:
             if key in self._paused:
                 continue
             if (read := await reread.read(self._reader.count(limit))) is not None:
-                page, reached = read
-                return self._batch_of(self._slices(key, page.entries), {}, {key: reached})
+                entries, reached = read
+                return self._batch_of(self._slices(key, entries), {}, {key: reached})
         return None
 
     async def _go_back(self) -> None:
@@ -198,17 +186,9 @@ class StreamSource:
         }
         if not backs:
             return
-        metrics.REWINDS.labels(self.name).inc()
-        log.warning(
-            "failover-reread",
-            source=self.name,
-            since=show_id(min(back.position for back in backs.values())),
-            why=self._servers.reason,
-            again={
-                key: f"{show_id(back.position)} to {show_id(back.goal)}"
-                for key, back in backs.items()
-            },
-        )
+        since = show_id(min(back.position for back in backs.values()))
+        ranges = {key: f"{show_id(b.position)} to {show_id(b.goal)}" for key, b in backs.items()}
+        report_reread(self.name, since, self._servers, ranges)
         for key, back in backs.items():
             if not back.complete:
                 self._gaps.tell(WENT_BACK, [key])
@@ -216,9 +196,8 @@ class StreamSource:
     def _batch(self, found: Found) -> Batch | None:
         slices: list[Slice] = []
         ids: Ids = {}
-        for key, pages in found.pages.items():
-            entries = [entry for page in pages for entry in page.entries]
-            came = [entry[0] for entry in entries] + [lost for page in pages for lost in page.lost]
+        for key, entries in found.entries.items():
+            came = [entry[0] for entry in entries] + found.lost.get(key, [])
             if key in self._paused:  # since it was asked for these
                 self._paused[key] += came
             else:
@@ -227,17 +206,12 @@ class StreamSource:
         return self._batch_of(slices, ids, {}) if ids or self._gaps else None
 
     def _batch_of(self, slices: list[Slice], ids: Ids, reached: dict[str, Reached]) -> Batch:
-        given = Given(next(self._numbers), self._clock(), ids, reached)
-        self._given[given.number] = given
-        events = sum(len(part.values) for part in slices)
-        size = sum(part.size for part in slices)
-        return Batch(self.name, slices, events, size, given, self._gaps.take())
+        given = Given(time.monotonic(), ids, reached)
+        self._given.append(given)
+        return Batch.of(self.name, slices, given, self._gaps.take())
 
     def _slices(self, key: str, entries: list[Entry]) -> list[Slice]:
-        if not entries:
-            return []
-        ids = [entry[0] for entry in entries]
-        return [slice_of(self.name, key, ids, [entry[1] for entry in entries])]
+        return [slice_of(self.name, key, entries)] if entries else []
 
     # --- the group ------------------------------------------------------------------------
 
@@ -262,7 +236,7 @@ class StreamSource:
             raise
 
     def _in_work(self, key: str) -> Collection[bytes]:
-        return {found for given in self._given.values() for found in given.ids.get(key, ())}
+        return {found for given in self._given for found in given.ids.get(key, ())}
 
     async def _keep(self) -> None:
         """Keep entries that wait for a sweep from being claimed, and look after the group."""
@@ -282,8 +256,8 @@ class StreamSource:
 
     def _old_ids(self, key: str, seconds: float) -> list[bytes]:
         """Return the ids that were given out so long ago, or are paused, and are not settled."""
-        before = self._clock() - seconds
-        old = [given for given in self._given.values() if given.at <= before]
+        before = time.monotonic() - seconds
+        old = [given for given in self._given if given.at <= before]
         ids = [found for given in old for found in given.ids.get(key, ())]
         return ids + self._paused.get(key, [])
 

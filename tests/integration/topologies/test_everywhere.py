@@ -177,7 +177,7 @@ async def test_streams_are_read_wherever_they_lie(
         timeout=2.0,
         max_wait=0,
     )
-    dry = DryStreamSource(client(place.url, 2.0), keys, start=Start.of(-3600.0), timeout=2.0)
+    dry = DryStreamSource(client(place.url, 2.0), keys, start=Start.of(-3600.0))
     try:
         await source.open()
         for n, key in enumerate(keys):

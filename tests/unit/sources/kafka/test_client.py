@@ -1,9 +1,8 @@
 """When a partition counts as standing still."""
 
-import pytest
 from aiokafka import TopicPartition
 
-from invalidator.sources.kafka.client import REBUILDS, Progress, Rebuilds, Stalled
+from invalidator.sources.kafka.client import Progress
 
 A, B = TopicPartition("orders", 0), TopicPartition("orders", 1)
 
@@ -29,15 +28,3 @@ def test_while_nobody_reads_nothing_stands_still() -> None:
     progress.stalled(0, {A: 5}, {A: 9})
     progress.forget()
     assert progress.stalled(61, {A: 5}, {A: 9}) == []
-
-
-def test_a_new_client_is_tried_a_few_times_at_the_same_position() -> None:
-    rebuilds = Rebuilds()
-    for _ in range(REBUILDS):
-        rebuilds.count(A, 5)
-        rebuilds.count(B, 7)
-    rebuilds.count(B, 8)
-    with pytest.raises(
-        Stalled, match="orders-0 does not move from 5, though Kafka has more, and 3"
-    ):
-        rebuilds.count(A, 5)

@@ -37,7 +37,12 @@ class Group:
     async def find(self, consumer: object, partitions: object) -> Positions:
         return self.found
 
-    def committed(self, start: GroupStart) -> None:
+    @property
+    def started(self) -> GroupStart | None:
+        return None
+
+    @started.setter
+    def started(self, start: GroupStart) -> None:
         assert self.commits
 
     def seek(self, tp: TopicPartition, offset: int) -> None:

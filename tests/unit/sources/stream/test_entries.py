@@ -67,14 +67,14 @@ def test_bytes_that_are_no_text_make_no_event_and_are_kept() -> None:
 
 def test_a_record_says_where_it_lies_and_when_it_was_published() -> None:
     ids = [b"1700000000500-0", b"1700000000500-1"]
-    entries = [fields(event="{}"), fields(event='{"a": 1}', tenant="x")]
-    part = slice_of("stream", "orders", ids, entries)
+    entries = [(ids[0], fields(event="{}")), (ids[1], fields(event='{"a": 1}', tenant="x"))]
+    part = slice_of("stream", "orders", entries)
     assert part.values == [b"{}", b'{"a": 1}']
     record = part.record(1)
     assert (record.source, record.origin, record.position) == ("stream", "orders", ids[1].decode())
     assert (record.raw, record.time_ms) == (b'{"a": 1}', 1700000000500)
     assert list(part.headers) == [(), (("tenant", b"x"),)]
-    assert slice_of("stream", "orders", ids[:1], entries[:1]).headers == ()
+    assert slice_of("stream", "orders", entries[:1]).headers == ()
 
 
 @pytest.mark.parametrize(
