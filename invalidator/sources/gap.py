@@ -52,12 +52,12 @@ class Gaps:
         self._source = source
         self._now = now
         self._clock = clock
-        self._told: dict[tuple[str, tuple[str, ...]], Gap] = {}
+        self._reported: dict[tuple[str, tuple[str, ...]], Gap] = {}
 
     def __bool__(self) -> bool:
-        return bool(self._told)
+        return bool(self._reported)
 
-    def tell(
+    def report(
         self,
         cause: str,
         origins: Iterable[str],
@@ -73,25 +73,18 @@ class Gaps:
         """
         told = Gap(self._source, tuple(origins), cause, since)
         metrics.GAPS.labels(self._source, cause).inc()
-        known = {"seconds": self._seconds(told), "lost": events}
-        known = {name: value for name, value in known.items() if value is not None}
+        more |= {"seconds": self._seconds(told), "lost": events, "channels": [*told.origins]}
+        known = {name: value for name, value in more.items() if value is not None}
         say = log.info if cause == START else log.warning
-        say(
-            "source-gap",
-            source=self._source,
-            cause=cause,
-            channels=[*told.origins],
-            **known,
-            **more,
-        )
-        gap = self._told.setdefault((cause, told.origins), told)
+        say("source-gap", source=self._source, cause=cause, **known)
+        gap = self._reported.setdefault((cause, told.origins), told)
         if events is not None:
             gap.lose(events)
         return gap
 
     def take(self) -> list[Slice]:
         """Return an event of each gap and origin, since a rule may be for one origin only."""
-        told, self._told = self._told, {}
+        told, self._reported = self._reported, {}
         return [self._slice(gap, origin) for gap in told.values() for origin in gap.origins]
 
     def _slice(self, gap: Gap, origin: str) -> Slice:

@@ -32,7 +32,7 @@ class Servers(Protocol):
 
 
 class Unwatched:
-    """Servers that never lose writes, for those who do not watch."""
+    """Servers that never lose writes, for sources that watch none."""
 
     identity = reason = ""
     window = 0.0
@@ -50,7 +50,7 @@ def report_reread(source: str, since: float | str, servers: Servers, again: obje
 
 
 class Reach:
-    """How far back, in the time of events, the writes of the last `window` seconds lead."""
+    """Knows how far back in event time the writes of the last `window` seconds lead."""
 
     def __init__(self, window: float) -> None:
         self._window = window

@@ -1,7 +1,7 @@
 """One assignment of Kafka partitions to us: for each, what to read next and what is settled.
 
 It is the only owner of these positions: the source, the committer and the handling of unreadable
-partitions call it, and `steer` passes its decisions on to the client.
+partitions call it, and `steer` passes its decisions to the client.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ class Partition(Struct):
     round: int = 0  # what was read in an earlier round settles nothing
     paused: bool = False  # its topic is
     problem: str = ""  # why it cannot be read; empty if it can
-    retried: bool = False  # whether it can is being tried again
+    retried: bool = False  # whether that is being tried again
 
 
 class Taken(Struct):
@@ -76,7 +76,7 @@ class Assignment:
     # --- reading ------------------------------------------------------------------------
 
     def steer(self, consumer: AIOKafkaConsumer) -> None:
-        """Tell the client where to read on, and which partitions to pause."""
+        """Tell the client where to continue, and which partitions to pause."""
         for tp in self._to_seek:
             consumer.seek(tp, self.partitions[tp].next)
         self._to_seek.clear()
@@ -126,7 +126,7 @@ class Assignment:
         self._update_stopped()
 
     def _go_to(self, tp: TopicPartition, position: int) -> None:
-        """Read on from there; what was read before settles nothing any more."""
+        """Continue from there; what was read before no longer settles anything."""
         partition = self.partitions[tp]
         partition.round += 1
         partition.next = partition.settled = position
@@ -143,19 +143,19 @@ class Assignment:
     # --- what cannot be read --------------------------------------------------------------
 
     def set_problem(self, tp: TopicPartition, reason: str) -> None:
-        """Read other partitions only, until the reason is empty again."""
+        """Read only other partitions, until the reason is empty again."""
         partition = self.partitions[tp]
         partition.problem, partition.retried = reason, False
         self._update_stopped()
 
     def retry(self) -> None:
-        """Read on where that was not possible; the problem is over when records come."""
+        """Try to read partitions with problems; a problem is over when records come."""
         for partition in self.partitions.values():
             partition.retried = bool(partition.problem)
         self._update_stopped()
 
     def pass_over(self, tp: TopicPartition, position: int, rejected: Slice | None = None) -> None:
-        """Read on from there, and settle the records before it by a batch without records."""
+        """Continue from there, and settle the records before it by a batch without records."""
         self.partitions[tp].next = position
         self.passed.add(tp)
         self._to_seek.add(tp)
@@ -164,10 +164,10 @@ class Assignment:
         self.set_problem(tp, "")
 
     def start_over(self, tp: TopicPartition, beginning: int) -> None:
-        """Read on from where the log begins, since it no longer has our position.
+        """Continue where the log begins, since it no longer has our position.
 
-        If it begins before that, it ends before it, too: it was cut, or is another one. A commit
-        of before would pass over what it comes to hold.
+        If it begins before that, it ends before it, too: it was cut, or is another one. An earlier
+        commit would pass over what is written to it.
         """
         partition = self.partitions[tp]
         if beginning < partition.next:
@@ -265,7 +265,7 @@ class Assignment:
             again[tp] = position, goal
             partition.goal, partition.coming, partition.since = goal, identity, since[tp]
             partition.problem = ""
-            self.passed.discard(tp)  # it is met again
+            self.passed.discard(tp)  # it will be found again
             self._go_to(tp, position)
         self._update_stopped()
         return again

@@ -13,7 +13,7 @@ from aiokafka.errors import (
 )
 from aiokafka.protocol.metadata import MetadataRequest
 
-from invalidator.errors import ConfigError
+from invalidator.errors import ConfigError, Unavailable
 from invalidator.settings.model import Kafka
 from invalidator.settings.security import Sasl, Tls
 from invalidator.sources.kafka.private import close_connection, describe
@@ -69,6 +69,10 @@ class Brokers:
                 "sasl_oauth_token_provider": self._tokens,
             }
         return options
+
+    def unavailable(self, reason: str) -> Unavailable:
+        """Return the error to raise where a source cannot be read."""
+        return Unavailable("kafka", f"{self.address}: {reason}")
 
     async def why(self) -> str:
         """Return in one line why no broker can be reached; empty if one can.

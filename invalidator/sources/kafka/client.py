@@ -17,7 +17,7 @@ log = structlog.get_logger("invalidator")
 START_WITHIN = 30.0  # seconds
 STOP_WITHIN = 3.0
 JOIN_MARGIN = 15.0  # seconds that the answer to a join may take beyond the rebalance
-# Bytes of one fetch. A broker's answer is in memory up to three times while it is taken apart.
+# Bytes of one fetch. A broker's answer is in memory up to three times while it is parsed.
 MOST_PER_FETCH = 4 * 1024 * 1024
 MOST_PER_PARTITION = 4 * 1024 * 1024
 LEAST_PER_PARTITION = 128 * 1024
@@ -34,7 +34,9 @@ class Timing(Struct, frozen=True):
     drain: float = 20.0  # that a rebalance waits for batches in work; below `rebalance`
     max_poll_interval: float = 300.0  # without a poll, until a member leaves on its own
     metadata_max_age: float = 20.0  # until new partitions are noticed; with a rebalance below 30
-    ask_every: float = 5.0  # without a record, until the brokers are asked whether they are there
+    ask_every: float = (
+        5.0  # without a record, until the brokers are asked whether they are available
+    )
     answer: float = 3.0  # that the brokers have for an answer
     look_every: float = 15.0  # between two looks for topics that came or went
     stalled_after: float = 60.0  # without progress though there is more, until a new client
@@ -109,7 +111,7 @@ def share_out(consumer: AIOKafkaConsumer, partitions: int) -> None:
 async def ends_of(consumer: AIOKafkaConsumer) -> dict[TopicPartition, int]:
     """Return where our partitions end: a cheap question that their brokers have to answer.
 
-    A poll answers {} when nothing was published, and also when no broker is there.
+    A poll answers {} when nothing was published, and also when no broker is available.
     """
     partitions = consumer.assignment()
     if not partitions:
@@ -120,7 +122,7 @@ async def ends_of(consumer: AIOKafkaConsumer) -> dict[TopicPartition, int]:
 
 
 class Progress:
-    """Finds partitions that do not move though they have more: the client reports nothing then."""
+    """Finds partitions that do not move although they have more: the client does not report it."""
 
     def __init__(self, patience: float) -> None:
         self._patience = patience
@@ -137,10 +139,6 @@ class Progress:
                 seen[tp] = (position, since if before == position else now)
         self._seen = seen
         return [tp for tp, (_, since) in seen.items() if now - since >= self._patience]
-
-    def forget(self) -> None:
-        """Start again: while nobody reads, no partition moves."""
-        self._seen = {}
 
 
 def _ms(seconds: float) -> int:

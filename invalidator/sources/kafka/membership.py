@@ -1,7 +1,7 @@
 """Our membership in a Kafka consumer group: which partitions are ours, and what we commit for them.
 
 Everything belongs to an assignment. What was read under it may be committed under it only: after
-that another member may have read the same records, and read on.
+that another member may have read the same records, and more.
 """
 
 import asyncio
@@ -99,17 +99,17 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
             log.warning("kafka-commit-abandoned", reason=reason, read_again="at the next start")
 
     def check(self) -> None:
-        """Note it if the client will never give a record again."""
+        """Note why the client will never return a record again, if that is so."""
         self.failure = self.failure or trouble(self.consumer)
 
     def lag(self) -> Lag:
         """Return how many offsets are behind our positions."""
-        came = known_ends(self.consumer)
+        came, asked = known_ends(self.consumer), self._ends
         return {
             (tp.topic, str(tp.partition)): max(
-                0, max(came.get(tp, 0), self._ends.get(tp, 0)) - partition.done
+                0, came.get(tp, 0) - p.done, asked.get(tp, 0) - p.done
             )
-            for tp, partition in self.assignment.partitions.items()
+            for tp, p in self.assignment.partitions.items()
         }
 
     def say_ready(self) -> None:
@@ -120,7 +120,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
             self._part.ready()
 
     def note_records(self) -> None:
-        """Note that records came: the brokers are there."""
+        """Note that records came: the brokers are available."""
         self.busy = True
         self.say_ready()
 
@@ -137,7 +137,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
     # --- rebalances ---------------------------------------------------------------------
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        """Let batches in work be settled and committed before others may read on."""
+        """Settle and commit the batches in work before other members continue."""
         self.assigned.clear()
         try:
             if set(revoked):
@@ -147,7 +147,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
             self.assignment = Assignment()
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        """Find out where to read the new partitions on."""
+        """Find out where to continue in the new partitions."""
         partitions = sorted(assigned)
         try:
             self.assignment = await self._take_up(partitions)
@@ -186,7 +186,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
     # --- committing ---------------------------------------------------------------------
 
     async def commit_positions(self) -> None:
-        """Commit what was settled. What fails now is tried again with the next."""
+        """Commit what was settled. What fails now is committed with the next."""
         async with self._committing:
             assignment = self.assignment
             partitions, assignment.to_commit = assignment.to_commit, set()
@@ -221,7 +221,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
                 self.assignment.skip(positions(self.consumer))
             await self.commit_positions()
 
-    # --- whether the brokers are there ----------------------------------------------------
+    # --- whether the brokers are available -----------------------------------------------
 
     async def _watch_for_ever(self) -> None:
         """Ask the brokers, even while records come: not every partition answers by these."""
@@ -231,12 +231,10 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
             self.check()
             busy, self.busy = self.busy, False
             ends = await self._ask_for_ends(say=not busy)
-            if reads == self.reads:
-                self._progress.forget()
-            elif ends:
-                problems, now = self.assignment.problems, asyncio.get_running_loop().time()
-                at = {tp: n for tp, n in positions(self.consumer).items() if tp not in problems}
-                self.stalled = self._progress.stalled(now, at, ends)
+            problems, now = self.assignment.problems, asyncio.get_running_loop().time()
+            at = {tp: n for tp, n in positions(self.consumer).items() if tp not in problems}
+            still = reads == self.reads  # while nobody reads, no partition moves
+            self.stalled = self._progress.stalled(now, {} if still else at, ends)
             reads = self.reads
 
     async def _ask_for_ends(self, *, say: bool) -> Mapping[TopicPartition, int]:

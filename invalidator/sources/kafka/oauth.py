@@ -133,8 +133,7 @@ def _parse(status: int, body: bytes, now: float) -> _Token:
 
 def _reason(error: Exception) -> str:
     said = " ".join(str(error).split())
-    for_people = isinstance(error, ValueError) and said
-    return said if for_people else f"{type(error).__name__}: {said}"
+    return said if said and isinstance(error, ValueError) else f"{type(error).__name__}: {said}"
 
 
 class _AsTheyAre(HTTPErrorProcessor):
@@ -168,11 +167,7 @@ async def post_form(
         opener = build_opener(_AsTheyAre, HTTPSHandler(context=trusted))
         async with asyncio.timeout(within):
             return await asyncio.to_thread(_post, opener, request, within)
-    except TimeoutError:
-        raise ValueError("no answer in time") from None
-    except HTTPException as error:
-        raise ValueError(f"no valid HTTP response: {str(error) or type(error).__name__}") from error
-    except OSError as error:
+    except (HTTPException, OSError) as error:
         raise ValueError(_network_reason(error)) from error
 
 
@@ -182,10 +177,12 @@ def _post(opener: OpenerDirector, request: Request, within: float) -> tuple[int,
         return response.status, response.read(LARGEST)
 
 
-def _network_reason(error: OSError) -> str:
+def _network_reason(error: Exception) -> str:
     cause = error.reason if isinstance(error, URLError) else error
     if isinstance(cause, TimeoutError):
         return "no answer in time"
+    if isinstance(cause, HTTPException):
+        return f"no valid HTTP response: {str(cause) or type(cause).__name__}"
     if said := getattr(cause, "verify_message", ""):
         return f"its certificate is not trusted: {said}"
     if isinstance(cause, ssl.SSLError):

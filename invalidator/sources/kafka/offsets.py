@@ -30,13 +30,10 @@ class Wanted:
         entries = list(entries)
         self.names = [entry for entry in entries if not entry.startswith("^")]
         self._patterns = [re.compile(entry) for entry in entries if entry.startswith("^")]
-
-    @property
-    def may_grow(self) -> bool:
-        return bool(self._patterns)
+        self.may_grow = bool(self._patterns)
 
     def wants(self, topic: str) -> bool:
-        """Tell whether a topic is ours. No pattern matches names that begin with `__`."""
+        """Return whether a topic is ours. No pattern matches names that begin with `__`."""
         if topic in self.names:
             return True
         return not topic.startswith("__") and any(p.match(topic) for p in self._patterns)
@@ -84,7 +81,7 @@ class GroupStart(Struct, frozen=True):
     def dump(self, topic: str, note: Note | None = None) -> str:
         """Return the metadata of a commit on this topic.
 
-        Where all topics are too many, it tells of this one only.
+        If they do not all fit, it names only this topic.
         """
         said = {"v": 3, "born": self.time_ms, "had": dict(self.partitions)}
         if note and note.identity:
@@ -117,7 +114,7 @@ class GroupStart(Struct, frozen=True):
 
 
 class Positions(Struct, frozen=True):
-    """The positions from which to read on."""
+    """The positions from which to read."""
 
     start: GroupStart
     positions: Mapping[TopicPartition, int]
@@ -152,7 +149,7 @@ class GroupPositions:
     async def find(
         self, consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition]
     ) -> Positions:
-        """Return where to read these partitions on."""
+        """Return the positions from which to read these partitions."""
         committed = await self._committed(consumer)
         start = self._start_of(committed)
         positions = {tp: committed[tp].offset for tp in partitions if tp in committed}
@@ -169,10 +166,10 @@ class GroupPositions:
         return Positions(start, positions, frozenset(fresh), notes)
 
     def _start_of(self, committed: Committed) -> GroupStart:
-        """Return the earliest start that a commit tells of; ours, now, where there is no commit.
+        """Return the earliest start that a commit names; now, if there is no commit.
 
-        Where there were some, their topics were deleted: whatever goes by these names is new.
-        Positions that another tool wrote tell nothing: then every partition without one counts
+        If there were commits earlier, their topics were deleted: all that has these names is new.
+        Positions that another tool wrote do not say it: then every partition without one counts
         as new, which reads too much rather than too little.
         """
         starts = [s for c in committed.values() if (s := GroupStart.parse(c.metadata or ""))]

@@ -2,7 +2,7 @@
 
 Records are taken out a batch of the log at a time. The library's own way makes an object of eleven
 fields for each record, which costs more than all else that happens to an event. Here its C code
-fills lists, and nothing is copied. An error waits until all records before it were given.
+fills lists, and nothing is copied. An error is raised after all records before it were returned.
 """
 
 import asyncio
@@ -77,7 +77,7 @@ class Unreadable(InvalidatorError):  # noqa: N818 - a state of the partition
 
 
 def trouble(consumer: AIOKafkaConsumer) -> str:
-    """Return why it will never give a record again; empty while it may.
+    """Return why it will never return a record again; empty while it may.
 
     When one of its tasks has died, it continues to answer polls, with nothing.
     """
@@ -98,19 +98,13 @@ def trouble(consumer: AIOKafkaConsumer) -> str:
 
 
 def show_life(consumer: AIOKafkaConsumer) -> None:
-    """Count as polling. Without it a member leaves its group, and does not try to come back.
-
-    A poll that raised, in turn, counts as under way for ever, and its member as alive.
-    """
-    state = consumer._subscription
-    state._fetch_count = 0
-    state._last_fetch_ended = time.monotonic()
+    """Count as polling. Without it a member leaves its group, and does not try to come back."""
+    consumer._subscription._last_fetch_ended = time.monotonic()
 
 
 def generation(consumer: AIOKafkaConsumer) -> int:
     """Return the number of the group's assignment; -1 once the group has given us up."""
-    number: int = consumer._coordinator.generation
-    return number
+    return int(consumer._coordinator.generation)
 
 
 async def commit(
@@ -133,7 +127,7 @@ async def commit(
 
 
 def positions(consumer: AIOKafkaConsumer) -> dict[TopicPartition, int]:
-    """Return how far the library has got. Unlike ours, it moves over what holds no records."""
+    """Return the library's own positions, which move over what holds no records. Ours do not."""
     found = {}
     for tp, state in _states(consumer):
         if not state.paused:
@@ -213,7 +207,7 @@ async def group_offsets(consumer: AIOKafkaConsumer) -> dict[TopicPartition, Offs
 async def fetch_raw(
     consumer: AIOKafkaConsumer, tp: TopicPartition, at: int, size: int
 ) -> tuple[bytes, int]:
-    """Return the bytes that the brokers have from there on, and where their log ends.
+    """Return the bytes that the brokers have from this offset, and where their log ends.
 
     Raises KafkaError or OSError.
     """
@@ -253,17 +247,13 @@ async def poll(consumer: AIOKafkaConsumer, limit: int, seconds: float) -> Polled
 
     Raises Unreadable, OffsetOutOfRangeError, or what a task of the library died of.
     """
+    show_life(consumer)
     consumer._coordinator.check_errors()
     try:
         async with asyncio.timeout(seconds + SLACK):
-            with consumer._subscription.fetch_context():
-                return await _take(consumer._fetcher, limit, seconds)
+            return await _take(consumer._fetcher, limit, seconds)
     except TimeoutError:
-        show_life(consumer)
         return {}
-    except BaseException:
-        show_life(consumer)
-        raise
 
 
 async def _take(fetcher: Fetcher, limit: int, seconds: float) -> Polled:
@@ -341,9 +331,9 @@ class Runs:
     """
 
     def __init__(self, end: int) -> None:
-        self._left: list[Fetched] = []  # decoded, and not given yet
-        self._end = end  # where to read on behind them
-        self.error: Exception | None = None  # met behind those that were given
+        self._left: list[Fetched] = []  # decoded, and not returned yet
+        self._end = end  # the offset that follows them
+        self.error: Exception | None = None  # found after those that were returned
 
     def over(self, part: PartitionRecords) -> bool:
         return not self._left and (self.error is not None or not part._records.has_next())
@@ -359,7 +349,7 @@ class Runs:
         return taken
 
     def _decode(self, part: PartitionRecords, batch: Any) -> None:
-        """Skip what the library would skip."""
+        """Decode a batch, unless the library would skip it."""
         if not batch.validate_crc():
             raise CorruptRecordException(f"Invalid CRC - {part._tp}")
         if not _is_aborted(part, batch) and not batch.is_control_batch:
@@ -376,7 +366,7 @@ class Runs:
 
 
 def _is_aborted(part: PartitionRecords, batch: Any) -> bool:
-    """Tell whether it belongs to a transaction that was aborted."""
+    """Return whether it belongs to a transaction that was aborted."""
     producer = batch.producer_id
     if producer is None:
         return False

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
 
-from invalidator.errors import Unavailable
 from invalidator.model import Batch
 from invalidator.sources.kafka.batches import NAME, name_of, slice_of
 from invalidator.sources.kafka.brokers import Brokers
@@ -79,21 +78,21 @@ class KafkaReplay(Groupless):
             raise
         except Exception as error:  # whatever it was, nothing can be read
             reason = await self._brokers.why() or describe(error)
-            raise self._unavailable(reason) from error
+            raise self._brokers.unavailable(reason) from error
 
     async def read(self, limit: int) -> Batch | None:
         consumer = self._consumer
         if self.stopped or self.done:
             return None
         if consumer is None:
-            raise self._unavailable("not connected")
+            raise self._brokers.unavailable("not connected")
         try:
             polled = await poll(consumer, limit, MOMENT)
         except (Unreadable, OffsetOutOfRangeError) as error:
             left = ", ".join(f"{name_of(tp)} at {at}" for tp, at in self._left().items())
             raise NotThere(f"cannot be read ({left}): {describe(error)}") from error
         except Exception as error:  # records may have been dropped
-            raise self._unavailable(describe(error)) from error
+            raise self._brokers.unavailable(describe(error)) from error
         wanted = self._cut(consumer, polled)
         slices = [slice_of(tp, records) for tp, records in wanted.items()]
         return Batch.of(NAME, slices, None) if slices else None
@@ -162,9 +161,6 @@ class KafkaReplay(Groupless):
         if over := [tp for tp in consumer.assignment() if self._next[tp] >= self._end[tp]]:
             consumer.pause(*over)
         return wanted
-
-    def _unavailable(self, reason: str) -> Unavailable:
-        return Unavailable(self.name, f"{self._brokers.address}: {reason}")
 
 
 def _within(wanted: Offsets, begin: int, end: int) -> tuple[int, int]:

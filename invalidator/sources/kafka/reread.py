@@ -17,7 +17,7 @@ LOOK_UP_WITHIN = 10.0  # seconds
 
 
 async def read_again(member: Membership, servers: Servers, gaps: Gaps, now: float) -> None:
-    """Go back in time where other servers answer than those that applied what is settled."""
+    """Go back in time if the cache servers are not those that applied what is settled."""
     assignment, identity = member.assignment, servers.identity
     if not identity or assignment.identity == identity:
         return
@@ -42,4 +42,4 @@ async def read_again(member: Membership, servers: Servers, gaps: Gaps, now: floa
     # Where all that is left is read again, what was deleted before it may be missing.
     short = {tp.topic for tp, (first, _) in again.items() if floors[tp] < begins[tp] >= first}
     if short:
-        gaps.tell(WENT_BACK, sorted(short))
+        gaps.report(WENT_BACK, sorted(short))

@@ -12,7 +12,6 @@ import structlog
 from aiokafka import TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
 
-from invalidator.errors import Unavailable
 from invalidator.model import Batch
 from invalidator.runtime.health import Part
 from invalidator.sources.gap import Gaps
@@ -100,11 +99,11 @@ class KafkaSource:
             self._topics = await self._positions.topics(consumer)
         except Exception as error:
             await self.close()
-            raise self._unavailable(await self._brokers.why() or describe(error)) from error
+            raise self._brokers.unavailable(await self._brokers.why() or describe(error)) from error
         member.missing = self._wanted.missing(self._topics)
         if not self._topics:
             await self.close()
-            raise self._unavailable(member.missing)
+            raise self._brokers.unavailable(member.missing)
         member.say_ready()
         member.subscribe(self._topics)
         member.begin()
@@ -158,7 +157,7 @@ class KafkaSource:
         return self._member.lag() if self._member else {}
 
     async def keep_alive(self) -> None:
-        """Count as polling: else the client leaves the group."""
+        """Count as polling: otherwise the client would leave the group."""
         if self._member:
             show_life(self._member.consumer)
 
@@ -180,7 +179,7 @@ class KafkaSource:
         while not await self._is_assigned(member):
             self._check()
             if asyncio.get_running_loop().time() > deadline:
-                raise self._unavailable(f"group {self._group!r} does not let us in")
+                raise self._brokers.unavailable(f"group {self._group!r} does not let us in")
         self._check()
 
     async def _is_assigned(self, member: Membership) -> bool:
@@ -197,13 +196,10 @@ class KafkaSource:
     def _check(self) -> Membership:
         member = self._member
         if member is None:
-            raise self._unavailable("not connected")
+            raise self._brokers.unavailable("not connected")
         if member.failure:
-            raise self._unavailable(member.failure)
+            raise self._brokers.unavailable(member.failure)
         return member
-
-    def _unavailable(self, reason: str) -> Unavailable:
-        return Unavailable(self.name, f"{self._brokers.address}: {reason}")
 
     async def _follow_topics(self, member: Membership) -> None:
         """Look for topics that came or went. Raises Unavailable if none is left."""
@@ -221,7 +217,7 @@ class KafkaSource:
         member.missing = self._wanted.missing(existing)
         member.say_ready()
         if not chosen:
-            raise self._unavailable(member.missing)
+            raise self._brokers.unavailable(member.missing)
         if chosen != self._topics:
             log.info("kafka-topics-changed", source=NAME, reads=chosen, before=self._topics)
             self._topics = chosen
@@ -237,9 +233,7 @@ class KafkaSource:
                 member.say_ready()
                 continue
             stuck = f"{name_of(tp)} does not move from {partition.next}, though there is more"
-            raise self._unavailable(stuck)
-
-    # --- reading again ----------------------------------------------------------------------
+            raise self._brokers.unavailable(stuck)
 
     def _last_same(self) -> float:
         """Return when the cache servers were last known to have the assignment's identity.
@@ -271,7 +265,7 @@ class KafkaSource:
         except OffsetOutOfRangeError as error:
             await self._start_over(member, error.args[0])
         except Exception as error:
-            raise self._unavailable(describe(error)) from error
+            raise self._brokers.unavailable(describe(error)) from error
         else:
             if assignment is member.assignment:
                 assignment.take(polled, taken)
@@ -293,21 +287,21 @@ class KafkaSource:
             await self._poll(member, taken, room, min(left, MOMENT))
 
     async def _start_over(self, member: Membership, lost: Mapping[TopicPartition, int]) -> None:
-        """Read on where logs begin that no longer have our positions, and report what is lost."""
+        """Continue where logs begin that no longer have our positions, and report what is lost."""
         assignment = member.assignment
         places = assignment.partitions
         ours = {tp: at for tp, at in lost.items() if tp in places and places[tp].next == at}
         try:
             async with asyncio.timeout(BEGINNING_WITHIN):
                 begins = await member.consumer.beginning_offsets(list(ours))
-        except Exception as error:  # noqa: BLE001 - the next poll says it again
+        except Exception as error:  # noqa: BLE001 - the next poll reports it again
             reason = describe(error)
             log.warning("kafka-position-lost", partitions=[*map(name_of, ours)], reason=reason)
             return
         if assignment is not member.assignment:
             return
         for tp, begin in begins.items():
-            self._gaps.tell(
+            self._gaps.report(
                 "position lost",
                 [tp.topic],
                 events=max(0, begin - ours[tp]) or None,

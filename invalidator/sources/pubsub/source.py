@@ -85,7 +85,7 @@ class PubSubSource:
         with reaching(self.name):
             self._links = await listening(self._client, self._plain, self._sharded, self._take)
         cause = START if self._heard is None else "reconnected"
-        self._gaps.tell(cause, self._channels, since=self._heard)
+        self._gaps.report(cause, self._channels, since=self._heard)
         self._part.ready()
         self._listeners = [
             asyncio.create_task(self._listen(link), name="pubsub-listener") for link in self._links
@@ -172,7 +172,7 @@ class PubSubSource:
         """Keep the newest: they are the likeliest to be asked for next."""
         if not self._overflow:
             now = time.monotonic()
-            self._overflow = self._gaps.tell("overflow", self._channels, since=now)
+            self._overflow = self._gaps.report("overflow", self._channels, since=now)
         self._overflow.lose(1)
         self._bytes -= len(self._buffer.popleft().value)
 
@@ -227,7 +227,7 @@ class PubSubSource:
             messages = f"{len(again)} message{'s' * (len(again) != 1)}"
             report_reread(self.name, since, self._servers, {"channels": messages})
         if not complete:
-            self._gaps.tell(WENT_BACK, self._channels)
+            self._gaps.report(WENT_BACK, self._channels)
 
     def _slice(self, channel: str, messages: list[Message]) -> Slice:
         def record(index: int) -> Record:

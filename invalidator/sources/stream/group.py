@@ -72,13 +72,7 @@ class Group:
     """Our consumer group on one stream."""
 
     def __init__(
-        self,
-        server: StreamServer,
-        key: str,
-        group: str,
-        consumer: str,
-        start: Start,
-        gaps: Gaps,
+        self, server: StreamServer, key: str, group: str, consumer: str, start: Start, gaps: Gaps
     ) -> None:
         self.key = key
         self._server = server
@@ -98,13 +92,13 @@ class Group:
 
     async def join(self) -> None:
         """Create the group unless it exists. Raises Unavailable."""
-        state = await self._state()
+        state = await state_of(self._server, self.key, self._name)
         if state is None or state.delivered is None:
             await self._create(state)
-            state = await self._state()
+            state = await state_of(self._server, self.key, self._name)
         if state is None or state.delivered is None:
             raise Unavailable(self._server.name, f"the stream {self.key} vanishes again and again")
-        self._note(state)
+        self._seen, self._last = time.monotonic(), state.last
         if self._unread is None and state.hole_ahead:
             self._unread = 0  # they were removed while none of us was running
         self._tell_unread(state)
@@ -112,15 +106,12 @@ class Group:
             self.safe = _settled(state.delivered, await self._pending())
 
     async def _create(self, state: State | None) -> None:
-        if self.safe is None:
-            at = await begin(self._server, self._start, state)
-        else:
-            at = self._resume(state)
+        new = self.safe is None
+        at = await begin(self._server, self._start, state) if new else self._resume(state)
         command: Command = ("XGROUP", "CREATE", self.key, self._name, at, "MKSTREAM")
         (reply,) = await self._server.ask([command])
-        if isinstance(reply, Exception) and "BUSYGROUP" not in str(
-            reply
-        ):  # another consumer was faster
+        created_by_another = "BUSYGROUP" in str(reply)
+        if isinstance(reply, Exception) and not created_by_another:
             raise self._server.rejected(reply, f"the stream {self.key}")
         log.info("stream-group-created", stream=self.key, group=self._name, at=at)
 
@@ -129,14 +120,14 @@ class Group:
         if state is None or not self._is_the_same(state):
             # Another stream under the same name: everything in it is new, and what was unread in
             # the old one is lost.
-            self._gaps.tell("stream-vanished", [self.key], since=self._seen, group=self._name)
+            self._gaps.report("stream-vanished", [self.key], since=self._seen, group=self._name)
             self.safe = NOTHING
         else:
             log.warning("stream-group-vanished", stream=self.key, group=self._name)
         return show_id(self.safe or NOTHING)
 
     def _is_the_same(self, state: State) -> bool:
-        """Return whether it still holds, or once held, what we saw in it; in doubt, it did not."""
+        """Return whether it holds, or once held, what we saw in it; if in doubt, it did not."""
         return state.last >= self._last and (state.first is None or state.first <= self._last)
 
     # --- now and then -------------------------------------------------------------------
@@ -146,10 +137,10 @@ class Group:
 
         Settled entries up to `keep` may be trimmed; None: all of them.
         """
-        state = await self._state()
+        state = await state_of(self._server, self.key, self._name)
         if state is None or state.delivered is None:
             return  # the next read notices
-        self._note(state)
+        self._seen, self._last = time.monotonic(), state.last
         pending = await self._pending()
         self.safe = _settled(state.delivered, pending)
         self.behind = None if state.lag is None else state.lag + pending[0]
@@ -158,17 +149,13 @@ class Group:
             await self._trim(keep)
         await self._remove_consumers()
 
-    def _note(self, state: State) -> None:
-        self._seen = time.monotonic()
-        self._last = state.last
-
     def _tell_unread(self, state: State) -> None:
         found = state.unread_removed
         if found is None:
             return
         if self._unread is not None and found > self._unread:
             lost = found - self._unread
-            self._gaps.tell("trimmed-unread", [self.key], events=lost, group=self._name)
+            self._gaps.report("trimmed-unread", [self.key], events=lost, group=self._name)
         self._unread = found
 
     async def _pending(self) -> list[Any]:
@@ -197,7 +184,7 @@ class Group:
 
         Raises Unavailable or Vanished.
         """
-        state = await self._state()
+        state = await state_of(self._server, self.key, self._name)
         if state is None or state.delivered is None:
             raise Vanished(self.key)
         return state, state.delivered
@@ -243,12 +230,6 @@ class Group:
         """Return the commands that acknowledge these."""
         return [("XACK", self.key, self._name, *few) for few in in_portions(ids)]
 
-    # --- questions ------------------------------------------------------------------------
-
-    async def _state(self) -> State | None:
-        """Return the stream and our group; None if the stream does not exist."""
-        return await state_of(self._server, self.key, self._name)
-
 
 async def state_of(server: StreamServer, key: str, name: str = "") -> State | None:
     """Return a stream and a group on it; None if it does not exist. Raises Unavailable."""
@@ -272,7 +253,7 @@ async def state_of(server: StreamServer, key: str, name: str = "") -> State | No
 
 
 async def begin(server: StreamServer, start: Start, state: State | None) -> str:
-    """Return the id after which a start lies in a stream. Raises Unavailable."""
+    """Return the id after which reading begins. Raises Unavailable."""
     if start.at == "latest":
         return "$"
     if start.at == "earliest" or state is None:

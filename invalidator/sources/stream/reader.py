@@ -135,10 +135,7 @@ class Redelivery:
     """Finds one stream's entries that were delivered and not acknowledged."""
 
     def __init__(
-        self,
-        group: Group,
-        claim_after: float,
-        in_work: Callable[[str], Collection[bytes]],
+        self, group: Group, claim_after: float, in_work: Callable[[str], Collection[bytes]]
     ) -> None:
         """`in_work` returns the ids of a stream that were given out and are not settled."""
         self._group = group

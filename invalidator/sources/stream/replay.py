@@ -29,7 +29,7 @@ MOMENT: Final = 0.2  # seconds that an empty read waits
 
 
 class GrouplessStreams(Groupless):
-    """Acknowledges nothing, and writes nothing anywhere."""
+    """Reads streams, acknowledges nothing, and writes nothing anywhere."""
 
     name = "stream"
 
@@ -53,17 +53,13 @@ class StreamReplay(GrouplessStreams):
     def __init__(self, client: Client, keys: Sequence[str], wanted: Ids) -> None:
         super().__init__(client, keys)
         self._wanted = wanted
+        self.total: int | None = None  # Redis cannot count them without reading them
         self._after: dict[str, Id] | None = None  # read up to here; None: not looked up yet
         self._last: dict[str, Id] = {}
 
     @property
     def done(self) -> bool:
         return self._after is not None and not self._left()
-
-    @property
-    def total(self) -> int | None:
-        """Redis cannot count them without reading them."""
-        return None
 
     @property
     def parts(self) -> Sequence[Part]:

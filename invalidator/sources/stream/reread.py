@@ -22,7 +22,7 @@ KEPT: Final = 30 * 86_400  # seconds that the stored place outlives its last cha
 
 
 class Reached(Struct, frozen=True):
-    """How far a batch of entries that are read again leads."""
+    """The position that a batch of re-read entries reaches."""
 
     position: Id
     round: int
@@ -37,7 +37,7 @@ class Back(Struct, frozen=True):
 
 
 class Reread:
-    """Where one stream has to be read again from, and how far that is done."""
+    """Knows from where one stream has to be read again, and how much of that is done."""
 
     def __init__(
         self,

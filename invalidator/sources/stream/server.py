@@ -1,4 +1,4 @@
-"""The Redis where streams live: it answers, or it is Unavailable."""
+"""The Redis that holds the streams: it replies, or it is Unavailable."""
 
 from collections.abc import Iterable
 

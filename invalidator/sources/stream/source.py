@@ -165,7 +165,7 @@ class StreamSource:
             if found := await redelivery.next(self._reader.count(limit)):
                 if lost := found.lost.get(key):
                     first = lost[0].decode()
-                    self._gaps.tell("trimmed-pending", [key], events=len(lost), first=first)
+                    self._gaps.report("trimmed-pending", [key], events=len(lost), first=first)
                 return found
         return None
 
@@ -191,7 +191,7 @@ class StreamSource:
         report_reread(self.name, since, self._servers, ranges)
         for key, back in backs.items():
             if not back.complete:
-                self._gaps.tell(WENT_BACK, [key])
+                self._gaps.report(WENT_BACK, [key])
 
     def _batch(self, found: Found) -> Batch | None:
         slices: list[Slice] = []

@@ -33,7 +33,7 @@ def batch(told: Gaps) -> Batch:
 
 def test_a_gap_is_one_event_for_each_origin() -> None:
     told = gaps()
-    told.tell("reconnected", ["orders", "items:*"], since=97.5)
+    told.report("reconnected", ["orders", "items:*"], since=97.5)
     parts = told.take()
     assert [part.origin for part in parts] == ["orders", "items:*"]
     event = orjson.loads(parts[1].values[0] or b"")
@@ -61,8 +61,8 @@ def test_a_gap_is_said_and_counted_at_once() -> None:
     missed = metrics.MISSED.labels("stream")
     before = counted._value.get(), missed._value.get()
     with capture_logs() as logs:
-        gaps("stream").tell("trimmed", ["orders"], events=3, first="1-0")
-        gaps("stream").tell("start", ["orders"])
+        gaps("stream").report("trimmed", ["orders"], events=3, first="1-0")
+        gaps("stream").report("start", ["orders"])
     assert logs[0] == {
         "event": "source-gap",
         "log_level": "warning",
@@ -78,9 +78,9 @@ def test_a_gap_is_said_and_counted_at_once() -> None:
 
 def test_what_is_told_again_before_it_is_taken_is_one_gap_from_the_first_moment_on() -> None:
     told = gaps()
-    told.tell("overflow", ["orders"], since=90.0, events=2)
-    told.tell("overflow", ["orders"], since=99.0, events=5)
-    told.tell("reconnected", ["orders"])
+    told.report("overflow", ["orders"], since=90.0, events=2)
+    told.report("overflow", ["orders"], since=99.0, events=5)
+    told.report("reconnected", ["orders"])
     data = [orjson.loads(part.values[0] or b"")["data"] for part in told.take()]
     assert [(d["cause"], d["seconds"], d["events"]) for d in data] == [
         ("overflow", 10.0, 7),
@@ -90,7 +90,7 @@ def test_what_is_told_again_before_it_is_taken_is_one_gap_from_the_first_moment_
 
 def test_only_a_rule_that_names_it_outright_hears_of_a_gap(rules: Rules) -> None:
     told = gaps()
-    told.tell("start", ["orders"])
+    told.report("start", ["orders"])
     made = rules(f"rules:\n  {ON_GAP}{WIDE}").plan(batch(told), max_event_bytes=LIMIT)
     assert names(made).versions == {"orders"}
     assert names(made).keys == set()
@@ -104,7 +104,7 @@ def test_a_table_of_our_name_is_like_any_other(rules: Rules) -> None:
 
 def test_a_gap_that_no_rule_names_is_no_unmatched_event(rules: Rules) -> None:
     told = gaps()
-    told.tell("start", ["orders"])
+    told.report("start", ["orders"])
     made = rules("rules:" + WIDE).plan(batch(told), max_event_bytes=LIMIT)
     assert (made.unmatched, made.rejections) == (0, [])
     assert not any(found.count() for found in made.caches.values())
@@ -122,7 +122,7 @@ def test_a_gap_that_no_rule_names_is_no_unmatched_event(rules: Rules) -> None:
 )
 def test_a_gap_is_read_whatever_the_envelope_of_its_source(rules: Rules, envelope: str) -> None:
     told = gaps()
-    told.tell("start", ["orders"])
+    told.report("start", ["orders"])
     ruleset = rules(f"envelope: {envelope}\nrules:\n  {ON_GAP}{WIDE}")
     made = ruleset.plan(batch(told), max_event_bytes=LIMIT)
     assert names(made).versions == {"orders"}
@@ -137,7 +137,7 @@ def test_a_rule_for_one_channel_hears_of_the_gaps_of_that_channel(
     rules: Rules, source: str, heard: bool
 ) -> None:
     told = gaps()
-    told.tell("reconnected", ["orders", "items:*"])
+    told.report("reconnected", ["orders", "items:*"])
     rule = ON_GAP.replace("name: gap,", f"name: gap, source: '{source}',").replace(
         "['{channel}']", "seen"
     )
@@ -148,7 +148,7 @@ def test_a_rule_for_one_channel_hears_of_the_gaps_of_that_channel(
 def test_an_unknown_length_does_not_keep_a_condition_from_holding(rules: Rules) -> None:
     """A condition that fails applies its rule: too much rather than too little."""
     told = gaps()
-    told.tell("start", ["orders"])
+    told.report("start", ["orders"])
     rule = ON_GAP.replace("name: gap,", "name: gap, when: seconds > 60.0,")
     made = rules(f"rules:\n  {rule}").plan(batch(told), max_event_bytes=LIMIT)
     assert names(made).versions == {"orders"}
@@ -156,7 +156,7 @@ def test_an_unknown_length_does_not_keep_a_condition_from_holding(rules: Rules) 
 
 def test_a_gap_that_a_rule_cannot_use_is_a_dead_letter(rules: Rules) -> None:
     told = gaps()
-    told.tell("start", ["orders"])
+    told.report("start", ["orders"])
     made = rules(f"rules:\n  {ON_GAP.replace('{channel}', '{tenant}')}").plan(
         batch(told), max_event_bytes=LIMIT
     )

@@ -26,5 +26,5 @@ def test_one_that_has_no_more_waits_as_long_as_it_likes() -> None:
 def test_while_nobody_reads_nothing_stands_still() -> None:
     progress = Progress(60.0)
     progress.stalled(0, {A: 5}, {A: 9})
-    progress.forget()
+    progress.stalled(30, {}, {})
     assert progress.stalled(61, {A: 5}, {A: 9}) == []

@@ -27,7 +27,7 @@ USED = {
         *("check_errors", "ensure_coordinator_known", "generation"),
     ),
     SubscriptionState: (
-        *("_fetch_count", "_last_fetch_ended", "fetch_context", "is_assigned"),
+        *("_last_fetch_ended", "is_assigned"),
         *("reassignment_in_progress", "subscription", "wait_for_assignment"),
     ),
     Assignment: ("state_value", "tps"),
