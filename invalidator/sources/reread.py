@@ -53,16 +53,16 @@ class Reach:
     """Knows how far back in event time the writes of the last `window` seconds lead."""
 
     def __init__(self, window: float) -> None:
-        self._window = window
+        self.window = window
         self._ages: dict[float, float] = {}  # bucket: largest age of an event settled in it
 
     def settled(self, now: float, oldest: float) -> None:
         """Note that events were settled now, of which the oldest was published then."""
         ages, bucket = self._ages, now // BUCKET * BUCKET
         ages[bucket] = max(ages.get(bucket, 0.0), now - oldest)
-        while (first := next(iter(ages))) < now - self._window - BUCKET:
+        while (first := next(iter(ages))) < now - self.window - BUCKET:
             del ages[first]
 
     def since(self, now: float) -> float:
         """Return the time of the oldest event whose effect may be lost."""
-        return now - self._window - max(self._ages.values(), default=0.0)
+        return now - self.window - max(self._ages.values(), default=0.0)

@@ -29,10 +29,11 @@ def batch_of(assignment: Assignment, taken: Mapping[TopicPartition, Taken]) -> B
     """Return a batch of these records, without partitions that went back since they were read."""
     slices, ends = [], {}
     for tp, part in taken.items():
-        if part.round == assignment.partitions[tp].round:
-            records = part.records
+        partition, records = assignment.partitions[tp], part.records
+        if part.round == partition.round:
             slices.append(slice_of(tp, records))
-            ends[tp] = End(records[-1].offset + 1, part.round, _oldest(records))
+            oldest = _oldest(records) if partition.reach.window else None
+            ends[tp] = End(records[-1].offset + 1, part.round, oldest)
     return Batch.of(NAME, slices, Ends(assignment, ends)) if slices else None
 
 

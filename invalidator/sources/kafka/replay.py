@@ -141,8 +141,6 @@ class KafkaReplay(Groupless):
         topics = self._topics.choose(counts)
         return [TopicPartition(t, number) for t in topics for number in range(counts[t])]
 
-    # --- reading ----------------------------------------------------------------------------
-
     def _left(self) -> dict[TopicPartition, int]:
         return {tp: at for tp, at in (self._next or {}).items() if at < self._end[tp]}
 
