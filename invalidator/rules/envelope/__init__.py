@@ -4,17 +4,29 @@ The fast path of planning handles the plain cases itself; all others come here.
 """
 
 from invalidator.rules.envelope.cloudevents import extensions
-from invalidator.rules.envelope.debezium import may_be_large, whole_rows
+from invalidator.rules.envelope.debezium import whole_rows
 from invalidator.rules.envelope.parse import decode_json
-from invalidator.rules.envelope.reading import AUTO, EVERY, FORMATS, Envelope, Format, Reading
+from invalidator.rules.envelope.reading import (
+    AUTO,
+    EVERY,
+    FORMATS,
+    OLD_ROWS,
+    Envelope,
+    Format,
+    OldRows,
+    Reading,
+)
+from invalidator.rules.envelope.rows import may_be_large
 from invalidator.rules.envelope.unwrap import decode, in_binary_mode, unwrap
 
 __all__ = [
     "AUTO",
     "EVERY",
     "FORMATS",
+    "OLD_ROWS",
     "Envelope",
     "Format",
+    "OldRows",
     "Reading",
     "decode",
     "decode_json",

@@ -10,6 +10,8 @@ from msgspec import Struct
 Format = Literal["auto", "plain", "cloudevents", "debezium"]
 FORMATS: Final[tuple[Format, ...]] = ("auto", "plain", "cloudevents", "debezium")
 AUTO: Final = "auto"
+OldRows = Literal["auto", "full", "key"]
+OLD_ROWS: Final[tuple[OldRows, ...]] = ("auto", "full", "key")
 
 EVERY: Final = ""  # stands for all columns of a row that was not sent at all
 
@@ -25,6 +27,7 @@ class Envelope(Struct, frozen=True):
     format: Format = "auto"
     types: tuple[str, ...] = ("type", "event", "{entity}.{action}")  # the first that the event has
     data: str = AUTO  # a path, or auto
+    old_rows: OldRows = "auto"  # which columns of the old rows of change events were sent
 
     @property
     def first(self) -> str | None:

@@ -83,7 +83,7 @@ def unwrap(
     if not isinstance(event, dict):
         raise Rejected(f"the event is not an object: {shown(event)}", error="not-object")
     if form == "debezium" or (form == AUTO and _is_change(event, envelope.first)):
-        return debezium.read_change(event, part, index)
+        return debezium.read_change(event, part, index, envelope.old_rows)
     if form == "cloudevents" or (form == AUTO and "specversion" in event):
         return cloudevents.structured(event)
     return _plain(event, envelope, part)

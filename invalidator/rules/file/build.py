@@ -192,7 +192,8 @@ class _Builder:
         if said := data_problem(data):
             self.report.add(fields["data"].value, f"data: {said}")
         types = tuple(node.value for node in _items(fields, "type"))
-        return Envelope(_value(fields, "format", AUTO), types or Envelope().types, data)
+        old_rows = _value(fields, "old_rows", AUTO)
+        return Envelope(_value(fields, "format", AUTO), types or Envelope().types, data, old_rows)
 
     def _test(self, node: Node) -> Test:
         fields: Fields = node.value
