@@ -17,7 +17,7 @@ from invalidator.rules.envelope.reading import (
     Reading,
 )
 from invalidator.rules.envelope.rows import may_be_large
-from invalidator.rules.envelope.unwrap import decode, in_binary_mode, unwrap
+from invalidator.rules.envelope.unwrap import decode, elements_of, in_binary_mode, unwrap
 
 __all__ = [
     "AUTO",
@@ -30,6 +30,7 @@ __all__ = [
     "Reading",
     "decode",
     "decode_json",
+    "elements_of",
     "extensions",
     "in_binary_mode",
     "may_be_large",

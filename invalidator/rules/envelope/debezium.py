@@ -12,18 +12,70 @@ from msgspec import Raw
 from invalidator.errors import Rejected
 from invalidator.model import Slice
 from invalidator.rules.envelope import rows
-from invalidator.rules.envelope.reading import OldRows, Reading
+from invalidator.rules.envelope.reading import EVERY, Envelope, OldRows, Reading
 from invalidator.rules.envelope.rows import BLANK, PLACEHOLDERS, Row, Unknown, are_large, is_blank
 
 VERBS: Final = {"c": "created", "u": "updated", "d": "deleted", "r": "read", "t": "truncated"}
 NAMED_ONLY: Final = frozenset(["r", "t"])
+_UNWRAPPED: Final = (
+    "the row was deleted, and only its key was sent: give ExtractNewRecordState "
+    "delete.tombstone.handling.mode=rewrite and add.fields=op,table"
+)
+
+
+def notice(event: dict[str, Any], origin: str) -> str | None:
+    """Return the type of an event of Debezium that is about no row."""
+    body = event["payload"] if isinstance(event.get("payload"), dict) else event
+    if body.get("op") == "m" and "message" in body:
+        return "debezium.message"
+    if body.keys() >= {"status", "id", "event_count", "data_collections"}:
+        return "debezium.transaction"
+    if body.keys() >= {"source", "databaseName", "ddl"}:
+        return "debezium.schema-change"
+    if body.keys() == {"ts_ms"} and "heartbeat" in origin:
+        return "debezium.heartbeat"
+    return None
+
+
+def of_cloud_event(event: dict[str, Any]) -> dict[str, Any]:
+    """Return the change event that Debezium's converter for CloudEvents took apart."""
+    data = event.get("data")
+    if isinstance(data, dict) and isinstance(data.get("payload"), dict):
+        event, data = {"schema": data.get("schema"), **event}, data["payload"]
+    source = {
+        name.removeprefix("iodebezium"): value
+        for name, value in event.items()
+        if name.startswith("iodebezium")
+    }
+    rows = data if isinstance(data, dict) else {}
+    return {**rows, "op": event["iodebeziumop"], "source": source, "schema": event.get("schema")}
+
+
+def of_key(part: Slice, index: int) -> Reading | None:
+    """Return the deletion of a row of which nothing but the record's key is left."""
+    key = rows.key_of(part, index)
+    if not key:
+        return None
+    table = part.origin.rpartition(".")[2]
+    kinds = (part.origin, f"{table}.deleted", f"{table}.d", table)
+    return Reading(part.origin, key, {}, (key,), {EVERY: ("no-before", _UNWRAPPED)}, kinds=kinds)
+
+
+def of_unwrapped(
+    row: dict[str, Any], kind: str, part: Slice, index: int, envelope: Envelope, *, guessed: bool
+) -> Reading:
+    """Return a row that ExtractNewRecordState flattened; of a deleted one not all is trusted."""
+    unknown: Unknown = {}
+    if row.get("__deleted") in ("true", True) or row.get("__op") == "d":
+        columns = {name: value for name, value in row.items() if not name.startswith("__")}
+        key = rows.key_of(part, index)
+        _, unknown = rows.of_deletion(columns, key, {}, envelope.old_rows)
+    return Reading(kind, row, row, (row,), unknown, guessed=guessed)
 
 
 def is_change(event: dict[str, Any]) -> bool:
     """Return whether this is a change event, by fields that only Debezium writes together."""
     body = event.get("payload") if "schema" in event and "payload" in event else event
-    if body is None:
-        return "schema" in event
     return (
         isinstance(body, dict)
         and isinstance(body.get("op"), str)
@@ -91,15 +143,9 @@ def _has_defaults(schema: object) -> bool:
     return b'"default"' in text[: text.rfind(b'"before"')]
 
 
-def read_change(
-    event: dict[str, Any], part: Slice, index: int, old_rows: OldRows
-) -> Reading | None:
+def read_change(event: dict[str, Any], part: Slice, index: int, old_rows: OldRows) -> Reading:
     body = event.get("payload") if "payload" in event and "op" not in event else event
-    if body is None:
-        return None  # a tombstone, wrapped in a schema
     op = body.get("op") if isinstance(body, dict) else None
-    if op == "m":
-        return None  # a message in the database's log, of no table
     if not isinstance(body, dict) or not isinstance(op, str) or op not in VERBS:
         raise Rejected(f"not a change event: its op is {op!r}", error="not-debezium")
     before, after = rows.parse_row(body.get("before")), rows.parse_row(body.get("after"))

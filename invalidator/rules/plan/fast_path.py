@@ -90,7 +90,7 @@ class FastPath:
                 kind = event[first]
                 data = event.get(inner)
                 if type(data) is not dict:
-                    if strict or "specversion" in event:
+                    if strict or "specversion" in event or type(data) is str:
                         raise ValueError
                     data = event
                 elif mixed and "specversion" in event:
