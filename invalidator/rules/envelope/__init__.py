@@ -5,6 +5,7 @@ The fast path of planning handles the plain cases itself; all others come here.
 
 from invalidator.rules.envelope.cloudevents import extensions
 from invalidator.rules.envelope.debezium import whole_rows
+from invalidator.rules.envelope.hints import hint
 from invalidator.rules.envelope.parse import decode_json
 from invalidator.rules.envelope.reading import (
     AUTO,
@@ -17,7 +18,13 @@ from invalidator.rules.envelope.reading import (
     Reading,
 )
 from invalidator.rules.envelope.rows import may_be_large
-from invalidator.rules.envelope.unwrap import decode, elements_of, in_binary_mode, unwrap
+from invalidator.rules.envelope.unwrap import (
+    decode,
+    elements_of,
+    headers_at,
+    in_binary_mode,
+    unwrap,
+)
 
 __all__ = [
     "AUTO",
@@ -32,6 +39,8 @@ __all__ = [
     "decode_json",
     "elements_of",
     "extensions",
+    "headers_at",
+    "hint",
     "in_binary_mode",
     "may_be_large",
     "unwrap",

@@ -152,7 +152,7 @@ def read_change(event: dict[str, Any], part: Slice, index: int, old_rows: OldRow
     after, large = rows.filled_from(after, before or {})
     source = body.get("source") if isinstance(body.get("source"), dict) else {}
     kind = f"{_table(source or {}, part.origin)}.{VERBS[op]}"
-    around = {**body, "id": None, "before": before, "after": after, "source": None}
+    around = {**body, "id": None, "before": before, "after": after, "source": source}
     if large:
         before, after = rows.without_large(before), rows.without_large(after)
     images: tuple[Row, ...] = (after or before or {},)

@@ -19,6 +19,19 @@ _BINARY: Final = {
     "protobuf": "Protobuf",
     "avro-or-protobuf": "Avro or Protobuf",  # in the frame of a schema registry
 }
+_HEAD: Final = 256  # bytes in which a frame shows
+_FRAMED: Final = (
+    (
+        *(b"\x89BIN\r\n\x1a\n", "faststream"),
+        "the record has FastStream's binary frame: publish with message_format=JSONMessageFormat, "
+        "and read it by envelope: {type: data.type, data: data.data}",
+    ),
+    (
+        *(b"_watermill_message_uuid", "watermill"),
+        "the entry is of watermill, whose metadata is msgpack: give the publisher a marshaller "
+        "that writes the payload into a field called event",
+    ),
+)
 
 
 def decode(raw: bytes, limit: int, part: Slice, index: int) -> Any:
@@ -39,6 +52,9 @@ def decode(raw: bytes, limit: int, part: Slice, index: int) -> Any:
 
 def _not_json(raw: bytes, headers: Any, error: ValueError) -> Rejected:
     """Name the format that a record has instead of JSON."""
+    for mark, error_word, said in _FRAMED:
+        if mark in raw[:_HEAD]:
+            return Rejected(said, error=error_word)
     found = _declared(headers) or ("avro" if raw.startswith(_AVRO) else "")
     if not found and raw[:1] == b"\0" and len(raw) > _FRAME:
         found = "avro-or-protobuf"
@@ -101,7 +117,10 @@ def unwrap(
     if isinstance(event, list) and envelope.is_indexed:
         return _plain(event, envelope, part, index)
     if not isinstance(event, dict):
-        raise Rejected(f"the event is not an object: {shown(event)}", error="not-object")
+        said = f"the event is not an object: {shown(event)}"
+        if isinstance(event, list) and len(event) > 1 and isinstance(event[0], str):
+            said += "; perhaps envelope: {type: '[0]', data: '[1]'}"
+        raise Rejected(said, error="not-object")
     if form == "debezium" or (form == AUTO and not _says_type(event, envelope.first)):
         if kind := debezium.notice(event, part.origin):
             return Reading(kind, event, event, ({},), named=True)

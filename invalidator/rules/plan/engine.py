@@ -16,6 +16,8 @@ from invalidator.rules.envelope import (
     Reading,
     decode,
     elements_of,
+    headers_at,
+    hint,
     in_binary_mode,
     unwrap,
 )
@@ -192,6 +194,7 @@ class Engine:
             looked = ", ".join(self.envelope.types)
             said = f"the event has no type: looked for {looked}"
             said += f", and no rule is on {part.origin}" if part.origin else ""
+            said += "; " + hint(event, [name for name, _ in headers_at(part, index)])
             raise Rejected(said, error="no-type")
         return reading
 

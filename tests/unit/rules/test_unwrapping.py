@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from invalidator.errors import RulesError
 from invalidator.model import Failure, Record
 from tests.unit.rules.conftest import batch, faults, names, plan
 
@@ -196,3 +197,95 @@ def test_an_array_of_events_is_explained_and_blamed(rules: Any) -> None:
 @pytest.mark.parametrize("raw", [b"[1]", b'["t", {}]', b"[{}, 1]", b"[[{}]]", b"[{},"])
 def test_other_lists_are_rejected(rules: Any, raw: bytes) -> None:
     assert len(faults(plan(rules(PLAIN), raw))) == 1
+
+
+ROOT = """
+rules:
+  - name: r
+    on: order.updated
+    %s
+    invalidate: {keys: '{root.tenantId}:order:{orderId}'}
+"""
+
+
+@pytest.mark.parametrize("when", ["", "when: root.tenantId != 't2'"])
+def test_root_is_the_whole_event(rules: Any, when: str) -> None:
+    event = {"type": "order.updated", "tenantId": "t1", "data": {"orderId": 1, "tenantId": "no"}}
+    made = plan(rules(ROOT % when), event, {**event, "tenantId": "t2"}, {**event, "root": 1})
+    assert names(made).keys == {"t1:order:1"} | (set() if when else {"t2:order:1"})
+
+
+@pytest.mark.parametrize(
+    ("template", "event", "expected"),
+    [
+        ("{root.old.team}:{team}", {"type": "u", "data": {"team": 1}, "old": {"team": 2}}, "2:1"),
+        ("{root.data.team}", {"type": "u", "data": {"team": 1, "x": 2}}, "1"),
+        ("{root.source.db}", {"op": "u", "before": {"a": 1}, "after": {"a": 1},
+                              "source": {"table": "t", "db": "shop"}}, "shop"),
+        ("{root.source.db?}", {"op": "c", "before": None, "after": {"a": 1},
+                               "source": {"table": "t", "db": "shop"}}, "shop"),
+        ("{root.tenant}", {"specversion": "1.0", "type": "u", "tenant": "t", "data": {}}, "t"),
+    ],
+)  # fmt: skip
+def test_root_reaches_what_stands_beside_the_data(
+    rules: Any, template: str, event: Any, expected: str
+) -> None:
+    ruleset = rules(f"rules: [{{name: r, on: '**', invalidate: {{keys: 'k:{template}'}}}}]")
+    made = plan(ruleset, event, event, event)
+    assert (names(made).keys, made.rejections) == ({f"k:{expected}"}, [])
+
+
+def test_rows_are_roots_of_their_own(rules: Any) -> None:
+    for where in (
+        "invalidate: {keys: '{root.before.x}'}",
+        "when: root.after.x == 1, invalidate: {keys: a}",
+    ):
+        with pytest.raises(RulesError, match="is a root of its own"):
+            rules(f"rules: [{{name: r, on: users.*, {where}}}]")
+
+
+@pytest.mark.parametrize(
+    ("event", "headers", "line"),
+    [
+        ({"pattern": "a", "data": {}}, [], "type: pattern"),
+        ({"detail-type": "a", "detail": {}}, [], "type: detail-type, data: detail"),
+        ({"eventType": "a", "payload": {}}, [], "type: eventType, data: payload"),
+        ({"meta": {"type": "a"}, "payload": '{"a": 1}'}, [], "type: meta.type, data: payload"),
+        ({"data": {}, "metadata": {"operation": "update", "table-name": "users"}}, [],
+         "type: '{metadata.table-name}.{metadata.operation}'"),
+        ({"orderId": 1}, [("content-type", b""), ("eventType", b"a")], "type: headers.eventType"),
+        ({"orderId": 1}, [("a.type", b"a")], "type: 'headers[\"a.type\"]'"),
+    ],
+)  # fmt: skip
+def test_an_event_without_a_type_is_told_its_envelope(
+    rules: Any, event: Any, headers: Any, line: str
+) -> None:
+    made = plan(rules(PLAIN), event, headers=headers)
+    fault = made.rejections[0].faults[0]
+    assert fault.error == "no-type"
+    assert f"its fields are {', '.join(event)}; perhaps envelope: {{{line}}}" in fault.message
+
+
+def test_fields_are_named_shortly_and_escaped(rules: Any) -> None:
+    event = {"\x1b[31m" + "x" * 100: 1, **{f"f{at}": at for at in range(50)}}
+    message = plan(rules(PLAIN), event).rejections[0].faults[0].message
+    assert "\x1b" not in message
+    assert len(message) < 400
+    assert message.endswith(", …")
+
+
+@pytest.mark.parametrize(
+    ("raw", "error", "remedy"),
+    [
+        (b"\x89BIN\r\n\x1a\n\0\1\0\0\0\x12", "faststream", "message_format=JSONMessageFormat"),
+        (b"_watermill_message_uuid 1 metadata \x80 payload {}", "watermill", "field called event"),
+    ],
+)
+def test_frames_of_libraries_are_named(rules: Any, raw: bytes, error: str, remedy: str) -> None:
+    fault = plan(rules(PLAIN), raw).rejections[0].faults[0]
+    assert (fault.error, remedy in fault.message) == (error, True)
+
+
+def test_a_list_with_a_type_in_it_is_told_its_envelope(rules: Any) -> None:
+    made = plan(rules(PLAIN), ["order.updated", {"orderId": 1}])
+    assert "perhaps envelope: {type: '[0]', data: '[1]'}" in made.rejections[0].faults[0].message
