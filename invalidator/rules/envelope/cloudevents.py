@@ -24,7 +24,7 @@ def attributes(headers: Iterable[tuple[str, bytes]]) -> dict[str, Any]:
     """Return the attributes of an event in binary mode; empty if it is not in binary mode."""
     found = {
         # Kafka knows null
-        name[3 if name[2] in "_-" else 12 :].lower(): (value or b"").decode("utf-8", "replace")
+        name[12 if name[1] == "l" else 3 :].lower(): (value or b"").decode("utf-8", "replace")
         for name, value in headers
         if name.startswith(_PREFIXES)
     }

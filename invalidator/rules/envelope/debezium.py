@@ -115,7 +115,7 @@ def whole_rows(
         return None
     values = old.values()
     try:
-        filled = not (all(values) and BLANK.isdisjoint(values))
+        filled = not BLANK.isdisjoint(values)
     except TypeError:  # lists, objects
         if any(value in PLACEHOLDERS for value in (*values, *(body["after"] or {}).values())):
             return None

@@ -26,9 +26,11 @@ PLACEHOLDERS: Final = (
 _TEXTS: Final = frozenset(text for text in PLACEHOLDERS if isinstance(text, str))
 _MARKS: Final = (PLACEHOLDER.encode(), _ENCODED.encode())
 
-# What Debezium writes into columns that may not be null, besides 0, false and empty values.
+# What Debezium writes into columns that were not sent, besides empty lists and objects. 0 is equal
+# to 0.0 and false.
 BLANK: Final = frozenset(
     [
+        *(None, 0, ""),
         *("0", "0.0", "0.00", "AA==", "{}", "[]", "00:00:00", "00:00:00Z", "P0Y0M0DT0H0M0S"),
         *("1970-01-01", "1970-01-01T00:00:00Z", "1970-01-01T00:00:00.000000Z"),
         "00000000-0000-0000-0000-000000000000",
@@ -54,7 +56,7 @@ Unknown = dict[str, tuple[str, str]]
 def is_blank(value: Any) -> bool:
     if isinstance(value, dict):  # a decimal number of any scale
         value = value.get("value", value)
-    return not value or (isinstance(value, str) and value in BLANK)
+    return not value or (not isinstance(value, list | dict) and value in BLANK)
 
 
 def unsent(row: Row, key: Iterable[str], defaults: Mapping[str, Any], old_rows: OldRows) -> Unknown:

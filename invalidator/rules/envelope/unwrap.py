@@ -103,7 +103,9 @@ def unwrap(
 
     With `binary` its headers may hold the type.
     """
-    form, event = envelope.format, opened(event)
+    form = envelope.format
+    if isinstance(event, str):
+        event = opened(event)
     if own := _own(event, envelope.first):
         return own
     if binary:
