@@ -68,3 +68,42 @@ def batch_of(event: dict[str, Any]) -> Batch:
             event["origin"], [raw, raw], lambda _: record, [headers] * 2 if headers else ()
         )
     return Batch("kafka", [part], 2, 0, None)
+
+
+ROWS = {"before": {"id": 1, "team_id": 6}, "after": {"id": 1, "team_id": 7}}
+CHANGE = {**ROWS, "op": "u", "source": {"table": "users"}}
+CLOUD = {
+    "specversion": "1.0",
+    "type": "io.debezium.connector.postgresql.DataChangeEvent",
+    "id": "name:shop;lsn:1;txId:2",
+    "source": "/debezium/postgresql/shop",
+    "iodebeziumop": "u",
+    "iodebeziumtable": "users",
+}
+
+
+@pytest.mark.parametrize("extended", [False, True])
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (CHANGE, {"user:1", "team:6", "team:7"}),
+        ({"schema": {"type": "struct"}, "payload": CHANGE}, {"user:1", "team:6", "team:7"}),
+        ({**CLOUD, "data": ROWS}, {"user:1", "team:6", "team:7"}),
+        ({**CLOUD, "data": {"schema": {}, "payload": ROWS}}, {"user:1", "team:6", "team:7"}),
+        ("default", set()),
+    ],
+    ids=["change", "schema", "cloudevent", "cloudevent-schema", "tombstone"],
+)
+def test_every_form_of_debezium_servers_sink_is_read(
+    rules: Any, extended: bool, value: Any, expected: set[str]
+) -> None:
+    text = value if isinstance(value, str) else json.dumps(value)
+    fields = ["key", '{"id":1}', "value", text, "__DEBEZIUM.CONTEXT.TASK", "0"]
+    entry = [field.encode() for field in (fields if extended else ['{"id":1}', text])]
+    part = slice_of("stream", "shop.public.users", [b"1-0"], [entry])
+    ruleset = rules(
+        """rules:
+  - {name: r, on: users.updated, invalidate: {keys: ["user:{id}", "team:{team_id}"]}}"""
+    )
+    made = ruleset.plan(Batch("stream", [part], 1, 0, None), max_event_bytes=LIMIT)
+    assert (names(made).keys, made.rejections) == (expected, [])
