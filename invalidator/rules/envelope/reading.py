@@ -18,6 +18,10 @@ AUTO: Final = "auto"
 OldRows = Literal["auto", "full", "key"]
 OLD_ROWS: Final[tuple[OldRows, ...]] = ("auto", "full", "key")
 
+# How a text begins that may hold JSON; the letters: in base64, and after a space there.
+_ENCODED: Final = frozenset("eWIC")
+OPENED: Final = frozenset("{[ \n\r\t") | _ENCODED
+
 EVERY: Final = ""  # stands for all columns of a row that was not sent at all
 
 _SLOT: Final = re.compile(r"\{([^{}]*)\}")
@@ -148,11 +152,11 @@ def steps_of(path: str) -> tuple[str | int, ...]:
 
 def opened(value: Any) -> Any:
     """Return the object or list that a text holds as JSON, also in base64; else the value."""
-    if not isinstance(value, str):
+    if not isinstance(value, str) or value[:1] not in OPENED:
         return value
     try:
         raw: bytes | str = value.lstrip()
-        if value[:1] in ("e", "W", "I", "C"):  # how base64 of {, [ or space before them begins
+        if value[0] in _ENCODED:
             raw = base64.b64decode(value, validate=True).lstrip()
         return parse(raw) if raw[:1] in ("{", "[", b"{", b"[") else value
     except (binascii.Error, ValueError):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, Literal
 
 from invalidator.model import Slice
-from invalidator.rules.envelope import AUTO, Envelope, may_be_large, whole_rows
+from invalidator.rules.envelope import AUTO, OPENED, Envelope, may_be_large, whole_rows
 from invalidator.rules.plan.compile import Apply
 from invalidator.rules.plan.decode import Decode, Decoders
 from invalidator.rules.plan.draft import Draft
@@ -90,7 +90,11 @@ class FastPath:
                 kind = event[first]
                 data = event.get(inner)
                 if type(data) is not dict:
-                    if strict or "specversion" in event or type(data) is str:
+                    if (
+                        strict
+                        or "specversion" in event
+                        or (type(data) is str and data[:1] in OPENED)
+                    ):
                         raise ValueError
                     data = event
                 elif mixed and "specversion" in event:
