@@ -58,7 +58,7 @@ def batch_of(event: dict[str, Any]) -> Batch:
     """Return a batch of the record twice: the second time its form is known."""
     if "fields" in event:
         fields = [text.encode() for pair in event["fields"] for text in pair]
-        part = slice_of("stream", event["origin"], [b"1-0", b"1-1"], [fields, fields])
+        part = slice_of("stream", event["origin"], [[b"1-0", fields], [b"1-1", fields]])
     else:
         headers = tuple((name, text.encode()) for name, text in event.get("headers", {}).items())
         key = event["key"].encode() if "key" in event else None
@@ -100,7 +100,7 @@ def test_every_form_of_debezium_servers_sink_is_read(
     text = value if isinstance(value, str) else json.dumps(value)
     fields = ["key", '{"id":1}', "value", text, "__DEBEZIUM.CONTEXT.TASK", "0"]
     entry = [field.encode() for field in (fields if extended else ['{"id":1}', text])]
-    part = slice_of("stream", "shop.public.users", [b"1-0"], [entry])
+    part = slice_of("stream", "shop.public.users", [[b"1-0", entry]])
     ruleset = rules(
         """rules:
   - {name: r, on: users.updated, invalidate: {keys: ["user:{id}", "team:{team_id}"]}}"""
