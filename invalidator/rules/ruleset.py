@@ -1,5 +1,6 @@
 """A compiled rule set: plans batches for the pipeline, and answers what people ask."""
 
+import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -8,10 +9,10 @@ from typing import Final
 from invalidator.errors import Rejected
 from invalidator.model import Batch, Event, Failure, Fault, Plan, Record, Rejection, Slice
 from invalidator.rules import globs
-from invalidator.rules.envelope import Envelope, Reading
+from invalidator.rules.envelope import Envelope, Reading, elements_of
 from invalidator.rules.explain.explain import Explanation, Verdict, unfulfilled, unmatched
 from invalidator.rules.plan.draft import Draft, Lane
-from invalidator.rules.plan.engine import Engine
+from invalidator.rules.plan.engine import Engine, element_of
 from invalidator.rules.plan.event_types import PatternTree
 from invalidator.rules.plan.slow_path import Ruling, fault_of
 from invalidator.rules.rule import Cache, Rule, Test
@@ -59,6 +60,29 @@ class RuleSet:
         self, record: Record, *, only_matching: bool = False, max_event_bytes: int | None = None
     ) -> Explanation:
         """Return what each rule says about one record, or only those whose types match."""
+        found = [
+            self._explained(event, max_event_bytes, only_matching=only_matching)
+            for event in self._events(record)
+        ]
+        if len(found) == 1:
+            return found[0]
+        verdicts = tuple(verdict for one in found for verdict in one.verdicts)
+        events = [one.event for one in found if one.event]
+        faults = [one.fault for one in found if one.fault]
+        return Explanation(record, next(iter(events), None), verdicts, next(iter(faults), None))
+
+    def _events(self, record: Record) -> list[Record]:
+        """Return each event of a record that is a list of them, or the record itself."""
+        raw, engine = record.raw, self.engine(record.origin)
+        part = Slice(record.origin, [raw], lambda _: record)
+        elements = elements_of(raw, engine.envelope, len(raw or b""))
+        if elements is None or engine.binary(part):
+            return [record]
+        return [element_of(record, elements, at) for at in range(len(elements))]
+
+    def _explained(
+        self, record: Record, max_event_bytes: int | None, *, only_matching: bool
+    ) -> Explanation:
         try:
             part, engine, reading = self._read(record, max_event_bytes)
         except Rejected as error:
@@ -72,11 +96,13 @@ class RuleSet:
 
     def met(self, record: Record, *, max_event_bytes: int) -> Iterator[tuple[str, str, Ruling]]:
         """Yield the type, the rule's name and its outcome for each rule that matches a record."""
-        try:
-            part, engine, reading = self._read(record, max_event_bytes)
-        except Rejected:
-            return
-        if reading:
+        for event in self._events(record):
+            try:
+                part, engine, reading = self._read(event, max_event_bytes)
+            except Rejected:
+                continue
+            if reading is None:
+                continue
             for hit in engine.hits(reading):
                 ruling = engine.ruling(hit, reading, part, 0)
                 yield reading.kind, self.rules[hit[0]].name, ruling
@@ -94,8 +120,8 @@ class RuleSet:
         """Return the events of a batch that gave names which can never be applied."""
         wanted = {(entry.cache, entry.kind, entry.name): entry for entry in failures}
         found: list[Rejection] = []
-        for record in batch.records():
-            explanation = self.explain(record, only_matching=True, max_event_bytes=max_event_bytes)
+        for event in itertools.chain.from_iterable(map(self._events, batch.records())):
+            explanation = self.explain(event, only_matching=True, max_event_bytes=max_event_bytes)
             faults = tuple(
                 Fault(failure.error, failure.message, verdict.rule, name.template)
                 for verdict in explanation.verdicts
@@ -103,7 +129,7 @@ class RuleSet:
                 if (failure := wanted.get((name.cache, name.kind, name.name)))
             )
             if faults and explanation.event:
-                found.append(Rejection(record, explanation.event.type, faults))
+                found.append(Rejection(event, explanation.event.type, faults))
         return found
 
     def engine(self, origin: str) -> Engine:

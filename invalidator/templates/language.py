@@ -8,7 +8,7 @@ from msgspec import Struct
 from invalidator.runtime.text import nearest
 from invalidator.templates.filters import TEXT_FILTERS
 
-ROOTS: Final = ("data", "event", "headers", "before", "after", "match")
+ROOTS: Final = ("data", "event", "root", "headers", "before", "after", "match")
 EVENT: Final = ("type", "id", "source", "time", "key", "subject", "extensions")
 
 Step = str | int | None  # a field, an index, or None: each element of a list
@@ -247,6 +247,8 @@ def _path(names: list[Step], text: str, offset: int) -> Path:
         hint = nearest(str(names[1]), EVENT)
         said = f"an event has no {names[1]}{hint}; a field of its data called event is data.event"
         raise TemplateError(said, offset)
+    if first == "root" and names[1] in ("before", "after"):
+        raise TemplateError(f"{names[1]} is a root of its own: leave root. out", offset)
     if first in ("headers", "match") and (len(names) != 2 or not isinstance(names[1], str)):
         raise TemplateError(f"{first} holds texts by name: {first}.name", offset)
     return Path(first, tuple(names[1:]), text)

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from invalidator.model import Plan
 from invalidator.rules import RuleSet
-from invalidator.rules.envelope.debezium import PLACEHOLDER
+from invalidator.rules.envelope.rows import PLACEHOLDER
 from invalidator.rules.plan import fast_path
 from tests.property.test_rules import made
 from tests.unit.rules.conftest import plan, slow_path

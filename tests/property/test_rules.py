@@ -143,7 +143,8 @@ def test_escaping_never_lets_a_value_widen_a_pattern(value: str, other: str) -> 
 @given(st.binary(max_size=300) | st.lists(EVENTS).map(lambda found: json.dumps(found).encode()))
 def test_any_record_is_planned_or_rejected(raw: bytes) -> None:
     result = plan(RULES, raw)
-    assert result.unmatched + len(result.rejections) <= 2
+    events = max(2, raw.count(b"{"))  # an array of events is one event each
+    assert result.unmatched + len(result.rejections) <= events
 
 
 ENVELOPES = {

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from invalidator.rules.condition.pattern import Pattern
 
-ROOTS = ("data", "event", "headers", "before", "after", "match")
+ROOTS = ("data", "event", "root", "headers", "before", "after", "match")
 EVENT_FIELDS = ("type", "id", "source", "time", "key", "subject", "extensions")
 
 Kind = OneOf["bool", "number", "string", "null", "list", "any"]

@@ -4,21 +4,45 @@ The fast path of planning handles the plain cases itself; all others come here.
 """
 
 from invalidator.rules.envelope.cloudevents import extensions
-from invalidator.rules.envelope.debezium import may_be_large, whole_rows
+from invalidator.rules.envelope.debezium import whole_rows
+from invalidator.rules.envelope.hints import hint
 from invalidator.rules.envelope.parse import decode_json
-from invalidator.rules.envelope.reading import AUTO, EVERY, FORMATS, Envelope, Format, Reading
-from invalidator.rules.envelope.unwrap import decode, in_binary_mode, unwrap
+from invalidator.rules.envelope.reading import (
+    AUTO,
+    EVERY,
+    FORMATS,
+    OLD_ROWS,
+    OPENED,
+    Envelope,
+    Format,
+    OldRows,
+    Reading,
+)
+from invalidator.rules.envelope.rows import may_be_large
+from invalidator.rules.envelope.unwrap import (
+    decode,
+    elements_of,
+    headers_at,
+    in_binary_mode,
+    unwrap,
+)
 
 __all__ = [
     "AUTO",
     "EVERY",
     "FORMATS",
+    "OLD_ROWS",
+    "OPENED",
     "Envelope",
     "Format",
+    "OldRows",
     "Reading",
     "decode",
     "decode_json",
+    "elements_of",
     "extensions",
+    "headers_at",
+    "hint",
     "in_binary_mode",
     "may_be_large",
     "unwrap",

@@ -9,8 +9,9 @@ from invalidator.errors import Rejected
 from invalidator.rules.envelope.parse import parse
 from invalidator.rules.envelope.reading import Reading
 
-PREFIX: Final = "ce_"
-TYPE: Final = "ce_type"
+# Of headers: Kafka's, those of HTTP as streams and bridges copy them, and those of AMQP.
+_PREFIXES: Final = ("ce_", "ce-", "Ce-", "cloudEvents:", "cloudEvents_")
+TYPES: Final = frozenset(prefix + "type" for prefix in _PREFIXES) | {"Ce-Type"}
 CORE: Final = frozenset(
     [
         *("specversion", "type", "id", "source", "time", "subject"),
@@ -22,16 +23,17 @@ CORE: Final = frozenset(
 def attributes(headers: Iterable[tuple[str, bytes]]) -> dict[str, Any]:
     """Return the attributes of an event in binary mode; empty if it is not in binary mode."""
     found = {
-        name[len(PREFIX) :]: (value or b"").decode("utf-8", "replace")  # Kafka knows null
+        # Kafka knows null
+        name[12 if name[1] == "l" else 3 :].lower(): (value or b"").decode("utf-8", "replace")
         for name, value in headers
-        if name.startswith(PREFIX)
+        if name.startswith(_PREFIXES)
     }
     return found if "type" in found else {}
 
 
 def binary(data: object, found: dict[str, Any]) -> Reading:
     if not found["type"]:
-        raise Rejected("the header ce_type is empty", error="no-type")
+        raise Rejected("the type in the headers is empty", error="no-type")
     return Reading(found["type"], data if isinstance(data, dict) else {}, found)
 
 

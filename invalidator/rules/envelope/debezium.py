@@ -5,45 +5,77 @@ in both rows. Where the old value of a column was not sent (Postgres' default re
 large columns that did not change), a rule that needs it must not pass silently.
 """
 
-import base64
 from typing import Any, Final
+
+from msgspec import Raw
 
 from invalidator.errors import Rejected
 from invalidator.model import Slice
-from invalidator.rules.envelope.parse import parse
-from invalidator.rules.envelope.reading import EVERY, Reading
-from invalidator.runtime.text import shown
+from invalidator.rules.envelope import rows
+from invalidator.rules.envelope.reading import EVERY, Envelope, OldRows, Reading
+from invalidator.rules.envelope.rows import BLANK, PLACEHOLDERS, Row, Unknown, are_large, is_blank
 
-PLACEHOLDER: Final = "__debezium_unavailable_value"
-_ENCODED: Final = base64.b64encode(PLACEHOLDER.encode()).decode()  # in a column of bytes
-_MARKS: Final = (PLACEHOLDER.encode(), _ENCODED.encode())
-PLACEHOLDERS: Final = (
-    *(PLACEHOLDER, _ENCODED, [PLACEHOLDER], {PLACEHOLDER: PLACEHOLDER}),
-    f'{{"{PLACEHOLDER}":"{PLACEHOLDER}"}}',  # hstore as JSON in a text
-)
-_TEXTS: Final = frozenset(text for text in PLACEHOLDERS if isinstance(text, str))
 VERBS: Final = {"c": "created", "u": "updated", "d": "deleted", "r": "read", "t": "truncated"}
 NAMED_ONLY: Final = frozenset(["r", "t"])
-
-_NO_BEFORE: Final = (
-    "the old row came without {name}: set the table's REPLICA IDENTITY to FULL "
-    "(MongoDB: pre-images), or write {{after.{name}}} where the new value is enough"
+_UNWRAPPED: Final = (
+    "the row was deleted, and only its key was sent: give ExtractNewRecordState "
+    "delete.tombstone.handling.mode=rewrite and add.fields=op,table"
 )
-_NO_ROW: Final = (
-    "the deleted row came without {name}: set the table's REPLICA IDENTITY to FULL "
-    "(MongoDB: pre-images)"
-)
-_LARGE: Final = "the value of {name} was not sent: large columns are only sent when they change"
 
-Row = dict[str, Any]
-Unknown = dict[str, tuple[str, str]]
+
+def notice(event: dict[str, Any], origin: str) -> str | None:
+    """Return the type of an event of Debezium that is about no row."""
+    body = event["payload"] if isinstance(event.get("payload"), dict) else event
+    if body.get("op") == "m" and "message" in body:
+        return "debezium.message"
+    if body.keys() >= {"status", "id", "event_count", "data_collections"}:
+        return "debezium.transaction"
+    if body.keys() >= {"source", "databaseName", "ddl"}:
+        return "debezium.schema-change"
+    if body.keys() == {"ts_ms"} and "heartbeat" in origin:
+        return "debezium.heartbeat"
+    return None
+
+
+def of_cloud_event(event: dict[str, Any]) -> dict[str, Any]:
+    """Return the change event that Debezium's converter for CloudEvents took apart."""
+    data = event.get("data")
+    if isinstance(data, dict) and isinstance(data.get("payload"), dict):
+        event, data = {"schema": data.get("schema"), **event}, data["payload"]
+    source = {
+        name.removeprefix("iodebezium"): value
+        for name, value in event.items()
+        if name.startswith("iodebezium")
+    }
+    rows = data if isinstance(data, dict) else {}
+    return {**rows, "op": event["iodebeziumop"], "source": source, "schema": event.get("schema")}
+
+
+def of_key(part: Slice, index: int) -> Reading | None:
+    """Return the deletion of a row of which nothing but the record's key is left."""
+    key = rows.key_of(part, index)
+    if not key:
+        return None
+    table = part.origin.rpartition(".")[2]
+    kinds = (part.origin, f"{table}.deleted", f"{table}.d", table)
+    return Reading(part.origin, key, {}, (key,), {EVERY: ("no-before", _UNWRAPPED)}, kinds=kinds)
+
+
+def of_unwrapped(
+    row: dict[str, Any], kind: str, part: Slice, index: int, envelope: Envelope, *, guessed: bool
+) -> Reading:
+    """Return a row that ExtractNewRecordState flattened; of a deleted one not all is trusted."""
+    unknown: Unknown = {}
+    if row.get("__deleted") in ("true", True) or row.get("__op") == "d":
+        columns = {name: value for name, value in row.items() if not name.startswith("__")}
+        key = rows.key_of(part, index)
+        _, unknown = rows.of_deletion(columns, key, {}, envelope.old_rows)
+    return Reading(kind, row, row, (row,), unknown, guessed=guessed)
 
 
 def is_change(event: dict[str, Any]) -> bool:
     """Return whether this is a change event, by fields that only Debezium writes together."""
     body = event.get("payload") if "schema" in event and "payload" in event else event
-    if body is None:
-        return "schema" in event
     return (
         isinstance(body, dict)
         and isinstance(body.get("op"), str)
@@ -58,7 +90,9 @@ def is_change(event: dict[str, Any]) -> bool:
 Rows = tuple[str, Row, Row | None, dict[str, Any]]
 
 
-def whole_rows(event: dict[str, Any], kind: str, raw: bytes | None) -> Rows | None:
+def whole_rows(
+    event: dict[str, Any], kind: str, raw: bytes | None, old_rows: OldRows
+) -> Rows | None:
     """Read most change events fast; return None or raise anything where `read_change` must.
 
     `kind` is the field in which a plain event would have its type; one of ours has it in `type`.
@@ -71,63 +105,66 @@ def whole_rows(event: dict[str, Any], kind: str, raw: bytes | None) -> Rows | No
     table, op = body["source"]["table"], body["op"]
     if type(table) is not str or not table or "id" in body or (wrapped and "op" in event):
         return None
+    if op == "c":
+        new = body["after"]
+        if type(new) is dict and body.get("before") is None and not (raw and are_large(raw, new)):
+            return table + ".created", new, None, body
+        return None
+    old = body["before"]
+    if type(old) is not dict or old_rows == "key":
+        return None
+    values = old.values()
+    try:
+        filled = not BLANK.isdisjoint(values)
+    except TypeError:  # lists, objects
+        if any(value in PLACEHOLDERS for value in (*values, *(body["after"] or {}).values())):
+            return None
+        filled = any(map(is_blank, values))
+    if old_rows != "full" and (filled or (wrapped and _has_defaults(event["schema"]))):
+        return None
     if op == "u":
-        new, old = body["after"], body["before"]
+        new = body["after"]
         if (
             type(new) is dict
-            and type(old) is dict
             and new.keys() <= old.keys()
-            and not (raw and _are_large(raw, new, old))
+            and not (raw and are_large(raw, new, old))
         ):
             return table + ".updated", new, old, body
-    elif op == "c":
-        new = body["after"]
-        if type(new) is dict and body.get("before") is None and not (raw and _are_large(raw, new)):
-            return table + ".created", new, None, body
-    elif (
-        op == "d"
-        and type(new := body["before"]) is dict
-        and body.get("after") is None
-        and new
-        and None not in new.values()
-        and not (raw and _are_large(raw, new))
-    ):
-        return table + ".deleted", new, None, body
+    elif op == "d" and body.get("after") is None and old and not (raw and are_large(raw, old)):
+        return table + ".deleted", old, None, body
     return None
 
 
-def may_be_large(events: bytes) -> bool:
-    """Return whether any of these events may lack a large column."""
-    return _MARKS[0] in events or _MARKS[1] in events
+def _has_defaults(schema: object) -> bool:
+    """Return whether columns may have a default, as far as this is seen without decoding."""
+    if type(schema) is not Raw:
+        return True
+    text = bytes(schema)
+    return b'"default"' in text[: text.rfind(b'"before"')]
 
 
-def _are_large(raw: bytes, row: Row, other: Row = {}) -> bool:  # noqa: B006 - never changed
-    """Return whether these rows may lack a large column."""
-    try:
-        return not (_TEXTS.isdisjoint(row.values()) and _TEXTS.isdisjoint(other.values()))
-    except TypeError:  # lists, objects
-        return may_be_large(raw)
-
-
-def read_change(event: dict[str, Any], part: Slice, index: int) -> Reading | None:
+def read_change(event: dict[str, Any], part: Slice, index: int, old_rows: OldRows) -> Reading:
     body = event.get("payload") if "payload" in event and "op" not in event else event
-    if body is None:
-        return None  # a tombstone, wrapped in a schema
     op = body.get("op") if isinstance(body, dict) else None
-    if op == "m":
-        return None  # a message in the database's log, of no table
     if not isinstance(body, dict) or not isinstance(op, str) or op not in VERBS:
         raise Rejected(f"not a change event: its op is {op!r}", error="not-debezium")
-    before, after = _row(body.get("before")), _row(body.get("after"))
-    raw = part.values[index] or b""
-    large: Unknown = {}
-    if _MARKS[0] in raw or _MARKS[1] in raw:
-        after, large = _filled(after, before or {})
+    before, after = rows.parse_row(body.get("before")), rows.parse_row(body.get("after"))
+    after, large = rows.filled_from(after, before or {})
     source = body.get("source") if isinstance(body.get("source"), dict) else {}
     kind = f"{_table(source or {}, part.origin)}.{VERBS[op]}"
-    around = {**body, "id": None, "before": before, "after": after, "source": None}
-    images, unknown = _images(op, before, after, large, part, index)
-    return Reading(kind, images[0], around, images, unknown, named=op in NAMED_ONLY)
+    around = {**body, "id": None, "before": before, "after": after, "source": source}
+    if large:
+        before, after = rows.without_large(before), rows.without_large(after)
+    images: tuple[Row, ...] = (after or before or {},)
+    unknown: Unknown = {}
+    if op in "ud":
+        key, defaults = rows.key_of(part, index), rows.defaults_of(event)
+        if op == "u":
+            images, unknown = rows.of_update(before or {}, after or {}, key, defaults, old_rows)
+        else:
+            row, unknown = rows.of_deletion(before, key, defaults, old_rows)
+            images = (row,)
+    return Reading(kind, images[0], around, images, {**unknown, **large}, named=op in NAMED_ONLY)
 
 
 def _table(source: dict[str, Any], origin: str) -> str:
@@ -136,99 +173,3 @@ def _table(source: dict[str, Any], origin: str) -> str:
         if isinstance(found, str) and found:
             return found
     return origin.rpartition(".")[2]
-
-
-def _row(value: object) -> Row | None:
-    """Return a row; MongoDB's connector writes it as JSON in a text."""
-    if isinstance(value, str):
-        try:
-            value = parse(value)
-        except ValueError as error:
-            raise Rejected(f"a row is not JSON: {error}", error="not-json") from error
-    if value is None or isinstance(value, dict):
-        return value
-    raise Rejected(f"a row is not an object: {shown(value)}", error="not-object")
-
-
-def _filled(after: Row | None, before: Row) -> tuple[Row | None, Unknown]:
-    """Return the new row with old values for unsent columns, and the columns without a value."""
-    row = dict(after or {})
-    for name, value in row.items():
-        if value in PLACEHOLDERS:
-            row[name] = before.get(name, value)
-    unknown = {name: ("no-before", _LARGE.format(name=name)) for name in _large(before)}
-    unknown |= {name: ("no-value", _LARGE.format(name=name)) for name in _large(row)}
-    return (None if after is None else row), unknown
-
-
-def _large(row: Row) -> list[str]:
-    return [name for name, value in row.items() if value in PLACEHOLDERS]
-
-
-def _images(
-    op: str, before: Row | None, after: Row | None, large: Unknown, part: Slice, index: int
-) -> tuple[tuple[Row, ...], Unknown]:
-    """Return the rows that names are looked up in, and the columns that were not sent."""
-    if large:
-        before, after = _without_large(before), _without_large(after)
-    if op == "d":
-        row, unknown = _deleted(before, part, index)
-        return (row,), {**unknown, **large}
-    if op != "u":
-        return (after or before or {},), large
-    new, old = after or {}, before or {}
-    if new.keys() <= old.keys():
-        return (new, old), large
-    old, unknown = _completed(old, new, part, index)
-    return (new, old), {**unknown, **large}
-
-
-def _without_large(row: Row | None) -> Row | None:
-    return row and {name: value for name, value in row.items() if value not in PLACEHOLDERS}
-
-
-def _completed(old: Row, new: Row, part: Slice, index: int) -> tuple[Row, Unknown]:
-    """Return the old row with the columns of its key, and the columns that it lacks."""
-    key, old = _key(part, index), dict(old)
-    unknown: Unknown = {}
-    for name, value in new.items():
-        if name not in old and name in key:
-            old[name] = value
-        elif name not in old:
-            unknown[name] = ("no-before", _NO_BEFORE.format(name=name))
-    return old, unknown
-
-
-def _deleted(row: Row | None, part: Slice, index: int) -> tuple[Row, Unknown]:
-    """Return a deleted row and what it lacks: Postgres writes null for all but the key."""
-    if row and None not in row.values():
-        return row, {}
-    key = _key(part, index)
-    if not row:
-        return key, {EVERY: ("no-before", _NO_ROW.format(name="its columns"))}
-    empty = [name for name, value in row.items() if value is None]
-    if not row.keys() - empty <= key.keys():
-        return row, {}
-    return row, {name: ("no-before", _NO_ROW.format(name=name)) for name in empty}
-
-
-def _key(part: Slice, index: int) -> Row:
-    """Return the record's key: its columns identify the row, so they never change."""
-    try:
-        key = parse(part.record(index).key or b"{}")
-    except ValueError:
-        return {}
-    if isinstance(key, dict) and isinstance(key.get("payload"), dict):
-        key = key["payload"]
-    if not isinstance(key, dict):
-        return {}
-    return {**_document(key), **key}
-
-
-def _document(key: Row) -> Row:
-    """Return a document's _id: MongoDB's connector writes it as JSON in a field called id."""
-    text = key.get("id")
-    try:
-        return {"_id": parse(text)} if isinstance(text, str) and len(key) == 1 else {}
-    except ValueError:
-        return {}

@@ -2,13 +2,16 @@
 
 from typing import Any, Final
 
+import msgspec
+
 from invalidator.errors import Rejected
 from invalidator.model import OWN_EVENTS, Slice
 from invalidator.rules.envelope import cloudevents, debezium
 from invalidator.rules.envelope.parse import parse
-from invalidator.rules.envelope.reading import AUTO, Envelope, Reading, at, type_of
+from invalidator.rules.envelope.reading import AUTO, Envelope, Reading, at, opened, type_of
 from invalidator.runtime.text import shown
 
+_ELEMENTS: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _FRAME: Final = 5  # a zero byte and the schema's number, as schema registries frame values
 _AVRO: Final = (b"\xc3\x01", b"Obj\x01")  # how a single object and a container file begin
 _BINARY: Final = {
@@ -16,6 +19,19 @@ _BINARY: Final = {
     "protobuf": "Protobuf",
     "avro-or-protobuf": "Avro or Protobuf",  # in the frame of a schema registry
 }
+_HEAD: Final = 256  # bytes in which a frame shows
+_FRAMED: Final = (
+    (
+        *(b"\x89BIN\r\n\x1a\n", "faststream"),
+        "the record has FastStream's binary frame: publish with message_format=JSONMessageFormat, "
+        "and read it by envelope: {type: data.type, data: data.data}",
+    ),
+    (
+        *(b"_watermill_message_uuid", "watermill"),
+        "the entry is of watermill, whose metadata is msgpack: give the publisher a marshaller "
+        "that writes the payload into a field called event",
+    ),
+)
 
 
 def decode(raw: bytes, limit: int, part: Slice, index: int) -> Any:
@@ -36,6 +52,9 @@ def decode(raw: bytes, limit: int, part: Slice, index: int) -> Any:
 
 def _not_json(raw: bytes, headers: Any, error: ValueError) -> Rejected:
     """Name the format that a record has instead of JSON."""
+    for mark, error_word, said in _FRAMED:
+        if mark in raw[:_HEAD]:
+            return Rejected(said, error=error_word)
     found = _declared(headers) or ("avro" if raw.startswith(_AVRO) else "")
     if not found and raw[:1] == b"\0" and len(raw) > _FRAME:
         found = "avro-or-protobuf"
@@ -54,12 +73,23 @@ def _declared(headers: Any) -> str:
     return ""
 
 
+def elements_of(raw: bytes | None, envelope: Envelope, limit: int) -> list[bytes] | None:
+    """Return the events of a record that is a list of them; None if it is one event."""
+    if not raw or raw.lstrip()[:1] != b"[" or len(raw) > limit or envelope.is_indexed:
+        return None
+    try:
+        found = [bytes(element) for element in _ELEMENTS(raw)]
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    return found if all(element[:1] == b"{" for element in found) else None
+
+
 def in_binary_mode(part: Slice, envelope: Envelope) -> bool:
     """Return whether a slice holds CloudEvents in binary mode, whose type is in headers."""
     if envelope.format not in (AUTO, "cloudevents") or not part.values:
         return False
     headers = part.headers or (part.record(0).headers,)
-    return any(name == cloudevents.TYPE for entry in headers for name, _ in entry)
+    return any(name in cloudevents.TYPES for entry in headers for name, _ in entry)
 
 
 def headers_at(part: Slice, index: int) -> Any:
@@ -74,24 +104,43 @@ def unwrap(
     With `binary` its headers may hold the type.
     """
     form = envelope.format
+    if isinstance(event, str):
+        event = opened(event)
     if own := _own(event, envelope.first):
         return own
     if binary:
         attributes = cloudevents.attributes(headers_at(part, index))
         if attributes:
             return cloudevents.binary(event, attributes)
+    if _is_null(event):
+        deleted = debezium.of_key(part, index)
+        if deleted or event is not None:
+            return deleted  # else a tombstone, wrapped in a schema
+    if isinstance(event, list) and envelope.is_indexed:
+        return _plain(event, envelope, part, index)
     if not isinstance(event, dict):
-        raise Rejected(f"the event is not an object: {shown(event)}", error="not-object")
-    if form == "debezium" or (form == AUTO and _is_change(event, envelope.first)):
-        return debezium.read_change(event, part, index)
+        said = f"the event is not an object: {shown(event)}"
+        if isinstance(event, list) and len(event) > 1 and isinstance(event[0], str):
+            said += "; perhaps envelope: {type: '[0]', data: '[1]'}"
+        raise Rejected(said, error="not-object")
+    if form == "debezium" or (form == AUTO and not _says_type(event, envelope.first)):
+        if kind := debezium.notice(event, part.origin):
+            return Reading(kind, event, event, ({},), named=True)
+        if form == "debezium" or debezium.is_change(event):
+            return debezium.read_change(event, part, index, envelope.old_rows)
     if form == "cloudevents" or (form == AUTO and "specversion" in event):
+        if "iodebeziumop" in event:
+            change = debezium.of_cloud_event(event)
+            return debezium.read_change(change, part, index, envelope.old_rows)
         return cloudevents.structured(event)
-    return _plain(event, envelope, part)
+    return _plain(event, envelope, part, index)
 
 
-def _is_change(event: dict[str, Any], first: str | None) -> bool:
-    """Return whether this is a change event; one with a type in the first field never is."""
-    return not _says_type(event, first) and debezium.is_change(event)
+def _is_null(event: Any) -> bool:
+    """Return whether this is null, also with a schema around it."""
+    if isinstance(event, dict):
+        return event.keys() == {"schema", "payload"} and event["payload"] is None
+    return event is None
 
 
 def _says_type(event: dict[str, Any], first: str | None) -> bool:
@@ -110,14 +159,27 @@ def _own(event: Any, first: str | None) -> Reading | None:
     return Reading(kind, data, event) if isinstance(data, dict) else None
 
 
-def _plain(event: dict[str, Any], envelope: Envelope, part: Slice) -> Reading:
-    found = type_of(event, envelope.types)
+def _plain(event: Any, envelope: Envelope, part: Slice, index: int) -> Reading:
+    found = type_of(event, envelope.types, lambda: _texts(headers_at(part, index)))
     kind, guessed = found or part.origin, not found
+    around = event if isinstance(event, dict) else {}
+    data = opened(at(event, "data" if envelope.data == AUTO else envelope.data))
+    if isinstance(data, dict):
+        return Reading(kind, data, around, guessed=guessed)
     if envelope.data != AUTO:
-        data = at(event, envelope.data)
-        if not isinstance(data, dict):
-            said = f"data: is {envelope.data}, where the event has no object: {shown(data)}"
-            raise Rejected(said, error="no-data")
-        return Reading(kind, data, event, guessed=guessed)
-    data = event.get("data")
-    return Reading(kind, data if isinstance(data, dict) else event, event, guessed=guessed)
+        said = f"data: is {envelope.data}, where the event has no object: {shown(data)}"
+        raise Rejected(said, error="no-data")
+    if "__deleted" in around or "__op" in around:
+        return debezium.of_unwrapped(event, kind, part, index, envelope, guessed=guessed)
+    return Reading(kind, around, around, guessed=guessed)
+
+
+def _texts(headers: Any) -> dict[str, str]:
+    """Return headers as text; the first of each name counts."""
+    found: dict[str, str] = {}
+    for name, value in headers:
+        text = (value or b"").decode("utf-8", "replace")
+        if len(text) > 1 and text[0] == text[-1] == '"':
+            text = text[1:-1]  # as JSON converters of headers write it
+        found.setdefault(name, text)
+    return found

@@ -77,6 +77,7 @@ def unfulfilled(when: Condition, reading: Reading) -> str:
 
 def _saw(found: Sequence[Read], reading: Reading) -> Iterator[str]:
     rows = {"before": [reading.event.get("before")], "after": [reading.event.get("after")]}
+    rows["root"] = [reading.event]
     rows["data"] = list(reading.images or (reading.data,))
     for read in found:
         if read.path and read.root in rows:

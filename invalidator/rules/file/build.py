@@ -123,7 +123,13 @@ class _Builder:
             return None
         node = fields["when"].value
         try:
-            return Condition(node.value, condition.parse(node.value), self._place(node))
+            tree = condition.parse(node.value)
+            for read in condition.reads(tree):
+                if read.root == "root" and read.path[:1] in (("before",), ("after",)):
+                    self.report.add(
+                        node, f"when: {read.path[0]} is a root of its own: leave root. out"
+                    )
+            return Condition(node.value, tree, self._place(node))
         except ConditionSyntaxError as error:
             self.report.add(node, f"when: {error.message}", offset=error.column - 1)
             return None
@@ -192,7 +198,8 @@ class _Builder:
         if said := data_problem(data):
             self.report.add(fields["data"].value, f"data: {said}")
         types = tuple(node.value for node in _items(fields, "type"))
-        return Envelope(_value(fields, "format", AUTO), types or Envelope().types, data)
+        old_rows = _value(fields, "old_rows", AUTO)
+        return Envelope(_value(fields, "format", AUTO), types or Envelope().types, data, old_rows)
 
     def _test(self, node: Node) -> Test:
         fields: Fields = node.value

@@ -4,7 +4,7 @@ import json
 from typing import Any, Final
 
 from invalidator.model import DEFAULT_CACHE, KINDS
-from invalidator.rules.envelope import FORMATS
+from invalidator.rules.envelope import FORMATS, OLD_ROWS
 from invalidator.rules.file.types import (
     Anything,
     Choice,
@@ -98,6 +98,12 @@ _READING = {
         Text(),
         "where the data stands: a path, or auto: `data` where that is an object, "
         "else the whole event",
+        default="auto",
+    ),
+    "old_rows": Field(
+        Choice(OLD_ROWS),
+        "which columns of the old rows of change events were sent: auto tells it from the row; "
+        "full: all of them; key: those of the record's key",
         default="auto",
     ),
 }

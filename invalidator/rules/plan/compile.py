@@ -74,7 +74,7 @@ def _differ(code: Code, rule: Rule) -> str:
     columns: set[str] = set()
     for effect in rule.effects:
         for path in effect.template.paths():
-            if path.root in ("match", "event"):
+            if path.root in ("match", "event", "root"):
                 continue  # not of a row
             if path.root != "data" or not path.steps:
                 return "True"

@@ -23,6 +23,8 @@ Look = tuple[str, str | None]
 MOST: Final = 48  # fields of one object: they are searched one by one
 AROUND: Final = ("id", "time", "subject", "source")  # fields of `event.` that are the event's own
 
+NARROWED: Final = ("data", "source", "schema", "payload", "op")  # decoded in part, or not at all
+
 
 class Decoders(Struct, frozen=True):
     """The decoders for the events of one engine."""
@@ -35,7 +37,7 @@ class Decoders(Struct, frozen=True):
 def decoders_for(rules: Iterable[Rule], envelope: Envelope) -> Decoders:
     """Return decoders of what these rules can read."""
     looks = [look for rule in rules for look in _looks(rule)]
-    fields = _fields(looks)
+    fields = _fields(looks, envelope.inner)
     if fields is None or len(fields) > MOST:
         return Decoders(decode_json, decode_json)
     first = envelope.first or "type"
@@ -46,11 +48,13 @@ def decoders_for(rules: Iterable[Rule], envelope: Envelope) -> Decoders:
     )
 
 
-def _fields(looks: Iterable[Look]) -> Sequence[str] | None:
+def _fields(looks: Iterable[Look], inner: str) -> Sequence[str] | None:
     """Return the first step of every path that is read; None if it may be any field."""
     found: dict[str, None] = {}
     for root, step in looks:
         if step is None or (root == "event" and step not in AROUND):
+            return None
+        if root == "root" and step in (inner, *NARROWED):
             return None
         found[step] = None
         if root in ("before", "after"):

@@ -7,9 +7,20 @@ slow path, which runs the rules one by one and says what is wrong.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from invalidator.errors import Rejected
-from invalidator.model import Rejection, Slice
-from invalidator.rules.envelope import Envelope, Reading, decode, in_binary_mode, unwrap
+from invalidator.model import Record, Rejection, Slice
+from invalidator.rules.envelope import (
+    Envelope,
+    Reading,
+    decode,
+    elements_of,
+    headers_at,
+    hint,
+    in_binary_mode,
+    unwrap,
+)
 from invalidator.rules.plan.compile import UNMATCHED, Apply, Unit, compile_plain, compile_update
 from invalidator.rules.plan.decode import decoders_for
 from invalidator.rules.plan.draft import Draft, Lane, Sink, pour
@@ -21,6 +32,7 @@ from invalidator.runtime.text import shown
 
 MEMO: Final = 4096  # event types remembered: hostile ones must not fill the memory
 MEMO_LENGTH: Final = 256  # characters of a type that is remembered
+CLOUD_CHANGES: Final = "io.debezium.connector."  # change events within CloudEvents: the slow path
 EAGER: Final = 5000  # rules compiled ahead, counted once for each type that they match
 
 
@@ -33,7 +45,7 @@ class _Table(dict[str, Apply]):
         self._fixed = fixed
 
     def __missing__(self, kind: str) -> Apply:
-        if not kind or depth(kind) > MAX_SEGMENTS:
+        if not kind or depth(kind) > MAX_SEGMENTS or kind.startswith(CLOUD_CHANGES):
             raise KeyError(kind)
         function = self._resolve(kind)
         if len(kind) <= MEMO_LENGTH:
@@ -58,7 +70,7 @@ class Engine:
         self._rules = rules
         self._caches = caches
         self._lanes = {lane: at for at, lane in enumerate(lanes)}
-        self._envelope = envelope
+        self.envelope = envelope
         self._tree = PatternTree()
         self._singles: dict[Hit, SingleRule] = {}
         self._changes: dict[str, list[SingleRule]] = {}  # by the type of a change event
@@ -83,7 +95,7 @@ class Engine:
         return made
 
     def plan(self, part: Slice, limit: int, draft: Draft) -> None:
-        if in_binary_mode(part, self._envelope):
+        if in_binary_mode(part, self.envelope):
             for index in range(len(part.values)):
                 self._event(part, index, limit, draft, binary=True)
         else:
@@ -96,6 +108,10 @@ class Engine:
 
         Return its form, which the next events probably share; None if it was not sound.
         """
+        elements = None if binary else elements_of(part.values[index], self.envelope, limit)
+        if elements is not None:
+            self.plan(_slice_of(elements, part, index), limit, draft)
+            return None
         try:
             reading = self.read(part, index, limit, binary=binary)
         except Rejected as error:
@@ -162,7 +178,7 @@ class Engine:
             return None
         try:
             event = decode(raw, limit, part, index)
-            reading = unwrap(event, self._envelope, part, index, binary=binary)
+            reading = unwrap(event, self.envelope, part, index, binary=binary)
         except (Rejected, MemoryError):
             raise
         except Exception as error:  # a gap in our checks: this event's fault, no crash
@@ -171,10 +187,14 @@ class Engine:
         if reading and (segments := depth(reading.kind)) > MAX_SEGMENTS:
             said = f"the type has {segments} segments, more than {MAX_SEGMENTS}"
             raise Rejected(f"{said}: {shown(reading.kind)}", error="too-long")
+        if reading and reading.kinds:
+            kind = max(reading.kinds, key=lambda kind: len(self._tree.hits(kind)))
+            reading = reading._replace(kind=kind)
         if reading and reading.guessed and not self.hits(reading):
-            looked = ", ".join(self._envelope.types)
+            looked = ", ".join(self.envelope.types)
             said = f"the event has no type: looked for {looked}"
             said += f", and no rule is on {part.origin}" if part.origin else ""
+            said += "; " + hint(event, [name for name, _ in headers_at(part, index)])
             raise Rejected(said, error="no-type")
         return reading
 
@@ -186,7 +206,7 @@ class Engine:
 
     def binary(self, part: Slice) -> bool:
         """Return whether the types of these events may be in their headers."""
-        return in_binary_mode(part, self._envelope)
+        return in_binary_mode(part, self.envelope)
 
     def _single(self, hit: Hit) -> SingleRule:
         single = self._singles.get(hit)
@@ -225,6 +245,19 @@ class Engine:
             for effect in rule.effects
         )
         return Unit(rule, hit[1], self._caches[rule.cache], sinks)
+
+
+def element_of(record: Record, elements: Sequence[bytes], at: int) -> Record:
+    """Return one event of a record that is a list of them."""
+    return replace(record, raw=elements[at], position=f"{record.position}[{at}]")
+
+
+def _slice_of(elements: list[bytes], part: Slice, index: int) -> Slice:
+    def record(at: int) -> Record:
+        return element_of(part.record(index), elements, at)
+
+    headers = [part.headers[index]] * len(elements) if part.headers else ()
+    return Slice(part.origin, [*elements], record, headers)
 
 
 def _ignore(

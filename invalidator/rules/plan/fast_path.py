@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, Literal
 
 from invalidator.model import Slice
-from invalidator.rules.envelope import AUTO, Envelope, may_be_large, whole_rows
+from invalidator.rules.envelope import AUTO, OPENED, Envelope, may_be_large, whole_rows
 from invalidator.rules.plan.compile import Apply
 from invalidator.rules.plan.decode import Decode, Decoders
 from invalidator.rules.plan.draft import Draft
@@ -38,6 +38,7 @@ class FastPath:
         self._strict = envelope.data != AUTO or envelope.format == "cloudevents"
         self._inner = envelope.inner
         self._mixed = envelope.is_mixed
+        self._old_rows = envelope.old_rows
         self._table = table
         self._updates = updates
         self.fallback = fallback
@@ -89,7 +90,11 @@ class FastPath:
                 kind = event[first]
                 data = event.get(inner)
                 if type(data) is not dict:
-                    if strict or "specversion" in event:
+                    if (
+                        strict
+                        or "specversion" in event
+                        or (type(data) is str and data[:1] in OPENED)
+                    ):
                         raise ValueError
                     data = event
                 elif mixed and "specversion" in event:
@@ -107,9 +112,10 @@ class FastPath:
         loads = self.decoders.change if text else _checked(self.decoders.change, limit)
         table, updates, sinks = self._table, self._updates, draft.sinks
         first, large = self._first or "type", text is None or may_be_large(text)
+        old_rows = self._old_rows
         for index, raw in left:
             try:
-                rows = whole_rows(loads(raw), first, raw if large else None)  # type: ignore[arg-type]
+                rows = whole_rows(loads(raw), first, raw if large else None, old_rows)  # type: ignore[arg-type]
                 if rows is None:
                     raise ValueError
                 kind, new, old, body = rows

@@ -203,6 +203,7 @@ _OWN: Final = globs.tokens(f"{layout.OWN}*")
 # The expressions of roots, and of `event`'s fields where they are not simply its own.
 ROOTS: Final = {
     "data": "data",
+    "root": "event",
     "headers": "headers_of(part, index)",
     "before": "row_of('before', event, data)",
     "after": "row_of('after', event, data)",

@@ -1,7 +1,8 @@
 """Turns a stream's entries into events. No I/O.
 
 An entry is a list of fields and values. The event is JSON in a field `event` or `data`, or the
-fields are the event: `XADD orders * type order.updated orderId o1`.
+fields are the event: `XADD orders * type order.updated orderId o1`. Debezium Server writes the key
+and the value of a record: as name and value of one field, or in two fields `key` and `value`.
 """
 
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ Id = tuple[int, int]  # an id that can be compared: milliseconds, sequence numbe
 EVENT: Final = b"event"
 DATA: Final = b"data"
 WHOLE: Final = frozenset([EVENT, DATA])  # fields that hold an event as JSON
+NULL: Final = b"default"  # what Debezium Server writes for null, as a key or a value
 NOTHING: Final = (0, 0)
 _LAST: Final = (1 << 64) - 1
 
@@ -49,17 +51,19 @@ def slice_of(source: str, key: str, entries: Sequence[Entry]) -> Slice:
 
     def record(index: int) -> Record:
         id_, fields = entries[index]
+        key_, headers = key_of(fields), headers_of(fields)
         time_ms, _ = parse_id(id_)
-        headers = headers_of(fields)
-        return Record(source, key, id_.decode(), values[index], headers=headers, time_ms=time_ms)
+        return Record(source, key, id_.decode(), values[index], key_, headers, time_ms)
 
     beside = any(len(fields) > 2 for _, fields in entries)
     headers = [headers_of(fields) for _, fields in entries] if beside else ()
     return Slice(key, values, record, headers)
 
 
-def value_of(fields: Fields) -> bytes:
-    """Return an entry's event as JSON."""
+def value_of(fields: Fields) -> bytes | None:
+    """Return an entry's event as JSON; None for a tombstone."""
+    if pair := _pair(fields):
+        return None if pair[1] == NULL else pair[1]
     whole = _whole(fields)
     if whole is not None:
         return fields[whole]
@@ -69,10 +73,30 @@ def value_of(fields: Fields) -> bytes:
         return b" ".join(fields)  # no JSON: it is rejected as such, with all its bytes
 
 
+def key_of(fields: Fields) -> bytes | None:
+    """Return the key of a record that Debezium Server wrote."""
+    pair = _pair(fields)
+    return pair[0] if pair and pair[0] != NULL else None
+
+
+def _pair(fields: Fields) -> tuple[bytes, bytes] | None:
+    """Return the key and value of a record that Debezium Server wrote; None if it did not."""
+    if len(fields) == 2:
+        key, value = fields
+    elif fields[0] == b"key" and fields[2] == b"value":
+        key, value = fields[1], fields[3]
+    else:
+        return None
+    record = key[:1] == b"{" or key == NULL
+    return (key, value) if record and (value[:1] in (b"{", b"n") or value == NULL) else None
+
+
 def headers_of(fields: Fields) -> tuple[tuple[str, bytes], ...]:
-    """Return the other fields, where one field is the whole event."""
+    """Return the other fields, where one field is the whole event, or two are key and value."""
     whole = _whole(fields)
-    if whole is None or len(fields) == 2:
+    if _pair(fields):
+        fields, whole = fields[4:], None
+    elif whole is None or len(fields) == 2:
         return ()
     pairs = zip(fields[::2], fields[1::2], strict=True)
     return tuple(
