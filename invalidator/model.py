@@ -63,6 +63,20 @@ class Slice(Struct, frozen=True):
         except TypeError:
             return size + sum(len(value) for value in self.values if value is not None)
 
+    def between(self, first: int, end: int) -> "Slice":
+        """Return some of its records, from the first up to the end."""
+        if not first and end == len(self.values):
+            return self
+        keys = self.keys * (end - first) // len(self.values)
+        return Slice(
+            self.origin,
+            self.values[first:end],
+            lambda index: self.record(first + index),
+            self.headers[first:end],
+            self.refused,
+            keys,
+        )
+
 
 class Batch(Struct, frozen=True):
     """Records that one read of a source returned, and the positions that end them."""
@@ -73,26 +87,34 @@ class Batch(Struct, frozen=True):
     size: int  # bytes of all slices
     ends: object  # what settling acknowledges; only the source that wrote it reads it
     own: Sequence[Slice] = ()  # events of the daemon's own (a gap); they do not count
+    # The rest of what was read follows, and is settled with it.
+    continued: bool = False
 
     @classmethod
     def of(
-        cls, source: str, slices: list[Slice], ends: object, own: Sequence[Slice] = ()
+        cls,
+        source: str,
+        slices: list[Slice],
+        ends: object,
+        own: Sequence[Slice] = (),
+        *,
+        continued: bool = False,
     ) -> "Batch":
         """Return a batch of these slices."""
         events = size = 0
         for part in slices:
             events += len(part.values)
             size += part.size
-        return cls(source, slices, events, size, ends, own)
+        return cls(source, slices, events, size, ends, own, continued)
 
     def without(self, origins: Collection[str]) -> "Batch":
         """Return the batch without the records of these topics, channels or streams."""
         slices = [part for part in self.slices if part.origin not in origins]
-        return Batch.of(self.source, slices, self.ends, self.own)
+        return Batch.of(self.source, slices, self.ends, self.own, continued=self.continued)
 
     def ended(self) -> "Batch":
         """Return the batch without its records: nothing else is needed once it is applied."""
-        return Batch(self.source, [], self.events, self.size, self.ends)
+        return Batch(self.source, [], self.events, self.size, self.ends, continued=self.continued)
 
     def records(self) -> Iterator[Record]:
         """Yield all records that rules may look at."""

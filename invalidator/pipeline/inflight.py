@@ -57,8 +57,9 @@ class Limits(Struct, frozen=True):
 
     events: int
     event_bytes: int  # a larger event is rejected
-    names: int = 100_000  # about: they take more memory than their events
-    seconds: float = 0.5  # of planning, about: nothing else runs meanwhile
+    names: int = 100_000  # about: it is applied anew after a failure
+    name_bytes: int = 8 << 20  # of a portion of it, about
+    seconds: float = 0.1  # of planning a portion, about: nothing else runs meanwhile
 
     @classmethod
     def of(cls, settings: Settings) -> "Limits":
@@ -76,12 +77,11 @@ class Limits(Struct, frozen=True):
         most = max(1, int(per_second * PACED))
         return replace(self, events=min(self.events, most), names=min(self.names, most))
 
-    def fitting(self, events: int, names: int, seconds: float) -> int:
-        """Return how many events the next batch may have, by names and seconds of the last one.
+    def fitting(self, events: int, names: int) -> int:
+        """Return how many events the next batch may have, by the names of the last one.
 
         A batch without events of others says nothing about that.
         """
         if not events:
             return self.events
-        quick = self.events if seconds <= 0 else int(events * self.seconds / seconds)
-        return max(1, min(self.events, events * self.names // max(names, 1), quick))
+        return max(1, min(self.events, events * self.names // max(names, 1)))

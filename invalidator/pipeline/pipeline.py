@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 
 from invalidator.errors import Unavailable
-from invalidator.model import Batch, Cause, Failure, Names, Outcome, Rejection
+from invalidator.model import Batch, Cause, Failure, Names, Outcome, Plan, Rejection
 from invalidator.pipeline.inflight import InFlight, Limits
 from invalidator.pipeline.pause import Pause
 from invalidator.pipeline.reject_brake import RejectBrake
@@ -165,7 +165,7 @@ class Pipeline:
             await self._keep_alive_while(self._may_read())
         batch = await self._read(min(room, self._most))
         if batch is not None:
-            await self._hand_on(self._plan_batch(batch))
+            await self._plan_batch(batch)
         return batch is not None
 
     async def _may_read(self) -> None:
@@ -205,21 +205,34 @@ class Pipeline:
             await rest(self._failed_reads - 1, self._stopping)
         await self._open()
 
-    def _plan_batch(self, batch: Batch) -> Work:
-        rules, read_at, began = self._rules(), self._reporter.now(), self._clock()
-        plan = rules.plan(batch, max_event_bytes=self._limits.event_bytes)
+    async def _plan_batch(self, batch: Batch) -> None:
+        """Plan a batch and hand it on, in portions where it gives very many names."""
+        rules, read_at, names = self._rules(), self._reporter.now(), 0
+        for portion, plan in rules.portions(
+            batch,
+            max_event_bytes=self._limits.event_bytes,
+            name_bytes=self._limits.name_bytes,
+            seconds=self._limits.seconds,
+        ):
+            work = self._judge(portion, plan, rules, read_at)
+            names += work.names
+            await self._hand_on(work)
+            if portion.continued:
+                await asyncio.sleep(0)
+        self._most = self._limits.fitting(batch.events, names)
+
+    def _judge(self, batch: Batch, plan: Plan, rules: RuleSet, read_at: float) -> Work:
+        """Return what may be applied: nothing of paused topics."""
         paused = self._brake.judge(batch, plan, rules.hash) if self._brake else None
         if paused:
             batch = batch.without(paused)
             plan = rules.plan(batch, max_event_bytes=self._limits.event_bytes)
-        ended = self._clock()
         names = plan.names
-        self._most = self._limits.fitting(batch.events, names, ended - began)
         self._in_flight.add(batch.events, batch.size)
         self._account.read()
         sample = self._sampler.take(batch, rules)
         seen = self._reporter.planned(batch, sample, read_at)
-        return Work(batch, rules, plan, names, sample, seen, ended)
+        return Work(batch, rules, plan, names, sample, seen, self._clock())
 
     async def _hand_on(self, work: Work | None) -> None:
         if self._planned.full():
@@ -257,7 +270,7 @@ class Pipeline:
         return Applied(
             work.batch.ended(),
             rules,
-            self._blame(work, outcome.failures) if outcome.failures else plan.rejections,
+            await self._blame(work, outcome.failures) if outcome.failures else plan.rejections,
             outcome,
             plan.unmatched,
             work.names,
@@ -276,12 +289,18 @@ class Pipeline:
         application = self._target.application(names, rules.caches, cause)
         return await until_available(application.apply_names, self._cache, who=who)
 
-    def _blame(self, work: Work, failures: Sequence[Failure]) -> list[Rejection]:
+    async def _blame(self, work: Work, failures: Sequence[Failure]) -> list[Rejection]:
         """Return all rejections: the events of a failed name are worked out only now."""
         found = {rejection.record: rejection for rejection in work.plan.rejections}
         largest = self._limits.event_bytes
-        late = work.rules.blame(work.batch, failures, max_event_bytes=largest)
-        for rejection in late:
+        late, pause_at = False, self._clock() + self._limits.seconds
+        for rejection in work.rules.blame(work.batch, failures, max_event_bytes=largest):
+            if self._clock() > pause_at:
+                await asyncio.sleep(0)
+                pause_at = self._clock() + self._limits.seconds
+            if rejection is None:
+                continue
+            late = True
             early = found.get(rejection.record)
             faults = early.faults + rejection.faults if early else rejection.faults
             found[rejection.record] = Rejection(rejection.record, rejection.type, faults)

@@ -29,7 +29,7 @@ log = structlog.get_logger("invalidator")
 SAMPLE: Final = 16  # records of a batch
 PER_SECOND: Final = 100
 SHARE: Final = 0.005  # of the time, for lookups
-NAMES: Final = 200  # of one lookup
+NAMES: Final = 200  # of one lookup; a sample that gave more is long enough
 PATTERNS: Final = 10  # watched in a sweep: each is matched against all that the sweep finds
 ENOUGH: Final = 1000  # names of a template, none of which existed
 
@@ -96,17 +96,17 @@ class Sampler:
         now = self._clock()
         earned = (now - self._then) * PER_SECOND
         self._allowed, self._then = min(PER_SECOND, self._allowed + earned), now
-        share = min(SAMPLE, total, int(self._allowed))
-        self._allowed -= share
-        return share
+        return max(0, min(SAMPLE, total, int(self._allowed)))
 
     def _plan(self, batch: Batch, rules: RuleSet, most: int, total: int) -> Sample:
         types: Counter[str] = Counter()
         events: Counter[str] = Counter()
         names: Counter[tuple[str, str]] = Counter()
         aimed: dict[tuple[Aim, Yield], None] = {}
+        planned = 0
         for record in self._some(batch, most, total):
             met = list(rules.met(record, max_event_bytes=self._largest))
+            planned += 1
             if met and not any(ruling.fault for _, _, ruling in met):
                 types[type_label(rules, met[0][0])] += 1
             for _, rule, ruling in met:
@@ -115,7 +115,10 @@ class Sampler:
                     names.update([(rule, name.kind) for name in ruling.names])
                 for name in ruling.names:
                     aimed[Aim(rule, name.kind, name.template), name] = None
-        return Sample(most, types, events, names, tuple(aimed))
+            if len(aimed) > NAMES:
+                break
+        self._allowed -= planned + len(aimed) // NAMES
+        return Sample(planned, types, events, names, tuple(aimed))
 
     def _some(self, batch: Batch, most: int, total: int) -> Iterator[Record]:
         """Yield a few records, from all slices that rules may look at."""

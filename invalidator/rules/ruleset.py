@@ -17,6 +17,7 @@ from invalidator.rules.plan.event_types import PatternTree
 from invalidator.rules.plan.slow_path import Ruling, fault_of
 from invalidator.rules.rule import Cache, Rule, Test
 
+INFINITE: Final = float("inf")
 ORIGINS: Final = 1024  # topics and channels remembered: hostile ones must not fill the memory
 
 
@@ -46,15 +47,53 @@ class RuleSet:
         self._only = self._engine("") if one else None  # the same for all origins
 
     def plan(self, batch: Batch, *, max_event_bytes: int) -> Plan:
-        """Return what a batch asks of the caches."""
-        draft = Draft.of(self._lanes)
-        for part in (*batch.slices, *batch.own):
-            if part.refused is None:
-                self.engine(part.origin).plan(part, max_event_bytes, draft)
-                draft.end_slice(part.origin)
-            else:
-                draft.plan.rejections += _refused(part, part.refused)
-        return draft.finished()
+        """Return what a whole batch asks of the caches."""
+        ((_, plan),) = self.portions(
+            batch, max_event_bytes=max_event_bytes, name_bytes=INFINITE, seconds=INFINITE
+        )
+        return plan
+
+    def portions(
+        self, batch: Batch, *, max_event_bytes: int, name_bytes: float, seconds: float
+    ) -> Iterator[tuple[Batch, Plan]]:
+        """Yield a batch in portions, each with its plan.
+
+        One ends where its names from lists take so many bytes, or planning it so many seconds:
+        a few events may name millions of keys.
+        """
+        slices: list[Slice] = []
+        own: list[Slice] = []
+        divided = False
+        left = sum(len(part.values) for part in (*batch.slices, *batch.own))
+        draft = Draft.of(self._lanes, name_bytes, seconds)
+        for parts, planned in ((batch.slices, slices), (batch.own, own)):
+            for part in parts:
+                at, end = 0, len(part.values)
+                while at < end:
+                    first, at = at, self._plan_slice(part, at, max_event_bytes, draft)
+                    planned.append(part.between(first, at))
+                    left -= at - first
+                    if left and draft.stopped is not None:
+                        portion = Batch.of(
+                            batch.source, [*slices], batch.ends, [*own], continued=True
+                        )
+                        yield portion, draft.finished()
+                        slices.clear()
+                        own.clear()
+                        divided = True
+                        draft = Draft.of(self._lanes, name_bytes, seconds)
+        if divided:
+            batch = Batch.of(batch.source, slices, batch.ends, own)
+        yield batch, draft.finished()
+
+    def _plan_slice(self, part: Slice, first: int, limit: int, draft: Draft) -> int:
+        """Plan records from the first one until the draft is full; return where it stopped."""
+        if part.refused is not None:
+            draft.plan.rejections += _refused(part, part.refused)
+            return len(part.values)
+        end = self.engine(part.origin).plan(part, limit, draft, first)
+        draft.end_slice(part.origin)
+        return end
 
     def explain(
         self, record: Record, *, only_matching: bool = False, max_event_bytes: int | None = None
@@ -116,10 +155,9 @@ class RuleSet:
 
     def blame(
         self, batch: Batch, failures: Sequence[Failure], *, max_event_bytes: int
-    ) -> list[Rejection]:
-        """Return the events of a batch that gave names which can never be applied."""
+    ) -> Iterator[Rejection | None]:
+        """Yield for each event of a batch whether it gave names which can never be applied."""
         wanted = {(entry.cache, entry.kind, entry.name): entry for entry in failures}
-        found: list[Rejection] = []
         for event in itertools.chain.from_iterable(map(self._events, batch.records())):
             explanation = self.explain(event, only_matching=True, max_event_bytes=max_event_bytes)
             faults = tuple(
@@ -128,9 +166,8 @@ class RuleSet:
                 for name in verdict.names
                 if (failure := wanted.get((name.cache, name.kind, name.name)))
             )
-            if faults and explanation.event:
-                found.append(Rejection(event, explanation.event.type, faults))
-        return found
+            kind = explanation.event.type if explanation.event else None
+            yield Rejection(event, kind, faults) if faults and kind is not None else None
 
     def engine(self, origin: str) -> Engine:
         found = self._only or self._origins.get(origin)

@@ -401,6 +401,25 @@ async def test_batches_are_smaller_where_events_name_much(redis_url: str, tmp_pa
         await until(lambda: source.limits[-1] == 10)
 
 
+async def test_a_batch_that_names_too_much_is_applied_in_portions_and_settled_at_the_end(
+    start_redis: StartRedis, tmp_path: Path
+) -> None:
+    server = start_redis()
+    text = "rules: [{name: r, on: order.updated, invalidate: {keys: 'item:{items[]}'}}]"
+    rules, source = rules_from(text, tmp_path), MemorySource()
+    source.publish(*(event(items=[f"{n}-{at}" for at in range(50)]) for n in range(20)), b"bad")
+    limits = Limits(100, 10_000, name_bytes=10_000)
+    async with piping(rules, server.url, source=source, limits=limits, timeout=5) as bench:
+        with looking(server.url) as now, capture_logs() as logs:
+            await until(lambda: source.settled == 21)
+            await until(lambda: bench.in_flight.room() == 10_000)
+            assert now.info("commandstats")["cmdstat_unlink"]["calls"] >= 10
+            assert len(dead_letters(now)) == 1
+    portions = [line for line in logs if line["event"] == "batch"]
+    assert len(portions) >= 10
+    assert sum(line["events"] for line in portions) == 21
+
+
 async def test_a_key_that_two_rules_name_is_deleted_once(
     redis_url: str, redis_now: "redis.Redis", tmp_path: Path
 ) -> None:

@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from invalidator.errors import Rejected
 from invalidator.rules.condition import ConditionError, Fragment, reads, to_python
+from invalidator.rules.plan.draft import LISTED, NOTE
 from invalidator.rules.plan.fields import HELPERS
 from invalidator.rules.plan.render import AROUND, ROOTS, Rendered, Renderer
 from invalidator.rules.rule import Cache, Condition, Rule
@@ -20,8 +21,7 @@ Decide = Callable[..., bool]  # a rule's condition; may raise ConditionError
 # where its record is, for what is seldom asked (headers, the record's key).
 ARGUMENTS: Final = "data, event, kind, part, index"
 
-NOTE: Final = -2  # the sink that takes notes about rules
-UNMATCHED: Final = -1  # the sink that counts events that no rule names
+FEW: Final = 16  # names of a list that need not be counted
 
 
 class Unit(Struct, frozen=True):
@@ -138,6 +138,9 @@ def _emit_all(code: Code, names: Sequence[Rendered], unit: Unit, depth: int) -> 
     for name, sinks in zip(names, unit.sinks, strict=True):
         for sink in sinks:
             _emit(code, name, sink, depth)
+        if name.many:
+            counted = f"sinks[{LISTED}]({name.variable}, index)"
+            code.add(depth, f"if len({name.variable}) > {FEW}: {counted}")
 
 
 def _emit(code: Code, name: Rendered, sink: int, depth: int) -> None:

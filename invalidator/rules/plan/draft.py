@@ -1,13 +1,19 @@
 """A plan in the making: the sets that names are added to."""
 
+import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Struct, field
 
 from invalidator.model import Kind, Names, Note, Plan
 
+LISTED: Final = -3  # the sink that counts the names of a list
+NOTE: Final = -2  # the sink that takes notes about rules
+UNMATCHED: Final = -1  # the sink that counts events that no rule names
+
 Sink = Callable[..., object]
+AROUND: Final = 100  # bytes that a name takes in memory besides its letters
 Lane = tuple[str, Kind, float | None]  # a cache, a kind, and the delay of a second pass
 
 
@@ -18,13 +24,28 @@ class Draft(Struct):
     sinks: list[Sink] = field(default_factory=list)
     unmatched: list[int] = field(default_factory=list)
     noted: dict[tuple[str, str], int] = field(default_factory=dict)  # of this slice's last event
+    room: float = float("inf")  # bytes that names from lists may still take, about
+    deadline: float = float("inf")  # no event is planned after it: the event loop has to run
+    following: list[bytes | None] = field(default_factory=list)  # the events being planned
+    stopped: int | None = None  # the first event that does not fit in any more
 
     @classmethod
-    def of(cls, lanes: Sequence[Lane]) -> "Draft":
-        draft = cls(Plan())
+    def of(cls, lanes: Sequence[Lane], room: float, seconds: float) -> "Draft":
+        draft = cls(Plan(), room=room, deadline=time.monotonic() + seconds)
         draft.sinks = [getattr(draft.names(cache, delay), kind).add for cache, kind, delay in lanes]
-        draft.sinks += [draft.note, draft.unmatched.append]
+        draft.sinks += [draft.listed, draft.note, draft.unmatched.append]
         return draft
+
+    def listed(self, names: Sequence[str], index: int) -> None:
+        """Count the names that an event gave: a small one may give very many."""
+        self.room -= sum(map(len, names)) + AROUND * len(names)
+        self.planned(index)
+
+    def planned(self, index: int) -> None:
+        """Stop after this event if there is no more room or time."""
+        if self.stopped is None and (self.room < 0 or time.monotonic() > self.deadline):
+            self.stopped = index + 1
+            self.following.clear()  # whoever iterates over them ends
 
     def names(self, cache: str, delay: float | None = None) -> Names:
         plan = self.plan
@@ -61,9 +82,13 @@ def _named(caches: dict[str, Names]) -> dict[str, Names]:
     return {cache: names for cache, names in caches.items() if names.count()}
 
 
-def pour(row: tuple[Any, ...], lanes: tuple[tuple[int, ...], ...], sinks: list[Sink]) -> None:
+def pour(
+    row: tuple[Any, ...], lanes: tuple[tuple[int, ...], ...], sinks: list[Sink], index: int
+) -> None:
     """Add one rendering of a rule to the sinks of its effects."""
     for names, targets in zip(row, lanes, strict=True):
+        if type(names) is list:
+            sinks[LISTED](names, index)
         for target in targets if names is not None else ():
             if type(names) is list:
                 for name in names:

@@ -21,9 +21,9 @@ from invalidator.rules.envelope import (
     in_binary_mode,
     unwrap,
 )
-from invalidator.rules.plan.compile import UNMATCHED, Apply, Unit, compile_plain, compile_update
+from invalidator.rules.plan.compile import Apply, Unit, compile_plain, compile_update
 from invalidator.rules.plan.decode import decoders_for
-from invalidator.rules.plan.draft import Draft, Lane, Sink, pour
+from invalidator.rules.plan.draft import UNMATCHED, Draft, Lane, Sink, pour
 from invalidator.rules.plan.event_types import MAX_SEGMENTS, Hit, PatternTree, depth, is_own
 from invalidator.rules.plan.fast_path import FastPath, Form
 from invalidator.rules.plan.slow_path import Ruling, SingleRule, fault_of
@@ -94,23 +94,41 @@ class Engine:
             made[kind] = self._apply(kind)
         return made
 
-    def plan(self, part: Slice, limit: int, draft: Draft) -> None:
-        if in_binary_mode(part, self.envelope):
-            for index in range(len(part.values)):
-                self._event(part, index, limit, draft, binary=True)
-        else:
-            self.fast_path.plan(part, limit, draft)
+    def plan(self, part: Slice, limit: int, draft: Draft, first: int = 0) -> int:
+        """Plan events from the first one until the draft is full; return where it stopped."""
+        if not in_binary_mode(part, self.envelope):
+            return self.fast_path.plan(part, limit, draft, first)
+        for index in range(first, len(part.values)):
+            self._event(part, index, limit, draft, binary=True)
+            if draft.stopped is not None:
+                return draft.stopped
+        return len(part.values)
+
+    def _elements(self, part: Slice, limit: int, draft: Draft) -> None:
+        """Plan all events of one record: a draft ends between records only."""
+        following, at = draft.following, 0
+        while at < len(part.values):
+            at, draft.stopped = self.plan(part, limit, draft, at), None
+        draft.following = following
 
     def _event(
         self, part: Slice, index: int, limit: int, draft: Draft, *, binary: bool = False
     ) -> Form | None:
-        """Plan one event of any form: by its type's function if that succeeds, else slowly.
+        """Plan one event of any form, however long it takes."""
+        form = self._any_form(part, index, limit, draft, binary=binary)
+        draft.planned(index)
+        return form
+
+    def _any_form(
+        self, part: Slice, index: int, limit: int, draft: Draft, *, binary: bool
+    ) -> Form | None:
+        """Plan one event by its type's function if that succeeds, else slowly.
 
         Return its form, which the next events probably share; None if it was not sound.
         """
         elements = None if binary else elements_of(part.values[index], self.envelope, limit)
         if elements is not None:
-            self.plan(_slice_of(elements, part, index), limit, draft)
+            self._elements(_slice_of(elements, part, index), limit, draft)
             return None
         try:
             reading = self.read(part, index, limit, binary=binary)
@@ -145,7 +163,7 @@ class Engine:
             if made is None:
                 raise ValueError
             for row in made:
-                pour(row, single.unit.sinks, sinks)
+                pour(row, single.unit.sinks, sinks, index)
         if not singles:
             sinks[UNMATCHED](1)
 
@@ -162,6 +180,7 @@ class Engine:
                 faults.append(ruling.fault)
             for noted in ruling.noted:
                 draft.note((rule.name, *noted), index)
+            draft.listed([name.name for name in ruling.names], index)
             for name in ruling.names:
                 getattr(draft.names(name.cache), name.kind).add(name.name)
                 if rule.repeat_after:

@@ -19,6 +19,7 @@ Events = Iterator[tuple[int, bytes | None]]  # with their index in the slice
 Way = Callable[[Events, Slice, int, Draft, bytes | None], Form | None]
 
 TOGETHER: Final = 100  # events that are checked at once; they stay in the processor's cache
+FEW: Final = 4  # of those that may be large
 LARGE: Final = 64 * 1024  # bytes of an event that is checked by itself
 
 
@@ -51,13 +52,20 @@ class FastPath:
             only = self._change if envelope.format in (AUTO, "debezium") else self._slow
             self._ways = dict.fromkeys(self._ways, only)
 
-    def plan(self, part: Slice, limit: int, draft: Draft) -> None:
+    def plan(self, part: Slice, limit: int, draft: Draft, at: int = 0) -> int:
+        """Plan events from this one until the draft is full; return where it stopped."""
         form: Form = "apart"
-        for at in range(0, len(part.values), TOGETHER):
+        while at < len(part.values) and draft.stopped is None:
             some = part.values[at : at + TOGETHER]
-            left, text = enumerate(some, at), joined_text(some, limit)
+            text = joined_text(some, limit)
+            if text is None:  # one may be large
+                del some[FEW:]
+            draft.following = some
+            left, at = enumerate(some, at), at + len(some)
             while another := self._ways[form](left, part, limit, draft, text):
                 form = another
+            draft.planned(at - 1)
+        return at if draft.stopped is None else draft.stopped
 
     def _apart(
         self, left: Events, part: Slice, limit: int, draft: Draft, text: bytes | None
