@@ -3,9 +3,11 @@
 docs/redis-contract.md explains the fields.
 """
 
+import hashlib
+import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from msgspec import Struct, to_builtins
@@ -16,6 +18,9 @@ from invalidator.model import Fault, Record, Rejection
 from invalidator.rules.envelope.parse import parse
 
 ID_HEADERS = ("ce_id", "ce-id", "cloudEvents:id")  # of CloudEvents in binary mode
+
+LARGE: Final = 64 << 10  # bytes of an event that is stored compressed
+MOST: Final = 256 << 10  # compressed bytes; of an event with more, only the beginning is stored
 
 Fields = Mapping[bytes, bytes]
 
@@ -34,10 +39,18 @@ class Letter(Struct, frozen=True):
     rules: str  # the hash of those that rejected it last
     version: str  # of the daemon that did
     redacted: tuple[str, ...] = ()  # the settings' paths that were masked in it
+    start: bytes = b""  # of an event that was too large to be stored
+    size: int = 0  # of the whole event, where it was large
+    sha256: str = ""
 
     @property
     def lacks(self) -> str:
         """Return why it cannot be replayed as it was received; empty if it can."""
+        if self.start:
+            return (
+                f"only the first {len(self.start):,} of its {self.size:,} bytes were kept "
+                f"(SHA-256 {self.sha256})"
+            )
         if self.record.raw is None:
             return "its bytes were not kept" if self.redacted else "it holds no event"
         return f"masked in it: {', '.join(self.redacted)}" if self.redacted else ""
@@ -67,7 +80,7 @@ def fields_of(
     yield "message", first.message
     yield "faults", orjson.dumps(to_builtins(rejection.faults))
     if record.raw is not None:
-        yield "raw", record.raw
+        yield from _stored(record.raw)
     if record.key is not None:
         yield "key", record.key
     yield "headers", orjson.dumps([[name, _shown(value)] for name, value in record.headers])
@@ -81,6 +94,29 @@ def fields_of(
         yield "redacted", orjson.dumps(masked)
 
 
+def _stored(raw: bytes) -> Iterator[tuple[str, str | bytes]]:
+    """Yield the fields of an event: as it is; compressed if large; or its beginning."""
+    if len(raw) <= LARGE:
+        yield "raw", raw
+        return
+    packed = zlib.compress(raw, 1)
+    whole = len(packed) <= MOST
+    yield ("raw_zlib", packed) if whole else ("raw_start", raw[:LARGE])
+    yield "raw_size", str(len(raw))
+    yield "raw_sha256", hashlib.sha256(raw).hexdigest()
+
+
+def _raw(fields: Fields) -> bytes | None:
+    """Return the event as it was received; None if it is not whole, or there is none."""
+    packed = fields.get(b"raw_zlib")
+    if packed is None:
+        return fields.get(b"raw")
+    try:  # never more than was said: a few bytes may hold gigabytes
+        return zlib.decompressobj().decompress(packed, _number(fields, b"raw_size", LARGE))
+    except zlib.error:
+        return None
+
+
 def letter_of(entry: bytes, fields: Fields) -> Letter:
     """Return the entry; fields that another program wrote are read as far as possible."""
     failed_at = _number(fields, b"failed_at", int(entry.partition(b"-")[0]))
@@ -89,7 +125,7 @@ def letter_of(entry: bytes, fields: Fields) -> Letter:
         _text(fields, b"source"),
         _text(fields, b"origin"),
         _text(fields, b"position"),
-        fields.get(b"raw"),
+        _raw(fields),
         fields.get(b"key"),
         tuple((str(name), _bytes(value)) for name, value in _pairs(fields)),
         None if published < 0 else published,
@@ -106,6 +142,9 @@ def letter_of(entry: bytes, fields: Fields) -> Letter:
         _text(fields, b"rules"),
         _text(fields, b"version"),
         tuple(map(str, _json(fields, b"redacted"))),
+        fields.get(b"raw_start", b""),
+        _number(fields, b"raw_size", 0),
+        _text(fields, b"raw_sha256"),
     )
 
 
@@ -130,6 +169,8 @@ def plain(letter: Letter) -> dict[str, Any]:
         "rules": letter.rules,
         "version": letter.version,
         "redacted": letter.redacted,
+        **({"size": letter.size, "sha256": letter.sha256} if letter.size else {}),
+        **({"start": _shown(letter.start)} if letter.start else {}),
     }
 
 

@@ -146,7 +146,7 @@ def headers_of(
 ) -> Headers:
     """Return the headers of Kafka Connect, and the entry's fields that the record lacks."""
     ours = dict(fields_of(rejection, rules_hash, now_ms))
-    for name in ("raw", "key", "headers"):
+    for name in ("raw", "raw_zlib", "raw_start", "raw_size", "raw_sha256", "key", "headers"):
         ours.pop(name, None)
     if masked:
         ours["redacted"] = ",".join(masked)

@@ -50,7 +50,7 @@ class DeadLetters:
         return cls(
             client(url, settings.redis_timeout, settings.redis_tls.options()),
             redact(url),
-            bounds=Bounds(kept.max_length, kept.max_age),
+            bounds=Bounds(kept.max_length, kept.max_age, kept.max_bytes),
             redactor=Redactor(kept.redact),
             is_cache=is_among(url, caches),
         )
@@ -61,11 +61,12 @@ class DeadLetters:
     async def put(self, rejections: Sequence[Rejection], rules_hash: str) -> None:
         """Store all of them, or raise Unavailable; the caller may then put them again."""
         now = int(self._clock() * 1000)
-        length = await self._write([self._entry(one, rules_hash, now) for one in rejections])
+        entries = [self._entry(one, rules_hash, now) for one in rejections]
+        length = await self._write(entries)
         for rejection in rejections:
             metrics.DEAD.labels(rejection.faults[0].error).inc()
         with suppress(Unavailable), reaching(self._server):  # they are stored already
-            await self._retention.keep(length)
+            await self._retention.keep(length, sum(map(_size, entries)))
 
     async def ping(self) -> None:
         """Raise Unavailable unless their Redis answers."""
@@ -76,7 +77,8 @@ class DeadLetters:
         await self.ping()
         with reaching(self._server):
             if not self._checked:
-                await warn_of_home(self._client, self._server, is_cache=self._is_cache)
+                limit = await warn_of_home(self._client, self._server, is_cache=self._is_cache)
+                self._retention.fit(limit)
                 self._checked = True
             await self._retention.look()
 
@@ -92,3 +94,7 @@ class DeadLetters:
             if isinstance(reply, Exception):
                 raise diagnose(reply).unavailable(f"{self._server}, stream {self._stream}")
         return length
+
+
+def _size(command: Command) -> int:
+    return sum(len(part) for part in command if isinstance(part, str | bytes))

@@ -164,6 +164,12 @@ class DeadLetters(Group):
         description="How many dead letters are kept. Beyond it the oldest are removed, which is "
         "logged and counted. A warning is logged from 80%. 0: no limit.",
     )
+    max_bytes: Size = Field(
+        default=64 << 20,
+        description="How much memory of Redis they may take; on a server with a limit, at most a "
+        "tenth of it. Beyond it the oldest are removed, which is logged and counted. A warning is "
+        "logged from 80%.",
+    )
     max_age: Duration = Field(
         default=30 * 86400.0,
         description="How long a dead letter is kept. Then it is removed, which is logged and "

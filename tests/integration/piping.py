@@ -78,6 +78,7 @@ async def piping(
     gate: str = "redis",
     hits: Callable[[Store], Hits] = Hits,
     brake: bool = False,
+    dead: DeadLetters | None = None,
 ) -> AsyncIterator[Bench]:
     """A pipeline that runs; at the end it is stopped, and what it still has is given up."""
     health = health or Health()
@@ -91,7 +92,7 @@ async def piping(
         made,
         lambda: bench.rules,
         store,
-        DeadLetters(state, "the state"),
+        dead or DeadLetters(state, "the state"),
         in_flight=bound,
         limits=limits,
         health=health,

@@ -80,6 +80,7 @@ def test_every_setting_is_read_from_the_environment(monkeypatch: pytest.MonkeyPa
         "IN_FLIGHT__EVENTS": "9",
         "IN_FLIGHT__BYTES": "1GiB",
         "DEAD_LETTERS__MAX_LENGTH": "500",
+        "DEAD_LETTERS__MAX_BYTES": "8MiB",
         "DEAD_LETTERS__MAX_AGE": "7d",
         "DEAD_LETTERS__TOPIC": "dead",
         "DEAD_LETTERS__REDACT": "data.email,**.pin",
