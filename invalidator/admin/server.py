@@ -4,20 +4,24 @@ import asyncio
 import contextlib
 import socket
 from importlib.resources import files
+from itertools import islice
 from typing import Any, Final
 
 import orjson
+from msgspec.structs import replace
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from invalidator.admin.control import Calls, Control
 from invalidator.admin.guard import HEADERS, guarding
-from invalidator.admin.http import Handler, Limits, Request, Response, Server, as_json
+from invalidator.admin.http import Handler, Limits, Request, Response, Server, as_json, said
 from invalidator.admin.status import DaemonView, rules_in_force, status
 from invalidator.errors import ConfigError
 from invalidator.model import Record
 from invalidator.settings import Settings
 
 ALL_RULES: Final = 200  # up to so many, rules that do not match are explained, too
+MOST_NAMES: Final = 500  # that an explanation shows
+MOST_VERDICTS: Final = 1000  # a list of events has one for each of them and each rule
 STOP_WITHIN: Final = 1.0  # seconds that open calls have when the daemon ends
 TYPES: Final = {
     "html": "text/html",
@@ -36,6 +40,7 @@ class Admin:
         self._port = settings.admin.port
         self._names = {self._host, socket.gethostname(), *settings.admin.hosts}
         self._calls = Calls(control, settings.admin.token)
+        self._explaining = asyncio.Lock()
         self._largest = settings.batch.max_event_bytes
         self._server: Server | None = None
         self._rates: asyncio.Task[None] | None = None
@@ -112,11 +117,30 @@ class Admin:
         return _json(rules_in_force(self._view))
 
     async def _explain(self, request: Request) -> Response:
-        """Explain what the rules in force do with an event. Nothing is invalidated."""
-        rules = self._view.rules
-        record = Record("explain", request.query.get("source", ""), "", request.body)
-        explained = rules.explain(record, only_matching=len(rules.rules) > ALL_RULES)
-        return _json({"rules_hash": rules.hash, **explained.plain()})
+        """Explain what the rules in force do with an event. Nothing is invalidated.
+
+        Anybody may ask: so one at a time, rule by rule, with an answer of bounded size.
+        """
+        if self._explaining.locked():
+            return said(
+                429, "another event is being explained; try again", headers={"Retry-After": "1"}
+            )
+        async with self._explaining:
+            rules = self._view.rules
+            record = Record("explain", request.query.get("source", ""), "", request.body)
+            explained, verdicts = rules.explain_by_rule(
+                record, only_matching=len(rules.rules) > ALL_RULES
+            )
+            shown, left, omitted = [], MOST_NAMES, 0
+            for verdict in islice(verdicts, MOST_VERDICTS):
+                few = verdict.names[:left]
+                shown.append(replace(verdict, names=few))
+                left -= len(few)
+                omitted += len(verdict.names) - len(few)
+                await asyncio.sleep(0)
+            plain = replace(explained, verdicts=tuple(shown)).plain()
+            more = {"names_omitted": omitted} if omitted else {}
+            return _json({"rules_hash": rules.hash, **plain, **more})
 
 
 def _json(plain: dict[str, Any]) -> Response:

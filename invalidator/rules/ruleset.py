@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Final
 
+from msgspec.structs import replace
+
 from invalidator.errors import Rejected
 from invalidator.model import Batch, Event, Failure, Fault, Plan, Record, Rejection, Slice
 from invalidator.rules import globs
@@ -99,16 +101,26 @@ class RuleSet:
         self, record: Record, *, only_matching: bool = False, max_event_bytes: int | None = None
     ) -> Explanation:
         """Return what each rule says about one record, or only those whose types match."""
+        explained, verdicts = self.explain_by_rule(
+            record, only_matching=only_matching, max_event_bytes=max_event_bytes
+        )
+        return replace(explained, verdicts=tuple(verdicts))
+
+    def explain_by_rule(
+        self, record: Record, *, only_matching: bool = False, max_event_bytes: int | None = None
+    ) -> tuple[Explanation, Iterator[Verdict]]:
+        """Return the same, with the verdicts still to be made one by one."""
         found = [
             self._explained(event, max_event_bytes, only_matching=only_matching)
             for event in self._events(record)
         ]
         if len(found) == 1:
             return found[0]
-        verdicts = tuple(verdict for one in found for verdict in one.verdicts)
-        events = [one.event for one in found if one.event]
-        faults = [one.fault for one in found if one.fault]
-        return Explanation(record, next(iter(events), None), verdicts, next(iter(faults), None))
+        verdicts = itertools.chain.from_iterable(each for _, each in found)
+        events = [one.event for one, _ in found if one.event]
+        faults = [one.fault for one, _ in found if one.fault]
+        event, fault = next(iter(events), None), next(iter(faults), None)
+        return Explanation(record, event, (), fault), verdicts
 
     def _events(self, record: Record) -> list[Record]:
         """Return each event of a record that is a list of them, or the record itself."""
@@ -121,17 +133,17 @@ class RuleSet:
 
     def _explained(
         self, record: Record, max_event_bytes: int | None, *, only_matching: bool
-    ) -> Explanation:
+    ) -> tuple[Explanation, Iterator[Verdict]]:
         try:
             part, engine, reading = self._read(record, max_event_bytes)
         except Rejected as error:
-            return Explanation(record, None, (), fault_of(error))
+            return Explanation(record, None, (), fault_of(error)), iter(())
         if reading is None:
-            return Explanation(record, None, ())
+            return Explanation(record, None, ()), iter(())
         hits = dict(engine.hits(reading))
         asked = sorted(hits) if only_matching else range(len(self.rules))
-        verdicts = tuple(self._verdict(at, hits.get(at), reading, part, engine) for at in asked)
-        return Explanation(record, _event(reading, record), verdicts)
+        verdicts = (self._verdict(at, hits.get(at), reading, part, engine) for at in asked)
+        return Explanation(record, _event(reading, record), ()), verdicts
 
     def met(self, record: Record, *, max_event_bytes: int) -> Iterator[tuple[str, str, Ruling]]:
         """Yield the type, the rule's name and its outcome for each rule that matches a record."""
