@@ -6,6 +6,8 @@ unavailable they repeat messages many times a second, so repetitions are suppres
 
 import json
 import logging
+import os
+import select
 import sys
 import time
 from collections.abc import Callable, MutableMapping
@@ -91,17 +93,54 @@ def _plain(value: object) -> object:
 
 
 class _Out:
-    """Writes lines. A log that cannot be written must not stop an invalidation."""
+    """Writes lines. A log that cannot be written must not stop an invalidation, and a pipe that
+    nobody reads would: then lines are dropped, and counted."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._ready = _readiness(stream)
+        self._cut = False  # the last line was not written to its end
 
     def msg(self, line: str) -> None:
         with suppress(OSError, ValueError):
-            self._stream.write(line + "\n")
-            self._stream.flush()
+            if self._ready is None:
+                self._stream.write(line + "\n")
+                self._stream.flush()
+            elif not self._write(f"{line}\n".encode(errors="backslashreplace")):
+                _count_dropped()
+
+    def _write(self, line: bytes) -> bool:
+        """Write in pieces that a pipe takes whole once it is ready for any; return whether all
+        of them were written."""
+        assert self._ready
+        line = b"\n" + line if self._cut else line
+        for at in range(0, len(line), select.PIPE_BUF):
+            if not self._ready.poll(0):
+                self._cut = self._cut or at > 0
+                return False
+            os.write(self._stream.fileno(), line[at : at + select.PIPE_BUF])
+        self._cut = False
+        return True
 
     debug = info = warning = error = critical = exception = msg
+
+
+def _readiness(stream: TextIO) -> "select.poll | None":
+    """Return what tells whether a write would wait; None for what is no file."""
+    try:
+        number = stream.fileno()
+        stream.flush()
+    except (OSError, ValueError):
+        return None
+    ready = select.poll()
+    ready.register(number, select.POLLOUT)
+    return ready
+
+
+def _count_dropped() -> None:
+    from invalidator.runtime import metrics  # most verbs never need it
+
+    metrics.LOG_DROPPED.inc()
 
 
 class Repeats:

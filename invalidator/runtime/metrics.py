@@ -212,13 +212,17 @@ DEAD_OLDEST = Gauge(
 )
 DEAD_FILL = Gauge(
     "invalidator_dead_letters_fill_ratio",
-    "How full the dead letters are by a bound (length, age); beyond 1 the oldest are removed.",
+    "How full the dead letters are by a bound (length, bytes, age); beyond 1 the oldest go.",
     ["bound"],
 )
 DEAD_TRIMMED = Counter(
     "invalidator_dead_letters_removed_total",
-    "Dead letters that were removed because of a bound (length, age).",
+    "Dead letters that were removed because of a bound (length, bytes, age).",
     ["bound"],
+)
+LOG_DROPPED = Counter(
+    "invalidator_log_lines_dropped_total",
+    "Log lines that were dropped, as nobody reads the pipe that they are written to.",
 )
 IN_FLIGHT = Gauge(
     "invalidator_in_flight_events",

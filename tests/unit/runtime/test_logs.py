@@ -2,6 +2,8 @@
 
 import io
 import logging
+import os
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import orjson
 import pytest
 import structlog
+from prometheus_client import REGISTRY
 
 from invalidator.runtime.logs import QUIET_SECONDS, Repeats, configure
 
@@ -291,3 +294,29 @@ def test_configuring_again_replaces_the_first(logged: Logged) -> None:
     structlog.get_logger().info("ours")
     logging.getLogger("library").warning("theirs")
     assert (first.getvalue(), second.events()) == ("", ["ours", "theirs"])
+
+
+def test_a_pipe_that_nobody_reads_never_makes_a_log_line_wait(logged: Logged, clock: Clock) -> None:
+    logged()
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "w") as out:
+        configure("json", "info", stream=out, clock=clock)
+        log, before = structlog.get_logger(), _dropped()
+        began = time.monotonic()
+        for number in range(3000):
+            log.info("line", number=number, text="x" * (9000 if number % 50 == 0 else 100))
+        assert time.monotonic() - began < 30
+        assert _dropped() - before > 1000
+        os.set_blocking(reader, False)
+        first = os.read(reader, 1 << 20)
+        log.info("read again")
+        lines = (first + os.read(reader, 1 << 20)).splitlines()
+    os.close(reader)
+    assert orjson.loads(lines[-1])["event"] == "read again"
+    whole = [orjson.loads(line)["number"] for line in lines[:-1] if line.endswith(b"}")]
+    assert whole[:100] == list(range(100))
+    assert len(lines) - 1 - len(whole) <= 1
+
+
+def _dropped() -> float:
+    return REGISTRY.get_sample_value("invalidator_log_lines_dropped_total") or 0.0
