@@ -134,6 +134,7 @@ class Versions:
         self._server = server
         self._template = template
         self._per_call = per_call
+        self._highest = 0  # that was ever raised here
 
     async def bump(self, names: Collection[str]) -> dict[str, Verdict]:
         """Raise each of them; return those that can never be raised. Raises Unavailable."""
@@ -141,8 +142,12 @@ class Versions:
         return answers.failed
 
     async def _attempt(self, groups: Sequence[Sequence[str]]) -> list[Reply]:
-        calls = [Call([self._key(name) for name in group]) for group in groups]
-        return await self._server.run(BUMP, calls)
+        calls = [Call([self._key(name) for name in group], [self._highest]) for group in groups]
+        replies = await self._server.run(BUMP, calls)
+        for reply in replies:
+            raised = reply if isinstance(reply, list) else ()
+            self._highest = max(self._highest, *(r for r in raised if isinstance(r, int)), 0)
+        return replies
 
     def _key(self, name: str) -> bytes:
         return self._template.replace("{name}", name).encode()

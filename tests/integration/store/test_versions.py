@@ -155,3 +155,14 @@ async def test_a_full_server_is_unavailable_and_nothing_is_failed(start_redis: S
     async with client(running.url, 2.0) as full:
         with pytest.raises(Unavailable, match="maxmemory"):
             await Versions(Server(full, "cache")).bump(["orders"])
+
+
+async def test_a_version_that_was_evicted_is_raised_above_what_it_was_though_the_clock_went_back(
+    versions: Versions, redis_now: "redis.Redis"
+) -> None:
+    ahead = 8_000_000_000_000_000
+    redis_now.set("cache:version:orders", ahead)
+    assert await versions.bump(["orders"]) == {}
+    redis_now.delete("cache:version:orders")
+    assert await versions.bump(["orders"]) == {}
+    assert int(redis_now.get("cache:version:orders") or 0) > ahead + 1

@@ -1,4 +1,5 @@
--- Raise each version in KEYS above its old value and to the clock's microseconds, without expiry.
+-- Raise each version in KEYS above its old value and to the clock's microseconds, without expiry;
+-- and above ARGV[1], since the old value may have been evicted and the clock have gone back.
 -- '%.0f' is exact up to 2^53: `..` and tostring round to 14 digits, and some servers write a
 -- number argument as 9e+15.
 -- Returns for each key its new value, or why it cannot be raised.
@@ -6,7 +7,7 @@ local LIMIT = 9007199254740992 -- 2^53: from here on numbers are no longer exact
 local LONGEST = 400 -- digits: more than the largest number has
 
 local time = redis.call('TIME')
-local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+local now = math.max(tonumber(time[1]) * 1000000 + tonumber(time[2]), tonumber(ARGV[1]) + 1)
 
 local function bump(key)
   -- Asked first, since reading a large value would block the server for seconds.
