@@ -37,6 +37,7 @@ class Checked(Struct, frozen=True):
         return self.ruleset is not None
 
 
+_UNAMBIGUOUS: Final = frozenset({"segment", "urlencode", "md5", "sha1", "sha256"})
 _EXPRESSION: Final = re.compile(r"\^|.*\$$|.*(?:[:/]|^)\.\*", re.S)
 
 
@@ -50,7 +51,7 @@ def check(path: FilePath, *, drain: float | None = None, origins: Sequence[str] 
     except RulesError as error:
         return Checked(tuple(Finding("error", problem) for problem in error.problems), None)
     findings = [Finding("warning", problem) for problem in _warnings(ruleset)]
-    notes = [*unread(ruleset.rules, origins)]
+    notes = [*unread(ruleset.rules, origins), *ambiguous(ruleset.rules)]
     notes += outlasting(ruleset.rules, drain) if drain is not None else ()
     findings += [Finding("note", _problem(rule.place, said, rule.name)) for rule, said in notes]
     findings += [Finding("note", problem) for problem in _hash_tags(ruleset)]
@@ -82,6 +83,30 @@ def unread(rules: Iterable[Rule], origins: Sequence[str]) -> Iterator[tuple[Rule
             wanted = ", ".join(map(visible, rule.sources))
             hint = nearest(rule.sources[0], origins)
             yield rule, f"it is only for {wanted}, which is not read here{hint}"
+
+
+def ambiguous(rules: Iterable[Rule]) -> Iterator[tuple[Rule, str]]:
+    """Yield the rules where "a:b" and "c" give the same name as "a" and "b:c"."""
+    for rule in rules:
+        texts = [effect.template for effect in rule.effects if _is_ambiguous(effect.template)]
+        if texts:
+            yield (
+                rule,
+                f"{texts[0].text}: values may hold a colon, and then name what other values name: "
+                "end them with |segment, here and where the cache writes the key, unless they are "
+                "numbers or ids",
+            )
+
+
+def _is_ambiguous(template: Template) -> bool:
+    loose = [
+        slot
+        for slot in template.slots()
+        if isinstance(slot.source, Path)
+        and slot.source.root != "match"
+        and not _UNAMBIGUOUS & {entry.name for entry in slot.filters}
+    ]
+    return len(loose) > 1 and any(isinstance(p, str) and ":" in p for p in template.parts[1:])
 
 
 def _reached(sources: Iterable[str], origins: Sequence[str]) -> bool:

@@ -23,11 +23,17 @@ def urlencode(text: str) -> str:
     return quote(text, safe="")
 
 
+def segment(text: str) -> str:
+    """Escape the colon, so that a value is one segment of a name whatever it holds."""
+    return text.replace("%", "%25").replace(":", "%3A")
+
+
 TEXT_FILTERS: Final[dict[str, Callable[[str], str]]] = {  # those without an argument
     "lower": str.lower,
     "upper": str.upper,
     "trim": str.strip,
     "urlencode": urlencode,
+    "segment": segment,
     "md5": md5,
     "sha1": sha1,
     "sha256": sha256,

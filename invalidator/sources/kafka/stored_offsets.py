@@ -74,8 +74,9 @@ class StoredOffsets:
 
     def _unless_denied(self, error: Exception) -> None:
         """Raise what may be over soon; warn where we may never read or store them."""
-        if "NOPERM" not in str(error) and "no permissions" not in str(error):
-            raise diagnose(error).unavailable(self._server.name)
+        verdict = diagnose(error)
+        if verdict.code not in ("noperm", "refused"):  # refused: the server has no such command
+            raise verdict.unavailable(self._server.name)
         self._store_at = float("inf")
         log.warning(
             "kafka-offsets-not-stored",

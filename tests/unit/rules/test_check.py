@@ -381,11 +381,11 @@ tests: [{event: {entity: order, action: pay, %s: {id: 1}}, expect: {keys: "1"}}]
 @pytest.mark.parametrize(
     ("on", "when", "key", "said"),
     [
-        ("t", "true", "{events.total}:{matches.id}:{customer.id}", ""),
+        ("t", "true", "{events.total}-{matches.id}-{customer.id}", ""),
         ("users.*", "true", "{before.team}", "write {before.team?}"),
         ("users.deleted", "true", "{after.team}", "write {after.team?}"),
         ("users.updated", "true", "{before.team}", ""),
-        ("users.*", "true", "{before.team?}:{after.x:-0}", ""),
+        ("users.*", "true", "{before.team?}-{after.x:-0}", ""),
     ],
 )
 def test_names_that_are_probably_not_meant_are_warnings(

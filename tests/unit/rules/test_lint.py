@@ -120,3 +120,22 @@ def test_a_rule_that_is_off_or_takes_all_is_no_matter(rules: Callable[[str], Rul
   - {name: all, on: t, invalidate: {keys: k}}
 """)
     assert [*unread(made.rules, ("orders",))] == []
+
+
+@pytest.mark.parametrize(
+    ("keys", "noted"),
+    [
+        ("user:{a}:{b}", True),
+        ("{a}:user:{b}", True),
+        ("user:{a|segment}:{b}", False),
+        ("user:{a|md5}:{b}", False),
+        ("user:{a}-{b}", False),
+        ("user:{a}", False),
+    ],
+)
+def test_values_that_may_hold_the_separator_are_noted(
+    keys: str, noted: bool, tmp_path: Path
+) -> None:
+    notes = said(tmp_path, rule(f"keys: '{keys}'"), "note")
+    assert bool(notes) == noted
+    assert all("|segment" in note for note in notes)

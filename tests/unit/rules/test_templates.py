@@ -148,3 +148,10 @@ def test_a_wrong_template_says_what_and_where(template: str, message: str, offse
     with pytest.raises(TemplateError, match=message) as caught:
         parse(template)
     assert caught.value.offset == offset
+
+
+def test_a_value_of_several_segments_stays_one_with_the_filter_segment(
+    keys: Any,
+) -> None:
+    assert keys("u:{a|segment}:{b}", {"a": "1:2%", "b": 3}) == {"u:1%3A2%25:3"}
+    assert keys("u:{a|segment}", {"a": 7}) == {"u:7"}
