@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import resource
 import socket
 from importlib.resources import files
 from itertools import islice
@@ -22,6 +23,8 @@ from invalidator.settings import Settings
 ALL_RULES: Final = 200  # up to so many, rules that do not match are explained, too
 MOST_NAMES: Final = 500  # that an explanation shows
 MOST_VERDICTS: Final = 1000  # a list of events has one for each of them and each rule
+MOST_CONNECTIONS: Final = 128
+SHARE: Final = 0.25  # of the process's descriptors
 STOP_WITHIN: Final = 1.0  # seconds that open calls have when the daemon ends
 TYPES: Final = {
     "html": "text/html",
@@ -55,6 +58,7 @@ class Admin:
             limits=Limits(
                 body=self._largest,
                 too_large=f"larger than INVALIDATOR_BATCH__MAX_EVENT_BYTES={self._largest}",
+                connections=_connections(),
             ),
         )
         try:
@@ -141,6 +145,14 @@ class Admin:
             plain = replace(explained, verdicts=tuple(shown)).plain()
             more = {"names_omitted": omitted} if omitted else {}
             return _json({"rules_hash": rules.hash, **plain, **more})
+
+
+def _connections() -> int:
+    """Return how many connections may be open: sources and caches need descriptors, too."""
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if descriptors == resource.RLIM_INFINITY:
+        return MOST_CONNECTIONS
+    return max(1, min(MOST_CONNECTIONS, int(descriptors * SHARE)))
 
 
 def _json(plain: dict[str, Any]) -> Response:
