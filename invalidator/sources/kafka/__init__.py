@@ -2,7 +2,6 @@
 
 from invalidator.runtime.health import Health
 from invalidator.settings import Settings
-from invalidator.sources.build import state_redis
 from invalidator.sources.reread import Servers
 from invalidator.sources.source import Source, Start
 
@@ -12,6 +11,7 @@ def build(settings: Settings, health: Health, servers: Servers) -> Source | None
     if not settings.kafka.topics:
         return None
     # Imported here, because Kafka's client takes a while to load.
+    from invalidator.sources.build import state_redis
     from invalidator.sources.kafka.brokers import Brokers
     from invalidator.sources.kafka.client import Timing
     from invalidator.sources.kafka.source import KafkaSource

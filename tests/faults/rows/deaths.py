@@ -1,4 +1,4 @@
-"""Rows 1-6: daemons that die, freeze, come and go."""
+"""Rows 1-6 and 35: daemons that die, freeze, come and go."""
 
 from tests.backends import until_sync
 from tests.faults.ledger import RARE_AND_ONCE
@@ -125,3 +125,22 @@ def slow_in_a_rebalance(at: Stage) -> None:
         first.kill()
         slow.heal()
     at.healed()
+
+
+@row(
+    35,
+    "the only daemon is killed (SIGKILL), and another waits for its partitions until the session "
+    "ends (30 s)",
+    recover=60,
+)
+def killed_alone(at: Stage) -> None:
+    load = at.usual(at.redis())
+    usual = {"KAFKA__SESSION_TIMEOUT": "30s"}
+    first = at.daemon(**usual)
+    at.warm()
+    with load.flowing(rate=200):
+        at.pause(1)
+        first.kill()
+    load.publish()
+    at.healed()
+    at.daemon(**usual)
