@@ -88,3 +88,17 @@ def test_an_empty_batch_is_one_portion(rules: Any) -> None:
     found: RuleSet = rules(LISTS)
     ((portion, plan),) = found.portions(whole([]), max_event_bytes=LIMIT, name_bytes=1, seconds=1)
     assert (portion.ends, portion.continued, plan.names) == ("ends", False, 0)
+
+
+def test_a_record_that_is_a_list_of_events_is_planned_whole(rules: Any) -> None:
+    found: RuleSet = rules(LISTS)
+    listed = b"[" + b",".join(event(n, 100) for n in range(20)) + b"]"
+    batch = whole([event(100, 5), listed, event(101, 5)] * 3)
+    portions = list(found.portions(batch, max_event_bytes=LIMIT, name_bytes=50_000, seconds=60))
+    assert [record.raw for portion, _ in portions for record in portion.records()] == [
+        record.raw for record in batch.records()
+    ]
+    assert len(portions) == 4
+    together = {key for _, plan in portions for key in plan.caches["default"].keys}
+    assert together == found.plan(batch, max_event_bytes=LIMIT).caches["default"].keys
+    assert len(together) == 20 * 100 + 2 * 5
