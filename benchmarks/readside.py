@@ -3,7 +3,8 @@
     python -m benchmarks.readside [--quick]
 
 Every way takes its turn in each round; the medians of the rounds are compared, so that what else
-the machine does falls on all of them. CPU is this process's alone; peak is of memory in a call.
+the machine does falls on all of them. CPU is this process's alone; peak is of the memory that one
+hit allocates.
 """
 
 import asyncio
@@ -11,7 +12,8 @@ import statistics
 import time
 import tracemalloc
 import warnings
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -36,14 +38,23 @@ class Way:
     call: Call
     wall: list[float] = field(default_factory=list)  # seconds a call, of each round
     cpu: list[float] = field(default_factory=list)
+    peak: int | None = None  # bytes, of one call
 
     def note(self, calls: int, wall: float, cpu: float) -> None:
         self.wall.append(wall / calls)
         self.cpu.append(cpu / calls)
 
 
-def load() -> dict[str, Any]:
-    return ROW
+@contextmanager
+def traced(way: Way) -> Iterator[None]:
+    """Note the memory that one call takes at most, above what was taken before."""
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    try:
+        yield
+    finally:
+        way.peak = tracemalloc.get_traced_memory()[1] - before
+        tracemalloc.stop()
 
 
 # --- asyncio ------------------------------------------------------------------------------------
@@ -149,16 +160,10 @@ async def in_asyncio(url: str, rounds: int, calls: int) -> None:
     with redis.Redis.from_url(url) as client:
         client.set("bare", orjson.dumps(ROW))
     await measure_async(hits, rounds, calls)
-    peaks = []
     for way in hits:
-        tracemalloc.start()
-        await way.call()
-        tracemalloc.reset_peak()
-        before = tracemalloc.get_traced_memory()[0]
-        await way.call()
-        peaks.append(tracemalloc.get_traced_memory()[1] - before)
-        tracemalloc.stop()
-    show("asyncio, hit", hits, peaks)
+        with traced(way):
+            await way.call()
+    show("asyncio, hit", hits)
     await measure_async(misses, rounds, calls // 3)
     show("asyncio, miss", misses)
     await close()
@@ -237,21 +242,24 @@ def measure(ways: list[Way], rounds: int, calls: int) -> None:
 def in_threads(url: str, rounds: int, calls: int) -> None:
     hits, misses, close = sync_ways(url)
     measure(hits, rounds, calls)
+    for way in hits:
+        with traced(way):
+            way.call()
     show("threads, hit", hits)
     measure(misses, rounds, calls // 3)
     show("threads, miss", misses)
     close()
 
 
-def show(title: str, ways: list[Way], peaks: list[int] | None = None) -> None:
+def show(title: str, ways: list[Way]) -> None:
     """Print each way beside the first: ratios of rounds, so that a busy moment counts for both."""
     print(f"\n{title:20} {'µs':>8} {'of bare':>8} {'CPU µs':>8} {'of bare':>8} {'peak B':>8}")
     bare = ways[0]
-    for at, way in enumerate(ways):
+    for way in ways:
         wall, cpu = statistics.median(way.wall), statistics.median(way.cpu)
         ratio = statistics.median(a / b for a, b in zip(way.wall, bare.wall, strict=True))
         share = statistics.median(a / b for a, b in zip(way.cpu, bare.cpu, strict=True))
-        peak = f"{peaks[at]:8}" if peaks else ""
+        peak = "" if way.peak is None else f"{way.peak:8}"
         print(f"{way.name:20} {1e6 * wall:8.0f} {ratio:8.2f} {1e6 * cpu:8.0f} {share:8.2f} {peak}")
 
 

@@ -10,7 +10,7 @@ from invalidator.cache.breaker import Breaker
 from invalidator.cache.codecs import Undecodable, value_of, value_start
 from invalidator.cache.entry import HIT, Names, judge, new_token
 from invalidator.cache.errors import CacheUnavailable, LoadsExhausted
-from invalidator.cache.loading import CURRENT, Load, Outcome
+from invalidator.cache.loading import CURRENT, Flight, Load, Outcome
 from invalidator.cache.process import Process, Spec
 from invalidator.cache.requests import (
     Background,
@@ -36,21 +36,21 @@ class LoadContext:
 
     def __init__(self, driver: "Driver", load: Load | None) -> None:
         self._driver = driver
-        self._load = load  # None: nothing of it is cached
+        self.load = load  # None: nothing of it is cached
 
     async def tag(self, *tags: str) -> None:
         """Make the entry depend on tags; called before what depends on them is read."""
-        if self._load is None:
+        if self.load is None:
             return
-        missing = self._load.note(tags)
+        missing = self.load.note(tags)
         if not missing:
             return
         try:
-            stamps = await self._driver.send(self._load.commands(missing, new_token()))
+            stamps = await self._driver.send(self.load.commands(missing, new_token()))
         except CacheUnavailable:
-            self._load.cacheable = False
+            self.load.cacheable = False
         else:
-            self._load.took(missing, stamps)
+            self.load.took(missing, stamps)
 
 
 class Driver:
@@ -158,6 +158,7 @@ class Driver:
         flight.ended = asyncio.Event()
         self._here.flights[flight.token] = flight
         task = self._spawn(self._fly(lead, load))
+        task.add_done_callback(lambda _: self._landed(flight))
         try:
             await flight.ended.wait()
         except asyncio.CancelledError:
@@ -176,18 +177,24 @@ class Driver:
             flight.outcome = Outcome(error=error, shared=False)
         except BaseException as error:  # noqa: BLE001 - raised by those who wait for it
             flight.outcome = Outcome(error=error)
-        finally:
-            del self._here.flights[flight.token]
-            flight.ended.set()
 
-    async def _join(self, join: Join) -> Outcome:
+    def _landed(self, flight: Flight) -> None:
+        """Wake all who wait, also where the task was cancelled before it began."""
+        if flight.outcome is None:
+            flight.outcome = Outcome(error=asyncio.CancelledError(), shared=False)
+        del self._here.flights[flight.token]
+        flight.ended.set()
+
+    async def _join(self, join: Join) -> Outcome | None:
         flight = join.flight
         flight.followers += 1
         try:
-            await flight.ended.wait()
+            async with asyncio.timeout(join.seconds):
+                await flight.ended.wait()
+        except TimeoutError:
+            pass
         finally:
             flight.followers -= 1
-        assert flight.outcome is not None
         return flight.outcome
 
     async def _wait(self, wait: Wait) -> None:

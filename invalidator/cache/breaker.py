@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from redis.exceptions import ClusterDownError, MaxConnectionsError, RedisError
+from redis.exceptions import ClusterDownError, MaxConnectionsError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as NoConnection
 from redis.exceptions import TimeoutError as TimedOut
 
@@ -53,11 +53,14 @@ class Breaker:
     def failed(self, error: BaseException) -> None:
         """Note a failure; what Redis says about one key is none of its own."""
         if isinstance(error, MaxConnectionsError) or "No connection available" in str(error):
-            return  # our own pool is used up
+            return None  # our own pool is used up
+        if isinstance(error, ResponseError) and not isinstance(error, ClusterDownError):
+            return self.worked()
         if not isinstance(error, (NoConnection, TimedOut, ClusterDownError, OSError)):
-            return
+            return None
         self.failures += 1
         timed_out = isinstance(error, (TimedOut, TimeoutError))
         if timed_out or self.failures >= FAILURES or self.open_until:
             pause = random.uniform(SHORTEST, LONGEST)  # noqa: S311 - spreads the probes
             self.open_until = self._clock() + pause
+        return None

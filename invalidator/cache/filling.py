@@ -32,7 +32,7 @@ class Filling:
         """Load, and put what was loaded; the steps return the value."""
         self.here.stats.loads += 1
         taken = dict(zip(self.names.stamps, stamps, strict=True))
-        load = Load(self.here.stamp, stamp_ms(self.policy), taken)
+        load = Load(self.here.stamp, stamp_ms(self.policy), taken, self.token)
         try:
             began = self.here.clock()
             loaded, absent = yield from self._call(load)

@@ -29,7 +29,10 @@ class Loaded(Struct, Generic[T], frozen=True):
 class Load:
     """What one load has taken, and what its loader adds: the base of both worlds' contexts."""
 
-    def __init__(self, stamp: str, lifetime_ms: int, taken: dict[str, bytes]) -> None:
+    def __init__(
+        self, stamp: str, lifetime_ms: int, taken: dict[str, bytes], token: bytes = b""
+    ) -> None:
+        self.within = (*_tokens(), token)  # of the loads whose loaders called this one
         self.stamp = stamp  # the template of a stamp's key
         self.lifetime_ms = lifetime_ms
         self.taken = taken  # stamps and versions, read before the load
@@ -79,6 +82,16 @@ def current_load() -> "LoadContext":
 def current_sync_load() -> "SyncLoadContext":
     """Return the context of the load that a cached function runs in."""
     return _current()  # type: ignore[no-any-return]
+
+
+def waits_for_itself(token: bytes) -> bool:
+    """Return whether the load under this token is what the caller is a part of."""
+    return token in _tokens()
+
+
+def _tokens() -> tuple[bytes, ...]:
+    load: Load | None = getattr(CURRENT.get(None), "load", None)
+    return load.within if load else ()
 
 
 def _current() -> Any:

@@ -17,7 +17,7 @@ from invalidator.cache.scripts import DONE, GRANTED, LEASE, PUT, RELEASE
 
 class Results(Struct, frozen=True):
     values: dict[str, Any]
-    left: list[str]  # somebody else loads them: each is read by itself
+    left: list[str]  # others load them, or their loads named tags: each is read by itself
 
 
 def read_many(wanted: Mapping[str, Names], spec: Spec, here: Process) -> Steps:
@@ -27,10 +27,11 @@ def read_many(wanted: Mapping[str, Names], spec: Spec, here: Process) -> Steps:
 
 class _Many:
     def __init__(self, wanted: Mapping[str, Names], spec: Spec, here: Process) -> None:
-        self.wanted = wanted
+        self.wanted = {name: here.known(names) for name, names in wanted.items()}
         self.spec = spec
         self.here = here
         self.values: dict[str, Any] = {}
+        self.tagged: list[str] = []  # their loads named tags, whose stamps must be taken before
 
     def steps(self) -> Steps:
         keys = list(dict.fromkeys(key for names in self.wanted.values() for key in names.keys))
@@ -39,15 +40,23 @@ class _Many:
         except CacheUnavailable:
             return (yield from self._alone(list(self.wanted)))
         missing = [name for name in self.wanted if not self._hit(name, found)]
+        self.tagged = [name for name in missing if self._is_tagged(name, found)]
+        missing = [name for name in missing if name not in self.tagged]
         granted: dict[str, tuple[bytes, list[bytes]]] = {}
         if missing:
             try:
                 granted = yield from self._lease(missing, found)
             except CacheUnavailable:
-                return (yield from self._alone(missing))
+                return (yield from self._alone([*missing, *self.tagged]))
         if granted:
             yield from self._load(granted)
-        return Results(self.values, [name for name in missing if name not in granted])
+        left = [name for name in missing if name not in granted]
+        return Results(self.values, left + self.tagged)
+
+    def _is_tagged(self, name: str, found: Mapping[str, bytes | None]) -> bool:
+        """Return whether the last load of an entry named tags of its own."""
+        names = self.wanted[name]
+        return bool(names.extra) or names.fitting(found[names.key]) is not names
 
     def _alone(self, missing: list[str]) -> Steps:
         """Load what is missing in one call, as Redis is unavailable."""
@@ -117,12 +126,18 @@ class _Many:
         loaded = value if isinstance(value, Loaded) else Loaded(value)
         self.values[name] = loaded.value
         names = self.wanted[name]
+        if not set(self._tags(loaded)) <= set(names.stamps):
+            self.tagged.append(name)
+            return RELEASE(names.key, token, 0)
         line = names.line(stamps)
         assert line is not None
         entry, ttl = framed(loaded, None, line, token, self.spec, self.here, took=took)
         if ttl <= 0 or len(entry) > self.spec.policy.max_bytes:
             return RELEASE(names.key, token, 0)
         return PUT(names.key, token, entry, int(ttl * 1000))
+
+    def _tags(self, loaded: "Loaded[Any]") -> list[str]:
+        return [self.here.stamp.replace("{tag}", tag) for tag in loaded.tags]
 
     def _release(self, name: str, token: bytes) -> tuple[str | bytes | int, ...]:
         pause = int(1000 * self.spec.policy.cooldown)

@@ -19,9 +19,9 @@ from invalidator.cache.entry import (
     load_time,
     new_token,
 )
-from invalidator.cache.errors import CacheUnavailable, NotFound
+from invalidator.cache.errors import CacheError, CacheUnavailable, NotFound
 from invalidator.cache.filling import RECORD, Filling, lease_ms, takes
-from invalidator.cache.loading import Flight, Loaded, Outcome
+from invalidator.cache.loading import Flight, Loaded, Outcome, waits_for_itself
 from invalidator.cache.process import Process, Spec
 from invalidator.cache.requests import (
     Background,
@@ -117,15 +117,18 @@ class _Read:
         """Wait for another's load; the answer is its outcome, or None: read again."""
         lease = lease_of(entry)
         assert lease is not None
+        if waits_for_itself(lease.token):
+            raise CacheError(f"the loader of {self.names.key} reads the entry that it loads")
+        left = self.give_up - self.here.clock()
+        if left <= 0:
+            return kept or (yield from self._without_caching())
         flight = self.here.flights.get(lease.token)
         if flight is not None and line is not None and flight.line == line:
             self.here.stats.shared += 1
-            outcome: Outcome = yield Join(flight)
-            return outcome if outcome.shared else None
-        if self.here.clock() < self.give_up:
-            yield from self._wait(lease)
-            return None
-        return kept or (yield from self._without_caching())
+            outcome: Outcome | None = yield Join(flight, left)
+            return outcome if outcome and outcome.shared else None
+        yield from self._wait(lease)
+        return None
 
     def _wait(self, lease: Lease) -> Steps:
         """Wait until the lease is given back, or may be taken over."""

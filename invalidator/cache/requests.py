@@ -49,9 +49,10 @@ class Lead(Struct, frozen=True):
 
 
 class Join(Struct, frozen=True):
-    """Wait for a load of this process; the answer is its outcome."""
+    """Wait for a load of this process; the answer is its outcome, or None after some seconds."""
 
     flight: Flight
+    seconds: float
 
 
 class Wait(Struct, frozen=True):

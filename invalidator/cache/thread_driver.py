@@ -39,21 +39,21 @@ class SyncLoadContext:
 
     def __init__(self, driver: "SyncDriver", load: Load | None) -> None:
         self._driver = driver
-        self._load = load  # None: nothing of it is cached
+        self.load = load  # None: nothing of it is cached
 
     def tag(self, *tags: str) -> None:
         """Make the entry depend on tags; called before what depends on them is read."""
-        if self._load is None:
+        if self.load is None:
             return
-        missing = self._load.note(tags)
+        missing = self.load.note(tags)
         if not missing:
             return
         try:
-            stamps = self._driver.send(self._load.commands(missing, new_token()))
+            stamps = self._driver.send(self.load.commands(missing, new_token()))
         except CacheUnavailable:
-            self._load.cacheable = False
+            self.load.cacheable = False
         else:
-            self._load.took(missing, stamps)
+            self.load.took(missing, stamps)
 
 
 class SyncDriver:
@@ -171,9 +171,8 @@ class SyncDriver:
             flight.ended.set()
         return flight.outcome
 
-    def _join(self, join: Join) -> Outcome:
-        join.flight.ended.wait()
-        assert join.flight.outcome is not None
+    def _join(self, join: Join) -> Outcome | None:
+        join.flight.ended.wait(join.seconds)
         return join.flight.outcome
 
     def _wait(self, wait: Wait) -> None:

@@ -270,6 +270,23 @@ async def test_many_are_read_at_once_and_the_missing_loaded_at_once(caller: Call
     assert len(calls) == 3
 
 
+async def test_tags_that_a_load_of_many_names_invalidate_its_entries(caller: Caller) -> None:
+    row = "old"
+
+    def load(part: dict[str, int]) -> dict[str, Loaded[str]]:
+        return {key: Loaded(row, tags=[f"category:{arg}"]) for key, arg in part.items()}
+
+    async def many() -> Any:
+        wanted = {"k1": 1, "k2": 2}
+        return await caller.call("get_many", wanted, caller.many(load))
+
+    assert await many() == {"k1": "old", "k2": "old"}
+    row = "new"
+    assert await many() == {"k1": "old", "k2": "old"}
+    await caller.call("invalidate_tags", "category:1")
+    assert await many() == {"k1": "new", "k2": "old"}
+
+
 async def test_warming_loads_what_is_missing(caller: Caller) -> None:
     def load(part: dict[str, int]) -> dict[str, int]:
         return part

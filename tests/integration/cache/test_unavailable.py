@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import pytest
+from redis.exceptions import ResponseError
 
 from invalidator.cache import Cache, CacheUnavailable, LoadsExhausted, SyncCache
 from invalidator.cache.breaker import FAILURES, Breaker
@@ -147,3 +148,13 @@ def test_the_breaker_lets_one_look_and_closes_when_redis_answers() -> None:
     assert breaker.allows()
     breaker.failed(TimeoutError())  # alone it is enough
     assert not breaker.allows()
+
+
+def test_the_breaker_closes_when_redis_answers_with_an_error() -> None:
+    now = 0.0
+    breaker = Breaker(lambda: now)
+    breaker.failed(TimeoutError())
+    now = 10.0
+    with pytest.raises(CacheUnavailable), breaker:
+        raise ResponseError("OOM command not allowed")
+    assert [breaker.allows() for _ in range(3)] == [True] * 3

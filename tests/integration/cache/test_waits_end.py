@@ -1,0 +1,138 @@
+"""Every wait for a load ends: also for a loader that waits for itself, or for its own reader."""
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from invalidator.cache import Cache, CacheError, Kind, SyncCache
+from tests.backends import until
+from tests.backends.redis_server import RedisServer
+from tests.integration.cache.conftest import KINDS
+
+BRIEF_WAIT = Kind(lease="30s", wait="300ms")
+
+
+@pytest.fixture
+async def cache(server: RedisServer) -> Any:
+    made = Cache.from_url(server.url, kinds=KINDS)
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+def sync_cache(server: RedisServer) -> Any:
+    made = SyncCache.from_url(server.url, kinds=KINDS)
+    yield made
+    made.close()
+
+
+async def test_a_loader_that_reads_its_own_entry_is_an_error(cache: Cache) -> None:
+    async def outer(_: object) -> int:
+        return await cache.get_or_load("other", inner)
+
+    async def inner(_: object) -> int:
+        return await cache.get_or_load("k", outer)
+
+    async with asyncio.timeout(60):
+        with pytest.raises(CacheError, match="reads the entry that it loads"):
+            await cache.get_or_load("k", outer)
+
+
+def test_a_loader_in_a_thread_that_reads_its_own_entry_is_an_error(sync_cache: SyncCache) -> None:
+    def outer(_: object) -> int:
+        return sync_cache.get_or_load("other", inner)
+
+    def inner(_: object) -> int:
+        return sync_cache.get_or_load("k", outer)
+
+    with pytest.raises(CacheError, match="reads the entry that it loads"):
+        sync_cache.get_or_load("k", outer)
+
+
+async def test_loads_that_wait_for_each_other_end(cache: Cache) -> None:
+    both = asyncio.Barrier(2)
+
+    def read(name: str, other: str) -> Any:
+        async def load(_: object) -> str:
+            await both.wait()
+            return name + await cache.get_or_load(other, leaf, kind=BRIEF_WAIT)
+
+        async def leaf(_: object) -> str:
+            return other
+
+        return cache.get_or_load(name, load, kind=BRIEF_WAIT)
+
+    async with asyncio.timeout(60):
+        found = await asyncio.gather(read("a", "b"), read("b", "a"))
+    assert set(found) & {"ab", "ba"}
+    assert cache.stats.alone
+
+
+def test_loads_in_threads_that_wait_for_each_other_end(sync_cache: SyncCache) -> None:
+    both = threading.Barrier(2)
+
+    def read(name: str, other: str) -> str:
+        def load(_: object) -> str:
+            both.wait(60)
+            return name + sync_cache.get_or_load(other, lambda _: other, kind=BRIEF_WAIT)
+
+        return sync_cache.get_or_load(name, load, kind=BRIEF_WAIT)
+
+    with ThreadPoolExecutor(2) as threads:
+        found = set(threads.map(read, "ab", "ba"))
+    assert found & {"ab", "ba"}
+    assert sync_cache.stats.alone
+
+
+async def test_a_load_that_is_cancelled_before_it_begins_wakes_its_reader(cache: Cache) -> None:
+    """Closing the cache may cancel the load's task before its first step."""
+
+    async def load(_: object) -> int:
+        return 1
+
+    spawn = cache.driver._spawn
+
+    def spawn_cancelled(work: Any) -> Any:
+        task = spawn(work)
+        task.cancel()
+        return task
+
+    cache.driver._spawn = spawn_cancelled  # type: ignore[method-assign]
+    async with asyncio.timeout(60):
+        with pytest.raises(asyncio.CancelledError):
+            await cache.get_or_load("k", load)
+    assert not cache.driver._here.flights
+
+
+async def test_closing_ends_readers_that_wait(server: RedisServer) -> None:
+    cache, loads = Cache.from_url(server.url, kinds=KINDS), 0
+
+    async def load(_: object) -> None:
+        nonlocal loads
+        loads += 1
+        await asyncio.Event().wait()
+
+    reads = [asyncio.create_task(cache.get_or_load("k", load)) for _ in range(3)]
+    await until(lambda: cache.stats.shared == 2)
+    for read in reads[1:]:
+        read.cancel()
+    await asyncio.wait(reads[1:])
+    await cache.close()
+    async with asyncio.timeout(60):
+        with pytest.raises(asyncio.CancelledError):
+            await reads[0]
+    assert loads == 1
+
+
+def test_sixty_four_threads_on_a_small_pool_all_end(server: RedisServer) -> None:
+    cache = SyncCache.from_url(f"{server.url}?max_connections=2", kinds=KINDS, loads=64)
+    with ThreadPoolExecutor(64) as threads:
+        found = list(
+            threads.map(lambda n: cache.get_or_load(f"k{n % 4}", lambda _: n % 4), range(256))
+        )
+    assert found == [n % 4 for n in range(256)]
+    assert not cache.breaker.open_until
+    cache.close()
