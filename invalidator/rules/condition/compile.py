@@ -21,8 +21,7 @@ from invalidator.rules.condition.tree import Node, children, kind
 
 PREFIX = "_c_"  # of every name that a fragment uses: no other name may begin so
 MANY = 8  # strings in a list from which on a set is faster
-ORDERING = {"<": "less", "<=": "less_equal", ">": "greater", ">=": "greater_equal"}
-ARITHMETIC = {"+": "add", "-": "subtract", "*": "multiply", "/": "divide", "%": "remainder"}
+ARITHMETIC = ("+", "-", "*", "/", "%")
 METHODS = {"startsWith": "startswith", "endsWith": "endswith"}
 
 
@@ -179,12 +178,12 @@ class _Writer:
             return self.within(left, right)
         sides = self.value(left), self.value(right)
         if operator in ARITHMETIC:
-            return self.call(ARITHMETIC[operator], *sides)
+            return self.call(runtime.HELPERS[operator], *sides)
         if "string" in (kind(left), kind(right)):
             return f"({sides[0]} {operator} {sides[1]})"  # TypeError unless both are strings
         if "number" in (kind(left), kind(right)):
             return f"({self.number(left)} {operator} {self.number(right)})"
-        return self.call(ORDERING[operator], *sides)
+        return self.call(runtime.HELPERS[operator], *sides)
 
     def number(self, node: Node) -> str:
         source = self.value(node)

@@ -9,27 +9,8 @@ from typing import Any
 
 from invalidator.errors import ConditionError
 from invalidator.rules.condition import runtime, tree
+from invalidator.rules.condition.runtime import helper
 from invalidator.rules.condition.tree import Node, label
-
-OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
-    "==": runtime.equal,
-    "!=": runtime.unequal,
-    "<": runtime.less,
-    "<=": runtime.less_equal,
-    ">": runtime.greater,
-    ">=": runtime.greater_equal,
-    "+": runtime.add,
-    "-": runtime.subtract,
-    "*": runtime.multiply,
-    "/": runtime.divide,
-    "%": runtime.remainder,
-}
-CALLS: dict[str, Callable[..., Any]] = {
-    "size": runtime.size,
-    "startsWith": runtime.starts_with,
-    "endsWith": runtime.ends_with,
-    "contains": runtime.contains,
-}
 
 
 def decide(condition: Node, roots: Mapping[str, Any]) -> bool:
@@ -78,7 +59,7 @@ class _Walk:
         left, right = self.value(node.left), self.value(node.right)
         if node.operator == "in":
             return _blaming((node.right,), runtime.within, left, right, self.around)
-        return _blaming((node.left, node.right), OPERATORS[node.operator], left, right)
+        return _blaming((node.left, node.right), helper(node.operator), left, right)
 
     def unary(self, node: tree.Unary) -> Any:
         if node.operator == "!":
@@ -92,7 +73,7 @@ class _Walk:
         values = [self.value(argument) for argument in node.arguments]
         pairs = zip(node.arguments, values, strict=True)
         wrong = tuple(argument for argument, value in pairs if type(value) is not str)
-        return _blaming(wrong, CALLS[node.name], *values)
+        return _blaming(wrong, helper(node.name), *values)
 
     def matches(self, node: tree.Matches) -> Any:
         return _blaming((node.of,), node.pattern.search, self.value(node.of))

@@ -1,6 +1,7 @@
 """The syntax tree of a condition."""
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import Literal as OneOf
 
 from msgspec import Struct
@@ -98,20 +99,10 @@ class Macro(Node, frozen=True):
 
 
 def children(node: Node) -> tuple[Node, ...]:
-    match node:
-        case ListOf(items=several) | Logic(operands=several) | Call(arguments=several):
-            return several
-        case Select(of=one) | Has(of=one) | Matches(of=one) | Unary(operand=one):
-            return (one,)
-        case Index(of=of, key=key):
-            return (of, key)
-        case Binary(left=left, right=right):
-            return (left, right)
-        case Choice(test=test, then=then, other=other):
-            return (test, then, other)
-        case Macro(of=of, body=body):
-            return (of, body)
-    return ()
+    """Return the nodes in a node's fields, in the order of the text."""
+    values = [getattr(node, name) for name in node.__struct_fields__]
+    flat = chain.from_iterable(value if type(value) is tuple else (value,) for value in values)
+    return tuple(value for value in flat if isinstance(value, Node))
 
 
 def depth(node: Node) -> int:
