@@ -197,7 +197,10 @@ def _reads(node: Node, bound: Bound, *, changes: bool = True) -> Iterator[Read]:
     place = _place(node, bound)
     if place is not None:
         yield Read(*place, node.column)
-        yield from _keys(node, bound, changes=changes)
+        while isinstance(node, Select | Has | Index):  # the computed keys inside the path
+            if isinstance(node, Index):
+                yield from _reads(node.key, bound, changes=changes)
+            node = node.of
         return
     if isinstance(node, Macro):
         yield from _reads(node.of, bound, changes=changes)
@@ -228,13 +231,3 @@ def _place(node: Node, bound: Bound) -> tuple[str, tuple[str, ...]] | None:
 def _below(node: Node, name: str, bound: Bound) -> tuple[str, tuple[str, ...]] | None:
     above = _place(node, bound)
     return None if above is None else (above[0], (*above[1], name))
-
-
-def _keys(node: Node, bound: Bound, *, changes: bool) -> Iterator[Read]:
-    """Yield what the computed keys inside a path read."""
-    match node:
-        case Index(of=of, key=key):
-            yield from _keys(of, bound, changes=changes)
-            yield from _reads(key, bound, changes=changes)
-        case Select(of=of) | Has(of=of):
-            yield from _keys(of, bound, changes=changes)
