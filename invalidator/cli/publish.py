@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from invalidator.cli.common import UsageError, Verbs
+from invalidator.cli.common import UsageError, Verbs, pair, whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,7 +81,7 @@ def add(verbs: Verbs) -> None:
         help="the key of the Kafka record, which decides the partition",
     )
     parser.add_argument(
-        "--partition", metavar="N", type=_number, help="the Kafka partition, regardless of the key"
+        "--partition", metavar="N", type=whole(0), help="the Kafka partition, regardless of the key"
     )
     parser.add_argument(
         "--redis-url", metavar="URL", help="the Redis to use instead of the configured ones"
@@ -102,8 +102,8 @@ def run(args: argparse.Namespace) -> int:
 
     named = _named(args)
     event = _event(args.type, _read(args.json))
-    pairs = [_pair("--set", text) for text in args.set]
-    headers = [_pair("--header", text) for text in args.header]
+    pairs = [pair("--set", text) for text in args.set]
+    headers = [pair("--header", text) for text in args.header]
     settings = load(
         args.env_file,
         redis_url=args.redis_url,
@@ -208,20 +208,6 @@ def _read(argument: str) -> str:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise UsageError(f"{argument[1:]}: cannot be read: {reason}") from None
-
-
-def _pair(option: str, text: str) -> tuple[str, str]:
-    name, separator, value = text.partition("=")
-    if not (name and separator):
-        kind = "KEY" if option == "--set" else "NAME"
-        raise UsageError(f"{option} takes {kind}=VALUE, found {text!r}")
-    return name, value
-
-
-def _number(text: str) -> int:
-    if not (text.isascii() and text.isdigit()):
-        raise argparse.ArgumentTypeError(f"expected a number from 0, found {text!r}")
-    return int(text)
 
 
 def _literal(names: "Sequence[str]", special: str) -> str:

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Callable
 
-from invalidator.cli.common import Verbs
+from invalidator.cli.common import Verbs, whole
 from invalidator.cli.dead.args import add_choice
 
 _EPILOG = """\
@@ -51,7 +51,7 @@ def _add_list(what: Verbs) -> None:
     parser = what.add_parser("list", help="list them, newest first")
     add_choice(parser, ids=False)
     parser.add_argument(
-        "--limit", metavar="N", type=_count, default=20, help="how many at most (default 20)"
+        "--limit", metavar="N", type=whole(1), default=20, help="how many at most (default 20)"
     )
     parser.add_argument(
         "--json", action="store_true", help="print whole entries, one JSON object per line"
@@ -78,7 +78,7 @@ def _add_replay(what: Verbs) -> None:
     )
     add_choice(parser, ids=True)
     parser.add_argument(
-        "--rate", metavar="N", type=_count, default=1000, help="events per second (default 1000)"
+        "--rate", metavar="N", type=whole(1), default=1000, help="events per second (default 1000)"
     )
     parser.add_argument(
         "--masked",
@@ -117,9 +117,3 @@ def _in(module: str, name: str) -> Callable[[argparse.Namespace], int]:
         return int(asyncio.run(job(args, settings)))
 
     return run
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1, found {text!r}")
-    return int(text)
