@@ -33,10 +33,7 @@ class _Walk:
         return _VALUES[type(node)](self, node)
 
     def boolean(self, node: Node) -> bool:
-        value = self.value(node)
-        if value is True or value is False:
-            return value
-        return bool(_blaming((node,), runtime.boolean, value))
+        return bool(_blaming((node,), runtime.boolean, self.value(node)))
 
     def root(self, node: tree.Root) -> Any:
         return self.roots[node.name] if node.name in self.roots else runtime.absent(node.name)

@@ -96,7 +96,7 @@ class Renderer:
             values.Field(setting.template.text, written(path), path.root, steps, optional=spare)
         )
         found, element = self.code.new("l"), self.code.new("e")
-        self._lookup(found, start, steps, owner, setting.depth)
+        self.code.add(setting.depth, *looked_up(found, start, steps, owner))
         line = f"for {element} in {owner}.each({found}, {self.most}):"
         self.code.add(setting.depth, line)
         return found, element
@@ -175,7 +175,7 @@ class Renderer:
             )
         )
         value = self.code.new("v")
-        self._lookup(value, start, steps, owner, setting.depth)
+        self.code.add(setting.depth, *looked_up(value, start, steps, owner))
         lines = as_text(value, slot.filters, owner, droppable=slot.optional)
         self.code.add(setting.depth, *lines)
         return value
@@ -191,11 +191,6 @@ class Renderer:
             first = str(path.steps[0])
             return AROUND.get(first, f"event.get('{literal(first)}')"), path.steps[1:]
         return ROOTS[path.root], path.steps
-
-    def _lookup(
-        self, variable: str, start: str, steps: tuple[Step, ...], owner: str, depth: int
-    ) -> None:
-        self.code.add(depth, *looked_up(variable, start, steps, owner))
 
 
 _OWN: Final = globs.tokens(f"{layout.OWN}*")
