@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -29,6 +30,18 @@ def add_rules(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         help="file or directory; default: INVALIDATOR_RULES, otherwise rules.yaml",
     )
+
+
+def content(argument: str) -> bytes:
+    """Return the argument itself; of `@FILE` the file, and of `-` stdin."""
+    if argument == "-":
+        return sys.stdin.buffer.read()
+    if not argument.startswith("@"):
+        return os.fsencode(argument)
+    try:
+        return Path(argument[1:]).read_bytes()
+    except OSError as error:
+        raise UsageError(f"{argument[1:]}: cannot be read: {error.strerror}") from None
 
 
 def whole(minimum: int) -> Callable[[str], int]:

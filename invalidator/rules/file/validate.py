@@ -1,6 +1,5 @@
 """Mistakes that only show across a whole rule set, not in a single field."""
 
-import itertools
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -169,8 +168,7 @@ def _patterns(rule: Rule, cache: Cache) -> Iterator[Problem]:
 def _own_keys(rule: Rule, cache: Cache) -> Iterator[Problem]:
     for effect in (*rule.effects, *rule.on_reject):
         names = globs.of_template(effect.template, cache.prefix, glob=False)
-        start = "".join(char for _, char in itertools.takewhile(lambda t: t[0] == "=", names))
-        if effect.kind == "keys" and start.startswith(layout.OWN):
+        if effect.kind == "keys" and globs.literal_of(names).startswith(layout.OWN):
             said = f"what begins with {layout.OWN} is invalidator's own; for a stamp write tags:"
             yield problem(effect.place, said, effect.template.text)
 
