@@ -30,10 +30,20 @@ class _Walk:
         self.around = around  # the number of elements that the loops around this visit
 
     def value(self, node: Node) -> Any:
-        return _VALUES[type(node)](self, node)
+        """Return the value, by the method that is called as the kind of node."""
+        return getattr(self, type(node).__name__.lower())(node)
 
     def boolean(self, node: Node) -> bool:
         return bool(_blaming((node,), runtime.boolean, self.value(node)))
+
+    def literal(self, node: tree.Literal) -> Any:
+        return node.value
+
+    def listof(self, node: tree.ListOf) -> Any:
+        return [self.value(item) for item in node.items]
+
+    def variable(self, node: tree.Variable) -> Any:
+        return self.variables[node.name]
 
     def root(self, node: tree.Root) -> Any:
         return self.roots[node.name] if node.name in self.roots else runtime.absent(node.name)
@@ -99,25 +109,6 @@ class _Walk:
             case "filter":
                 pairs = zip(items, walks, strict=True)
                 return [item for item, walk in pairs if walk.boolean(node.body)]
-
-
-_VALUES: dict[type[Node], Callable[[_Walk, Any], Any]] = {
-    tree.Literal: lambda walk, node: node.value,
-    tree.ListOf: lambda walk, node: [walk.value(item) for item in node.items],
-    tree.Variable: lambda walk, node: walk.variables[node.name],
-    tree.Root: _Walk.root,
-    tree.Select: _Walk.select,
-    tree.Index: _Walk.index,
-    tree.Binary: _Walk.binary,
-    tree.Unary: _Walk.unary,
-    tree.Choice: _Walk.choice,
-    tree.Call: _Walk.call,
-    tree.Matches: _Walk.matches,
-    tree.Has: _Walk.has,
-    tree.Changed: _Walk.changed,
-    tree.Logic: _Walk.logic,
-    tree.Macro: _Walk.macro,
-}
 
 
 def _any(decisive: bool, tests: Iterable[Callable[[], bool]]) -> bool:

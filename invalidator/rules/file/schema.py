@@ -101,7 +101,7 @@ _READING = {
         default="auto",
     ),
     "old_rows": Field(
-        Choice(OLD_ROWS),
+        choice(*OLD_ROWS),
         "which columns of the old rows of change events were sent: auto tells it from the row; "
         "full: all of them; key: those of the record's key",
         default="auto",
