@@ -2,8 +2,10 @@
 
 import argparse
 import json
+import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
@@ -28,6 +30,39 @@ def add_rules(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         help="file or directory; default: INVALIDATOR_RULES, otherwise rules.yaml",
     )
+
+
+def content(argument: str) -> bytes:
+    """Return the argument itself; of `@FILE` the file, and of `-` stdin."""
+    if argument == "-":
+        return sys.stdin.buffer.read()
+    if not argument.startswith("@"):
+        return os.fsencode(argument)
+    try:
+        return Path(argument[1:]).read_bytes()
+    except OSError as error:
+        raise UsageError(f"{argument[1:]}: cannot be read: {error.strerror}") from None
+
+
+def whole(minimum: int) -> Callable[[str], int]:
+    """Return the type of arguments that are whole numbers from this one on."""
+
+    def number(text: str) -> int:
+        if not (text.isascii() and text.isdigit()) or int(text) < minimum:
+            said = f"expected a whole number from {minimum}, found {text!r}"
+            raise argparse.ArgumentTypeError(said)
+        return int(text)
+
+    return number
+
+
+def pair(option: str, text: str) -> tuple[str, str]:
+    """Return the name and the value of an option such as `--header NAME=VALUE`."""
+    name, separator, value = text.partition("=")
+    if not (name and separator):
+        kind = "KEY" if option == "--set" else "NAME"
+        raise UsageError(f"{option} takes {kind}=VALUE, found {text!r}")
+    return name, value
 
 
 def rules_path(given: str | None) -> Path:

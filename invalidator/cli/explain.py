@@ -3,10 +3,9 @@
 import argparse
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from invalidator.cli.common import UsageError, Verbs, as_json, rules_path, say
+from invalidator.cli.common import UsageError, Verbs, as_json, content, pair, rules_path, say
 from invalidator.runtime.terminal import paint
 
 if TYPE_CHECKING:
@@ -100,27 +99,10 @@ def _live(ruleset: "RuleSet", names: "Sequence[Yield]") -> Live:
 def _record(args: argparse.Namespace) -> "Record":
     from invalidator.model import Record
 
-    headers = tuple(_header(text) for text in args.header)
+    pairs = [pair("--header", text) for text in args.header]
+    headers = tuple((name, os.fsencode(value)) for name, value in pairs)
     key = None if args.record_key is None else os.fsencode(args.record_key)
-    return Record("explain", args.source, "", _raw(args.event), key, headers)
-
-
-def _raw(text: str) -> bytes:
-    if text == "-":
-        return sys.stdin.buffer.read()
-    if not text.startswith("@"):
-        return os.fsencode(text)
-    try:
-        return Path(text[1:]).read_bytes()
-    except OSError as error:
-        raise UsageError(f"{text[1:]} cannot be read: {error.strerror}") from error
-
-
-def _header(text: str) -> tuple[str, bytes]:
-    name, found, value = text.partition("=")
-    if not found or not name:
-        raise UsageError(f"expected NAME=VALUE for --header, found {text}")
-    return name, os.fsencode(value)
+    return Record("explain", args.source, "", content(args.event), key, headers)
 
 
 def shown(told: "Explanation", live: "Live | None" = None) -> list[str]:

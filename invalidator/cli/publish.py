@@ -1,13 +1,11 @@
 """`invalidator publish`: send an event, after setting keys in the cache if asked to."""
 
 import argparse
-import sys
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from invalidator.cli.common import UsageError, Verbs
+from invalidator.cli.common import UsageError, Verbs, content, pair, whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,7 +79,7 @@ def add(verbs: Verbs) -> None:
         help="the key of the Kafka record, which decides the partition",
     )
     parser.add_argument(
-        "--partition", metavar="N", type=_number, help="the Kafka partition, regardless of the key"
+        "--partition", metavar="N", type=whole(0), help="the Kafka partition, regardless of the key"
     )
     parser.add_argument(
         "--redis-url", metavar="URL", help="the Redis to use instead of the configured ones"
@@ -101,9 +99,9 @@ def run(args: argparse.Namespace) -> int:
     from invalidator.settings import load
 
     named = _named(args)
-    event = _event(args.type, _read(args.json))
-    pairs = [_pair("--set", text) for text in args.set]
-    headers = [_pair("--header", text) for text in args.header]
+    event = _event(args.type, content(args.json))
+    pairs = [pair("--set", text) for text in args.set]
+    headers = [pair("--header", text) for text in args.header]
     settings = load(
         args.env_file,
         redis_url=args.redis_url,
@@ -175,17 +173,20 @@ async def _to_kafka(args: argparse.Namespace, settings: "Settings", event: "Even
     await to_topic(settings.kafka, Record(topic, event, args.record_key, args.partition))
 
 
-def _event(kind: str, text: str) -> dict[str, Any]:
+def _event(kind: str, raw: bytes) -> dict[str, Any]:
     import orjson
 
     try:
-        data = orjson.loads(text)  # only a check: the text itself is sent
+        data = orjson.loads(raw)  # only a check: the text itself is sent
     except orjson.JSONDecodeError as error:
+        text = raw.decode(errors="replace")
         raise UsageError(_not_json(text, error.msg, error.lineno, error.colno)) from None
     if not isinstance(data, dict):
-        raise UsageError(f'the data is not a JSON object such as {{"id": 1}}: {text.strip()[:60]}')
+        raise UsageError(
+            f'the data is not a JSON object such as {{"id": 1}}: {raw.decode().strip()[:60]}'
+        )
     time = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return {"type": kind, "data": orjson.Fragment(text), "id": str(uuid4()), "time": time}
+    return {"type": kind, "data": orjson.Fragment(raw), "id": str(uuid4()), "time": time}
 
 
 def _not_json(text: str, reason: str, line: int, column: int) -> str:
@@ -196,32 +197,6 @@ def _not_json(text: str, reason: str, line: int, column: int) -> str:
         f"the data is not JSON: {reason}, at line {line}, column {column}\n"
         f"  {shown}\n  {' ' * (column - 1 - start)}^"
     )
-
-
-def _read(argument: str) -> str:
-    if argument == "-":
-        return sys.stdin.read()
-    if not argument.startswith("@"):
-        return argument
-    try:
-        return Path(argument[1:]).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise UsageError(f"{argument[1:]}: cannot be read: {reason}") from None
-
-
-def _pair(option: str, text: str) -> tuple[str, str]:
-    name, separator, value = text.partition("=")
-    if not (name and separator):
-        kind = "KEY" if option == "--set" else "NAME"
-        raise UsageError(f"{option} takes {kind}=VALUE, found {text!r}")
-    return name, value
-
-
-def _number(text: str) -> int:
-    if not (text.isascii() and text.isdigit()):
-        raise argparse.ArgumentTypeError(f"expected a number from 0, found {text!r}")
-    return int(text)
 
 
 def _literal(names: "Sequence[str]", special: str) -> str:

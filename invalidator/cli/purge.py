@@ -200,27 +200,20 @@ class _Purge:
 
     def _log(self, cause: "Cause", deleted: int, failures: "Sequence[Failure]") -> None:
         import structlog
+        from msgspec.structs import asdict
 
         log = structlog.get_logger("invalidator")
-        names = self._names[self._args.cache]
+        names = asdict(self._names[self._args.cache])
         log.info(
             "purged",
             who=cause.who,
             why=cause.why,
             cache=self._args.cache,
-            **{
-                kind: len(getattr(names, kind)) for kind in ("keys", "patterns", "tags", "versions")
-            },
+            **{kind: len(found) for kind, found in names.items()},
             deleted=deleted,
             failed=len(failures),
         )
-        log.debug("purged-names", **{kind: sorted(found) for kind, found in _by_kind(names)})
-
-
-def _by_kind(names: "Names") -> "list[tuple[str, set[str]]]":
-    from invalidator.model import KINDS
-
-    return [(kind, found) for kind in KINDS if (found := getattr(names, kind))]
+        log.debug("purged-names", **{kind: sorted(found) for kind, found in names.items() if found})
 
 
 def _show(found: "Sequence[Counted]", cache: str) -> None:

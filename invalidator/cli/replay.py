@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from invalidator.cli.common import INTERRUPTED, UsageError, Verbs, plural, rules_path, say
+from invalidator.cli.common import INTERRUPTED, UsageError, Verbs, plural, rules_path, say, whole
 
 if TYPE_CHECKING:
     from invalidator.daemon.once import Progress
@@ -57,15 +57,15 @@ def add(verbs: Verbs) -> None:
     where = parser.add_argument_group("topics and streams, by position")
     where.add_argument("--topic", metavar="NAME", help="only this Kafka topic")
     where.add_argument(
-        "--partition", metavar="P", type=_number, help="the partition, with --topic and --offset"
+        "--partition", metavar="P", type=whole(0), help="the partition, with --topic and --offset"
     )
-    where.add_argument("--offset", metavar="N", type=_number, help="the first to read")
-    where.add_argument("--until-offset", metavar="N", type=_number, help="stop before it")
+    where.add_argument("--offset", metavar="N", type=whole(0), help="the first to read")
+    where.add_argument("--until-offset", metavar="N", type=whole(0), help="stop before it")
     where.add_argument("--stream", metavar="KEY", help="only this Redis Stream")
     where.add_argument("--id", metavar="ID", help="the first to read, with --stream")
     where.add_argument("--until-id", metavar="ID", help="stop before it")
     parser.add_argument(
-        "--rate", metavar="N", type=_number, default=0, help="at most N events per second"
+        "--rate", metavar="N", type=whole(0), default=0, help="at most N events per second"
     )
     parser.add_argument("--dry-run", action="store_true", help="read and plan, but write nothing")
     parser.add_argument("--rules", metavar="PATH", help="rules file or directory")
@@ -251,9 +251,3 @@ def _id(text: str, option: str) -> tuple[int, int]:
         return parse_id(text.encode())
     except ValueError:
         raise UsageError(f"{option} {text}: expected an id such as 1764237600000-0") from None
-
-
-def _number(text: str) -> int:
-    if not text.isdigit():
-        raise argparse.ArgumentTypeError(f"expected a whole number from 0, found {text!r}")
-    return int(text)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from hiredis import pack_command
@@ -14,6 +14,7 @@ from redis.exceptions import ReadOnlyError, ResponseError
 from redis.exceptions import TimeoutError as TooSlow
 
 from invalidator.runtime.tasks import cancellations_kept, end
+from invalidator.runtime.units import by_size
 
 Command = tuple[str | bytes | int, ...]
 PORTION = 1 << 20  # bytes; sending them must not take longer than a reply may
@@ -48,7 +49,7 @@ async def _exchange(connection: AbstractConnection, packed: Iterable[bytes]) -> 
     """Send piece by piece: while the server works on one, the next one is packed."""
     replies: list[Reply] = []
     unanswered: deque[int] = deque()  # how many commands each piece has
-    for piece in _pieces(packed):
+    for piece in by_size(packed, PIECE):  # writes that meet their deadline on a slow link
         if len(unanswered) == PIECES:
             replies += await _replies(connection, unanswered.popleft())
         await connection.send_packed_command(piece)
@@ -83,20 +84,6 @@ def _whereto(pool: ConnectionPool) -> str:
     if "host" in options:
         return f"{options['host']}:{options['port']}"
     return str(options.get("path", "the primary"))
-
-
-def _pieces(packed: Iterable[bytes]) -> Iterator[list[bytes]]:
-    """Divide commands into writes that meet their deadline on a slow link."""
-    piece: list[bytes] = []
-    size = 0
-    for command in packed:
-        if piece and size + len(command) > PIECE:
-            yield piece
-            piece, size = [], 0
-        piece.append(command)
-        size += len(command)
-    if piece:
-        yield piece
 
 
 async def _replies(connection: AbstractConnection, count: int) -> list[Reply]:

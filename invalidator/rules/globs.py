@@ -3,6 +3,7 @@
 This is an approximation where character classes meet: in doubt they could.
 """
 
+import itertools
 import re
 from collections.abc import Iterator
 from typing import Final
@@ -46,12 +47,11 @@ def of_template(template: Template, prefix: str = "", *, glob: bool) -> list[Tok
 
 def literal_start(glob: str) -> str:
     """Return the text that every key matched by a glob begins with."""
-    start = ""
-    for kind, char in tokens(glob):
-        if kind != "=":
-            break
-        start += char
-    return start
+    return literal_of(tokens(glob))
+
+
+def literal_of(made: list[Token]) -> str:
+    return "".join(char for _, char in itertools.takewhile(lambda token: token[0] == "=", made))
 
 
 def meet(one: list[Token], other: list[Token]) -> bool:

@@ -13,8 +13,9 @@ from invalidator.rules.condition.tree import Literal as Constant
 from invalidator.rules.envelope import Envelope
 from invalidator.rules.envelope.reading import type_of
 from invalidator.rules.file.load import load
+from invalidator.rules.file.validate import problem
 from invalidator.rules.plan.event_types import Pattern, is_wild
-from invalidator.rules.rule import Effect, Place, Rule
+from invalidator.rules.rule import Effect, Rule
 from invalidator.rules.ruleset import RuleSet
 from invalidator.runtime.text import nearest, visible
 from invalidator.runtime.units import show_duration
@@ -49,12 +50,12 @@ def check(path: FilePath, *, drain: float | None = None, origins: Sequence[str] 
     try:
         ruleset = load(path)
     except RulesError as error:
-        return Checked(tuple(Finding("error", problem) for problem in error.problems), None)
-    findings = [Finding("warning", problem) for problem in _warnings(ruleset)]
+        return Checked(tuple(Finding("error", found) for found in error.problems), None)
+    findings = [Finding("warning", found) for found in _warnings(ruleset)]
     notes = [*unread(ruleset.rules, origins), *ambiguous(ruleset.rules)]
     notes += outlasting(ruleset.rules, drain) if drain is not None else ()
-    findings += [Finding("note", _problem(rule.place, said, rule.name)) for rule, said in notes]
-    findings += [Finding("note", problem) for problem in _hash_tags(ruleset)]
+    findings += [Finding("note", problem(rule.place, said, rule.name)) for rule, said in notes]
+    findings += [Finding("note", found) for found in _hash_tags(ruleset)]
     findings.sort(key=lambda entry: (entry.problem.file, entry.problem.line, entry.problem.column))
     return Checked(tuple(findings), ruleset)
 
@@ -119,24 +120,20 @@ def _meet(source: str, origin: str) -> bool:
     return source == origin or globs.meet(globs.tokens(source), globs.tokens(origin))
 
 
-def _problem(place: Place, message: str, text: str) -> Problem:
-    return Problem(place.file, place.line, place.column, message, text)
-
-
 def _warnings(ruleset: RuleSet) -> Iterator[Problem]:
     shown = {type_of(dict(test.event), Envelope().types) or test.source for test in ruleset.tests}
     for rule in ruleset.rules:
         for pattern in rule.on:
             if pattern.text not in shown and (said := _of_type(pattern)):
-                yield _problem(rule.place, said, pattern.text)
+                yield problem(rule.place, said, pattern.text)
         if rule.when and isinstance(rule.when.tree, Constant) and not rule.when.tree.value:
             said = "when: this never holds; enabled: false turns a rule off"
-            yield _problem(rule.when.place, said, rule.when.text)
+            yield problem(rule.when.place, said, rule.when.text)
         yield from _missing_rows(rule)
         prefix = ruleset.caches[rule.cache].prefix
         for effect in (*rule.effects, *rule.on_reject):
             for said in _of_name(effect, prefix):
-                yield _problem(effect.place, said, effect.template.text)
+                yield problem(effect.place, said, effect.template.text)
 
 
 def _of_type(pattern: Pattern) -> str:
@@ -162,7 +159,7 @@ def _missing_rows(rule: Rule) -> Iterator[Problem]:
             if verb and (wild or verb in ends):
                 said = f"a {verb} row has no row {path.root} it, and would be rejected: write "
                 said += f"{{{path.text}?}}, or other types in on:"
-                yield _problem(effect.place, said, effect.template.text)
+                yield problem(effect.place, said, effect.template.text)
 
 
 def _of_name(effect: Effect, prefix: str) -> Iterator[str]:
@@ -212,7 +209,7 @@ def _hash_tags(ruleset: RuleSet) -> Iterator[Problem]:
                 if tag.isidentifier():
                     said += f"; this is the text {{{tag}}}, and the field is {{{tag}}} in single "
                     said += f"braces, or {{{{{{{tag}}}}}}} with a brace around its value"
-                yield _problem(effect.place, said, effect.template.text)
+                yield problem(effect.place, said, effect.template.text)
 
 
 def _hash_tag(template: Template) -> str:

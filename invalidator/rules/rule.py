@@ -42,10 +42,10 @@ class Condition(Struct, frozen=True):
 
 
 class Rule(Struct, frozen=True):
-    name: str
     on: tuple[Pattern, ...]
     effects: tuple[Effect, ...]
     place: Place
+    name: str = ""  # only of one that is reported
     when: Condition | None = None
     on_error: Literal["apply", "skip", "reject"] = "apply"  # where the condition fails
     repeat_after: float | None = None  # seconds

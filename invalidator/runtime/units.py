@@ -1,10 +1,14 @@
 """Parse and show durations and sizes: `500ms`, `10m`, `4MiB`. Inside they are seconds and bytes."""
 
 import re
+from collections.abc import Iterable, Iterator, Sized
+from typing import TypeVar
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _BYTES = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 _QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)")
+
+T = TypeVar("T", bound=Sized)
 
 
 def parse_duration(text: str) -> float:
@@ -62,3 +66,17 @@ def _quantity(text: str, expected: str) -> tuple[str, str]:
     if not found:
         raise ValueError(expected)
     return found[1], found[2]
+
+
+def by_size(items: Iterable[T], most: int) -> Iterator[list[T]]:
+    """Divide items into portions of so many bytes or characters; a larger item is one alone."""
+    portion: list[T] = []
+    size = 0
+    for item in items:
+        size += len(item)
+        if portion and size > most:
+            yield portion
+            portion, size = [], len(item)
+        portion.append(item)
+    if portion:
+        yield portion

@@ -1,9 +1,10 @@
 """The kinds of settings: how each is parsed, validated and shown."""
 
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from msgspec import Struct
 from pydantic import GetCoreSchemaHandler, SecretStr
@@ -11,6 +12,8 @@ from pydantic_core import CoreSchema, core_schema
 
 from invalidator.runtime.units import parse_duration, parse_size, show_duration, show_size
 from invalidator.runtime.urls import parse_redis_url, redact
+
+T = TypeVar("T")
 
 
 class Written(Struct, frozen=True):
@@ -29,63 +32,48 @@ class Written(Struct, frozen=True):
         return self.parse(value.strip()) if isinstance(value, str) else value
 
 
+def _where(
+    parse: Callable[[str], T], good: Callable[[T], object], expected: str
+) -> Callable[[str], T]:
+    """Return a parser that accepts only the good values."""
+
+    def parsed(text: str) -> T:
+        value = parse(text)
+        if not good(value):
+            raise ValueError(expected)
+        return value
+
+    return parsed
+
+
 def _whole(minimum: int, maximum: int | None = None) -> Written:
     expected = f"a whole number, {minimum} or more"
     if maximum is not None:
         expected = f"a whole number from {minimum} to {maximum}"
-
-    def parse(text: str) -> int:
-        if not text.isdecimal() or int(text) < minimum or (maximum and int(text) > maximum):
-            raise ValueError(expected)
-        return int(text)
-
-    return Written(parse)
-
-
-def _size(text: str) -> int:
-    size = parse_size(text)
-    if size < 1:
-        raise ValueError("a size greater than 0")
-    return size
-
-
-def _positive_duration(text: str) -> float:
-    seconds = parse_duration(text)
-    if seconds <= 0:
-        raise ValueError("a duration greater than 0, such as 2s")
-    return seconds
-
-
-def _session_timeout(text: str) -> float:
-    seconds = parse_duration(text)
-    if not 1 <= seconds <= 45:
-        raise ValueError("a duration from 1s to 45s")
-    return seconds
-
-
-def _switch(text: str) -> bool:
-    if text.lower() not in ("true", "false"):
-        raise ValueError("true or false")
-    return text.lower() == "true"
+    digits = _where(str, str.isdecimal, expected)
+    most = math.inf if maximum is None else maximum
+    return Written(_where(lambda text: int(digits(text)), lambda n: minimum <= n <= most, expected))
 
 
 def _choice(*words: str) -> Written:
-    def parse(text: str) -> str:
-        if text.lower() not in words:
-            raise ValueError(f"one of {', '.join(words)}")
-        return text.lower()
-
-    return Written(parse)
+    return Written(_where(str.lower, words.__contains__, f"one of {', '.join(words)}"))
 
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for part in text.split(",") if (name := part.strip())))
 
 
-def _text(text: str) -> str:
-    if not text:
-        raise ValueError("some text")
-    return text
+def _each(pattern: str, expected: str) -> Written:
+    """Return how a list is written, each element of which matches a regular expression."""
+
+    def parse(text: str) -> tuple[str, ...]:
+        names = _names(text)
+        for name in names:
+            if not re.fullmatch(pattern, name):
+                raise ValueError(f"{expected}, not {name!r}")
+        return names
+
+    return Written(parse, ",".join)
 
 
 def _topics(text: str) -> tuple[str, ...]:
@@ -116,46 +104,12 @@ def _check_pattern(topic: str) -> None:
         raise ValueError(f"a regular expression after ^, not {topic!r}: {error}") from None
 
 
-def _pairs(text: str) -> tuple[str, ...]:
-    pairs = _names(text)
-    for pair in pairs:
-        if not re.fullmatch(r"[A-Za-z]+=.+", pair):
-            raise ValueError(f"name=value pairs separated by commas, not {pair!r}")
-    return pairs
-
-
 def _field_paths(text: str) -> tuple[str, ...]:
     paths = _names(text)
     for path in paths:
         if not all(path.split(".")) or path.endswith("**"):
             raise ValueError(f"paths such as data.email or **.password, not {path!r}")
     return paths
-
-
-def _token_url(text: str) -> str:
-    if text and not re.fullmatch(r"https?://[^\s/@?#]+(/[^\s@#]*)?", text):
-        raise ValueError("a URL such as https://login.example.com/oauth2/token, without a password")
-    return text
-
-
-def _servers(text: str) -> tuple[str, ...]:
-    servers = _names(text)
-    for server in servers:
-        if not re.fullmatch(r"([^\s:/@\[\]]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}", server):
-            raise ValueError(f"host:port pairs separated by commas, not {server!r}")
-    return servers
-
-
-def _path(text: str) -> Path:
-    if not text:
-        raise ValueError("a path")
-    return Path(text)
-
-
-def _token(text: str) -> SecretStr:
-    if text and not re.fullmatch(r"[!-~]{16,}", text):
-        raise ValueError("16 characters or more, printable ASCII without spaces")
-    return SecretStr(text)
 
 
 def _redis_url(text: str) -> SecretStr:
@@ -183,10 +137,27 @@ def _show_start(start: str | float) -> str:
     return start if isinstance(start, str) else f"-{show_duration(-start)}"
 
 
+_size = _where(parse_size, lambda size: size >= 1, "a size greater than 0")
+_positive = _where(parse_duration, lambda s: s > 0, "a duration greater than 0, such as 2s")
+_session = _where(parse_duration, lambda s: 1 <= s <= 45, "a duration from 1s to 45s")
+_switch = _where(str.lower, ("true", "false").__contains__, "true or false")
+_text = _where(str, bool, "some text")
+_path = _where(str, bool, "a path")
+_token_url = _where(
+    str,
+    re.compile(r"(https?://[^\s/@?#]+(/[^\s@#]*)?)?").fullmatch,
+    "a URL such as https://login.example.com/oauth2/token, without a password",
+)
+_token = _where(
+    str,
+    re.compile(r"([!-~]{16,})?").fullmatch,
+    "16 characters or more, printable ASCII without spaces",
+)
+
 Duration = Annotated[float, Written(parse_duration, show_duration)]
-PositiveDuration = Annotated[float, Written(_positive_duration, show_duration)]
-SessionTimeout = Annotated[float, Written(_session_timeout, show_duration)]
-Switch = Annotated[bool, Written(_switch, lambda on: str(on).lower())]
+PositiveDuration = Annotated[float, Written(_positive, show_duration)]
+SessionTimeout = Annotated[float, Written(_session, show_duration)]
+Switch = Annotated[bool, Written(lambda text: _switch(text) == "true", lambda on: str(on).lower())]
 Size = Annotated[int, Written(_size, show_size)]
 Count = Annotated[int, _whole(1)]
 Limit = Annotated[int, _whole(0)]  # 0: none
@@ -195,15 +166,23 @@ Names = Annotated[tuple[str, ...], Written(_names, ",".join)]
 Text = Annotated[str, Written(_text)]
 OptionalText = Annotated[str, Written(str)]
 Secret = Annotated[SecretStr, Written(SecretStr, lambda it: "***" if it else "", secret=True)]
-Token = Annotated[SecretStr, Written(_token, lambda it: "***" if it else "", secret=True)]
-Pairs = Annotated[tuple[str, ...], Written(_pairs, ",".join)]
+Token = Annotated[
+    SecretStr,
+    Written(lambda text: SecretStr(_token(text)), lambda it: "***" if it else "", secret=True),
+]
+Pairs = Annotated[tuple[str, ...], _each(r"[A-Za-z]+=.+", "name=value pairs separated by commas")]
 FieldPaths = Annotated[tuple[str, ...], Written(_field_paths, ",".join)]
 TokenUrl = Annotated[str, Written(_token_url, redact, secret=True)]  # a wrong one may have a login
 OptionalTopic = Annotated[str, Written(_optional_topic)]
 Topics = Annotated[tuple[str, ...], Written(_topics, ",".join)]
-Servers = Annotated[tuple[str, ...], Written(_servers, ",".join)]
-FilePath = Annotated[Path, Written(_path)]
-OptionalPath = Annotated[Path | None, Written(_path, lambda path: str(path or ""))]
+Servers = Annotated[
+    tuple[str, ...],
+    _each(r"([^\s:/@\[\]]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}", "host:port pairs separated by commas"),
+]
+FilePath = Annotated[Path, Written(lambda text: Path(_path(text)))]
+OptionalPath = Annotated[
+    Path | None, Written(lambda text: Path(_path(text)), lambda path: str(path or ""))
+]
 RedisUrl = Annotated[SecretStr, Written(_redis_url, _show_url, secret=True)]
 Announce = Annotated[Literal["listened", "always", "never"], _choice("listened", "always", "never")]
 Start = Annotated[Literal["latest", "earliest"] | float, Written(_start, _show_start)]

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Callable
 
-from invalidator.cli.common import Verbs
+from invalidator.cli.common import Verbs, whole
 from invalidator.cli.dead.args import add_choice
 
 _EPILOG = """\
@@ -51,12 +51,12 @@ def _add_list(what: Verbs) -> None:
     parser = what.add_parser("list", help="list them, newest first")
     add_choice(parser, ids=False)
     parser.add_argument(
-        "--limit", metavar="N", type=_count, default=20, help="how many at most (default 20)"
+        "--limit", metavar="N", type=whole(1), default=20, help="how many at most (default 20)"
     )
     parser.add_argument(
         "--json", action="store_true", help="print whole entries, one JSON object per line"
     )
-    parser.set_defaults(run=_in("list"))
+    parser.set_defaults(run=_in("stored", "list_entries"))
 
 
 def _add_show(what: Verbs) -> None:
@@ -66,7 +66,7 @@ def _add_show(what: Verbs) -> None:
     )
     parser.add_argument("--json", action="store_true", help="as JSON")
     parser.add_argument("--rules", metavar="PATH", help="rules file or directory")
-    parser.set_defaults(run=_in("show"))
+    parser.set_defaults(run=_in("show", "show"))
 
 
 def _add_replay(what: Verbs) -> None:
@@ -78,7 +78,7 @@ def _add_replay(what: Verbs) -> None:
     )
     add_choice(parser, ids=True)
     parser.add_argument(
-        "--rate", metavar="N", type=_count, default=1000, help="events per second (default 1000)"
+        "--rate", metavar="N", type=whole(1), default=1000, help="events per second (default 1000)"
     )
     parser.add_argument(
         "--masked",
@@ -87,24 +87,24 @@ def _add_replay(what: Verbs) -> None:
         "that use a masked value name other keys than with the original",
     )
     parser.add_argument("--rules", metavar="PATH", help="rules file or directory")
-    parser.set_defaults(run=_in("replay"))
+    parser.set_defaults(run=_in("replay", "replay"))
 
 
 def _add_drop(what: Verbs) -> None:
     parser = what.add_parser("drop", help="delete them without applying; asks first")
     add_choice(parser, ids=True)
     parser.add_argument("--yes", action="store_true", help="do not ask")
-    parser.set_defaults(run=_in("drop"))
+    parser.set_defaults(run=_in("stored", "drop"))
 
 
 def _add_stats(what: Verbs) -> None:
     parser = what.add_parser("stats", help="count them by reason, rule, type and source")
     parser.add_argument("--json", action="store_true", help="as JSON")
-    parser.set_defaults(run=_in("stats"))
+    parser.set_defaults(run=_in("stored", "stats"))
 
 
-def _in(module: str) -> Callable[[argparse.Namespace], int]:
-    """Return a function that imports the module when it runs."""
+def _in(module: str, name: str) -> Callable[[argparse.Namespace], int]:
+    """Return a function that imports the module when it runs, and calls a function of it."""
 
     def run(args: argparse.Namespace) -> int:
         import asyncio
@@ -113,13 +113,7 @@ def _in(module: str) -> Callable[[argparse.Namespace], int]:
         from invalidator.settings import load
 
         settings = load(args.env_file)
-        job = import_module(f"invalidator.cli.dead.{module}").run
+        job = getattr(import_module(f"invalidator.cli.dead.{module}"), name)
         return int(asyncio.run(job(args, settings)))
 
     return run
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1, found {text!r}")
-    return int(text)

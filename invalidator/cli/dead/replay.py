@@ -4,7 +4,6 @@ import argparse
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing
-from typing import TYPE_CHECKING
 
 from invalidator.cli.common import INTERRUPTED, UsageError, plural, rules_path, warn
 from invalidator.cli.dead.args import choice, expect_choice, expect_stream
@@ -16,13 +15,11 @@ from invalidator.deadletters.shelf import Choice, DeadLetterStream
 from invalidator.rules import load
 from invalidator.runtime import logs
 from invalidator.runtime.terminal import Progress as Bar
+from invalidator.settings import Settings
 from invalidator.settings.caches import check_caches
 
-if TYPE_CHECKING:
-    from invalidator.settings import Settings
 
-
-async def run(args: argparse.Namespace, settings: "Settings") -> int:
+async def replay(args: argparse.Namespace, settings: Settings) -> int:
     expect_stream(settings)
     expect_choice(args)
     if settings.dry_run:

@@ -4,7 +4,6 @@ import argparse
 import json
 from collections.abc import Iterator
 from contextlib import aclosing
-from typing import TYPE_CHECKING
 
 from invalidator.cli import explain
 from invalidator.cli.common import as_json, plural, rules_path, say, warn
@@ -14,15 +13,13 @@ from invalidator.deadletters.shelf import DeadLetterStream
 from invalidator.errors import RulesError
 from invalidator.rules import RuleSet, load
 from invalidator.runtime.text import visible
-
-if TYPE_CHECKING:
-    from invalidator.settings import Settings
+from invalidator.settings import Settings
 
 MOST_LINES = 200  # of an event
 _WIDTH = 10  # of a heading
 
 
-async def run(args: argparse.Namespace, settings: "Settings") -> int:
+async def show(args: argparse.Namespace, settings: Settings) -> int:
     expect_stream(settings)
     expect_ids([args.id] if args.id else [])
     async with aclosing(DeadLetterStream.of(settings)) as stream:

@@ -16,13 +16,11 @@ from msgspec import Struct
 
 from invalidator.rules.condition import runtime, tree
 from invalidator.rules.condition.exact import decide
-from invalidator.rules.condition.pattern import Pattern
 from invalidator.rules.condition.tree import Node, children, kind
 
 PREFIX = "_c_"  # of every name that a fragment uses: no other name may begin so
 MANY = 8  # strings in a list from which on a set is faster
-ORDERING = {"<": "less", "<=": "less_equal", ">": "greater", ">=": "greater_equal"}
-ARITHMETIC = {"+": "add", "-": "subtract", "*": "multiply", "/": "divide", "%": "remainder"}
+ARITHMETIC = ("+", "-", "*", "/", "%")
 METHODS = {"startsWith": "startswith", "endsWith": "endswith"}
 
 
@@ -75,10 +73,6 @@ def roots_of(node: Node) -> set[str]:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-
-
-def _literal(node: Node) -> bool:
-    return isinstance(node, tree.Literal)
 
 
 class _Writer:
@@ -144,7 +138,8 @@ class _Writer:
             case tree.Call():
                 return self.method(node)
             case tree.Matches(of=of, pattern=pattern):
-                return f"{self.search(pattern)}({self.value(of)})"
+                search = self.constant("search", pattern.text, pattern.search)
+                return f"{search}({self.value(of)})"
             case tree.Has(of=of, name=name):
                 return self.call("has", self.value(of), ascii(name))
             case tree.Changed(path=path):
@@ -157,9 +152,6 @@ class _Writer:
         if isinstance(of, tree.Root | tree.Variable | tree.Select | tree.Index):
             return f"{self.value(of)}[{name!a}]"
         return self.call("field", self.value(of), ascii(name))
-
-    def search(self, pattern: Pattern) -> str:
-        return self.constant("search", pattern.text, pattern.search)
 
     def method(self, node: tree.Call) -> str:
         arguments = [self.value(argument) for argument in node.arguments]
@@ -179,22 +171,22 @@ class _Writer:
             return self.within(left, right)
         sides = self.value(left), self.value(right)
         if operator in ARITHMETIC:
-            return self.call(ARITHMETIC[operator], *sides)
+            return self.call(runtime.HELPERS[operator], *sides)
         if "string" in (kind(left), kind(right)):
             return f"({sides[0]} {operator} {sides[1]})"  # TypeError unless both are strings
         if "number" in (kind(left), kind(right)):
             return f"({self.number(left)} {operator} {self.number(right)})"
-        return self.call(ORDERING[operator], *sides)
+        return self.call(runtime.HELPERS[operator], *sides)
 
     def number(self, node: Node) -> str:
         source = self.value(node)
         return source if kind(node) == "number" else self.call("number", source)
 
     def equal(self, left: Node, right: Node) -> str:
-        if _literal(left) and not _literal(right):
+        if isinstance(left, tree.Literal) and not isinstance(right, tree.Literal):
             left, right = right, left
         sides = self.value(left), self.value(right)
-        if isinstance(right, tree.Literal) and not _literal(left):
+        if isinstance(right, tree.Literal) and not isinstance(left, tree.Literal):
             return _equals_literal(sides[0], right.value)
         if "string" in (kind(left), kind(right)):
             return f"({sides[0]} == {sides[1]})"

@@ -9,27 +9,8 @@ from typing import Any
 
 from invalidator.errors import ConditionError
 from invalidator.rules.condition import runtime, tree
+from invalidator.rules.condition.runtime import helper
 from invalidator.rules.condition.tree import Node, label
-
-OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
-    "==": runtime.equal,
-    "!=": runtime.unequal,
-    "<": runtime.less,
-    "<=": runtime.less_equal,
-    ">": runtime.greater,
-    ">=": runtime.greater_equal,
-    "+": runtime.add,
-    "-": runtime.subtract,
-    "*": runtime.multiply,
-    "/": runtime.divide,
-    "%": runtime.remainder,
-}
-CALLS: dict[str, Callable[..., Any]] = {
-    "size": runtime.size,
-    "startsWith": runtime.starts_with,
-    "endsWith": runtime.ends_with,
-    "contains": runtime.contains,
-}
 
 
 def decide(condition: Node, roots: Mapping[str, Any]) -> bool:
@@ -49,13 +30,20 @@ class _Walk:
         self.around = around  # the number of elements that the loops around this visit
 
     def value(self, node: Node) -> Any:
-        return _VALUES[type(node)](self, node)
+        """Return the value, by the method that is called as the kind of node."""
+        return getattr(self, type(node).__name__.lower())(node)
 
     def boolean(self, node: Node) -> bool:
-        value = self.value(node)
-        if value is True or value is False:
-            return value
-        return bool(_blaming((node,), runtime.boolean, value))
+        return bool(_blaming((node,), runtime.boolean, self.value(node)))
+
+    def literal(self, node: tree.Literal) -> Any:
+        return node.value
+
+    def listof(self, node: tree.ListOf) -> Any:
+        return [self.value(item) for item in node.items]
+
+    def variable(self, node: tree.Variable) -> Any:
+        return self.variables[node.name]
 
     def root(self, node: tree.Root) -> Any:
         return self.roots[node.name] if node.name in self.roots else runtime.absent(node.name)
@@ -78,7 +66,7 @@ class _Walk:
         left, right = self.value(node.left), self.value(node.right)
         if node.operator == "in":
             return _blaming((node.right,), runtime.within, left, right, self.around)
-        return _blaming((node.left, node.right), OPERATORS[node.operator], left, right)
+        return _blaming((node.left, node.right), helper(node.operator), left, right)
 
     def unary(self, node: tree.Unary) -> Any:
         if node.operator == "!":
@@ -92,7 +80,7 @@ class _Walk:
         values = [self.value(argument) for argument in node.arguments]
         pairs = zip(node.arguments, values, strict=True)
         wrong = tuple(argument for argument, value in pairs if type(value) is not str)
-        return _blaming(wrong, CALLS[node.name], *values)
+        return _blaming(wrong, helper(node.name), *values)
 
     def matches(self, node: tree.Matches) -> Any:
         return _blaming((node.of,), node.pattern.search, self.value(node.of))
@@ -121,25 +109,6 @@ class _Walk:
             case "filter":
                 pairs = zip(items, walks, strict=True)
                 return [item for item, walk in pairs if walk.boolean(node.body)]
-
-
-_VALUES: dict[type[Node], Callable[[_Walk, Any], Any]] = {
-    tree.Literal: lambda walk, node: node.value,
-    tree.ListOf: lambda walk, node: [walk.value(item) for item in node.items],
-    tree.Variable: lambda walk, node: walk.variables[node.name],
-    tree.Root: _Walk.root,
-    tree.Select: _Walk.select,
-    tree.Index: _Walk.index,
-    tree.Binary: _Walk.binary,
-    tree.Unary: _Walk.unary,
-    tree.Choice: _Walk.choice,
-    tree.Call: _Walk.call,
-    tree.Matches: _Walk.matches,
-    tree.Has: _Walk.has,
-    tree.Changed: _Walk.changed,
-    tree.Logic: _Walk.logic,
-    tree.Macro: _Walk.macro,
-}
 
 
 def _any(decisive: bool, tests: Iterable[Callable[[], bool]]) -> bool:

@@ -1,5 +1,6 @@
 """Parse a condition by recursive descent: the part of CEL's grammar that we offer."""
 
+from functools import partial
 from typing import Literal, cast
 
 from invalidator.errors import ConditionSyntaxError
@@ -95,14 +96,12 @@ class _Parser:
         return test
 
     def logic(self, operator: Literal["||", "&&"]) -> Node:
-        operands = [self.operand(operator)]
+        inner = partial(self.logic, "&&") if operator == "||" else partial(self.binary, 0)
+        operands = [inner()]
         while self.take(operator):
-            operands.append(self.operand(operator))
+            operands.append(inner())
         first = operands[0]
         return first if len(operands) == 1 else tree.Logic(first.column, operator, tuple(operands))
-
-    def operand(self, operator: Literal["||", "&&"]) -> Node:
-        return self.logic("&&") if operator == "||" else self.binary(0)
 
     def binary(self, level: int) -> Node:
         if level == len(LEVELS):

@@ -18,6 +18,22 @@ MAX_STEPS = 100_000  # elements that all loops around one element visit together
 MAX_SIZE = 1_000_000  # characters or elements of what + makes
 PLACEHOLDER = "__debezium_unavailable_value"  # Debezium: a large column that did not change
 
+HELPERS = {  # by the operator or function of CEL, where these have another name here
+    "==": "equal",
+    "!=": "unequal",
+    "<": "less",
+    "<=": "less_equal",
+    ">": "greater",
+    ">=": "greater_equal",
+    "+": "add",
+    "-": "subtract",
+    "*": "multiply",
+    "/": "divide",
+    "%": "remainder",
+    "startsWith": "starts_with",
+    "endsWith": "ends_with",
+}
+
 _KINDS = {
     bool: "a boolean",
     int: "an integer",
@@ -28,6 +44,12 @@ _KINDS = {
     type(None): "null",
 }
 _ORDERED = frozenset((int, float, str, bool))  # what < compares, with its own kind
+
+
+def helper(name: str) -> Callable[..., Any]:
+    """Return the helper of an operator or function of CEL."""
+    found: Callable[..., Any] = globals()[HELPERS.get(name, name)]
+    return found
 
 
 def describe(value: Value) -> str:

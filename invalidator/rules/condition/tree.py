@@ -1,6 +1,7 @@
 """The syntax tree of a condition."""
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import Literal as OneOf
 
 from msgspec import Struct
@@ -98,20 +99,10 @@ class Macro(Node, frozen=True):
 
 
 def children(node: Node) -> tuple[Node, ...]:
-    match node:
-        case ListOf(items=several) | Logic(operands=several) | Call(arguments=several):
-            return several
-        case Select(of=one) | Has(of=one) | Matches(of=one) | Unary(operand=one):
-            return (one,)
-        case Index(of=of, key=key):
-            return (of, key)
-        case Binary(left=left, right=right):
-            return (left, right)
-        case Choice(test=test, then=then, other=other):
-            return (test, then, other)
-        case Macro(of=of, body=body):
-            return (of, body)
-    return ()
+    """Return the nodes in a node's fields, in the order of the text."""
+    values = [getattr(node, name) for name in node.__struct_fields__]
+    flat = chain.from_iterable(value if type(value) is tuple else (value,) for value in values)
+    return tuple(value for value in flat if isinstance(value, Node))
 
 
 def depth(node: Node) -> int:
@@ -206,7 +197,10 @@ def _reads(node: Node, bound: Bound, *, changes: bool = True) -> Iterator[Read]:
     place = _place(node, bound)
     if place is not None:
         yield Read(*place, node.column)
-        yield from _keys(node, bound, changes=changes)
+        while isinstance(node, Select | Has | Index):  # the computed keys inside the path
+            if isinstance(node, Index):
+                yield from _reads(node.key, bound, changes=changes)
+            node = node.of
         return
     if isinstance(node, Macro):
         yield from _reads(node.of, bound, changes=changes)
@@ -237,13 +231,3 @@ def _place(node: Node, bound: Bound) -> tuple[str, tuple[str, ...]] | None:
 def _below(node: Node, name: str, bound: Bound) -> tuple[str, tuple[str, ...]] | None:
     above = _place(node, bound)
     return None if above is None else (above[0], (*above[1], name))
-
-
-def _keys(node: Node, bound: Bound, *, changes: bool) -> Iterator[Read]:
-    """Yield what the computed keys inside a path read."""
-    match node:
-        case Index(of=of, key=key):
-            yield from _keys(of, bound, changes=changes)
-            yield from _reads(key, bound, changes=changes)
-        case Select(of=of) | Has(of=of):
-            yield from _keys(of, bound, changes=changes)

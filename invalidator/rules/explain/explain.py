@@ -5,10 +5,10 @@ from typing import Any, Final
 
 from msgspec import Struct, to_builtins
 
-from invalidator.model import Event, Fault, Kind, Record
+from invalidator.model import OWN_EVENTS, Event, Fault, Kind, Record
 from invalidator.rules.condition import Read, reads
 from invalidator.rules.envelope import Reading
-from invalidator.rules.plan.event_types import MAX_PATTERN, is_own
+from invalidator.rules.plan.event_types import MAX_PATTERN
 from invalidator.rules.rule import Condition, Rule
 from invalidator.runtime.text import shown, visible
 
@@ -64,7 +64,7 @@ def unmatched(rule: Rule, reading: Reading, origin: str, *, meant: bool) -> str:
         return f"it is for {', '.join(rule.sources)}, not for {origin or 'events of no source'}"
     wanted = " or ".join(entry.text for entry in rule.on)
     kind = visible(reading.kind, MAX_PATTERN) or "an event without a type"
-    if reading.named or is_own(reading.kind):
+    if reading.named or reading.kind in OWN_EVENTS:
         return f"{kind} matches only rules that name it, not {wanted}"
     return f"{kind} is not {wanted}"
 

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 from msgspec import Struct
 
 from invalidator import layout, templates
-from invalidator.model import DEFAULT_CACHE, KINDS
+from invalidator.model import KINDS
 from invalidator.rules import condition
 from invalidator.rules.condition import ConditionSyntaxError
 from invalidator.rules.envelope import AUTO, Envelope
@@ -18,7 +18,6 @@ from invalidator.rules.plan.event_types import PatternError, parse_pattern
 from invalidator.rules.rule import (
     DEFAULT_KEYS,
     DEFAULT_LAYOUTS,
-    MAX_KEYS,
     Cache,
     Condition,
     Effect,
@@ -31,6 +30,9 @@ from invalidator.runtime.text import nearest
 from invalidator.runtime.units import parse_duration
 
 T = TypeVar("T")
+# Fields of a rule that are stored as they are written.
+AS_WRITTEN = ("name", "on_error", "cache", "max_keys", "allow_broad", "enabled", "description",
+              "owner")  # fmt: skip
 Fields = dict[str, Entry]
 
 
@@ -80,22 +82,15 @@ class _Builder:
         fields: Fields = node.value
         named = fields["name"].value if "name" in fields else node
         rule = Rule(
-            name=_value(fields, "name", ""),
             on=self._parsed(_items(fields, "on"), parse_pattern),
             effects=self._effects(fields, "invalidate"),
             place=self._place(named),
             when=self._when(fields),
-            on_error=_value(fields, "on_error", "apply"),
             repeat_after=_seconds(fields, "repeat_after"),
-            cache=_value(fields, "cache", DEFAULT_CACHE),
             cache_place=self._place(fields["cache"].value) if "cache" in fields else None,
             sources=tuple(entry.value for entry in _items(fields, "source")),
             on_reject=self._fallback(fields),
-            max_keys=_value(fields, "max_keys", MAX_KEYS),
-            allow_broad=_value(fields, "allow_broad", False),
-            enabled=_value(fields, "enabled", True),
-            description=_value(fields, "description", ""),
-            owner=_value(fields, "owner", ""),
+            **{name: fields[name].value.value for name in AS_WRITTEN if name in fields},
         )
         self._agree(fields, rule)
         return rule

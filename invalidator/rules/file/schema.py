@@ -6,16 +6,16 @@ from typing import Any, Final
 from invalidator.model import DEFAULT_CACHE, KINDS
 from invalidator.rules.envelope import FORMATS, OLD_ROWS
 from invalidator.rules.file.types import (
-    Anything,
-    Choice,
-    Duration,
+    ANYTHING,
+    FLAG,
     Either,
     Field,
-    Flag,
     Listed,
-    Number,
     Object,
     Text,
+    choice,
+    duration,
+    number,
 )
 from invalidator.rules.rule import LAYOUTS, MAX_KEYS, MEMBERS
 
@@ -42,13 +42,13 @@ RULE: Final = Object(
         "on": Field(TEXTS, "types of events: * one segment, ** any number", required=True),
         "when": Field(Text(lines=True), "a condition on the event (a subset of CEL)"),
         "on_error": Field(
-            Choice(("apply", "skip", "reject")),
+            choice("apply", "skip", "reject"),
             "what happens where the condition fails, such as on a missing field",
             default="apply",
         ),
         "invalidate": Field(INVALIDATE, "what the caches must forget", required=True),
         "repeat_after": Field(
-            Duration(3600), "apply once more after this time, for lagging replicas"
+            duration(3600), "apply once more after this time, for lagging replicas"
         ),
         "cache": Field(Text(), "the cache that is meant", default=DEFAULT_CACHE),
         "source": Field(
@@ -67,16 +67,16 @@ RULE: Final = Object(
             "what is done instead where the rule cannot be planned; fixed names, without fields",
         ),
         "max_keys": Field(
-            Number(1, 1_000_000),
+            number(1, 1_000_000),
             "names that this rule may give for one event; more than that reject it",
             default=MAX_KEYS,
         ),
         "allow_broad": Field(
-            Flag(),
+            FLAG,
             "permits patterns without a literal beginning, or that reach protected names",
             default=False,
         ),
-        "enabled": Field(Flag(), "false: the rule is checked but never applied", default=True),
+        "enabled": Field(FLAG, "false: the rule is checked but never applied", default=True),
         "description": Field(Text(empty=True, lines=True), "what the rule is for"),
         "owner": Field(Text(empty=True), "who answers for it"),
     },
@@ -84,7 +84,7 @@ RULE: Final = Object(
 
 _READING = {
     "format": Field(
-        Choice(FORMATS),
+        choice(*FORMATS),
         "how an event is wrapped; auto tells plain, CloudEvents and Debezium apart",
         default="auto",
     ),
@@ -101,7 +101,7 @@ _READING = {
         default="auto",
     ),
     "old_rows": Field(
-        Choice(OLD_ROWS),
+        choice(*OLD_ROWS),
         "which columns of the old rows of change events were sent: auto tells it from the row; "
         "full: all of them; key: those of the record's key",
         default="auto",
@@ -121,10 +121,10 @@ ENVELOPE: Final = Object(
 LAYOUT: Final = Object(
     "a layout of tags",
     {
-        "layout": Field(Choice(LAYOUTS), "how the cache keeps its tags", required=True),
+        "layout": Field(choice(*LAYOUTS), "how the cache keeps its tags", required=True),
         "key": Field(Text(), "the key of a tag, with {tag} in it"),
         "members": Field(
-            Choice(MEMBERS),
+            choice(*MEMBERS),
             "whether the set holds full keys, or keys without the prefix",
             default="full",
         ),
@@ -156,14 +156,14 @@ TEST: Final = Object(
     {
         "name": Field(Text(), "what the test shows"),
         "event": Field(
-            Object("an event", others=Anything()), "the event as it is received", required=True
+            Object("an event", others=ANYTHING), "the event as it is received", required=True
         ),
         "source": Field(Text(), "the topic, channel or stream it comes from"),
         "key": Field(Text(), "the record's key"),
         "headers": Field(Object("headers", others=Text(empty=True)), "the record's headers"),
         "expect": Field(
             Either(
-                Choice(("nothing",)),
+                choice("nothing"),
                 Object(
                     "expect",
                     {
@@ -186,7 +186,7 @@ TEST: Final = Object(
 FILE: Final = Object(
     "the file",
     {
-        "version": Field(Number(1, 1), "the version of this language", default=1),
+        "version": Field(number(1, 1), "the version of this language", default=1),
         "envelope": Field(ENVELOPE, "how events are read"),
         "caches": Field(Object("caches", others=CACHE), "where names live"),
         "rules": Field(Listed(RULE, empty=True), "what is invalidated when"),

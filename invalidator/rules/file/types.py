@@ -1,7 +1,7 @@
 """The types of values in rules files: each checks a node and describes itself as JSON Schema."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from msgspec import Struct, field
@@ -31,8 +31,8 @@ def checked(spec: Spec, node: Node, report: Report, name: str) -> Node | None:
     return None if node.value is BROKEN else spec.check(node, report, name)
 
 
-def _expected(node: Node, report: Report, name: str, what: str) -> None:
-    report.add(node, f"{name}: expected {what}, found {node.kind()}{kind_hint(what, node)}")
+def _expected(node: Node, what: str) -> str:
+    return f"expected {what}, found {node.kind()}{kind_hint(what, node)}"
 
 
 class Text(Struct, frozen=True):
@@ -42,7 +42,7 @@ class Text(Struct, frozen=True):
 
     def check(self, node: Node, report: Report, name: str) -> Node | None:
         if not isinstance(node.value, str):
-            _expected(node, report, name, "text")
+            report.add(node, f"{name}: {_expected(node, 'text')}")
             plain = node.text if isinstance(node.value, bool | int | float) else ""
             return replace(node, value=plain) if plain else None
         if not node.value and not self.empty:
@@ -67,65 +67,59 @@ class Text(Struct, frozen=True):
         return made
 
 
-class Flag(Struct, frozen=True):
-    def check(self, node: Node, report: Report, name: str) -> Node | None:
-        if isinstance(node.value, bool):
-            return node
-        _expected(node, report, name, "true or false")
-        return None
+class Simple(Struct, frozen=True):
+    """A value that is right or wrong as a whole."""
 
-    def schema(self) -> dict[str, Any]:
-        return {"type": "boolean"}
-
-
-class Number(Struct, frozen=True):
-    least: int
-    most: int
+    mistake: Callable[[Node], str]  # empty where there is none
+    json: Mapping[str, Any]  # as JSON Schema
 
     def check(self, node: Node, report: Report, name: str) -> Node | None:
-        if type(node.value) is not int:
-            _expected(node, report, name, "a whole number")
-        elif not self.least <= node.value <= self.most:
-            wanted = str(self.least) if self.least == self.most else f"{self.least} to {self.most}"
-            report.add(node, f"{name}: expected {wanted}")
-        else:
-            return node
-        return None
-
-    def schema(self) -> dict[str, Any]:
-        return {"type": "integer", "minimum": self.least, "maximum": self.most}
-
-
-class Duration(Struct, frozen=True):
-    most: float  # seconds
-
-    def check(self, node: Node, report: Report, name: str) -> Node | None:
-        try:
-            found = parse_duration(node.text)
-        except ValueError as error:
-            report.add(node, f"{name}: expected {error}")
-            return None
-        if not 0 < found <= self.most:
-            report.add(node, f"{name}: expected more than 0 and at most {self.most:g}s")
+        if said := self.mistake(node):
+            report.add(node, f"{name}: {said}")
             return None
         return node
 
     def schema(self) -> dict[str, Any]:
-        return {"type": "string", "pattern": _DURATION}
+        return dict(self.json)
 
 
-class Choice(Struct, frozen=True):
-    words: tuple[str, ...]
+def number(least: int, most: int) -> Simple:
+    wanted = str(least) if least == most else f"{least} to {most}"
 
-    def check(self, node: Node, report: Report, name: str) -> Node | None:
-        if node.value in self.words:
-            return node
+    def mistake(node: Node) -> str:
+        if type(node.value) is not int:
+            return _expected(node, "a whole number")
+        return "" if least <= node.value <= most else f"expected {wanted}"
+
+    return Simple(mistake, {"type": "integer", "minimum": least, "maximum": most})
+
+
+def duration(most: float) -> Simple:
+    """Return the type of durations up to so many seconds."""
+
+    def mistake(node: Node) -> str:
+        try:
+            found = parse_duration(node.text)
+        except ValueError as error:
+            return f"expected {error}"
+        return "" if 0 < found <= most else f"expected more than 0 and at most {most:g}s"
+
+    return Simple(mistake, {"type": "string", "pattern": _DURATION})
+
+
+def choice(*words: str) -> Simple:
+    def mistake(node: Node) -> str:
         found = node.text or node.kind()
-        report.add(node, f"{name}: {found} is not valid{nearest(found, self.words)}")
-        return None
+        return "" if node.value in words else f"{found} is not valid{nearest(found, words)}"
 
-    def schema(self) -> dict[str, Any]:
-        return {"enum": list(self.words)}
+    return Simple(mistake, {"enum": list(words)})
+
+
+FLAG: Final = Simple(
+    lambda node: "" if isinstance(node.value, bool) else _expected(node, "true or false"),
+    {"type": "boolean"},
+)
+ANYTHING: Final = Simple(lambda node: "", {})
 
 
 class Listed(Struct, frozen=True):
@@ -145,7 +139,7 @@ class Listed(Struct, frozen=True):
         if self.single:
             self._whole([node], report, name)
             return self.item.check(node, report, name)
-        _expected(node, report, name, "a list")
+        report.add(node, f"{name}: {_expected(node, 'a list')}")
         return None
 
     def _whole(self, found: Sequence[Node], report: Report, name: str) -> None:
@@ -180,7 +174,7 @@ class Object(Struct, frozen=True):
     def check(self, node: Node, report: Report, name: str) -> Node | None:
         if not isinstance(node.value, dict):
             some = ", ".join(list(self.fields)[:4]) + ", …" if self.fields else "names of its own"
-            _expected(node, report, name, f"an object with {some}")
+            report.add(node, f"{name}: {_expected(node, f'an object with {some}')}")
             return None
         if self.some and not node.value:
             report.add(node, f"{self.what} is empty{nearest('', self.fields)}", "{}")
@@ -243,7 +237,7 @@ def _described(known: Field) -> dict[str, Any]:
 class Either(Struct, frozen=True):
     """A word, or an object."""
 
-    word: Choice
+    word: Simple
     other: Spec
 
     def check(self, node: Node, report: Report, name: str) -> Node | None:
@@ -252,13 +246,3 @@ class Either(Struct, frozen=True):
 
     def schema(self) -> dict[str, Any]:
         return {"anyOf": [self.word.schema(), self.other.schema()]}
-
-
-class Anything(Struct, frozen=True):
-    """Any JSON value."""
-
-    def check(self, node: Node, report: Report, name: str) -> Node | None:
-        return node
-
-    def schema(self) -> dict[str, Any]:
-        return {}

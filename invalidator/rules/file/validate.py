@@ -1,6 +1,5 @@
 """Mistakes that only show across a whole rule set, not in a single field."""
 
-import itertools
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -38,7 +37,7 @@ def validate(parts: Sequence[Parts]) -> list[Problem]:
         cache = known.get(rule.cache)
         if cache is None:
             said = f"no cache is called {rule.cache}{nearest(rule.cache, known)}"
-            found.append(_problem(rule.cache_place, said, rule.cache))
+            found.append(problem(rule.cache_place, said, rule.cache))
         else:
             found.extend(_patterns(rule, cache))
             found.extend(_own_keys(rule, cache))
@@ -46,7 +45,7 @@ def validate(parts: Sequence[Parts]) -> list[Problem]:
     return found
 
 
-def _problem(place: Place | None, message: str, text: str = "") -> Problem:
+def problem(place: Place | None, message: str, text: str = "") -> Problem:
     if place is None:
         return Problem("", 0, 0, message, text)
     return Problem(place.file, place.line, place.column, message, visible(text))
@@ -61,7 +60,7 @@ def _twins(rules: Sequence[Rule], caches: Sequence[Cache]) -> Iterator[Problem]:
         other = first.setdefault((what, entry.name), entry)
         if other is not entry and other.place:
             said = f"another {what} has this name: {other.place.file}:{other.place.line}"
-            yield _problem(entry.place, said, entry.name)
+            yield problem(entry.place, said, entry.name)
 
 
 def _envelopes(parts: Sequence[Parts]) -> Iterator[Problem]:
@@ -70,13 +69,13 @@ def _envelopes(parts: Sequence[Parts]) -> Iterator[Problem]:
         place = general[0].envelope_place
         where = f"{place.file}:{place.line}" if place else ""
         said = f"one envelope holds for all files, and {where} has it; settings for one source "
-        yield _problem(part.envelope_place, said + "stand under envelope: sources:")
+        yield problem(part.envelope_place, said + "stand under envelope: sources:")
     seen: set[str] = set()
     for part in parts:
         for name, _ in part.sources:
             if name in seen:
                 said = f"the envelope of {name} is already described"
-                yield _problem(part.envelope_place, said, name)
+                yield problem(part.envelope_place, said, name)
             seen.add(name)
 
 
@@ -119,10 +118,10 @@ def _layouts(caches: dict[str, Cache], rules: Sequence[Rule]) -> Iterator[Proble
             other = owners.setdefault(kept.glob, kept)
             same = other.cache == kept.cache
             if other is not kept and (same or other.shared_by != kept.shared_by):
-                yield _problem(kept.place, _share(kept, other), kept.template)
+                yield problem(kept.place, _share(kept, other), kept.template)
             elif not globs.literal_start(kept.glob):
                 said = f"the key of {kept.what} must begin with a literal text, such as tag:"
-                yield _problem(kept.place, said, kept.template)
+                yield problem(kept.place, said, kept.template)
 
 
 def _share(kept: _Kept, other: _Kept) -> str:
@@ -155,24 +154,23 @@ def _patterns(rule: Rule, cache: Cache) -> Iterator[Problem]:
                 "a pattern begins with a literal text, or it could reach every key; "
                 "allow_broad: true on the rule permits it"
             )
-            yield _problem(effect.place, said, effect.template.text)
+            yield problem(effect.place, said, effect.template.text)
             continue
         names = globs.of_template(effect.template, cache.prefix, glob=True)
         for name, glob in kept:
             if globs.meet(names, glob):
                 said = f"the pattern could match what is protected ({name}); sweeps spare it, "
                 said += "so write it narrower, or allow_broad: true on the rule"
-                yield _problem(effect.place, said, effect.template.text)
+                yield problem(effect.place, said, effect.template.text)
                 break
 
 
 def _own_keys(rule: Rule, cache: Cache) -> Iterator[Problem]:
     for effect in (*rule.effects, *rule.on_reject):
         names = globs.of_template(effect.template, cache.prefix, glob=False)
-        start = "".join(char for _, char in itertools.takewhile(lambda t: t[0] == "=", names))
-        if effect.kind == "keys" and start.startswith(layout.OWN):
+        if effect.kind == "keys" and globs.literal_of(names).startswith(layout.OWN):
             said = f"what begins with {layout.OWN} is invalidator's own; for a stamp write tags:"
-            yield _problem(effect.place, said, effect.template.text)
+            yield problem(effect.place, said, effect.template.text)
 
 
 def _begins(template: Template) -> bool:
@@ -190,7 +188,7 @@ def _needs_row(rule: Rule, tests: Sequence[Test]) -> Iterator[Problem]:
                 f"a plain event has no row {root}: only change events (of types such as "
                 f"users.updated) do; where yours carry {root}:, show it by a test of this rule"
             )
-            yield _problem(place, said, text)
+            yield problem(place, said, text)
             return
 
 
@@ -227,4 +225,4 @@ def _rejectors(rules: Sequence[Rule], tests: Sequence[Test]) -> Iterator[Problem
         for name, place in test.rejected.items():
             if name not in names:
                 said = f"no rule is called {name}{nearest(name, names)}"
-                yield _problem(place, said, name)
+                yield problem(place, said, name)

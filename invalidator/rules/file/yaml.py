@@ -31,10 +31,6 @@ _FLOAT = re.compile(
     r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]{1,3})?|[-+]?\.inf|\.nan"
 )
 _BREAK: Final = re.compile(r"\r\n|[\r\n\x85\u2028\u2029]")  # as libyaml counts lines
-_ESCAPE: Final = re.compile(r"\\(?:x(..)|u(....)|U(........)|.)|.", re.S)
-_DOUBLED: Final = re.compile(r"''|.", re.S)
-_ANY: Final = re.compile(r".", re.S)
-_SPACES: Final = frozenset(["\\n", "\\r", "\\t", "\\ ", "\\_", "\\N", "\\L", "\\P", "\\v", "\\f"])
 _QUOTE: Final = "; put quotes around a text that begins with {, [, *, &, !, %, @ or a quote"
 _WITHIN: Final = "; put quotes around a text that has { or ': ' in it"
 _COLUMN: Final = "; begin the fields of an object in the same column"
@@ -283,46 +279,31 @@ def locate(
     """Return the line and column of the character at an offset of a value that begins here.
 
     Folding only changes white space, so the n-th other character of a value is the n-th of its
-    source too.
+    source too. Quotes may have escapes: there, it is the beginning where the text is not found.
     """
     if not 0 < line <= len(lines):
         return line, column
     if lines[line - 1].startswith(value, column - 1):
         return line, column + offset
+    if style in ("'", '"'):
+        return line, column
     if style in ("|", ">"):
         line, column = line + 1, 1
     before = sum(not char.isspace() for char in value[:offset])
     at_space = offset >= len(value) or value[offset].isspace()
     place = line, column
-    for start, end in _characters(lines, line, column, style):
-        if before == 0 and not at_space:
-            return start
+    for start in _characters(lines, line, column):
         if before == 0:
-            break
+            return place if at_space else start
         before -= 1
-        place = end
+        place = start[0], start[1] + 1
     return place
 
 
-Place = tuple[int, int]
-
-
-def _characters(
-    lines: Sequence[str], line: int, column: int, style: str
-) -> Iterator[tuple[Place, Place]]:
-    """Yield where each character that is no white space begins and ends."""
-    units = {"'": _DOUBLED, '"': _ESCAPE}.get(style, _ANY)
+def _characters(lines: Sequence[str], line: int, column: int) -> Iterator[tuple[int, int]]:
+    """Yield where each character is that is no white space."""
     for number in range(line, len(lines) + 1):
-        first = column - 1 if number == line else 0
-        for unit in units.finditer(lines[number - 1], first):
-            if not _blank(unit):
-                yield (number, unit.start() + 1), (number, unit.end() + 1)
-
-
-def _blank(unit: re.Match[str]) -> bool:
-    code = unit[unit.lastindex] if unit.lastindex else ""
-    try:
-        char = chr(int(code, 16)) if code else unit[0]
-    except ValueError:
-        return False
-    return char.isspace() or char in _SPACES or char == "\\"
+        first = column if number == line else 1
+        for at, char in enumerate(lines[number - 1][first - 1 :], first):
+            if not char.isspace():
+                yield number, at

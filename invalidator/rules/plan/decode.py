@@ -64,19 +64,16 @@ def _fields(looks: Iterable[Look], inner: str) -> Sequence[str] | None:
 
 def _looks(rule: Rule) -> Iterator[Look]:
     """Yield what a rule reads of a record's value, apart from the type."""
-    for root, step in _reads(rule):
+    found: list[tuple[str, Sequence[object]]] = [
+        (path.root, path.steps) for effect in rule.effects for path in effect.template.paths()
+    ]
+    found += [(read.root, read.path) for read in reads(rule.when.tree)] if rule.when else []
+    for root, path in found:
+        first = path[0] if path else None
+        step = first if isinstance(first, str) and first != "[]" else None
         elsewhere = root in ("match", "headers") or (root == "event" and step in ("type", "key"))
         if not elsewhere:
             yield root, step
-
-
-def _reads(rule: Rule) -> Iterator[Look]:
-    for effect in rule.effects:
-        for path in effect.template.paths():
-            first = path.steps[0] if path.steps else None
-            yield path.root, first if isinstance(first, str) else None
-    for read in reads(rule.when.tree) if rule.when else ():
-        yield read.root, read.path[0] if read.path and read.path[0] != "[]" else None
 
 
 def _plain(fields: Sequence[str], first: str, inner: str) -> object:

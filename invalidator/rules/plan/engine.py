@@ -10,7 +10,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from invalidator.errors import Rejected
-from invalidator.model import Record, Rejection, Slice
+from invalidator.model import OWN_EVENTS, Record, Rejection, Slice
 from invalidator.rules.envelope import (
     Envelope,
     Reading,
@@ -24,7 +24,7 @@ from invalidator.rules.envelope import (
 from invalidator.rules.plan.compile import Apply, Unit, compile_plain, compile_update
 from invalidator.rules.plan.decode import decoders_for
 from invalidator.rules.plan.draft import UNMATCHED, Draft, Lane, Sink, pour
-from invalidator.rules.plan.event_types import MAX_SEGMENTS, Hit, PatternTree, depth, is_own
+from invalidator.rules.plan.event_types import MAX_SEGMENTS, Hit, PatternTree, depth
 from invalidator.rules.plan.fast_path import FastPath, Form
 from invalidator.rules.plan.slow_path import Ruling, SingleRule, fault_of
 from invalidator.rules.rule import Cache, Rule
@@ -170,7 +170,7 @@ class Engine:
     def _plan_slowly(self, reading: Reading, part: Slice, index: int, draft: Draft) -> None:
         """Run the rules one by one: where one rejects the event, the others still apply."""
         hits = self.hits(reading)
-        if not hits and not is_own(reading.kind):
+        if not hits and reading.kind not in OWN_EVENTS:
             draft.sinks[UNMATCHED](1)
         faults = []
         for hit in hits:
@@ -242,7 +242,7 @@ class Engine:
                 self._functions.clear()
             function = compile_plain([self._unit(hit) for hit in hits]) if hits else _ignore
             self._functions[hits] = function
-        if function is _ignore and is_own(kind):
+        if function is _ignore and kind in OWN_EVENTS:
             return _pass_over
         return function
 

@@ -43,11 +43,6 @@ def depth(kind: str) -> int:
     return kind.count(".") + kind.count(":") + 1
 
 
-def is_own(kind: str) -> bool:
-    """Return whether this is a type of our own events, which only match rules that name them."""
-    return kind in OWN_EVENTS
-
-
 def _bare(token: str) -> str:
     return token[1:] if token[:1] in (".", ":") else token
 
@@ -126,7 +121,7 @@ class PatternTree:
 
         With `named` only patterns that write out the last segment.
         """
-        if is_own(kind):
+        if kind in OWN_EVENTS:  # only rules that name them match
             return tuple(sorted(self.literal.get(kind, {}).items()))
         parts = tokens(kind)
         found: dict[int, int] = {}

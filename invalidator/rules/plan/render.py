@@ -9,9 +9,9 @@ from msgspec.structs import replace
 from invalidator import layout
 from invalidator.model import Kind
 from invalidator.rules import globs
-from invalidator.rules.plan.walks import chain, lenient, lists_of, written
 from invalidator.templates import Path, Slot, Step, Template, values
 from invalidator.templates.code import Code, as_text, filtered, literal, looked_up
+from invalidator.templates.values import joined
 
 
 class Rendered(Struct, frozen=True):
@@ -96,7 +96,7 @@ class Renderer:
             values.Field(setting.template.text, written(path), path.root, steps, optional=spare)
         )
         found, element = self.code.new("l"), self.code.new("e")
-        self._lookup(found, start, steps, owner, setting.depth)
+        self.code.add(setting.depth, *looked_up(found, start, steps, owner))
         line = f"for {element} in {owner}.each({found}, {self.most}):"
         self.code.add(setting.depth, line)
         return found, element
@@ -175,7 +175,7 @@ class Renderer:
             )
         )
         value = self.code.new("v")
-        self._lookup(value, start, steps, owner, setting.depth)
+        self.code.add(setting.depth, *looked_up(value, start, steps, owner))
         lines = as_text(value, slot.filters, owner, droppable=slot.optional)
         self.code.add(setting.depth, *lines)
         return value
@@ -191,11 +191,6 @@ class Renderer:
             first = str(path.steps[0])
             return AROUND.get(first, f"event.get('{literal(first)}')"), path.steps[1:]
         return ROOTS[path.root], path.steps
-
-    def _lookup(
-        self, variable: str, start: str, steps: tuple[Step, ...], owner: str, depth: int
-    ) -> None:
-        self.code.add(depth, *looked_up(variable, start, steps, owner))
 
 
 _OWN: Final = globs.tokens(f"{layout.OWN}*")
@@ -214,3 +209,35 @@ AROUND: Final = {
     "key": "key_of(part, index)",
     "extensions": "extensions_of(event)",
 }
+
+
+def lists_of(slot: Slot) -> tuple[Path, ...]:
+    return slot.source.lists() if isinstance(slot.source, Path) else ()
+
+
+def chain(template: Template) -> list[Path]:
+    """Return the lists that a template goes through, the outermost first."""
+    found = {path: None for slot in template.slots() for path in lists_of(slot)}
+    return sorted(found, key=lambda path: len(path.steps))
+
+
+def lenient(template: Template) -> Template:
+    """Return the same template, giving no name where a value is missing."""
+    return Template(
+        template.text,
+        tuple(part if isinstance(part, str) else _lenient_slot(part) for part in template.parts),
+    )
+
+
+def _lenient_slot(slot: Slot) -> Slot:
+    if isinstance(slot.source, Template):
+        return replace(slot, source=lenient(slot.source))
+    return slot if slot.default is not None or slot.source.lists() else replace(slot, optional=True)
+
+
+def written(path: Path) -> str:
+    """Return a path as an author writes it."""
+    text = "" if path.root == "data" else path.root
+    for step in path.steps:
+        text = joined(text, step)
+    return text

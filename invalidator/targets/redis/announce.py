@@ -43,7 +43,6 @@ class Announcer:
         server: str,
         *,
         when: When = "listened",
-        instance: str = "",
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
@@ -53,7 +52,7 @@ class Announcer:
         self._clock = clock
         self._sleep = sleep
         # An instance of its own: announcers of two databases of one server share a channel.
-        self._sender = Sender(instance or secrets.token_hex(8), self._now())
+        self._sender = Sender(secrets.token_hex(8), self._now())
         self._seq = 0
         self._listeners = 0
         self._forbidden = False

@@ -1,12 +1,12 @@
 """The messages on the backplane's channel; docs/backplane.md is their contract."""
 
-from collections.abc import Iterable, Iterator
 from typing import Any, Final, Literal
 
 import orjson
 from msgspec import Struct
 
 from invalidator.model import KINDS, Cause, Kind, Names
+from invalidator.runtime.units import by_size
 
 VERSION: Final = 1
 MOST_TEXT: Final = 64 * 1024  # characters of names in a message; a longer name has one of its own
@@ -42,8 +42,11 @@ def sign_of_life(sign: Sign, sender: Sender, seq: int, time: int) -> bytes:
 def applied(
     sender: Sender, seq: int, time: int, cause: Cause, cache: str, names: Names
 ) -> list[bytes]:
-    """Return one message or several, numbered from `seq` on."""
-    parts = [(kind, part) for kind in KINDS for part in _split(getattr(names, kind))]
+    """Return one message or several, numbered from `seq` on.
+
+    Redis drops a listener that lags by megabytes, so messages are small.
+    """
+    parts = [(kind, part) for kind in KINDS for part in by_size(getattr(names, kind), MOST_TEXT)]
     more = {"who": cause.who, "why": cause.why} if cause.who else {}
     return [
         orjson.dumps(
@@ -89,17 +92,3 @@ def _head(kind: Type, sender: Sender, seq: int, time: int) -> dict[str, object]:
         "seq": seq,
         "time": time,
     }
-
-
-def _split(names: Iterable[str]) -> Iterator[list[str]]:
-    """Split names into messages, since Redis drops a listener that lags by megabytes."""
-    part: list[str] = []
-    size = 0
-    for name in names:
-        size += len(name)
-        if part and size > MOST_TEXT:
-            yield part
-            part, size = [], len(name)
-        part.append(name)
-    if part:
-        yield part

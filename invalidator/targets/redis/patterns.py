@@ -6,13 +6,14 @@ as much as several keys, so the keys of a page are matched as the lines of one t
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 
 import re2
 
 from invalidator import layout
 from invalidator.errors import ConfigError
+from invalidator.runtime.units import by_size
 from invalidator.targets.redis.glob import ANY, common_prefix, escape, literal_prefix, parse
 
 FEW = 8  # prefixes that are compared one after the other
@@ -38,7 +39,7 @@ class Matcher:
         self._prefixes = tuple(prefixes.values())
         self._expressions = [
             Expression(portion)
-            for portion in _portions(each for each in others if each not in prefixes)
+            for portion in by_size([each for each in others if each not in prefixes], MOST)
         ]
 
     def matching(self, keys: list[bytes]) -> set[bytes]:
@@ -99,19 +100,6 @@ def _is_prefix(pattern: bytes) -> bool:
     """Return whether it is a literal text followed by `*` alone."""
     tokens = parse(pattern)
     return tokens[-1:] == [None] and len(tokens) - 1 == len(literal_prefix(pattern))
-
-
-def _portions(patterns: Iterable[bytes]) -> Iterator[list[bytes]]:
-    portion: list[bytes] = []
-    size = 0
-    for pattern in patterns:
-        if portion and size + len(pattern) > MOST:
-            yield portion
-            portion, size = [], 0
-        portion.append(pattern)
-        size += len(pattern)
-    if portion:
-        yield portion
 
 
 def _re2(text: bytes, **options: bool) -> "re2._Regexp":

@@ -180,7 +180,9 @@ class Sweeper:
 
         tries = 0
         while True:
-            progress.again = await self._when_available(attempt)
+            progress.again = await until_available(
+                attempt, self.part, backoff=self._backoff, sleep=self._sleep, chance=self._chance
+            )
             if not progress.again:
                 break
             self._report(progress)
@@ -198,15 +200,6 @@ class Sweeper:
             ticket.progress = progress
             progress.watch(ticket.watched & ticket.patterns)
             served.append(ticket)
-
-    async def _when_available(self, attempt: Callable[[], Awaitable[str]]) -> str:
-        return await until_available(
-            attempt,
-            self.part,
-            backoff=self._backoff,
-            sleep=self._sleep,
-            chance=self._chance,
-        )
 
     async def _pass(self, matcher: Matcher, progress: Progress) -> str:
         """Walk all keys once. Return why another pass is needed, or nothing."""

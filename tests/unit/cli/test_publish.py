@@ -191,7 +191,7 @@ def test_data_may_come_from_a_file_or_from_standard_input(
     redis_url: str, publish: Publish, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "order.json").write_text('{"from": "file"}')
-    monkeypatch.setattr("sys.stdin", io.StringIO('{"from": "stdin"}'))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b'{"from": "stdin"}')))
     with listening(redis_url, "events") as listener:
         assert publish("t", f"@{tmp_path / 'order.json'}") == 0
         assert received(listener)["data"] == {"from": "file"}

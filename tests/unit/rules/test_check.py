@@ -233,8 +233,8 @@ def test_a_file_of_nothing_but_mistakes_shows_the_first_ones(path: Path) -> None
 @pytest.mark.parametrize(
     ("written", "line", "column"),
     [
-        ("'it''s {a'", 4, 22),
-        (r'"\x41\"\u0041 {a"', 4, 29),
+        ("'it''s {a'", 4, 14),
+        (r'"\x41\"\u0041 {a"', 4, 14),
         ("|-\n        a {b.}", 5, 14),
         (">-\n        a\n        {b.}", 6, 12),
         ("a\n        {b.}", 5, 12),
