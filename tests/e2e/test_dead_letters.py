@@ -29,6 +29,7 @@ def test_bounds_are_kept_and_reported_and_secrets_are_masked(
             REDIS_URL=server.url,
             PUBSUB__CHANNELS="orders",
             DEAD_LETTERS__MAX_LENGTH="5",
+            DEAD_LETTERS__MAX_BYTES="1000000",
             DEAD_LETTERS__MAX_AGE="1h",
             DEAD_LETTERS__REDACT="data.pin,**.password",
         ).await_ready()

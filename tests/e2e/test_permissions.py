@@ -188,7 +188,6 @@ def test_no_line_lets_the_daemon_do_more_to_the_cache_than_delete(site: Site) ->
     for key, commands in {
         "other": ["UNLINK", "EXISTS"],
         "invalidator:dead": ["UNLINK", "SET", "GET"],
-        "invalidator:offsets:a": ["UNLINK", "SET"],
         "invalidator:place:a": ["UNLINK", "SADD"],
         "cache:version:a": ["UNLINK", "SADD"],
         "tag:a": ["GET", "SET", "XADD"],

@@ -9,6 +9,7 @@ from typing import Any
 
 import redis
 
+from invalidator.deadletters.entry import letter_of
 from tests.backends import until_sync
 from tests.backends.kafka_client import Kafka, unique
 from tests.backends.redis_server import RedisServer
@@ -128,7 +129,8 @@ class Target:
 
     def dead(self) -> set[bytes]:
         entries: Any = self.now.xrange("invalidator:dead")
-        return {fields[b"raw"] for _, fields in entries}
+        found = (letter_of(entry, fields).record.raw for entry, fields in entries)
+        return {raw for raw in found if raw is not None}
 
     def memory(self) -> int:
         statm = Path(f"/proc/{self.daemon.process.pid}/statm").read_text()

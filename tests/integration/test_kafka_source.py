@@ -8,26 +8,21 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
-import redis
 from aiokafka import AIOKafkaConsumer, OffsetAndMetadata, TopicPartition
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.protocol.commit import OffsetFetchRequest
 
 from invalidator.errors import Unavailable
 from invalidator.model import Batch
-from invalidator.redisclient import client
 from invalidator.runtime.health import Part
 from invalidator.sources.kafka.brokers import Brokers
 from invalidator.sources.kafka.client import Timing
 from invalidator.sources.kafka.offsets import GroupPositions, GroupStart
 from invalidator.sources.kafka.source import KafkaSource
-from invalidator.sources.kafka.stored_offsets import StoredOffsets
 from invalidator.sources.source import Start
 from tests.backends import until
 from tests.backends.kafka_client import Kafka, unique
-from tests.conftest import StartRedis
 from tests.contract.harness import raws, read, records
-from tests.integration.piping import AllowKeys
 
 QUICK = Timing(session=3.0, metadata_max_age=0.3, drain=5.0)
 HOURS = 3_600_000  # in milliseconds
@@ -41,11 +36,7 @@ async def make(kafka_bootstrap: str) -> AsyncIterator[Make]:
     async with AsyncExitStack() as stack:
 
         def new(
-            topic: str,
-            group: str,
-            start: str | float = "earliest",
-            timing: Timing = QUICK,
-            stored: StoredOffsets | None = None,
+            topic: str, group: str, start: str | float = "earliest", timing: Timing = QUICK
         ) -> KafkaSource:
             source = KafkaSource(
                 Brokers([kafka_bootstrap]),
@@ -55,7 +46,6 @@ async def make(kafka_bootstrap: str) -> AsyncIterator[Make]:
                 part=Part("kafka"),
                 max_wait=0.0,
                 timing=timing,
-                stored=stored,
             )
             stack.push_async_callback(source.close)
             return source
@@ -551,39 +541,3 @@ async def test_an_open_that_is_given_up_at_any_moment_leaves_no_connection(
         await asyncio.wait({opening})
         await source.close()
     gc.collect()  # one that is still open says so, and that is an error
-
-
-# --- a group that the brokers have forgotten ---------------------------------------------------
-
-
-async def test_a_group_that_brokers_forgot_reads_on_from_the_stored_positions(
-    kafka: Kafka, make: Make, redis_url: str, redis_now: "redis.Redis", allow_keys: AllowKeys
-) -> None:
-    topic, group = kafka.topic(), unique("group")
-    allow_keys(f"invalidator:offsets:{group}")
-    first = make(topic, group, "latest", stored=StoredOffsets(client(redis_url, 5), group))
-    await first.open()
-    kafka.produce(topic, [str(number) for number in range(10)])
-    await settle(first, await read(first, 10))
-    await first.close()
-    kafka.produce(topic, [str(number) for number in range(10, 310)])
-    kafka.admin.delete_consumer_groups([group])[group].result(60)
-    second = make(topic, group, "latest", stored=StoredOffsets(client(redis_url, 5), group))
-    await second.open()
-    assert raws(await read(second, 300)) == [b"%d" % number for number in range(10, 310)]
-    await second.close()
-
-
-async def test_without_permission_to_store_positions_reading_goes_on(
-    kafka: Kafka, make: Make, start_redis: StartRedis
-) -> None:
-    server, topic, group = start_redis(), kafka.topic(), unique("group")
-    with redis.Redis.from_url(server.url) as now:
-        now.execute_command("ACL", "SETUSER", "default", "-hgetall", "-hset")
-    source = make(topic, group, "latest", stored=StoredOffsets(client(server.url, 5), group))
-    await source.open()
-    kafka.produce(topic, ["one"])
-    batches = await read(source, 1)
-    await settle(source, batches)
-    assert raws(batches) == [b"one"]
-    await source.close()

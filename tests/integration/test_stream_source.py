@@ -301,32 +301,6 @@ async def test_a_group_that_is_destroyed_goes_on_where_all_was_settled(
     assert pending(redis_now) == 0
 
 
-@pytest.mark.parametrize("lost", ["group", "entries", "stream"])
-async def test_a_group_that_vanished_while_no_daemon_ran_goes_on_or_is_a_gap(
-    redis_url: str, redis_now: "redis.Redis", make: Make, lost: str
-) -> None:
-    latest = {"start": Start("latest"), "servers": Fleet("one")}
-    first = make(redis_url, **latest)
-    await first.open()
-    publish(redis_now, 0, 10)
-    await settle(first, await read(first, 10))
-    await first.close()
-    ids = publish(redis_now, 10, 20)
-    ask(redis_now, "XGROUP", "DESTROY", KEY, "caches")
-    if lost == "stream":
-        redis_now.delete(KEY)
-    if lost == "entries":
-        redis_now.xtrim(KEY, minid=ids[5], approximate=False)
-    second = make(redis_url, **latest)
-    await second.open()
-    if lost == "stream":
-        await gap(second, "stream-vanished")
-        return
-    batches = await read(second, 10 if lost == "group" else 5)
-    assert set(numbers(10, 20) if lost == "group" else numbers(15, 20)) <= set(raws(batches))
-    assert [data["cause"] for data in told(batches)] == ["trimmed-unread"] * (lost == "entries")
-
-
 async def test_an_empty_server_after_a_restart_is_a_gap(
     start_redis: Callable[..., RedisServer], make: Make
 ) -> None:

@@ -81,7 +81,7 @@ def elements_of(raw: bytes | None, envelope: Envelope, limit: int) -> list[bytes
         found = [bytes(element) for element in _ELEMENTS(raw)]
     except (msgspec.DecodeError, RecursionError):
         return None
-    return found if all(element[:1] == b"{" for element in found) else None
+    return found if found and all(element[:1] == b"{" for element in found) else None
 
 
 def in_binary_mode(part: Slice, envelope: Envelope) -> bool:

@@ -11,11 +11,9 @@ def build(settings: Settings, health: Health, servers: Servers) -> Source | None
     if not settings.kafka.topics:
         return None
     # Imported here, because Kafka's client takes a while to load.
-    from invalidator.sources.build import state_redis
     from invalidator.sources.kafka.brokers import Brokers
     from invalidator.sources.kafka.client import Timing
     from invalidator.sources.kafka.source import KafkaSource
-    from invalidator.sources.kafka.stored_offsets import StoredOffsets
 
     kafka = settings.kafka
     return KafkaSource(
@@ -29,5 +27,4 @@ def build(settings: Settings, health: Health, servers: Servers) -> Source | None
         timing=Timing(session=kafka.session_timeout),
         instance_id=kafka.instance_id,
         servers=servers,
-        stored=None if settings.dry_run else StoredOffsets(state_redis(settings), kafka.group_id),
     )

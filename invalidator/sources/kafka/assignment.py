@@ -117,11 +117,6 @@ class Assignment:
         self.passed.clear()
         return {tp: End(p.next, p.round) for tp, p in parts.items()}, rejected
 
-    @property
-    def done(self) -> Mapping[TopicPartition, int]:
-        """Return up to where each partition is settled, if anything of it is."""
-        return {tp: p.done for tp, p in self.partitions.items()} if self.start else {}
-
     def pause(self, topics: Collection[str]) -> None:
         """Pause exactly these topics. What is not settled of them is read again later."""
         for tp, partition in self.partitions.items():

@@ -94,7 +94,6 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
         try:
             async with asyncio.timeout(LAST_COMMIT_WITHIN):
                 await self.commit_positions()
-                await self._positions.remember(self.assignment.done, now=True)
         except TimeoutError:
             reason = "no answer in time"
             log.warning("kafka-commit-abandoned", reason=reason, read_again="at the next start")
@@ -221,7 +220,6 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
             if self.assigned.is_set():
                 self.assignment.skip(positions(self.consumer))
             await self.commit_positions()
-            await self._positions.remember(self.assignment.done)
 
     # --- whether the brokers are available -----------------------------------------------
 

@@ -16,12 +16,10 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import orjson
-import structlog
 from aiokafka import AIOKafkaConsumer, OffsetAndMetadata, TopicPartition
 from msgspec import Struct, field
 
 from invalidator.sources.kafka.private import group_offsets, insist, partition_counts
-from invalidator.sources.kafka.stored_offsets import StoredOffsets
 from invalidator.sources.source import Start
 
 
@@ -49,8 +47,6 @@ class Wanted:
         absent += [p.pattern for p in self._patterns if not self.choose(existing)]
         return f"there is no topic named {', '.join(map(repr, absent))}" if absent else ""
 
-
-log = structlog.get_logger("invalidator")
 
 Committed = Mapping[TopicPartition, OffsetAndMetadata]
 
@@ -130,16 +126,11 @@ class GroupPositions:
     """Finds the positions of one group on its topics."""
 
     def __init__(
-        self,
-        wanted: Wanted,
-        start: Start,
-        clock: Callable[[], float] = time.time,
-        stored: StoredOffsets | None = None,
+        self, wanted: Wanted, start: Start, clock: Callable[[], float] = time.time
     ) -> None:
         self._wanted = wanted
         self._start = start
         self._clock = clock
-        self._stored = stored
         # The partitions when this process looked first: what came later is new to its group.
         self._first: dict[str, int] | None = None
         self.started: GroupStart | None = None  # set once commits say so
@@ -160,8 +151,6 @@ class GroupPositions:
     ) -> Positions:
         """Return the positions from which to read these partitions."""
         committed = await self._committed(consumer)
-        if not committed and (known := await self._known()):
-            return await self._find_again(consumer, partitions, known)
         start = self._start_of(committed)
         positions = {tp: committed[tp].offset for tp in partitions if tp in committed}
         fresh = [tp for tp in partitions if tp not in positions]
@@ -175,34 +164,6 @@ class GroupPositions:
             self.started = start
         notes = {tp: Note.parse(c.metadata or "") for tp, c in committed.items()}
         return Positions(start, positions, frozenset(fresh), notes)
-
-    async def _known(self) -> Mapping[TopicPartition, int]:
-        """Return the stored positions, where the brokers have forgotten the group."""
-        if self._stored is None or self.started or self._start.at == "earliest":
-            return {}
-        return await self._stored.load()
-
-    async def _find_again(
-        self,
-        consumer: AIOKafkaConsumer,
-        partitions: Sequence[TopicPartition],
-        known: Mapping[TopicPartition, int],
-    ) -> Positions:
-        """Return where a group reads on that the brokers have forgotten."""
-        start = GroupStart(int(self._clock() * 1000), {})
-        begun = [tp for tp in partitions if tp in known]
-        added = [tp for tp in partitions if tp not in known]
-        positions = await self._at_start(consumer, begun, start, new=True) if begun else {}
-        positions = {tp: min(at, known[tp]) for tp, at in positions.items()}
-        if added:
-            positions |= await consumer.beginning_offsets(added)
-        log.warning("kafka-group-forgotten", read_on_from="the positions in the state's Redis")
-        return Positions(start, positions, frozenset(partitions))
-
-    async def remember(self, offsets: Mapping[TopicPartition, int], *, now: bool = False) -> None:
-        """Store positions, in case the brokers forget the group."""
-        if self._stored:
-            await self._stored.store(offsets, now=now)
 
     def _start_of(self, committed: Committed) -> GroupStart:
         """Return the earliest start that a commit names; now, if there is no commit.

@@ -90,14 +90,11 @@ class Group:
 
     # --- existence -------------------------------------------------------------------
 
-    async def join(self, known: Id | None = None) -> None:
-        """Create the group unless it exists. Raises Unavailable.
-
-        Earlier processes had settled all up to `known`, if there were any.
-        """
+    async def join(self) -> None:
+        """Create the group unless it exists. Raises Unavailable."""
         state = await state_of(self._server, self.key, self._name)
         if state is None or state.delivered is None:
-            await self._create(state, known)
+            await self._create(state)
             state = await state_of(self._server, self.key, self._name)
         if state is None or state.delivered is None:
             raise Unavailable(self._server.name, f"the stream {self.key} vanishes again and again")
@@ -108,30 +105,15 @@ class Group:
         if self.safe is None:
             self.safe = _settled(state.delivered, await self._pending())
 
-    async def _create(self, state: State | None, known: Id | None) -> None:
-        if self.safe is None and known is not None:
-            at = self._find_again(state, known)
-        elif self.safe is None:
-            at = await begin(self._server, self._start, state)
-        else:
-            at = self._resume(state)
+    async def _create(self, state: State | None) -> None:
+        new = self.safe is None
+        at = await begin(self._server, self._start, state) if new else self._resume(state)
         command: Command = ("XGROUP", "CREATE", self.key, self._name, at, "MKSTREAM")
         (reply,) = await self._server.ask([command])
         created_by_another = "BUSYGROUP" in str(reply)
         if isinstance(reply, Exception) and not created_by_another:
             raise self._server.rejected(reply, f"the stream {self.key}")
         log.info("stream-group-created", stream=self.key, group=self._name, at=at)
-
-    def _find_again(self, state: State | None, known: Id) -> str:
-        """Return where a group continues that vanished while no process was running."""
-        self.safe = known
-        if state is None or state.last < known:
-            self.safe = NOTHING
-            self._gaps.report("stream-vanished", [self.key], group=self._name)
-        elif state.may_lack(known):
-            self._gaps.report("trimmed-unread", [self.key], group=self._name)
-        log.warning("stream-group-vanished", stream=self.key, group=self._name)
-        return show_id(self.safe)
 
     def _resume(self, state: State | None) -> str:
         """Return where a group that existed continues: nothing may be passed over."""

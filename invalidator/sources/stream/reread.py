@@ -66,20 +66,12 @@ class Reread:
         """Return the position from which entries may be read again; None if none ever are."""
         return self._settled[0][1] if self._settled else None
 
-    async def load(self) -> Id | None:
-        """Load the stored place, and return it, if there is one. Raises Unavailable."""
+    async def begin(self) -> None:
+        """Load the stored place, if there is one. Raises Unavailable."""
         if self._servers.window and not self._settled:
             (stored,) = await self._server.insist([("GET", self._key)])
             self._identity, since = _parse(stored or b"")
-            if since:
-                self._settled.append((0.0, since))
-            return since
-        return None
-
-    def begin(self) -> None:
-        """Begin where the group is, unless a place was stored."""
-        if self._servers.window and not self._settled:
-            self._settled.append((0.0, self._group.safe or NOTHING))
+            self._settled.append((0.0, since or self._group.safe or NOTHING))
 
     async def look(self) -> Back | None:
         """Go back if the servers' identity changed; return the entries that are read again.

@@ -26,7 +26,7 @@ def watch(gauges: Gauges) -> None:
     for module in (invalidator.redisclient, invalidator.redisclient.cluster):
         module.talk = _timed(module.talk, gauges)  # type: ignore[attr-defined]
     ConnectionPool.__init__ = _noted(ConnectionPool.__init__)  # type: ignore[method-assign]
-    RuleSet.plan = _counted(RuleSet.plan, gauges)  # type: ignore[method-assign]
+    RuleSet.portions = _counted(RuleSet.portions, gauges)  # type: ignore[method-assign]
     Daemon.run = _observed(Daemon.run, gauges)  # type: ignore[assignment, method-assign]
 
 

@@ -45,9 +45,6 @@ class Group:
     def started(self, start: GroupStart) -> None:
         assert self.commits
 
-    async def remember(self, offsets: object, *, now: bool = False) -> None:
-        """Nothing is stored."""
-
     def seek(self, tp: TopicPartition, offset: int) -> None:
         self.seeks.append(offset)
 
