@@ -99,12 +99,17 @@ def _account(target: Target, found: list[Sample]) -> None:
 
 
 def _is_object(raw: bytes) -> bool:
-    """Return whether Python reads an object, with numbers of any size and halves of characters."""
+    """Return whether Python reads an object, or a list of them, which is as many events.
+
+    Numbers may have any size, and characters may be halves.
+    """
     try:
         found = json.loads(raw.decode(), parse_int=float, parse_constant=_refused)
     except (ValueError, RecursionError):
         return False
-    return isinstance(found, dict)
+    return isinstance(found, dict) or (
+        isinstance(found, list) and bool(found) and all(isinstance(each, dict) for each in found)
+    )
 
 
 def _refused(constant: str) -> None:
