@@ -174,7 +174,7 @@ def test_an_array_of_events_is_one_event_each(rules: Any) -> None:
     events = [good, {"type": "order.updated", "data": {}}, {**good, "data": {"orderId": "o3"}}]
     made = plan(ruleset, good, events, [])
     assert names(made).keys == {"order:o1", "order:o3"}
-    assert faults(made) == [("r", "missing-field")]
+    assert faults(made) == [("r", "missing-field"), (None, "not-object")], "an empty one is none"
     record = made.rejections[0].record
     assert (record.position, record.raw) == ("1[1]", json.dumps(events[1]).encode())
 
