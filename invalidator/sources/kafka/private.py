@@ -361,7 +361,7 @@ class Runs:
                     records = [record for record in records if record.offset >= self._end]
                 if records:
                     self._end = records[-1].offset + 1
-                    self._left += records
+                    self._left = self._left + records if self._left else records
         self._end = batch.next_offset
 
 
