@@ -4,10 +4,11 @@ The hot path handles whole batches: lists of raw bytes and sets of names. An obj
 event (`Record`, `Event`) is made only when somebody has to look at that event.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 DEFAULT_CACHE = "default"
 GAP = "invalidator.gap"  # a source may have missed events for good
@@ -78,6 +79,20 @@ class Slice(Struct, frozen=True):
         )
 
 
+class Result(Struct, eq=False):
+    """What became of a batch, for a source that answers whoever sent it."""
+
+    caches: dict[str, "Names"] = field(default_factory=dict)  # that were applied
+    existed: int = 0  # keys that really existed
+    rejections: list["Rejection"] = field(default_factory=list)
+
+    def add(self, caches: Mapping[str, "Names"], existed: int) -> None:
+        """Add what a portion of the batch came to."""
+        self.existed += existed
+        for cache, names in caches.items():
+            self.caches.setdefault(cache, Names()).update(names)
+
+
 class Batch(Struct, frozen=True):
     """Records that one read of a source returned, and the positions that end them."""
 
@@ -89,32 +104,30 @@ class Batch(Struct, frozen=True):
     own: Sequence[Slice] = ()  # events of the daemon's own (a gap); they do not count
     # The rest of what was read follows, and is settled with it.
     continued: bool = False
+    result: Result | None = None  # filled in where the source wants to know
 
     @classmethod
     def of(
-        cls,
-        source: str,
-        slices: list[Slice],
-        ends: object,
-        own: Sequence[Slice] = (),
-        *,
-        continued: bool = False,
+        cls, source: str, slices: list[Slice], ends: object, own: Sequence[Slice] = ()
     ) -> "Batch":
         """Return a batch of these slices."""
-        events = size = 0
-        for part in slices:
-            events += len(part.values)
-            size += part.size
-        return cls(source, slices, events, size, ends, own, continued)
+        return cls(source, slices, *_extent(slices), ends, own)
+
+    def portion(
+        self, slices: list[Slice], own: Sequence[Slice], *, continued: bool = False
+    ) -> "Batch":
+        """Return a part of the batch."""
+        events, size = _extent(slices)
+        return replace(self, slices=slices, own=own, events=events, size=size, continued=continued)
 
     def without(self, origins: Collection[str]) -> "Batch":
         """Return the batch without the records of these topics, channels or streams."""
         slices = [part for part in self.slices if part.origin not in origins]
-        return Batch.of(self.source, slices, self.ends, self.own, continued=self.continued)
+        return self.portion(slices, self.own, continued=self.continued)
 
     def ended(self) -> "Batch":
         """Return the batch without its records: nothing else is needed once it is applied."""
-        return Batch(self.source, [], self.events, self.size, self.ends, continued=self.continued)
+        return replace(self, slices=[], own=())
 
     def records(self) -> Iterator[Record]:
         """Yield all records that rules may look at."""
@@ -122,6 +135,11 @@ class Batch(Struct, frozen=True):
             if part.refused is None:
                 for index in range(len(part.values)):
                     yield part.record(index)
+
+
+def _extent(slices: Sequence[Slice]) -> tuple[int, int]:
+    """Return how many events and bytes there are."""
+    return sum(len(part.values) for part in slices), sum(part.size for part in slices)
 
 
 def size_of_headers(headers: Sequence[tuple[str, bytes]]) -> int:
@@ -153,6 +171,11 @@ class Names(Struct):
     def count(self) -> int:
         """Return how many names of all kinds there are."""
         return len(self.keys) + len(self.patterns) + len(self.tags) + len(self.versions)
+
+    def update(self, other: "Names") -> None:
+        """Add the names of another."""
+        for kind in KINDS:
+            getattr(self, kind).update(getattr(other, kind))
 
 
 class Rejection(Struct, frozen=True):

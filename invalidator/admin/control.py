@@ -6,8 +6,8 @@ from typing import Final, Protocol
 
 from pydantic import SecretStr
 
-from invalidator.admin.http import Handler, Request, Response, as_json, said
 from invalidator.pipeline.rules_in_force import Reloaded
+from invalidator.runtime.http import Handler, Request, Response, as_json, said
 
 RELOAD_WITHIN: Final = 20.0  # seconds that a call waits for a slow file system
 LONGEST_REASON: Final = 200  # characters

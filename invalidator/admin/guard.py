@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
-from invalidator.admin.http import Request, Response, said
+from invalidator.runtime.http import Request, Response, said
 
 FREE: Final = frozenset({"/livez", "/readyz", "/metrics"})  # show no rules and no keys
 # On every answer: browsers must run and embed nothing that is not ours.

@@ -14,10 +14,10 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from invalidator.admin.control import Calls, Control
 from invalidator.admin.guard import HEADERS, guarding
-from invalidator.admin.http import Handler, Limits, Request, Response, Server, as_json, said
 from invalidator.admin.status import DaemonView, rules_in_force, status
 from invalidator.errors import ConfigError
 from invalidator.model import Record
+from invalidator.runtime.http import Handler, Limits, Request, Response, Server, as_json, said
 from invalidator.settings import Settings
 
 ALL_RULES: Final = 200  # up to so many, rules that do not match are explained, too

@@ -176,6 +176,7 @@ def _sources(settings: "Settings") -> list[str]:
         *(f"sharded channel {name}" for name in settings.pubsub.sharded_channels),
         *(f"stream {name}" for name in settings.streams.keys),
         *(f"Kafka topic {name}" for name in settings.kafka.topics),
+        *(f"POST /{name} on port {settings.http.port}" for name in settings.http.routes),
     ]
 
 

@@ -263,6 +263,8 @@ class Pipeline:
         if self._hits:
             await self._hits.look_up(work.sample.aimed, rules)
         outcome = await self._apply_names(plan.caches, rules, self.name)
+        if result := work.batch.result:
+            result.add(plan.caches, outcome.existed)
         applied_at = self._clock()
         waiting = outcome.sweeps or plan.repeats
         waits = self._tickets.begin(outcome, plan, rules) if waiting else None

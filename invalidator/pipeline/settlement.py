@@ -79,6 +79,8 @@ class Settlement:
         if rejections:
             await self._bury(rejections, applied.rules.hash)
             self._in_flight.remove(len(applied.rejections), applied.size)
+            if result := applied.batch.result:
+                result.rejections += rejections
         if not applied.batch.continued:
             await self._source.settle(applied.batch)
         self._account.settled()

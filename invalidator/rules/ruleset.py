@@ -76,16 +76,13 @@ class RuleSet:
                     planned.append(part.between(first, at))
                     left -= at - first
                     if left and draft.stopped is not None:
-                        portion = Batch.of(
-                            batch.source, [*slices], batch.ends, [*own], continued=True
-                        )
-                        yield portion, draft.finished()
+                        yield batch.portion([*slices], [*own], continued=True), draft.finished()
                         slices.clear()
                         own.clear()
                         divided = True
                         draft = Draft.of(self._lanes, name_bytes, seconds)
         if divided:
-            batch = Batch.of(batch.source, slices, batch.ends, own)
+            batch = batch.portion(slices, own)
         yield batch, draft.finished()
 
     def _plan_slice(self, part: Slice, first: int, limit: int, draft: Draft) -> int:

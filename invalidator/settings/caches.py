@@ -22,7 +22,7 @@ def cache_urls(settings: Settings) -> Mapping[str, str]:
 def read_origins(settings: Settings) -> tuple[str, ...]:
     """Return the topics, channels and streams to read: names, globs and expressions."""
     channels = settings.pubsub.channels + settings.pubsub.sharded_channels
-    return settings.kafka.topics + channels + settings.streams.keys
+    return settings.kafka.topics + channels + settings.streams.keys + (*settings.http.routes,)
 
 
 def check_caches(settings: Settings, caches: Iterable[str]) -> None:

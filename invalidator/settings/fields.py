@@ -1,8 +1,8 @@
 """The settings as a flat list of environment names."""
 
-from collections.abc import Iterator
-from functools import cache
-from typing import Any, Final, get_args, get_origin
+from collections.abc import Iterator, Mapping
+from functools import cache, reduce
+from typing import Any, Final, cast, get_args, get_origin
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -35,6 +35,13 @@ class Leaf(Struct, frozen=True):
         """Return the setting for one name."""
         return replace(self, path=(*self.path[:-1], name.lower()))
 
+    def names(self, settings: Settings) -> Mapping[str, object]:
+        """Return the names that a user chose for it."""
+        if not self.open:
+            return {}
+        found: Any = reduce(getattr, self.path[:-1], settings)
+        return cast("Mapping[str, object]", found)
+
     def value(self, settings: Settings) -> object:
         found: object = settings
         for part in self.path:
@@ -62,8 +69,7 @@ def leaf_of(name: str) -> Leaf | None:
 def given(settings: Settings) -> Iterator[Leaf]:
     """Yield all settings, those of open groups with the names that are set."""
     for leaf in leaves().values():
-        names: Any = getattr(settings, leaf.path[0]) if leaf.open else ()
-        yield from map(leaf.called, names)
+        yield from map(leaf.called, leaf.names(settings))
         if not leaf.open:
             yield leaf
 
@@ -118,4 +124,5 @@ def _described(leaf: Leaf, value: str, origin: str) -> Described:
 def _default(leaf: Leaf) -> str:
     if leaf.field.default is PydanticUndefined:  # the only computed default there is
         return "as INVALIDATOR_REDIS_URL"
-    return leaf.written.show(leaf.field.default)
+    default = leaf.field.default
+    return "" if isinstance(default, dict) else leaf.written.show(default)

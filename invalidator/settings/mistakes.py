@@ -113,7 +113,7 @@ def _nearest(name: str, cutoff: float) -> str | None:
 def _in_open_group(bare: str) -> str | None:
     """Return the name in the group CACHES for `CACHE__ORDERS` and `CACHES_ORDERS`."""
     group, _, name = bare.partition("_")
-    groups = {leaf.path[0].upper(): leaf for leaf in leaves().values() if leaf.path[-1] == NAME}
+    groups = {leaf.path[0].upper(): leaf for leaf in leaves().values() if leaf.path[1:] == (NAME,)}
     near = closest(group, groups, 0.85)
     name = re.sub("_+", "_", name.strip("_"))
     return groups[near].called(name).name if near and name else None

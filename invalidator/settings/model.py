@@ -27,6 +27,7 @@ from invalidator.settings.values import (
     Port,
     PositiveDuration,
     RedisUrl,
+    Route,
     Servers,
     SessionTimeout,
     Size,
@@ -129,6 +130,30 @@ class Streams(Group):
         description="Whether to delete entries that every group of the stream has settled. "
         "Otherwise the stream grows until its publishers trim it.",
     )
+
+
+class Http(Group):
+    routes: dict[str, Route] = Field(
+        default={},
+        description="Accept events by POST at /NAME, as SCHEME:SECRET: `token` (sent as "
+        "`Authorization: Bearer`), or the signature of `github`, `shopify`, `stripe`, or "
+        "`standard` webhooks. Without routes no port is opened. docs/http.md.",
+    )
+    host: Text = Field(default="127.0.0.1", description="Address of the port for events.")
+    port: Port = Field(
+        default=8081, description="The port for events. 0 picks a free one and logs it."
+    )
+    wait: Duration = Field(
+        default=10.0,
+        description="How long a request waits until its event is applied. Then it is answered with "
+        "202 and a receipt to ask for.",
+    )
+    buffer: Count = Field(
+        default=1000,
+        description="How many requests of a route may wait in memory, with at most "
+        "INVALIDATOR_IN_FLIGHT__BYTES of data. Further ones are answered with 503.",
+    )
+    max_bytes: Size = Field(default=1 << 20, description="The largest body of a request.")
 
 
 class Batch(Group):
@@ -302,6 +327,7 @@ class Settings(BaseSettings):
     dead_letters: DeadLetters = DeadLetters()
     log: Log = Log()
     admin: Admin = Admin()
+    http: Http = Http()
     traces: Switch = Field(
         default=False,
         description="Whether to record each batch as an OpenTelemetry span, linked to the "
@@ -343,7 +369,7 @@ class Settings(BaseSettings):
     @property
     def has_sources(self) -> bool:
         pubsub = self.pubsub.channels or self.pubsub.sharded_channels
-        return bool(self.kafka.topics or pubsub or self.streams.keys)
+        return bool(self.kafka.topics or pubsub or self.streams.keys or self.http.routes)
 
     @classmethod
     def settings_customise_sources(

@@ -16,6 +16,9 @@ from invalidator.runtime.urls import parse_redis_url, redact
 T = TypeVar("T")
 
 
+SCHEMES = ("token", "github", "shopify", "stripe", "standard")  # how senders of events prove it
+
+
 class Written(Struct, frozen=True):
     """How a value is parsed from text and shown as text."""
 
@@ -121,6 +124,16 @@ def _show_url(url: SecretStr) -> str:
     return redact(url.get_secret_value())
 
 
+def _route(text: str) -> tuple[str, str]:
+    scheme, _, secret = text.partition(":")
+    if scheme not in SCHEMES or not re.fullmatch(r"[!-~]{16,}", secret):
+        raise ValueError(
+            f"SCHEME:SECRET, with one of {', '.join(SCHEMES)} and a secret of 16 characters or "
+            "more, printable ASCII without spaces"
+        )
+    return scheme, secret
+
+
 def _start(text: str) -> str | float:
     if text in ("latest", "earliest"):
         return text
@@ -170,6 +183,7 @@ Token = Annotated[
     SecretStr,
     Written(lambda text: SecretStr(_token(text)), lambda it: "***" if it else "", secret=True),
 ]
+Route = Annotated[tuple[str, str], Written(_route, lambda route: f"{route[0]}:***", secret=True)]
 Pairs = Annotated[tuple[str, ...], _each(r"[A-Za-z]+=.+", "name=value pairs separated by commas")]
 FieldPaths = Annotated[tuple[str, ...], Written(_field_paths, ",".join)]
 TokenUrl = Annotated[str, Written(_token_url, redact, secret=True)]  # a wrong one may have a login

@@ -9,7 +9,7 @@ from invalidator.settings import Settings
 from invalidator.sources.reread import Servers
 from invalidator.sources.source import Source
 
-SOURCES: Final = ("kafka", "pubsub", "stream")  # modules of sources/
+SOURCES: Final = ("http", "kafka", "pubsub", "stream")  # modules of sources/
 
 
 def sources_of(settings: Settings, health: Health, servers: Servers) -> list[Source]:

@@ -4,7 +4,9 @@ import asyncio
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from http.client import HTTPConnection
 from typing import Any
 
 import redis
@@ -12,6 +14,7 @@ import redis
 from invalidator.model import Batch, Record
 from invalidator.redisclient import client
 from invalidator.runtime.health import Part
+from invalidator.sources.http.source import HttpSource
 from invalidator.sources.kafka.brokers import Brokers
 from invalidator.sources.kafka.source import KafkaSource
 from invalidator.sources.pubsub.source import PubSubSource
@@ -22,6 +25,7 @@ from tests.backends.kafka_broker import KafkaBroker
 from tests.backends.kafka_client import Kafka, unique
 from tests.backends.redis_server import RedisServer
 from tests.backends.server import Server, free_port
+from tests.backends.waiting import LIMIT
 from tests.memory_source import MemorySource
 
 
@@ -91,6 +95,34 @@ class PubSubHarness(Harness):
             for value in values:
                 assert value is not None
                 publisher.publish(self.origins[origin], value)
+
+
+class HttpHarness(Harness):
+    """Sends from a thread, one request after the other, and asks for receipts."""
+
+    keeps = False
+    positions = False
+    origins = ("orders", "items")
+
+    def __init__(self) -> None:
+        self._port = free_port()
+        self._sender = ThreadPoolExecutor(1)
+
+    def source(self, max_wait: float = 0.0, servers: Servers = UNWATCHED) -> Source:
+        routes = dict.fromkeys(self.origins, lambda _: "")
+        address = ("127.0.0.1", self._port)
+        return HttpSource(address, routes, part=Part("http"), servers=servers)
+
+    def publish(self, *values: bytes | None, origin: int = 0) -> None:
+        """The source runs in this very thread, and can answer only when it is read."""
+        for value in values:
+            assert value is not None
+            self._sender.submit(self._send, self.origins[origin], value)
+
+    def _send(self, route: str, value: bytes) -> None:
+        with closing(HTTPConnection("127.0.0.1", self._port, timeout=LIMIT)) as connection:
+            connection.request("POST", f"/{route}", value, {"Prefer": "respond-async"})
+            connection.getresponse().read()
 
 
 class StreamHarness(Harness):

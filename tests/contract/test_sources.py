@@ -16,6 +16,7 @@ from tests.backends import until
 from tests.contract.harness import (
     Fleet,
     Harness,
+    HttpHarness,
     KafkaHarness,
     MemoryHarness,
     Private,
@@ -31,10 +32,10 @@ from tests.contract.harness import (
 CLOSE_WITHIN = 60.0  # seconds, also where the server is gone
 
 
-SOURCES = ["memory", "pubsub", "kafka", "stream"]
+SOURCES = ["memory", "http", "pubsub", "kafka", "stream"]
 KEEPERS = pytest.mark.parametrize("harness", ["memory", "kafka", "stream"], indirect=True)
-SEVERAL = pytest.mark.parametrize("harness", ["pubsub", "kafka", "stream"], indirect=True)
-GO_BACK = pytest.mark.parametrize("harness", ["pubsub", "kafka", "stream"], indirect=True)
+SEVERAL = pytest.mark.parametrize("harness", ["http", "pubsub", "kafka", "stream"], indirect=True)
+GO_BACK = pytest.mark.parametrize("harness", ["http", "pubsub", "kafka", "stream"], indirect=True)
 GO_BACK_LATER = pytest.mark.parametrize("harness", ["kafka", "stream"], indirect=True)
 FILLERS = pytest.mark.parametrize("harness", ["pubsub", "kafka", "stream"], indirect=True)
 WITH_TOMBSTONES = pytest.mark.parametrize("harness", ["memory", "kafka"], indirect=True)
@@ -45,6 +46,8 @@ def harness(request: pytest.FixtureRequest) -> Harness:
     match request.param:
         case "pubsub":
             return PubSubHarness(request.getfixturevalue("redis_url"))
+        case "http":
+            return HttpHarness()
         case "stream":
             return StreamHarness(request.getfixturevalue("redis_url"))
         case "kafka":
@@ -110,7 +113,9 @@ async def test_a_batch_knows_its_events_and_their_bytes(harness: Harness) -> Non
     async with opened(harness.source()) as source:
         harness.publish(b"abc", b"", b"de")
         batches = await read(source, 3)
-    assert sum(batch.size for batch in batches) == 5
+    found = records(batches)
+    assert sum(batch.size for batch in batches) == sum(record.size for record in found)
+    assert sum(len(record.raw or b"") for record in found) == 5
     for batch in batches:
         assert batch.events == sum(len(part.values) for part in batch.slices)
 
@@ -169,7 +174,9 @@ async def test_opened_again_it_goes_on_after_what_was_settled(harness: Harness) 
         assert raws(await read(source, len(expected))) == expected
 
 
-@pytest.mark.parametrize("harness", ["memory", "pubsub", "kafka"], indirect=True)  # streams: slow
+@pytest.mark.parametrize(
+    "harness", ["memory", "http", "pubsub", "kafka"], indirect=True
+)  # streams: slow
 async def test_it_says_how_far_behind_it_is(harness: Harness) -> None:
     async with opened(harness.source()) as source:
         harness.publish(b"1", b"2", b"3")

@@ -33,17 +33,19 @@ class Reader:
 
     def __init__(self, folder: Path, redis_url: str, bootstrap: str, topic: str) -> None:
         self._folder = folder
-        self._port = free_port()
+        self._port, events_port = free_port(), free_port()
         self._addresses = {
             "redis://127.0.0.1:6379/0": redis_url,
             "127.0.0.1:9092": bootstrap,
             "127.0.0.1:8080": f"127.0.0.1:{self._port}",
+            "127.0.0.1:8081": f"127.0.0.1:{events_port}",
             "domain-events": topic,
         }
         # What a page leaves to the defaults; its own exports come on top.
         settings = {
             "REDIS_URL": redis_url,
             "ADMIN__PORT": str(self._port),
+            "HTTP__PORT": str(events_port),
             "KAFKA__GROUP_ID": unique("docs"),
         }
         path = f"{self._programs(redis_url)}{os.pathsep}{os.environ['PATH']}"

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from invalidator.admin.http import Limits, Request, Response, Server, as_json, said
+from invalidator.runtime.http import Limits, Request, Response, Server, as_json, said
 from tests.backends import until
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -307,7 +307,7 @@ async def test_a_handler_that_fails_says_so_and_where_but_not_what(
     assert (answer[0], answer[1]["x-frame"]) == (500, "none")
     (line,) = logs
     assert (line["event"], line["call"], line["error"]) == ("call-failed", "POST /fail", "KeyError")
-    assert "/invalidator/admin/http/server.py:" in line["at"], "the last of our own lines"
+    assert "/invalidator/runtime/http/server.py:" in line["at"], "the last of our own lines"
     assert "secret" not in f"{answer}{logs}"
     assert (await peer.ask(GET))[0] == 200
 

@@ -20,7 +20,7 @@ from invalidator.runtime.health import Part
 from invalidator.runtime.tasks import end
 from invalidator.sources.gap import START, WENT_BACK, Gap, Gaps
 from invalidator.sources.pubsub.link import MESSAGES, Link, Push, listening, word
-from invalidator.sources.pubsub.recent import Given, Message, Recent, Window
+from invalidator.sources.recent import Given, Message, Recent, Watch, Window
 from invalidator.sources.reread import UNWATCHED, Servers, report_reread
 from invalidator.sources.source import Lag
 
@@ -60,11 +60,12 @@ class PubSubSource:
         self._most_bytes = max_bytes
         self._max_wait = max_wait
         self._servers = servers
+        self._watch = Watch(servers, clock)
         self._clock = clock
         self._buffer: deque[Message] = deque()
         self._bytes = 0  # in the buffer
         self._again: deque[Message] = deque()  # given before, or paused; they come first
-        self._recent = Recent()
+        self._recent: Recent[Message] = Recent()
         self._paused: frozenset[str] = frozenset()
         self._window = Window(buffer, max_bytes)
         self._arrived = asyncio.Event()
@@ -72,8 +73,6 @@ class PubSubSource:
         self._listeners: list[asyncio.Task[None]] = []
         self._failure: Unavailable | None = None
         self._gaps = Gaps(self.name, now=clock)
-        self._identity = ""  # of the servers to which all recent messages were applied
-        self._same_at = 0.0  # when the servers were last known to have it
         self._heard: float | None = None  # when all links were last known to live; None: never
         self._overflow: Gap | None = None
         self._stopped = False
@@ -111,9 +110,8 @@ class PubSubSource:
     async def settle(self, batch: Batch) -> None:
         """Forget older messages: pub/sub has nothing to acknowledge."""
         assert isinstance(batch.ends, Given)
-        now, window = self._clock(), self._servers.window
-        self._recent.settle(batch.ends, now)
-        self._recent.forget(self._same_at - window if window else now)
+        self._recent.settle(batch.ends, self._clock())
+        self._recent.forget(self._watch.safe)
 
     def pause(self, origins: frozenset[str]) -> None:
         for channel in self._paused - origins:
@@ -214,12 +212,8 @@ class PubSubSource:
 
     def _go_back(self) -> None:
         """Give recent messages again if the identity of the caches' servers changed."""
-        before, current = self._identity, self._servers.identity
-        if not current:
-            return
-        since, self._same_at = self._same_at - self._servers.window, self._clock()
-        self._identity = current
-        if before in ("", current):
+        since = self._watch.lost_since()
+        if since is None:
             return
         again, complete = self._recent.take_since(since)
         self._again.extendleft(reversed(again))

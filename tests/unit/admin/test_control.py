@@ -8,8 +8,8 @@ from pydantic import SecretStr
 
 from invalidator.admin import control
 from invalidator.admin.control import Calls
-from invalidator.admin.http import Request
 from invalidator.pipeline.rules_in_force import Reloaded
+from invalidator.runtime.http import Request
 
 
 class Stuck:

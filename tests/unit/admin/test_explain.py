@@ -9,9 +9,9 @@ from typing import Any
 
 import orjson
 
-from invalidator.admin.http import Request, Response
 from invalidator.admin.server import MOST_NAMES, Admin
 from invalidator.rules import load
+from invalidator.runtime.http import Request, Response
 from invalidator.settings import Settings
 
 RULES = "rules:\n" + "\n".join(

@@ -68,6 +68,12 @@ def test_every_setting_is_read_from_the_environment(monkeypatch: pytest.MonkeyPa
         "PUBSUB__CHANNELS": "events,orders.*",
         "PUBSUB__SHARDED_CHANNELS": "orders",
         "PUBSUB__BUFFER": "7",
+        "HTTP__ROUTES__ORDERS": "token:***",
+        "HTTP__HOST": "0.0.0.0",
+        "HTTP__PORT": "8443",
+        "HTTP__WAIT": "3s",
+        "HTTP__BUFFER": "11",
+        "HTTP__MAX_BYTES": "2MiB",
         "STREAMS__KEYS": "orders,items:eu",
         "STREAMS__GROUP": "caches",
         "STREAMS__CONSUMER": "one",
@@ -93,7 +99,8 @@ def test_every_setting_is_read_from_the_environment(monkeypatch: pytest.MonkeyPa
         "TRACES": "true",
         "DRAIN_TIMEOUT": "5s",
     }
-    set_all(monkeypatch, **written | {"ADMIN__TOKEN": "0123456789abcdef"})
+    hidden = {"ADMIN__TOKEN": "0123456789abcdef", "HTTP__ROUTES__ORDERS": "token:0123456789abcdef"}
+    set_all(monkeypatch, **written | hidden)
     shown = {d.name.removeprefix("INVALIDATOR_"): d for d in describe(load())}
     assert {name: shown[name].value for name in written} == written
     assert {shown[name].origin for name in written} == {"environment"}

@@ -4,11 +4,11 @@ import math
 
 import pytest
 
-from invalidator.sources.pubsub import recent as module
-from invalidator.sources.pubsub.recent import Given, Message, Recent, Window
+from invalidator.sources import recent as module
+from invalidator.sources.recent import Given, Message, Recent, Window
 
 
-def give(recent: Recent, text: str, now: float = 0.0) -> Given:
+def give(recent: Recent[Message], text: str, now: float = 0.0) -> Given:
     """Give a batch of one message a letter; the letter is also its channel."""
     return recent.give([Message(x, x.encode(), 0) for x in text], len(text), now)
 
@@ -17,9 +17,9 @@ def text(messages: list[Message]) -> str:
     return "".join(message.channel for message in messages)
 
 
-def filled() -> Recent:
+def filled() -> Recent[Message]:
     """Return one with batches that were settled at 10 and 20, and one that is not settled."""
-    recent = Recent()
+    recent: Recent[Message] = Recent()
     for letters, settled in (("ab", 10.0), ("cd", 20.0)):
         recent.settle(give(recent, letters), settled)
     give(recent, "ef")
@@ -47,7 +47,7 @@ def test_the_oldest_batches_are_dropped_beyond_the_bounds(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr(module, name, 3)
-    recent = Recent()
+    recent: Recent[Message] = Recent()
     for second, letters in enumerate(("ab", "cd", "ef")):
         recent.settle(give(recent, letters, now=9.0), float(second))
     found, complete = recent.take_since(1.0)
@@ -59,7 +59,7 @@ def test_a_batch_that_was_dropped_unsettled_is_missed_until_it_was_settled_long_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "MOST_MESSAGES", 1)
-    recent = Recent()
+    recent: Recent[Message] = Recent()
     first = give(recent, "a", now=1.0)
     recent.settle(give(recent, "b", now=2.0), 2.0)
     assert first.messages == ()

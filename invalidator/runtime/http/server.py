@@ -12,8 +12,8 @@ import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
-from invalidator.admin.http.message import Request, Response, packed, request_of, said
 from invalidator.errors import place_of
+from invalidator.runtime.http.message import Request, Response, packed, request_of, said
 from invalidator.runtime.tasks import end
 
 PIECE: Final = 16 << 10  # bytes that are read in one call, and kept ahead
@@ -178,7 +178,8 @@ def length(request: Request) -> int:
 
 
 Handler = Callable[[Request], Awaitable[Response]]
-Routes = Mapping[tuple[str, str], Handler]  # by method and path; GET includes HEAD
+# By method and path; GET includes HEAD. A path that ends in a slash takes one name after it.
+Routes = Mapping[tuple[str, str], Handler]
 Guard = Callable[[Request], Response | None]
 
 BACKLOG: Final = 128  # connections that the system queues
@@ -229,7 +230,8 @@ class Server:
             return refused
         if self._handler(request):
             return None
-        methods = {method for method, path in self._routes if path == request.path}
+        paths = (request.path, _parent(request.path))
+        methods = {method for method, path in self._routes if path in paths}
         if not methods:
             return said(404, "there is nothing at this path")
         allowed = ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
@@ -251,7 +253,9 @@ class Server:
 
     def _handler(self, request: Request) -> Handler | None:
         method = "GET" if request.method == "HEAD" else request.method
-        return self._routes.get((method, request.path))
+        return self._routes.get((method, request.path)) or self._routes.get(
+            (method, _parent(request.path))
+        )
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if len(self._connections) >= self.limits.connections and not self._make_room():
@@ -274,3 +278,9 @@ class Server:
         del self._connections[connection]
         if not task.cancelled() and (error := task.exception()):
             log.error("connection-failed", error=type(error).__name__, at=place_of(error))
+
+
+def _parent(path: str) -> str:
+    """Return the path that takes the last part as a name: `/receipts/` for `/receipts/one`."""
+    parent, _, name = path.rpartition("/")
+    return f"{parent}/" if parent and name else ""

@@ -1,11 +1,13 @@
-"""Messages that may have to be given again: pub/sub keeps none, so they are kept here."""
+"""Messages that may have to be given again, where no server keeps them."""
 
 import math
 from collections import deque
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from msgspec import Struct
+
+from invalidator.sources.reread import Servers
 
 MOST_MESSAGES = 20_000
 MOST_BYTES = 16 << 20
@@ -19,16 +21,29 @@ class Message(NamedTuple):  # one is made for every event: this is the cheapest 
     time_ms: int  # when we received it: pub/sub carries no time of its own
 
 
+class Kept(Protocol):
+    """Whatever is kept."""
+
+    @property
+    def channel(self) -> str: ...
+
+    @property
+    def value(self) -> bytes: ...
+
+
+M = TypeVar("M", bound=Kept)
+
+
 class Given(Struct, eq=False):
     """The messages of one batch."""
 
-    messages: Sequence[Message]
+    messages: Sequence[Any]
     size: int
     settled: float = math.inf  # when; even unsettled messages may have been applied
     dropped: bool = False
 
 
-class Recent:
+class Recent(Generic[M]):
     """The last batches, in the order in which they were given."""
 
     def __init__(self) -> None:
@@ -37,7 +52,7 @@ class Recent:
         self._bytes = 0
         self._dropped = -math.inf  # when the last of the dropped messages were applied, at most
 
-    def give(self, messages: Sequence[Message], size: int, now: float) -> Given:
+    def give(self, messages: Sequence[M], size: int, now: float) -> Given:
         """Keep a batch, and drop the oldest ones beyond the bounds."""
         given = Given(messages, size)
         self._given.append(given)
@@ -59,7 +74,7 @@ class Recent:
         while self._given and self._given[0].settled <= before:
             self._pop()
 
-    def take(self, channel: str) -> list[Message]:
+    def take(self, channel: str) -> list[M]:
         """Remove and return the unsettled messages of a channel."""
         taken = []
         for given in self._given:
@@ -72,7 +87,7 @@ class Recent:
                 taken += ours
         return taken
 
-    def take_since(self, since: float) -> tuple[list[Message], bool]:
+    def take_since(self, since: float) -> tuple[list[M], bool]:
         """Remove and return what was settled since, or is not yet; and whether none is missing."""
         again = [m for given in self._given if given.settled >= since for m in given.messages]
         self._given.clear()
@@ -91,6 +106,31 @@ class Recent:
     def _count(self, messages: int, size: int) -> None:
         self._messages += messages
         self._bytes += size
+
+
+class Watch:
+    """Knows since when the caches' servers may have lost what was applied."""
+
+    def __init__(self, servers: Servers, clock: Callable[[], float]) -> None:
+        self._servers = servers
+        self._clock = clock
+        self._identity = ""  # of the servers to which all recent messages were applied
+        self._same_at = 0.0  # when they were last known to have it
+
+    @property
+    def safe(self) -> float:
+        """Return the time before which whatever was settled is never lost."""
+        window = self._servers.window
+        return self._same_at - window if window else self._clock()
+
+    def lost_since(self) -> float | None:
+        """Return since when writes may be lost, once after each change of identity."""
+        before, current = self._identity, self._servers.identity
+        if not current:
+            return None
+        since, self._same_at = self._same_at - self._servers.window, self._clock()
+        self._identity = current
+        return None if before in ("", current) else since
 
 
 class Window:
