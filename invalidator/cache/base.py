@@ -21,6 +21,7 @@ from invalidator.templates.values import MAX_NAME
 
 LOADS: Final = 64  # that may run at once without caching
 PERMIT: Final = 0.1  # seconds to wait for one of them
+MOST_REFRESHES: Final = 64  # that may run in the background at once
 MOST_VERSION: Final = 10**16  # of a row
 
 
