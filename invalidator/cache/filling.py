@@ -83,6 +83,7 @@ class Filling:
         declared = self.names.declared
         noted = tuple(name for name in load.noted if name not in declared)
         names = Names(self.names.key, declared, noted)
+        self.spec.tagging |= bool(noted)
         self.here.learnt(names)
         line = names.line([load.taken[name] for name in names.stamps])
         assert line is not None

@@ -126,7 +126,7 @@ class _Many:
         loaded = value if isinstance(value, Loaded) else Loaded(value)
         self.values[name] = loaded.value
         names = self.wanted[name]
-        if not set(self._tags(loaded)) <= set(names.stamps):
+        if not self.here.stamps(loaded.tags) <= set(names.stamps):
             self.tagged.append(name)
             return RELEASE(names.key, token, 0)
         line = names.line(stamps)
@@ -135,9 +135,6 @@ class _Many:
         if ttl <= 0 or len(entry) > self.spec.policy.max_bytes:
             return RELEASE(names.key, token, 0)
         return PUT(names.key, token, entry, int(ttl * 1000))
-
-    def _tags(self, loaded: "Loaded[Any]") -> list[str]:
-        return [self.here.stamp.replace("{tag}", tag) for tag in loaded.tags]
 
     def _release(self, name: str, token: bytes) -> tuple[str | bytes | int, ...]:
         pause = int(1000 * self.spec.policy.cooldown)

@@ -1,7 +1,7 @@
 """What the reads of one process share."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from msgspec import Struct
 
@@ -32,11 +32,12 @@ class Stats(Struct):
     undecodable: int = 0
 
 
-class Spec(Struct, frozen=True):
+class Spec(Struct):
     """How one kind of entry is read and written."""
 
     policy: Policy
     codec: Codec
+    tagging: bool = False  # a load has named tags of its own
 
 
 class Process:
@@ -72,6 +73,10 @@ class Process:
             self.extras[names.key] = names.extra
         else:
             self.extras.pop(names.key, None)
+
+    def stamps(self, tags: Iterable[str]) -> set[str]:
+        """Return the keys of tags' stamps."""
+        return {self.stamp.replace("{tag}", tag) for tag in tags}
 
     def is_version(self, name: str) -> bool:
         """Return whether a key is a version's."""
