@@ -219,9 +219,9 @@ class Driver:
         await asyncio.wait([poll], timeout=wait.seconds)
 
     async def _poll(self, wait: Wait) -> None:
-        pause, until = FIRST_POLL, self._here.clock() + wait.seconds
+        pause, until = FIRST_POLL, self._here.timer() + wait.seconds
         command: Command = ("GETRANGE", wait.key, 30, 45)
-        while self._here.clock() < until:
+        while self._here.timer() < until:
             await asyncio.sleep(pause)
             try:
                 (token,) = await self.send([command])

@@ -193,9 +193,9 @@ class SyncDriver:
             ended.set()
 
     def _poll(self, wait: Wait) -> None:
-        pause, until = FIRST_POLL, self._here.clock() + wait.seconds
+        pause, until = FIRST_POLL, self._here.timer() + wait.seconds
         command: Command = ("GETRANGE", wait.key, 30, 45)
-        while self._here.clock() < until:
+        while self._here.timer() < until:
             time.sleep(pause)
             try:
                 (token,) = self.send([command])

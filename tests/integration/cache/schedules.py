@@ -100,7 +100,7 @@ class World:
         declared = (self.tag,) * scenario.tag + (self.version,) * scenario.version
         self.names = Names(f"k{self.number}", declared)
         self.spec = Spec(scenario.kind.over(Policy()), json_codec(int))
-        self.processes = [Process(self.time) for _ in range(self.draw.choice([1, 2]))]
+        self.processes = [Process(self.time, self.time) for _ in range(self.draw.choice([1, 2]))]
         self.readers = [self.reader(number) for number in range(scenario.readers)]
         self.actors += self.readers
         self.actors += [self.writer(kind) for kind in scenario.writers]

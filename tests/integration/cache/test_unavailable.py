@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -148,6 +149,20 @@ def test_the_breaker_lets_one_look_and_closes_when_redis_answers() -> None:
     assert breaker.allows()
     breaker.failed(TimeoutError())  # alone it is enough
     assert not breaker.allows()
+
+
+def test_the_breaker_lets_one_thread_look() -> None:
+    now = 0.0
+
+    def slow_clock() -> float:
+        time.sleep(0.01)  # so that others come in between
+        return now
+
+    breaker = Breaker(slow_clock)
+    breaker.failed(TimeoutError())
+    now = 10.0
+    with ThreadPoolExecutor(8) as threads:
+        assert sum(threads.map(lambda _: breaker.allows(), range(8))) == 1
 
 
 def test_the_breaker_closes_when_redis_answers_with_an_error() -> None:
