@@ -100,6 +100,10 @@ class Driver:
         with self._breaker:
             return await self._server.send(commands)
 
+    async def send_whatever_happens(self, command: Command) -> None:
+        """Run a command to its end, also where its caller is cancelled."""
+        await asyncio.shield(self._spawn(self.send([command])))
+
     async def drive(self, steps: Steps, load: Loader) -> Any:
         """Take all steps, and return what they return."""
         answer: Any = None

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from invalidator.cache import Cache, Kind, Loaded, NotFound
+from invalidator.cache.scripts import FINISH
 from tests.backends import until
 from tests.backends.redis_server import RedisServer
 from tests.integration.cache.conftest import KINDS, Caller
@@ -97,3 +98,33 @@ async def test_a_stamp_outlives_an_entry_that_outlives_its_kind(caller: Caller, 
     await caller.read("k", lambda: row, tags=["t"])
     await caller.call("get_many", {"m": 1}, caller.many(lambda _: {"m": row}), tags=["t"])
     assert now.ttl("invalidator:stamp:t") >= now.ttl("shop:k") > 86_000
+
+
+async def test_a_writer_that_is_cancelled_after_its_commit_drops_or_fills(
+    server: RedisServer, now: Any
+) -> None:
+    cache, sent = Cache.from_url(server.url, kinds=KINDS), asyncio.Event()
+    send = cache.driver._server.send
+
+    async def send_slowly(commands: Any) -> Any:
+        if commands[0][1] == FINISH.sha:
+            sent.set()
+            await asyncio.sleep(0.05)
+        return await send(commands)
+
+    async def load(_: object) -> int:
+        return 1
+
+    async def write() -> None:
+        async with cache.writing("k") as writing:
+            writing.value = 2
+
+    await cache.get_or_load("k", load)
+    cache.driver._server.send = send_slowly  # type: ignore[method-assign]
+    writer = asyncio.create_task(write())
+    await sent.wait()
+    writer.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await writer
+    await until(lambda: now.get("k")[-1:] == b"2")
+    await cache.close()

@@ -151,14 +151,18 @@ def test_the_breaker_lets_one_look_and_closes_when_redis_answers() -> None:
     assert not breaker.allows()
 
 
+class Slow(float):
+    """A time whose comparison lets other threads come in between."""
+
+    def __lt__(self, other: float) -> bool:
+        is_less = float(self) < other
+        time.sleep(0.01)
+        return is_less
+
+
 def test_the_breaker_lets_one_thread_look() -> None:
     now = 0.0
-
-    def slow_clock() -> float:
-        time.sleep(0.01)  # so that others come in between
-        return now
-
-    breaker = Breaker(slow_clock)
+    breaker = Breaker(lambda: Slow(now))
     breaker.failed(TimeoutError())
     now = 10.0
     with ThreadPoolExecutor(8) as threads:
