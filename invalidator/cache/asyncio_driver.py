@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from invalidator.cache import protocol
-from invalidator.cache.base import PERMIT
+from invalidator.cache.base import MOST_REFRESHES, PERMIT
 from invalidator.cache.breaker import Breaker
 from invalidator.cache.codecs import Undecodable, value_of, value_start
 from invalidator.cache.entry import HIT, Names, judge, new_token
@@ -25,7 +25,7 @@ from invalidator.cache.requests import (
     Wait,
 )
 from invalidator.cache.scripts import Command
-from invalidator.cache.servers import Server
+from invalidator.cache.servers import ClosedServer, Server, closed
 
 Loader = Callable[[Any], Awaitable[Any]]
 FIRST_POLL, LAST_POLL = 0.002, 0.1  # seconds between looks at another's lease
@@ -61,12 +61,16 @@ class Driver:
         self._permits = asyncio.Semaphore(loads)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._polls: dict[tuple[str, bytes], asyncio.Task[None]] = {}
+        self._refreshes = 0  # that run in the background
+        self._closed = False
 
     async def close(self) -> None:
-        """End what runs in the background."""
+        """End all loads; who waits for one, or reads from now on, gets CacheError."""
+        self._closed = True
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._server = ClosedServer()
 
     async def read(self, names: Names, spec: Spec, load: Loader) -> Any:
         """Return an entry's value, from the cache or from its loader."""
@@ -95,6 +99,10 @@ class Driver:
     async def send(self, commands: Sequence[Command]) -> list[Any]:
         with self._breaker:
             return await self._server.send(commands)
+
+    async def send_whatever_happens(self, command: Command) -> None:
+        """Run a command to its end, also where its caller is cancelled."""
+        await asyncio.shield(self._spawn(self.send([command])))
 
     async def drive(self, steps: Steps, load: Loader) -> Any:
         """Take all steps, and return what they return."""
@@ -132,9 +140,11 @@ class Driver:
             case CallMany(names):
                 return await load(names)
             case Background(steps):
-                return self._spawn(self._quietly(steps, load))
+                return self._refresh(steps, load)
 
     async def _call(self, load: Loader, context: LoadContext) -> Any:
+        if self._closed:
+            raise closed()
         outer = CURRENT.set(context)
         try:
             return await load(context)
@@ -173,17 +183,23 @@ class Driver:
         flight = lead.flight
         try:
             flight.outcome = await self.drive(lead.steps, load)
-        except asyncio.CancelledError as error:
-            flight.outcome = Outcome(error=error, shared=False)
+        except asyncio.CancelledError:
+            flight.outcome = self._cancelled()
         except BaseException as error:  # noqa: BLE001 - raised by those who wait for it
             flight.outcome = Outcome(error=error)
 
     def _landed(self, flight: Flight) -> None:
         """Wake all who wait, also where the task was cancelled before it began."""
         if flight.outcome is None:
-            flight.outcome = Outcome(error=asyncio.CancelledError(), shared=False)
+            flight.outcome = self._cancelled()
         del self._here.flights[flight.token]
         flight.ended.set()
+
+    def _cancelled(self) -> Outcome:
+        """Return how a cancelled load ended; another may load in its place, unless all is over."""
+        if self._closed:
+            return Outcome(error=closed())
+        return Outcome(error=asyncio.CancelledError(), shared=False)
 
     async def _join(self, join: Join) -> Outcome | None:
         flight = join.flight
@@ -207,9 +223,9 @@ class Driver:
         await asyncio.wait([poll], timeout=wait.seconds)
 
     async def _poll(self, wait: Wait) -> None:
-        pause, until = FIRST_POLL, self._here.clock() + wait.seconds
+        pause, until = FIRST_POLL, self._here.timer() + wait.seconds
         command: Command = ("GETRANGE", wait.key, 30, 45)
-        while self._here.clock() < until:
+        while self._here.timer() < until:
             await asyncio.sleep(pause)
             try:
                 (token,) = await self.send([command])
@@ -219,11 +235,19 @@ class Driver:
                 return
             pause = min(1.5 * pause, LAST_POLL)
 
+    def _refresh(self, steps: Steps, load: Loader) -> None:
+        """Take these steps in the background, if not too many are; the next reader tries again."""
+        if not self._closed and self._refreshes < MOST_REFRESHES:
+            self._refreshes += 1
+            self._spawn(self._quietly(steps, load))
+
     async def _quietly(self, steps: Steps, load: Loader) -> None:
         try:
             await self.drive(steps, load)
         except CacheUnavailable:
             return
+        finally:
+            self._refreshes -= 1
 
     def _spawn(self, work: Any) -> asyncio.Task[Any]:
         task = asyncio.get_running_loop().create_task(work)

@@ -21,6 +21,7 @@ from invalidator.templates.values import MAX_NAME
 
 LOADS: Final = 64  # that may run at once without caching
 PERMIT: Final = 0.1  # seconds to wait for one of them
+MOST_REFRESHES: Final = 64  # that may run in the background at once
 MOST_VERSION: Final = 10**16  # of a row
 
 
@@ -121,10 +122,18 @@ class Base:
 
 
 class Write(Struct):
-    """A value that a writer fills after its commit; without one, the entry is dropped."""
+    """A value that a writer fills after its commit; without one, the entry is dropped.
+
+    Where the loader names tags, the value is `Loaded(value, tags=...)`.
+    """
 
     value: Any = MISSING
     version: int = 0
+
+    def loaded(self) -> "Loaded[Any]":
+        if isinstance(self.value, Loaded):
+            return self.value
+        return Loaded(self.value, version=self.version)
 
 
 class WritePlan:
@@ -151,13 +160,23 @@ class WritePlan:
     def after(self) -> Command:
         """Return the command after the commit: fill under the lease, or drop."""
         line = None if self._stamps is None else self._names.line(self._stamps)
-        if line is None or self.write.value is MISSING:
+        if line is None or self.write.value is MISSING or not self._names_all_tags():
             return self.dropping()
-        loaded = Loaded(self.write.value, version=self.write.version)
+        loaded = self.write.loaded()
         entry, ttl = framed(loaded, None, line, self._token, self._spec, self._here)
         if ttl <= 0 or len(entry) > self._spec.policy.max_bytes:
             return self.dropping()
-        return FINISH(self._names.key, self._token, entry, int(ttl * 1000))
+        return FINISH(self._names.key, self._token, entry, int(ttl * 1000), *self._names.parts)
+
+    def _names_all_tags(self) -> bool:
+        """Return whether the writer took the stamps of all tags that the loader would name.
+
+        What it does not say of them is known from loads of this process; FINISH looks at the entry.
+        """
+        names, here = self._names, self._here
+        if isinstance(self.write.value, Loaded):
+            return here.stamps(self.write.value.tags) <= {*names.stamps}
+        return not self._spec.tagging and {*here.known(names).stamps} <= {*names.stamps}
 
     def dropping(self) -> Command:
         return ("UNLINK", self._names.key)

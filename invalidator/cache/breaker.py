@@ -1,6 +1,7 @@
 """A breaker: while Redis does not answer, nobody waits for it."""
 
 import random
+import threading
 import time
 from collections.abc import Callable
 from typing import Final
@@ -23,6 +24,7 @@ class Breaker:
         self._clock = clock
         self.failures = 0  # in a row
         self.open_until = 0.0  # 0: closed
+        self._lock = threading.Lock()  # so that one thread alone looks
 
     def __enter__(self) -> None:
         if self.open_until and not self.allows():
@@ -38,12 +40,13 @@ class Breaker:
 
     def allows(self) -> bool:
         """Return whether Redis may be asked; while it is open, one at a time may look."""
-        if not self.open_until:
-            return True
-        now = self._clock()
-        if now < self.open_until:
-            return False
-        self.open_until = now + PROBE
+        with self._lock:
+            if not self.open_until:
+                return True
+            now = self._clock()
+            if now < self.open_until:
+                return False
+            self.open_until = now + PROBE
         return True
 
     def worked(self) -> None:

@@ -273,9 +273,7 @@ class Writing:
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
         if error is None:
-            await self._driver.send([self._plan.after()])
+            await self._driver.send_whatever_happens(self._plan.after())
             return
-        try:
-            await asyncio.shield(self._driver.send([self._plan.dropping()]))
-        except CacheUnavailable:
-            return  # the transaction's own error matters more
+        with suppress(CacheUnavailable):  # the transaction's own error matters more
+            await self._driver.send_whatever_happens(self._plan.dropping())

@@ -42,17 +42,18 @@ def writer_token() -> bytes:
 class Names:
     """The keys that a read needs: the entry, then the stamps and versions it depends on."""
 
-    __slots__ = ("_parts", "declared", "keys", "stamps")
+    __slots__ = ("declared", "keys", "parts", "stamps")
 
     def __init__(self, key: str, declared: tuple[str, ...] = (), extra: tuple[str, ...] = ()):
         self.declared = declared  # by the code; `extra` are those that the last load named
         self.stamps = stamps = declared + extra
         if stamps:
             self.keys = [key, *stamps]
-            self._parts = [_PARTS.get(name) or _part(name) for name in stamps]
+            # As they stand in a line of stamps.
+            self.parts = [_PARTS.get(name) or _part(name) for name in stamps]
         else:
             self.keys = [key]
-            self._parts = []
+            self.parts = []
 
     @property
     def key(self) -> str:
@@ -64,11 +65,11 @@ class Names:
 
     def line(self, stamps: Sequence[bytes | None]) -> bytes | None:
         """Return the entry's line of stamps as it must be now; None where a stamp is missing."""
-        if not self._parts:
+        if not self.parts:
             return b""
         if None in stamps:
             return None
-        pairs = [part + stamp for part, stamp in zip(self._parts, stamps, strict=True)]  # type: ignore[operator]
+        pairs = [part + stamp for part, stamp in zip(self.parts, stamps, strict=True)]  # type: ignore[operator]
         return b"[" + b'",'.join(pairs) + b'"]'
 
     def fitting(self, entry: bytes | None) -> "Names":

@@ -34,12 +34,12 @@ class Filling:
         taken = dict(zip(self.names.stamps, stamps, strict=True))
         load = Load(self.here.stamp, stamp_ms(self.policy), taken, self.token)
         try:
-            began = self.here.clock()
+            began = self.here.timer()
             loaded, absent = yield from self._call(load)
             if not load.cacheable:
                 yield from self._release(0)
                 return self._outcome(loaded, absent, load)
-            took = (self.here.clock() - began) * 1000
+            took = (self.here.timer() - began) * 1000
             entry, ttl = framed(
                 loaded, absent, self._line(load), self.token, self.spec, self.here, took=took
             )
@@ -83,7 +83,9 @@ class Filling:
         declared = self.names.declared
         noted = tuple(name for name in load.noted if name not in declared)
         names = Names(self.names.key, declared, noted)
+        self.spec.tagging |= bool(noted)
         self.here.learnt(names)
+        self.names = names
         line = names.line([load.taken[name] for name in names.stamps])
         assert line is not None
         return line
@@ -96,7 +98,8 @@ class Filling:
             yield from self._release(0)
             return False
         try:
-            (reply,) = yield Send([PUT(self.names.key, self.token, entry, int(ttl * 1000))])
+            put = PUT(self.names.key, self.token, entry, int(ttl * 1000))
+            reply, *_ = yield Send([put, *prolongs(self.names, ttl, self.policy, self.here)])
         except CacheUnavailable:
             return False
         stats.puts += reply == DONE
@@ -129,7 +132,7 @@ def framed(
     else:
         ttl = policy.ttl if loaded.ttl is None else seconds(loaded.ttl)
         ttl *= 1 - policy.jitter * random.random()  # noqa: S311 - spreads expiry, hides nothing
-        kept = ttl + policy.kept
+        kept = ttl + policy.kept if ttl > 0 else 0
         packing, payload = codecs.packed(spec.codec.encode(loaded.value), policy.compress_from)
         codec = spec.codec.mark + packing
     frame = Frame(
@@ -153,6 +156,14 @@ def takes(names: Sequence[str], policy: Policy, here: Process) -> list[Command]:
         VERSION(name) if here.is_version(name) else STAMP(name, new_token(), lifetime)
         for name in names
     ]
+
+
+def prolongs(names: Names, ttl: float, policy: Policy, here: Process) -> list[Command]:
+    """Return the commands after which stamps outlive an entry that lives longer than its kind."""
+    if ttl <= policy.ttl + policy.kept:
+        return []
+    stamps = [name for name in names.stamps if not here.is_version(name)]
+    return [STAMP(name, new_token(), int(2000 * ttl)) for name in stamps]
 
 
 def stamp_ms(policy: Policy) -> int:

@@ -19,6 +19,7 @@ _SIZE: Final = re.compile(r"(\d+)\s*(B|KiB|MiB)")
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _BYTES: Final = {"B": 1, "KiB": 1024, "MiB": 1024 * 1024}
 MAX_SCHEMA: Final = 9999
+LONGEST: Final = 36_500 * 86_400  # seconds: an entry writes times in 13 digits
 
 
 class Policy(Struct, frozen=True):
@@ -115,11 +116,14 @@ def _kind(name: str, row: object) -> Kind:
 def seconds(value: Time) -> float:
     """Return a time in seconds."""
     if isinstance(value, (int, float)):
-        return float(value)
-    found = _TIME.fullmatch(value)
-    if not found:
+        found = float(value)
+    elif written := _TIME.fullmatch(value):
+        found = float(written[1]) * _SECONDS[written[2]]
+    else:
         raise CacheError(f"{value!r} is no time: write 500ms, 30s, 10m, 24h or 7d")
-    return float(found[1]) * _SECONDS[found[2]]
+    if not found <= LONGEST:
+        raise CacheError(f"{value!r} is no time: at most 36500d, a hundred years")
+    return found
 
 
 def size(value: Size) -> int:

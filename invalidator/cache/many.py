@@ -8,11 +8,11 @@ from msgspec import Struct
 from invalidator.cache.codecs import Undecodable, value_of, value_start
 from invalidator.cache.entry import EARLY, HIT, STALE, Names, id_of, judge, new_token
 from invalidator.cache.errors import CacheUnavailable, NotFound
-from invalidator.cache.filling import RECORD, framed, lease_ms, takes
+from invalidator.cache.filling import RECORD, framed, lease_ms, prolongs, takes
 from invalidator.cache.loading import Loaded
 from invalidator.cache.process import Process, Spec
 from invalidator.cache.requests import CallMany, Get, Send, Steps
-from invalidator.cache.scripts import DONE, GRANTED, LEASE, PUT, RELEASE
+from invalidator.cache.scripts import DONE, GRANTED, LEASE, PUT, RELEASE, Command
 
 
 class Results(Struct, frozen=True):
@@ -31,6 +31,7 @@ class _Many:
         self.spec = spec
         self.here = here
         self.values: dict[str, Any] = {}
+        self.prolongs: list[Command] = []
         self.tagged: list[str] = []  # their loads named tags, whose stamps must be taken before
 
     def steps(self) -> Steps:
@@ -103,30 +104,37 @@ class _Many:
         }
 
     def _load(self, granted: Mapping[str, tuple[bytes, list[bytes]]]) -> Steps:
-        stats, began = self.here.stats, self.here.clock()
+        stats, began = self.here.stats, self.here.timer()
         stats.loads += 1
         try:
             loaded = yield CallMany(list(granted))
-            took = (self.here.clock() - began) * 1000
+            took = (self.here.timer() - began) * 1000
             puts = [self._put(name, loaded.get(name), *granted[name], took) for name in granted]
         except GeneratorExit:
             raise
-        except BaseException:
+        except BaseException as error:
             stats.failed += 1
-            yield from self._send([self._release(name, granted[name][0]) for name in granted])
+            pause = self.spec.policy.cooldown if isinstance(error, Exception) else 0.0
+            yield from self._send(
+                [
+                    RELEASE(self.wanted[name].key, token, int(1000 * pause))
+                    for name, (token, _) in granted.items()
+                ]
+            )
             raise
-        replies = yield from self._send(puts)
-        done = sum(reply == DONE for reply in replies)
+        replies = yield from self._send(puts + self.prolongs)
+        answers = [reply for put, reply in zip(puts, replies, strict=False) if put[1] == PUT.sha]
+        done = sum(reply == DONE for reply in answers)
         stats.puts += done
-        stats.refused += len(replies) - done
+        stats.refused += len(answers) - done
 
     def _put(
         self, name: str, value: Any, token: bytes, stamps: list[bytes], took: float
-    ) -> tuple[str | bytes | int, ...]:
+    ) -> Command:
         loaded = value if isinstance(value, Loaded) else Loaded(value)
         self.values[name] = loaded.value
         names = self.wanted[name]
-        if not set(self._tags(loaded)) <= set(names.stamps):
+        if not self.here.stamps(loaded.tags) <= set(names.stamps):
             self.tagged.append(name)
             return RELEASE(names.key, token, 0)
         line = names.line(stamps)
@@ -134,16 +142,10 @@ class _Many:
         entry, ttl = framed(loaded, None, line, token, self.spec, self.here, took=took)
         if ttl <= 0 or len(entry) > self.spec.policy.max_bytes:
             return RELEASE(names.key, token, 0)
+        self.prolongs += prolongs(names, ttl, self.spec.policy, self.here)
         return PUT(names.key, token, entry, int(ttl * 1000))
 
-    def _tags(self, loaded: "Loaded[Any]") -> list[str]:
-        return [self.here.stamp.replace("{tag}", tag) for tag in loaded.tags]
-
-    def _release(self, name: str, token: bytes) -> tuple[str | bytes | int, ...]:
-        pause = int(1000 * self.spec.policy.cooldown)
-        return RELEASE(self.wanted[name].key, token, pause)
-
-    def _send(self, commands: list[tuple[str | bytes | int, ...]]) -> Steps:
+    def _send(self, commands: list[Command]) -> Steps:
         try:
             return (yield Send(commands))
         except CacheUnavailable:

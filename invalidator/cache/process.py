@@ -1,7 +1,8 @@
 """What the reads of one process share."""
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from msgspec import Struct
 
@@ -32,18 +33,25 @@ class Stats(Struct):
     undecodable: int = 0
 
 
-class Spec(Struct, frozen=True):
+class Spec(Struct):
     """How one kind of entry is read and written."""
 
     policy: Policy
     codec: Codec
+    tagging: bool = False  # a load has named tags of its own
 
 
 class Process:
     """The clock, the loads under way, and what was learnt of entries."""
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.time,  # compared with Redis's
+        timer: Callable[[], float] = time.monotonic,  # for what happens in this process
+    ) -> None:
         self.clock = clock
+        self.timer = timer
+        self._lock = threading.Lock()  # of `extras`
         self.stats = Stats()
         self.flights: dict[bytes, Flight] = {}
         self.extras: dict[str, tuple[str, ...]] = {}
@@ -66,12 +74,17 @@ class Process:
 
     def learnt(self, names: Names) -> None:
         """Remember the names that a load added."""
-        if names.extra:
-            if len(self.extras) >= MOST_EXTRAS:
-                self.extras.pop(next(iter(self.extras)))
-            self.extras[names.key] = names.extra
-        else:
+        if not names.extra:
             self.extras.pop(names.key, None)
+            return
+        with self._lock:
+            if len(self.extras) >= MOST_EXTRAS:
+                self.extras.pop(next(iter(self.extras)), None)
+            self.extras[names.key] = names.extra
+
+    def stamps(self, tags: Iterable[str]) -> set[str]:
+        """Return the keys of tags' stamps."""
+        return {self.stamp.replace("{tag}", tag) for tag in tags}
 
     def is_version(self, name: str) -> bool:
         """Return whether a key is a version's."""

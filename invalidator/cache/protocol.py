@@ -51,7 +51,7 @@ class _Read:
         self.spec = spec
         self.policy = spec.policy
         self.here = here
-        self.give_up = here.clock() + spec.policy.wait
+        self.give_up = here.timer() + spec.policy.wait
         self.held = False  # by somebody else, when this reader asked for the lease
 
     def steps(self, found: Found | None) -> Steps:
@@ -119,7 +119,7 @@ class _Read:
         assert lease is not None
         if waits_for_itself(lease.token):
             raise CacheError(f"the loader of {self.names.key} reads the entry that it loads")
-        left = self.give_up - self.here.clock()
+        left = self.give_up - self.here.timer()
         if left <= 0:
             return kept or (yield from self._without_caching())
         flight = self.here.flights.get(lease.token)
@@ -134,7 +134,7 @@ class _Read:
         """Wait until the lease is given back, or may be taken over."""
         self.here.stats.waits += 1
         until = max(0.0, lease.until - self.here.now()) / 1000
-        left = max(0.0, self.give_up - self.here.clock())
+        left = max(0.0, self.give_up - self.here.timer())
         yield Wait(self.names.key, lease.token, min(left, until + 0.001))
 
     def _without_caching(self) -> Steps:
@@ -167,7 +167,7 @@ class _Read:
             return self._old(verdict, kept)
         if granted == FOREIGN:
             return (yield from self._without_caching())
-        if granted != CHANGED and self.here.clock() >= self.give_up:
+        if self.here.timer() >= self.give_up:
             return (yield from self._without_caching())
         self.held = granted != CHANGED
         return None

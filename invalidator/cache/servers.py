@@ -28,6 +28,30 @@ class SyncServer(Protocol):
     def send(self, commands: Sequence[Command]) -> list[Reply]: ...
 
 
+class ClosedServer:
+    """What stands in for the server once a cache is closed."""
+
+    async def get(self, keys: Sequence[str]) -> list[bytes | None]:
+        raise closed()
+
+    async def send(self, commands: Sequence[Command]) -> list[Reply]:
+        raise closed()
+
+
+class ClosedSyncServer:
+    """As `ClosedServer`."""
+
+    def get(self, keys: Sequence[str]) -> list[bytes | None]:
+        raise closed()
+
+    def send(self, commands: Sequence[Command]) -> list[Reply]:
+        raise closed()
+
+
+def closed() -> CacheError:
+    return CacheError("the cache is closed")
+
+
 def server_of(client: Any, timeout: float | None = None) -> Server:
     """Return the server behind a client of redis.asyncio; a command may take `timeout` seconds."""
     _check(client, asynchronous=True)

@@ -267,7 +267,5 @@ class SyncWriting:
         if error is None:
             self._driver.send([self._plan.after()])
             return
-        try:
+        with suppress(CacheUnavailable):  # the transaction's own error matters more
             self._driver.send([self._plan.dropping()])
-        except CacheUnavailable:
-            return  # the transaction's own error matters more

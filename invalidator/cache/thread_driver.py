@@ -4,12 +4,11 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
 from typing import Any
 
 from invalidator.cache import protocol
 from invalidator.cache.asyncio_driver import FIRST_POLL, LAST_POLL
-from invalidator.cache.base import PERMIT
+from invalidator.cache.base import MOST_REFRESHES, PERMIT
 from invalidator.cache.breaker import Breaker
 from invalidator.cache.codecs import Undecodable, value_of, value_start
 from invalidator.cache.entry import HIT, Names, judge, new_token
@@ -29,7 +28,7 @@ from invalidator.cache.requests import (
     Wait,
 )
 from invalidator.cache.scripts import Command
-from invalidator.cache.servers import SyncServer
+from invalidator.cache.servers import ClosedSyncServer, SyncServer
 
 SyncLoader = Callable[[Any], Any]
 
@@ -62,17 +61,18 @@ class SyncDriver:
         self._here = here
         self._breaker = breaker
         self._permits = threading.BoundedSemaphore(loads)
-        self._lock = threading.Lock()  # of `_polls`, and of a flight's followers
+        self._lock = threading.Lock()  # of `_polls` and `_refreshes`
         self._polls: dict[tuple[str, bytes], threading.Event] = {}
-
-    @cached_property
-    def _background(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(4, "invalidator-cache-refresh")
+        self._background = ThreadPoolExecutor(4, "invalidator-cache-refresh")
+        self._refreshes = 0  # that run in the background, or wait for a thread
+        self._closed = False
 
     def close(self) -> None:
-        """Wait for what runs in the background."""
-        if "_background" in vars(self):
-            self._background.shutdown()
+        """Wait for loads in the background; who reads from now on gets CacheError."""
+        with self._lock:
+            self._closed = True
+        self._background.shutdown(cancel_futures=True)
+        self._server = ClosedSyncServer()
 
     def read(self, names: Names, spec: Spec, load: SyncLoader) -> Any:
         """Return an entry's value, from the cache or from its loader."""
@@ -138,8 +138,7 @@ class SyncDriver:
             case CallMany(names):
                 return load(names)
             case Background(steps):
-                self._background.submit(self._quietly, steps, load)
-                return None
+                return self._refresh(steps, load)
 
     def _call(self, load: SyncLoader, context: SyncLoadContext) -> Any:
         outer = CURRENT.set(context)
@@ -194,9 +193,9 @@ class SyncDriver:
             ended.set()
 
     def _poll(self, wait: Wait) -> None:
-        pause, until = FIRST_POLL, self._here.clock() + wait.seconds
+        pause, until = FIRST_POLL, self._here.timer() + wait.seconds
         command: Command = ("GETRANGE", wait.key, 30, 45)
-        while self._here.clock() < until:
+        while self._here.timer() < until:
             time.sleep(pause)
             try:
                 (token,) = self.send([command])
@@ -206,8 +205,18 @@ class SyncDriver:
                 return
             pause = min(1.5 * pause, LAST_POLL)
 
+    def _refresh(self, steps: Steps, load: SyncLoader) -> None:
+        """Take these steps in the background, if not too many are; the next reader tries again."""
+        with self._lock:
+            if not self._closed and self._refreshes < MOST_REFRESHES:
+                self._refreshes += 1
+                self._background.submit(self._quietly, steps, load)
+
     def _quietly(self, steps: Steps, load: SyncLoader) -> None:
         try:
             self.drive(steps, load)
         except CacheUnavailable:
             return
+        finally:
+            with self._lock:
+                self._refreshes -= 1

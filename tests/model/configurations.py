@@ -59,6 +59,15 @@ CONFIGURATIONS = (
         "stale",
     ),
     _make(
+        "write-through: a value without the tags that its loader names",
+        2,
+        ["writing", "tag"],
+        {},
+        "stale",
+        tags=1,
+        unsaid="fill",
+    ),
+    _make(
         "restart from a snapshot, nothing read again",
         2,
         ["key"],
@@ -205,6 +214,15 @@ CONFIGURATIONS = (
         {"evictV": 1},
         "safe",
         version="stamp",
+    ),
+    _make(
+        "write-through: lease before the transaction, tags that only the loader names",
+        2,
+        ["writing", "tag"],
+        {"evictS": 1, "evictK": 1},
+        "safe",
+        tags=1,
+        unsaid="drop",
     ),
     _make(
         "write-through: lease before, writers die", 2, ["writing", "writing"], {"crash": 2}, "safe"

@@ -90,6 +90,8 @@ class _Steps:
         rules = self.rules
         if entry is None or entry.value is None:
             return False
+        if rules.unsaid and not entry.stamps:  # the entry itself says what it depends on
+            return True
         if rules.tags and rules.missing == "nx" and 0 in stamps:
             return False
         if rules.tags and entry.stamps[: rules.tags] != stamps:

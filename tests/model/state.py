@@ -29,6 +29,9 @@ class Rules(NamedTuple):
     swr: bool = False  # values may expire softly; a refresh holds a lease beside the value
     flight: str | None = None  # loads shared in the process by: key, token, token-absent
     attempts: int = 2
+    unsaid: str | None = (
+        None  # only the loader names the tags: a writer's value is drop(ped), or fill(s)
+    )
     rewind: bool = True  # after a restart from a snapshot the daemon reads events again
 
 

@@ -25,7 +25,8 @@ class _Steps:
         me = self.me
         if me.at == "begin" and me.kind == "writing":
             stamped = self.rules.tags or self.rules.version == "stamp"
-            yield self._lease("stamps" if stamped else "commit")
+            says = stamped and not self.rules.unsaid
+            yield self._lease("stamps" if says else "commit")
         elif me.at == "begin" and me.kind == "double":
             yield self._step("unlink", {"entries": ()}, at="commit")
         elif me.at in ("begin", "commit"):
@@ -109,7 +110,8 @@ class _Steps:
         """After the commit: fill under its own lease, or drop."""
         assert self.me.value is not None
         entry = self.state.entry()
-        if entry is None or entry.lease != self.me.token[0]:
+        held = entry is not None and entry.lease == self.me.token[0]
+        if not held or self.rules.unsaid == "drop":
             dropped = {"entries": self.state.with_entry(0, None)}
             return self._applied("drop", dropped, forget=forget)
         put = value_put(self.me.value, stamps, 600 + self.me.number)

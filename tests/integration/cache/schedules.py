@@ -42,7 +42,9 @@ class Scenario:
     writers: tuple[str, ...]
     tag: bool = False
     version: bool = False
-    dynamic: str = ""  # the loader names another tag: "before" it reads, or with the "result"
+    # The loader names another tag: "before" it reads, or with the "result"; or before it reads, and
+    # writers take its stamp: "known".
+    dynamic: str = ""
     kind: Kind = PLAIN
     readers: int = 4
     events: tuple[str, ...] = ("evict-entry", "deadline", "crash")
@@ -66,6 +68,8 @@ SCENARIOS = (
     Scenario("writing and key", ("writing", "key"), kind=SWR, events=("soft", *STAMPED)),
     Scenario("writing and tag", ("writing", "tag"), tag=True, events=STAMPED),
     Scenario("writing and version", ("writing", "version"), version=True, events=STAMPED),
+    Scenario("writing, dynamic tag", ("writing", "other"), dynamic="before", events=STAMPED),
+    Scenario("writing, known tag", ("writing", "other"), dynamic="known", events=STAMPED),
     Scenario("versioned", ("versioned", "versioned")),
     Scenario("versioned and key", ("versioned", "key", "writing")),
 )
@@ -96,7 +100,7 @@ class World:
         declared = (self.tag,) * scenario.tag + (self.version,) * scenario.version
         self.names = Names(f"k{self.number}", declared)
         self.spec = Spec(scenario.kind.over(Policy()), json_codec(int))
-        self.processes = [Process(self.time) for _ in range(self.draw.choice([1, 2]))]
+        self.processes = [Process(self.time, self.time) for _ in range(self.draw.choice([1, 2]))]
         self.readers = [self.reader(number) for number in range(scenario.readers)]
         self.actors += self.readers
         self.actors += [self.writer(kind) for kind in scenario.writers]
@@ -207,23 +211,29 @@ class World:
             yield
 
     def load(self, load: Load) -> Actor:
-        if self.scenario.dynamic == "before":
-            missing = load.note([self.other.rpartition(":")[2]])
+        if self.scenario.dynamic in ("before", "known"):
+            missing = load.note(self.own_tags())
             for name, command in zip(missing, load.commands(missing, new_token()), strict=True):
                 load.took([name], [self.do(*command)])
                 yield
         row = self.row
         self.trace.append(f"load {row}")
         yield from self.pause()
-        tags = [self.other.rpartition(":")[2]] if self.scenario.dynamic == "result" else []
+        tags = self.own_tags() if self.scenario.dynamic == "result" else []
         version = row if "versioned" in self.scenario.writers else 0
         return Loaded(row, tags=tags, version=version)
+
+    def own_tags(self) -> list[str]:
+        """Return the tags that only the loader names."""
+        return [self.other.rpartition(":")[2]] * bool(self.scenario.dynamic)
 
     # --- writers --------------------------------------------------------------------------------
 
     def writer(self, kind: str) -> Actor:
         yield from self.pause()
-        plan = WritePlan(self.names, self.spec, self.processes[0])
+        known = (self.other,) if self.scenario.dynamic == "known" else ()
+        names = Names(self.names.key, self.names.declared + known)
+        plan = WritePlan(names, self.spec, self.processes[0])
         if kind == "writing":
             replies = yield from self.send(plan.before())
             plan.began(replies)
@@ -238,8 +248,8 @@ class World:
             if not found:
                 self.applied(mine)
                 return
-        plan.write.value = mine
-        plan.write.version = mine if "versioned" in self.scenario.writers else 0
+        version = mine if "versioned" in self.scenario.writers else 0
+        plan.write.value = Loaded(mine, version=version, tags=self.own_tags())
         self.invalidate(kind, mine, plan)
         self.applied(mine)
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from invalidator.cache import Cache, SyncCache
-from tests.backends import until
+from tests.backends import until, until_sync
 from tests.backends.redis_server import RedisServer
 from tests.integration.cache.conftest import KINDS, Caller
 
@@ -191,7 +191,7 @@ async def main(url, readers):
         return "row"
 
     await cache.get_or_load("ready", load)
-    print("ready", flush=True)
+    await client.incr("readers")
     sys.stdin.readline()
     reads = (cache.get_or_load("herd", load, tags=["t"]) for _ in range(readers))
     assert set(await asyncio.gather(*reads)) == {"row"}
@@ -202,23 +202,17 @@ asyncio.run(main(sys.argv[1], int(sys.argv[2])))
 
 
 def test_a_thousand_readers_in_ten_processes_make_one_load(server: RedisServer, now: Any) -> None:
-    herd = [
-        subprocess.Popen(
-            [sys.executable, "-c", HERD, server.url, "100"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        for _ in range(10)
-    ]
-    for each in herd:
-        assert each.stdout is not None
-        assert each.stdout.readline() == b"ready\n"
-    now.set("loads", 0)
-    for each in herd:
-        assert each.stdin is not None
-        each.stdin.write(b"\n")
-        each.stdin.flush()
-    for each in herd:
-        each.communicate(timeout=60)
-        assert each.returncode == 0
-    assert now.get("loads") == b"1"
+    command = [sys.executable, "-c", HERD, server.url, "100"]
+    herd = [subprocess.Popen(command, stdin=subprocess.PIPE) for _ in range(10)]
+    try:
+        until_sync(lambda: now.get("readers") == b"10")
+        now.set("loads", 0)
+        for each in herd:
+            assert each.stdin is not None
+            each.stdin.close()  # all begin
+        assert [each.wait(timeout=60) for each in herd] == [0] * 10
+        assert now.get("loads") == b"1"
+    finally:
+        for each in herd:
+            each.kill()
+            each.wait()

@@ -19,6 +19,7 @@ from invalidator.cache import (
 )
 from tests.backends import until
 from tests.backends.redis_sentinel import SERVICE
+from tests.backends.redis_server import RedisServer
 from tests.conftest import StartSentinel
 from tests.integration.cache.conftest import KINDS, Caller
 
@@ -325,6 +326,39 @@ async def test_a_writer_fills_the_entry_unless_somebody_interferes(
 
     await caller.write("k", interrupted, tags=["t"])
     assert await caller.read("k", rows.load, tags=["t"]) == 4
+
+
+TAGGED = [  # what is there when a writer begins that names no tag: the loader names one
+    "the value",
+    "nothing, after a load of this process",
+    "the value, loaded by another process",
+]
+
+
+@pytest.mark.parametrize("there", TAGGED)
+async def test_a_writer_that_does_not_know_a_tag_of_the_loader_drops_the_entry(
+    caller: Caller, now: Any, server: RedisServer, there: str
+) -> None:
+    rows = Rows(Loaded(1, tags=["category:5"]))
+    other = Caller(type(caller.cache).from_url(server.url, kinds=KINDS, prefix="shop:"))
+    await (other if "another" in there else caller).read("k", rows.load)
+    if "nothing" in there:
+        await caller.call("invalidate", "k")
+    await caller.write("k", lambda: 2)
+    rows.row = Loaded(3, tags=["category:5"])
+    await caller.call("invalidate_tags", "category:5")
+    assert await caller.read("k", rows.load) == 3
+    await other.close()
+
+
+async def test_a_writer_names_the_tags_that_its_value_names(caller: Caller, now: Any) -> None:
+    await caller.write("k", lambda: Loaded(1, ttl="1h", tags=["category:5"]))
+    assert not now.exists("shop:k")  # its stamp was not taken before the transaction
+    await caller.write("k", lambda: Loaded(1, ttl="1h", tags=["category:5"]), tags=["category:5"])
+    assert await caller.call("peek", "k") == 1
+    assert now.ttl("shop:k") > 3000
+    await caller.call("invalidate_tags", "category:5")
+    assert await caller.call("peek", "k") is MISSING
 
 
 async def test_a_failed_transaction_drops_the_entry(caller: Caller, now: Any) -> None:

@@ -10,6 +10,7 @@ import redis
 from redis.cluster import RedisCluster as ClusterClient
 
 from invalidator.cache import entry, filling, protocol, scripts
+from invalidator.cache.base import WritePlan
 from invalidator.cache.entry import Names
 from tests.backends.redis_cluster import RedisCluster
 from tests.conftest import StartRedis
@@ -100,7 +101,7 @@ def _one_token_per_process(patch: Patch) -> None:
     patch.setattr(protocol, "new_token", lambda: b"A" * 16)
 
 
-_HOLDS = "if string.sub(h, 31, 46) == ARGV[1] then"
+_HOLDS = "if string.sub(h, 31, 46) == ARGV[1] and"
 _JOINS = "if flight is not None and line is not None and flight.line == line:"
 
 MUTANTS: dict[str, tuple[str, Mutate]] = {
@@ -111,7 +112,11 @@ MUTANTS: dict[str, tuple[str, Mutate]] = {
     "one token per process": ("key", _one_token_per_process),
     "a writer fills without its lease": (
         "writing and key",
-        _script(scripts.FINISH, _HOLDS, "if true then"),
+        _script(scripts.FINISH, _HOLDS, "if true and"),
+    ),
+    "a writer fills without the tags that the loader names": (
+        "writing, dynamic tag",
+        lambda patch: patch.setattr(WritePlan, "_names_all_tags", lambda _: True),
     ),
     "a row version fills what is empty": (
         "versioned and key",

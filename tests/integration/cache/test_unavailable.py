@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -148,6 +149,24 @@ def test_the_breaker_lets_one_look_and_closes_when_redis_answers() -> None:
     assert breaker.allows()
     breaker.failed(TimeoutError())  # alone it is enough
     assert not breaker.allows()
+
+
+class Slow(float):
+    """A time whose comparison lets other threads come in between."""
+
+    def __lt__(self, other: float) -> bool:
+        is_less = float(self) < other
+        time.sleep(0.01)
+        return is_less
+
+
+def test_the_breaker_lets_one_thread_look() -> None:
+    now = 0.0
+    breaker = Breaker(lambda: Slow(now))
+    breaker.failed(TimeoutError())
+    now = 10.0
+    with ThreadPoolExecutor(8) as threads:
+        assert sum(threads.map(lambda _: breaker.allows(), range(8))) == 1
 
 
 def test_the_breaker_closes_when_redis_answers_with_an_error() -> None:

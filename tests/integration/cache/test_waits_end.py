@@ -10,7 +10,7 @@ import pytest
 from invalidator.cache import Cache, CacheError, Kind, SyncCache
 from tests.backends import until
 from tests.backends.redis_server import RedisServer
-from tests.integration.cache.conftest import KINDS
+from tests.integration.cache.conftest import KINDS, Caller
 
 BRIEF_WAIT = Kind(lease="30s", wait="300ms")
 
@@ -107,7 +107,8 @@ async def test_a_load_that_is_cancelled_before_it_begins_wakes_its_reader(cache:
     assert not cache.driver._here.flights
 
 
-async def test_closing_ends_readers_that_wait(server: RedisServer) -> None:
+@pytest.mark.parametrize("left", [0, 1], ids=["the leader", "a follower"])
+async def test_closing_ends_readers_that_wait(server: RedisServer, left: int) -> None:
     cache, loads = Cache.from_url(server.url, kinds=KINDS), 0
 
     async def load(_: object) -> None:
@@ -115,16 +116,27 @@ async def test_closing_ends_readers_that_wait(server: RedisServer) -> None:
         loads += 1
         await asyncio.Event().wait()
 
-    reads = [asyncio.create_task(cache.get_or_load("k", load)) for _ in range(3)]
+    leader = asyncio.create_task(cache.get_or_load("k", load))
+    await until(lambda: loads)
+    reads = [leader, *(asyncio.create_task(cache.get_or_load("k", load)) for _ in range(2))]
     await until(lambda: cache.stats.shared == 2)
-    for read in reads[1:]:
+    last = reads.pop(left)
+    for read in reads:
         read.cancel()
-    await asyncio.wait(reads[1:])
+    await asyncio.wait(reads)
     await cache.close()
     async with asyncio.timeout(60):
-        with pytest.raises(asyncio.CancelledError):
-            await reads[0]
+        with pytest.raises(CacheError, match="the cache is closed"):
+            await last
     assert loads == 1
+
+
+async def test_a_closed_cache_says_so(caller: Caller) -> None:
+    assert await caller.read("k", lambda: 1, kind="background") == 1
+    await caller.close()
+    for call in (caller.read("k", lambda: 1), caller.call("invalidate", "k")):
+        with pytest.raises(CacheError, match="the cache is closed"):
+            await call
 
 
 def test_sixty_four_threads_on_a_small_pool_all_end(server: RedisServer) -> None:
@@ -136,3 +148,30 @@ def test_sixty_four_threads_on_a_small_pool_all_end(server: RedisServer) -> None
     assert found == [n % 4 for n in range(256)]
     assert not cache.breaker.open_until
     cache.close()
+
+
+async def test_refreshes_in_the_background_are_bounded(
+    caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("invalidator.cache.asyncio_driver.MOST_REFRESHES", 1)
+    monkeypatch.setattr("invalidator.cache.thread_driver.MOST_REFRESHES", 1)
+    opened, kind = threading.Event(), "background"
+
+    def load() -> int:
+        opened.wait(60)
+        return 2
+
+    async def load_later(_: object) -> int:
+        return await asyncio.to_thread(load)
+
+    loader = load_later if isinstance(caller.cache, Cache) else caller.loader(load)
+    for key in "ab":
+        await caller.read(key, lambda: 1, kind=kind)
+        await caller.call("expire", key)
+    for key in "aabb":
+        assert await caller.call("get_or_load", key, loader, kind=kind) == 1
+    assert caller.stats.loads <= 3
+    opened.set()
+    await until(lambda: caller.stats.puts == 3)
+    assert await caller.read("b", lambda: 3, kind=kind) == 1  # the next reader tries again
+    await until(lambda: caller.stats.puts == 4)

@@ -57,6 +57,11 @@ def test_a_key_is_rendered(template: str, arguments: dict[str, Any], key: str) -
     assert _key(template, **arguments) == key
 
 
+def test_a_filter_keeps_values_apart_that_contain_the_separator() -> None:
+    keys = {_key("o:{a|urlencode}:{b}", a=a, b=b) for a, b in [("x:y", "z"), ("x", "y:z")]}
+    assert len(keys) == 2
+
+
 VALUES = st.one_of(st.text(), st.integers(), st.booleans(), st.none())
 TEMPLATES = ["o:{a}:{b}", "{a|lower}:{b|urlencode}", "x:{a|trim|upper|first(9)}{b:-no}",
              "h:{'{a}/{b}'|sha256|first(12)}", "j:{a|json}:{b|sha1}"]  # fmt: skip

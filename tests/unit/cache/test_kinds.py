@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from invalidator.cache import CacheError, Kind, Kinds
+from invalidator.cache.kinds import Time, seconds
 
 
 def test_a_kind_takes_from_the_default_what_it_leaves_out() -> None:
@@ -47,3 +48,10 @@ def test_mistakes_are_named(text: str, said: str, tmp_path: Path) -> None:
 def test_an_unknown_kind_names_those_that_exist() -> None:
     with pytest.raises(CacheError, match="no kind is called 'oder'; there are: default, order"):
         Kinds(order=Kind()).policy("oder")
+
+
+@pytest.mark.parametrize("value", ["36501d", float("inf"), float("nan"), 10**20])
+def test_a_time_of_more_than_a_century_is_an_error(value: Time) -> None:
+    """An entry writes times in 13 digits."""
+    with pytest.raises(CacheError, match="at most 36500d"):
+        seconds(value)
