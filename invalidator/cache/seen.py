@@ -1,0 +1,40 @@
+"""What a request has read from the cache: for its HTTP headers, and for logs."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Final
+
+from msgspec import Struct, field
+
+FRESH: Final = float("inf")
+
+
+class Seen(Struct):
+    """The entries that were read, taken together."""
+
+    keys: dict[str, None] = field(default_factory=dict)  # in the order of their reads
+    tags: dict[str, None] = field(default_factory=dict)
+    fresh: float = FRESH  # seconds for which all of them still are
+    swr: float = FRESH  # seconds for which all may be served stale
+
+    def note(self, key: str, tags: tuple[str, ...], fresh: float, swr: float) -> None:
+        """Note one more entry; `fresh` is 0 where it was stale, or is not cached at all."""
+        self.keys[key] = None
+        self.tags.update(dict.fromkeys(tags))
+        self.fresh = min(self.fresh, fresh)
+        self.swr = min(self.swr, swr)
+
+
+SEEN: ContextVar[Seen | None] = ContextVar("invalidator.cache.seen", default=None)
+
+
+@contextmanager
+def watching() -> Iterator[Seen]:
+    """Collect what is read from any cache within this context, also by tasks begun in it."""
+    seen = Seen()
+    outer = SEEN.set(seen)
+    try:
+        yield seen
+    finally:
+        SEEN.reset(outer)
