@@ -187,12 +187,13 @@ class Driver:
             flight.outcome = self._cancelled()
         except BaseException as error:  # noqa: BLE001 - raised by those who wait for it
             flight.outcome = Outcome(error=error)
+        self._landed(flight)
 
     def _landed(self, flight: Flight) -> None:
         """Wake all who wait, also where the task was cancelled before it began."""
         if flight.outcome is None:
             flight.outcome = self._cancelled()
-        del self._here.flights[flight.token]
+        self._here.flights.pop(flight.token, None)
         flight.ended.set()
 
     def _cancelled(self) -> Outcome:

@@ -164,15 +164,18 @@ def _check_plain(value: Any) -> None:
         for key, each in value.items():
             if type(key) is not str:
                 raise CodecError(f"a key of JSON is text, not {key!r}: {_ADVICE}")
-            _check_plain(each)
+            if type(each) not in _EXACT:
+                _check_plain(each)
     elif kind is list:
         for each in value:
-            _check_plain(each)
+            if type(each) not in _EXACT:
+                _check_plain(each)
     elif kind is float:
         if not isfinite(value):
             raise CodecError(f"JSON knows no {value}")
-    elif kind not in (str, int, bool, type(None)):
+    elif kind not in _EXACT:
         raise CodecError(f"{kind.__name__} would not come back as it was: {_ADVICE}")
 
 
+_EXACT: Final = frozenset({str, int, bool, type(None)})
 _ADVICE: Final = "annotate what the loader returns, or pass codec="

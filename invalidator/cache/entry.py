@@ -3,7 +3,7 @@
 docs/read-side.md describes the frame for readers in other languages.
 """
 
-import secrets
+import os
 from base64 import urlsafe_b64encode
 from collections.abc import Sequence
 from random import expovariate
@@ -31,7 +31,7 @@ MISS: Final = 5  # load
 
 def new_token() -> bytes:
     """Return a token for one load: 96 random bits."""
-    return urlsafe_b64encode(secrets.token_bytes(12))
+    return urlsafe_b64encode(os.urandom(12))
 
 
 def writer_token() -> bytes:

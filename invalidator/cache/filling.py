@@ -30,62 +30,64 @@ class Filling:
 
     def steps(self, stamps: Sequence[bytes]) -> Steps:
         """Load, and put what was loaded; the steps return the value."""
-        self.here.stats.loads += 1
-        taken = dict(zip(self.names.stamps, stamps, strict=True))
-        load = Load(self.here.stamp, stamp_ms(self.policy), taken, self.token)
+        here, load = self.here, self._load(stamps)
+        here.stats.loads += 1
         try:
-            began = self.here.timer()
+            began = here.timer()
             loaded, absent = yield from self._call(load)
+            # A load that named tags on its way is no answer for those who joined it before.
+            outcome = Outcome(loaded.value, absent, shared=not load.noted)
             if not load.cacheable:
                 yield from self._release(0)
-                return self._outcome(loaded, absent, load)
-            took = (self.here.timer() - began) * 1000
-            entry, ttl = framed(
-                loaded, absent, self._line(load), self.token, self.spec, self.here, took=took
-            )
+                return outcome
+            took = (here.timer() - began) * 1000
+            line = self._line(load)
+            entry, ttl = framed(loaded, absent, line, self.token, self.spec, here, took=took)
         except GeneratorExit:  # dropped: the lease runs out by itself
             raise
         except BaseException as error:
-            self.here.stats.failed += 1
+            here.stats.failed += 1
             pause = self.policy.cooldown if isinstance(error, Exception) else 0.0
             yield from self._release(int(1000 * pause))
             raise
-        outcome = self._outcome(loaded, absent, load)
         outcome.cached = yield from self._put(entry, ttl)
         return outcome
 
-    def _outcome(self, loaded: "Loaded[Any]", absent: NotFound | None, load: Load) -> Outcome:
-        # A load that named tags on its way is no answer for those who joined it before.
-        return Outcome(loaded.value, absent, shared=not load.noted)
+    def _load(self, stamps: Sequence[bytes]) -> Load:
+        taken = dict(zip(self.names.stamps, stamps, strict=True))
+        return Load(self.here.stamp, self.policy.stamp_ms, taken, self.token)
 
     def _call(self, load: Load) -> Steps:
-        """Load until no tag is new: a stamp must be taken before the load that depends on it."""
-        loaded, absent = yield from self._call_once(load)
-        missing = load.note(loaded.tags)
-        if missing and load.cacheable:
-            stamps = yield Send(load.commands(missing, new_token()))
-            load.took(missing, stamps)
-            loaded, absent = yield from self._call_once(load)
-            if load.note(loaded.tags):  # others than the first time
-                load.cacheable = False
-        return loaded, absent
+        """Call the loader; the answer is what it loaded, and that it found nothing.
 
-    def _call_once(self, load: Load) -> Steps:
-        """Call the loader; the answer is what it loaded, and that it found nothing."""
-        load.noted.clear()
-        try:
-            loaded = yield Call(load)
-        except NotFound as error:
-            return Loaded(None), error
-        return (loaded if isinstance(loaded, Loaded) else Loaded(loaded)), None
+        A stamp must be taken before the load that depends on it: where a tag is new, call it again.
+        """
+        again = False
+        while True:
+            load.noted.clear()
+            try:
+                loaded = yield Call(load)
+            except NotFound as error:
+                return Loaded(None), error
+            if not isinstance(loaded, Loaded):
+                return Loaded(loaded), None
+            missing = load.note(loaded.tags)
+            if missing and again:  # others than the first time
+                load.cacheable = False
+            if not missing or not load.cacheable:
+                return loaded, None
+            load.took(missing, (yield Send(load.commands(missing, new_token()))))
+            again = True
 
     def _line(self, load: Load) -> bytes:
-        declared = self.names.declared
-        noted = tuple(name for name in load.noted if name not in declared)
-        names = Names(self.names.key, declared, noted)
-        self.spec.tagging |= bool(noted)
-        self.here.learnt(names)
-        self.names = names
+        """Return the entry's line of stamps, and remember the names in it."""
+        names = self.names
+        if load.noted or names.extra:
+            declared = names.declared
+            noted = tuple(name for name in load.noted if name not in declared)
+            self.names = names = Names(names.key, declared, noted)
+            self.spec.tagging |= bool(noted)
+            self.here.learnt(names)
         line = names.line([load.taken[name] for name in names.stamps])
         assert line is not None
         return line
@@ -151,9 +153,8 @@ def framed(
 
 def takes(names: Sequence[str], policy: Policy, here: Process) -> list[Command]:
     """Return the commands that read or create stamps and versions."""
-    lifetime = stamp_ms(policy)
     return [
-        VERSION(name) if here.is_version(name) else STAMP(name, new_token(), lifetime)
+        VERSION(name) if here.is_version(name) else STAMP(name, new_token(), policy.stamp_ms)
         for name in names
     ]
 
@@ -164,11 +165,6 @@ def prolongs(names: Names, ttl: float, policy: Policy, here: Process) -> list[Co
         return []
     stamps = [name for name in names.stamps if not here.is_version(name)]
     return [STAMP(name, new_token(), int(2000 * ttl)) for name in stamps]
-
-
-def stamp_ms(policy: Policy) -> int:
-    """Return how long a stamp lives: longer than any entry that carries it."""
-    return int(2000 * (policy.ttl + policy.kept))
 
 
 def lease_ms(policy: Policy, load: float | None) -> int:

@@ -3,6 +3,7 @@
 import re
 import tomllib
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +23,7 @@ MAX_SCHEMA: Final = 9999
 LONGEST: Final = 36_500 * 86_400  # seconds: an entry writes times in 13 digits
 
 
-class Policy(Struct, frozen=True):
+class Policy(Struct, frozen=True, dict=True):
     """What holds for an entry, in numbers."""
 
     ttl: float = 300.0  # seconds for which a value is fresh
@@ -40,10 +41,15 @@ class Policy(Struct, frozen=True):
     schema: bytes = b"0000"  # an entry of another schema is a miss
     background: bool = False  # refresh in the background: the loader needs nothing of a request
 
-    @property
+    @cached_property
     def kept(self) -> float:
         """Return the seconds for which a value is kept after it is no longer fresh."""
         return max(self.swr, self.stale_if_error)
+
+    @cached_property
+    def stamp_ms(self) -> int:
+        """Return how long a stamp lives: longer than any entry that carries it."""
+        return int(2000 * (self.ttl + self.kept))
 
 
 class Kind(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -68,7 +68,7 @@ class Flight(Struct):
     line: bytes | None  # the stamps that it took
     outcome: Outcome | None = None
     followers: int = 0
-    ended: Any = None  # the driver's event
+    ended: Any = None  # what the driver lets others wait for
 
 
 CURRENT: ContextVar[Any] = ContextVar("invalidator.cache.load")

@@ -20,7 +20,9 @@ class Script:
 
 
 def with_source(command: Command) -> Command:
-    """Return the command with the script's text, for a server that has not seen it yet."""
+    """Return the command with its script's text, for a server that has not seen it yet."""
+    if command[0] != "EVALSHA":
+        return command
     return ("EVAL", _SOURCES[str(command[1])], *command[2:])
 
 

@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
+from hiredis import pack_command
 from redis.exceptions import NoScriptError, ResponseError
 
 from invalidator.cache.client import CONNECTIONS
@@ -12,6 +13,7 @@ from invalidator.cache.errors import CacheError
 from invalidator.cache.scripts import Command, with_source
 
 Reply = Any
+_packed: Callable[[Command], bytes] = cast(Any, pack_command)
 
 
 class Server(Protocol):
@@ -79,24 +81,24 @@ class _Standalone:
 
     async def get(self, keys: Sequence[str]) -> list[bytes | None]:
         if len(keys) == 1:
-            return [await self._one("GET", keys[0])]
-        values: list[bytes | None] = await self._one("MGET", *keys)
-        return values
+            return await self._replies([("GET", keys[0])])
+        (values,) = await self._replies([("MGET", *keys)])
+        return values  # type: ignore[no-any-return]
 
     async def send(self, commands: Sequence[Command]) -> list[Reply]:
-        if len(commands) == 1:
-            return [await _scripted(self._one, commands[0])]
-        replies = await self._together(commands)
-        if any(isinstance(reply, NoScriptError) for reply in replies):
-            replies = await self._together(list(map(_sourced, commands)))
-        return _all(replies)
+        try:
+            return await self._replies(commands)
+        except NoScriptError:
+            return await self._replies(list(map(with_source, commands)))
 
-    async def _one(self, *command: Any) -> Reply:
+    async def _replies(self, commands: Sequence[Command]) -> list[Reply]:
         async with self._room, asyncio.timeout(self._timeout):
             connection = await self._pool.get_connection()
             try:
-                await connection.send_command(*command)
-                return await connection.read_response()
+                await connection.send_packed_command(b"".join(map(_packed, commands)))
+                if len(commands) == 1:
+                    return [await connection.read_response()]
+                return _all([await _reply(connection) for _ in commands])
             except ResponseError:
                 raise
             except BaseException:  # its reply may still come: nobody else may read that
@@ -105,23 +107,12 @@ class _Standalone:
             finally:
                 await self._pool.release(connection)
 
-    async def _together(self, commands: Sequence[Command]) -> list[Reply]:
-        replies: list[Reply] = []
-        async with self._room, asyncio.timeout(self._timeout):
-            connection = await self._pool.get_connection()
-            try:
-                await connection.send_packed_command(connection.pack_commands(commands))
-                for _ in commands:
-                    try:
-                        replies.append(await connection.read_response())
-                    except ResponseError as error:
-                        replies.append(error)
-            except BaseException:
-                await connection.disconnect(nowait=True)
-                raise
-            finally:
-                await self._pool.release(connection)
-        return replies
+
+async def _reply(connection: Any) -> Reply:
+    try:
+        return await connection.read_response()
+    except ResponseError as error:
+        return error
 
 
 class _Cluster:
@@ -153,23 +144,23 @@ class _SyncStandalone:
 
     def get(self, keys: Sequence[str]) -> list[bytes | None]:
         if len(keys) == 1:
-            return [self._one("GET", keys[0])]
-        values: list[bytes | None] = self._one("MGET", *keys)
-        return values
+            return self._replies([("GET", keys[0])])
+        (values,) = self._replies([("MGET", *keys)])
+        return values  # type: ignore[no-any-return]
 
     def send(self, commands: Sequence[Command]) -> list[Reply]:
-        if len(commands) == 1:
-            return [_sync_scripted(self._one, commands[0])]
-        replies = self._together(commands)
-        if any(isinstance(reply, NoScriptError) for reply in replies):
-            replies = self._together(list(map(_sourced, commands)))
-        return _all(replies)
+        try:
+            return self._replies(commands)
+        except NoScriptError:
+            return self._replies(list(map(with_source, commands)))
 
-    def _one(self, *command: Any) -> Reply:
+    def _replies(self, commands: Sequence[Command]) -> list[Reply]:
         connection = self._pool.get_connection()
         try:
-            connection.send_command(*command)
-            return connection.read_response()
+            connection.send_packed_command((b"".join(map(_packed, commands)),))
+            if len(commands) == 1:
+                return [connection.read_response()]
+            return _all([_sync_reply(connection) for _ in commands])
         except ResponseError:
             raise
         except BaseException:  # its reply may still come: nobody else may read that
@@ -178,22 +169,12 @@ class _SyncStandalone:
         finally:
             self._pool.release(connection)
 
-    def _together(self, commands: Sequence[Command]) -> list[Reply]:
-        replies: list[Reply] = []
-        connection = self._pool.get_connection()
-        try:
-            connection.send_packed_command(connection.pack_commands(commands))
-            for _ in commands:
-                try:
-                    replies.append(connection.read_response())
-                except ResponseError as error:
-                    replies.append(error)
-        except BaseException:
-            connection.disconnect()
-            raise
-        finally:
-            self._pool.release(connection)
-        return replies
+
+def _sync_reply(connection: Any) -> Reply:
+    try:
+        return connection.read_response()
+    except ResponseError as error:
+        return error
 
 
 class _SyncCluster:
@@ -226,10 +207,6 @@ def _sync_scripted(execute: Callable[..., Any], command: Command) -> Reply:
         return execute(*command)
     except NoScriptError:
         return execute(*with_source(command))
-
-
-def _sourced(command: Command) -> Command:
-    return with_source(command) if command[0] == "EVALSHA" else command
 
 
 def _all(replies: Sequence[Reply]) -> list[Reply]:

@@ -157,7 +157,8 @@ class SyncDriver:
 
     def _lead(self, lead: Lead, load: SyncLoader) -> Outcome:
         flight = lead.flight
-        flight.ended = threading.Event()
+        flight.ended = threading.Lock()  # cheaper than an Event: held until the load has ended
+        flight.ended.acquire()
         self._here.flights[flight.token] = flight
         try:
             flight.outcome = self.drive(lead.steps, load)
@@ -167,11 +168,12 @@ class SyncDriver:
             if flight.outcome is None:  # this thread is ending
                 flight.outcome = Outcome(shared=False)
             del self._here.flights[flight.token]
-            flight.ended.set()
+            flight.ended.release()
         return flight.outcome
 
     def _join(self, join: Join) -> Outcome | None:
-        join.flight.ended.wait(join.seconds)
+        if join.flight.ended.acquire(timeout=join.seconds):
+            join.flight.ended.release()
         return join.flight.outcome
 
     def _wait(self, wait: Wait) -> None:
