@@ -2,6 +2,7 @@
 "use strict";
 
 const EVERY = 2000; // milliseconds
+let answered = 0; // when the daemon last did
 const byId = (id) => document.getElementById(id);
 const number = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const rate = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
@@ -86,8 +87,17 @@ function showNotices(status) {
     const when = since(status.paused.since, status.now);
     found.push(["warn", `Paused by a person ${when}${why}. To resume: invalidator resume`]);
   }
-  for (const [part, why] of Object.entries(status.waiting)) {
-    if (part !== "intake") found.push(["warn", `Waiting for ${part}: ${why}`]);
+  for (const held of status.brake.held) {
+    found.push(["bad", `${held.source} topic ${held.topic} is paused: ${held.why}. ` +
+      "Nothing of it is lost. Fix the rule, or resume it: invalidator resume"]);
+  }
+  const topics = status.brake.held.length; // the notices above say more than readiness does
+  for (const [why, parts] of waitingByReason(status)) {
+    if (topics && parts.every((part) => /rules/.test(part))) continue;
+    const begun = parts.map((part) => status.waiting_since[part]).filter(Boolean).sort()[0];
+    const when = begun ? ` for ${since(begun, status.now).replace(" ago", "")}` : "";
+    found.push([parts.some((part) => /redis|dead letters/.test(part)) ? "bad" : "warn",
+      `Waiting${when} (${parts.join(", ")}): ${why}`]);
   }
   if (status.rules.refused.length) {
     found.push(["bad", "The rules on disk are not in force:\n" + status.rules.refused.join("\n")]);
@@ -97,6 +107,19 @@ function showNotices(status) {
   list.replaceChildren(...found.map(([mood, text]) => make("li", mood, text)));
 }
 
+/** What is waited for, by reason. While Redis is down, all that needs it is one notice. */
+function waitingByReason(status) {
+  const found = new Map();
+  const down = status.waiting.redis;
+  for (const [part, why] of Object.entries(status.waiting)) {
+    if (part === "intake") continue;
+    const needs = down && /^(redis|dead letters|pubsub|stream|sweep)/.test(part);
+    const reason = (needs ? down : why).replace(/^\S+: /, ""); // without the name of who waits
+    found.set(reason, [...(found.get(reason) || []), part]);
+  }
+  return found;
+}
+
 function sum(values) {
   return values.reduce((all, value) => all + value, 0);
 }
@@ -104,7 +127,7 @@ function sum(values) {
 function showTiles(status) {
   const sources = status.sources;
   const known = sources.filter((source) => source.lag !== null);
-  const flow = sum(sources.map((source) => sum(Object.values(source.events_per_second))));
+  const flow = flowNow() ?? sum(sources.map((source) => sum(Object.values(source.events_per_second))));
   const oldest = Math.max(0, ...sources.map((source) => source.oldest_unsettled_seconds));
   const sweeps = status.sweeps;
   const tiles = [
@@ -122,14 +145,18 @@ function showTiles(status) {
       make("dd", "", value, hint ? make("span", "hint line", hint) : null))));
 }
 
+/** The notices give the reason. */
 function state(waiting) {
-  return waiting ? word("waiting", "warn") : word("ready", "good"); // the reason is in the notices
+  if (!waiting) return word("ready", "good");
+  return waiting.since ? word("paused", "warn") : word("waiting", "warn");
 }
+
+const held = (status, source) => status.brake.held.some((each) => each.source === source);
 
 function showSources(status) {
   fill("sources", status.sources.map((source) => [
     make("span", "name", source.name),
-    state(source.waiting),
+    held(status, source.name) ? word("topic paused", "bad") : state(source.waiting || status.paused),
     perSecond(sum(Object.values(source.events_per_second))),
     source.lag === null ? "unknown" : count(source.lag),
     span(source.oldest_unsettled_seconds),
@@ -142,25 +169,59 @@ function showCaches(status) {
   ]), "The rules have no cache");
 }
 
-const OUTCOMES = { applied: "good", rejected: "bad" };
-
+/** A row for each type, a column for each source. */
 function showEvents(status) {
-  const flowing = [...status.events].sort((a, b) => b.per_second - a.per_second || b.total - a.total);
-  fill("events", flowing.slice(0, 50).map((entry) => [
-    code(entry.type), entry.source, word(entry.outcome, OUTCOMES[entry.outcome] || "dim"),
-    perSecond(entry.per_second), count(entry.total),
+  const sources = status.sources.map((source) => source.name);
+  const head = byId("events").tHead.rows[0];
+  if (head.cells.length !== sources.length + 2) {
+    head.replaceChildren(heading("Type"), ...sources.map((name) => heading(`${name}, per second`, "number")),
+      heading("Total", "number"));
+  }
+  const types = new Map();
+  for (const entry of status.events) {
+    const row = types.get(entry.type) || { type: entry.type, total: 0, rejected: 0, rates: {} };
+    row.total += entry.total;
+    row.rejected += entry.outcome === "rejected" ? entry.total : 0;
+    row.rates[entry.source] = (row.rates[entry.source] || 0) + entry.per_second;
+    types.set(entry.type, row);
+  }
+  const flow = (row) => sum(Object.values(row.rates));
+  const rows = [...types.values()].sort((a, b) => flow(b) - flow(a) || b.total - a.total);
+  fill("events", rows.slice(0, 50).map((row) => [
+    row.type === "other" ? unmatched(status) : code(row.type),
+    ...sources.map((name) => row.rates[name] ? perSecond(row.rates[name]) : ""),
+    [count(row.total), row.rejected
+      ? make("span", "line", word(`${count(row.rejected)} rejected`, "bad")) : null],
   ]), "No events yet");
 }
 
+function heading(text, classes) {
+  const made = make("th", classes, text);
+  made.scope = "col";
+  return made;
+}
+
+/** Types that no rule names, as far as they were sampled. */
+function unmatched(status) {
+  const lines = (status.unmatched || []).map((each) => make("span", "line small",
+    code(each.type), each.hint ? make("span", "muted", ` ${each.hint}`) : null));
+  return [make("span", "muted", "named by no rule"), ...lines];
+}
+
 function showDead(status) {
-  const entries = status.dead_letters.entries;
-  byId("dead-about").textContent = entries === null
+  const letters = status.dead_letters;
+  byId("dead-about").textContent = letters.entries === null
     ? "Their Redis has not been asked yet."
-    : entries ? `${count(entries)} in the stream. Each may mean stale cache entries.`
+    : letters.entries ? `${count(letters.entries)} in the stream. Each may mean stale cache entries.`
       : "None: every event that was read could be applied.";
-  const reasons = Object.entries(status.dead_letters.by_error).sort((a, b) => b[1] - a[1]);
-  byId("dead").hidden = !reasons.length;
-  fill("dead", reasons.map(([error, events]) => [code(error), count(events)]), "None");
+  byId("dead").hidden = !letters.reasons.length;
+  fill("dead", letters.reasons.slice(0, 10).map((reason) => [
+    [make("span", "line", reason.rule ? make("span", "name", `${reason.rule} `) : null, code(reason.error)),
+      reason.what ? make("span", "line small", code(reason.what)) : null,
+      make("span", "line small muted", code(
+        `invalidator dead list ${reason.rule ? `--rule ${reason.rule}` : `--error ${reason.error}`}`))],
+    count(reason.events), since(reason.last, status.now),
+  ]), "None");
 }
 
 // --- rules --------------------------------------------------------------------------------
@@ -191,6 +252,7 @@ function showRules(status) {
           ? make("span", "line small muted", `again after ${rule.repeat_after_seconds} s`) : null],
       of ? perSecond(of.events_per_second) : "",
       of ? count(of.events) : "",
+      of && of.rejected ? word(count(of.rejected), "bad") : of ? "0" : "",
       of ? hits(of) : "",
     ];
   }), "No rule");
@@ -271,6 +333,33 @@ function example() {
   byId("event").focus();
 }
 
+// --- what is applied ----------------------------------------------------------------------
+
+const MOST_LINES = 100;
+let stream = null;
+
+function watch() {
+  stream?.close();
+  stream = null;
+  if (!byId("tail-box").open) return;
+  stream = new EventSource("tail");
+  stream.onopen = () => { byId("tail-about").textContent = "Names as they are applied, of this replica."; };
+  stream.onerror = () => {
+    byId("tail-about").textContent = "No stream: the daemon is gone, or four others watch already.";
+  };
+  stream.onmessage = (message) => tell(JSON.parse(message.data));
+}
+
+function tell(told) {
+  const list = byId("tail");
+  const time = new Date(told.time * 1000).toLocaleTimeString("en-GB");
+  const names = told.names.map((name) => [code(name), " "]).flat();
+  list.prepend(make("li", "", make("span", "muted", `${time} ${told.source} `),
+    make("span", "kind", `${told.kind} `), ...names,
+    told.more ? make("span", "muted", `and ${count(told.more)} more`) : null));
+  while (list.children.length > MOST_LINES) list.lastElementChild.remove();
+}
+
 // --- polling ------------------------------------------------------------------------------
 
 async function ask(path) {
@@ -285,9 +374,15 @@ async function refresh() {
     if (rules.hash !== status.rules.hash) rules = await ask("rules");
     showStatus(status);
     showRules(status);
+    await refreshPlots();
+    answered = Date.now();
+    document.body.classList.remove("gone");
   } catch (error) {
-    byId("badge").textContent = "no answer";
-    byId("badge").className = "badge bad";
+    const badge = byId("badge");
+    badge.textContent = answered ? `no answer for ${span((Date.now() - answered) / 1000)}` : "no answer";
+    badge.className = "badge bad";
+    document.title = "no answer - invalidator";
+    document.body.classList.add("gone"); // what is shown is old
   }
 }
 
@@ -303,4 +398,6 @@ byId("event").addEventListener("keydown", (pressed) => {
     byId("explain").requestSubmit();
   }
 });
+byId("tail-box").addEventListener("toggle", watch);
+framePlots();
 run();

@@ -32,12 +32,6 @@ class Rates:
         while len(self._looks) > 1 and self._looks[1][0] <= now - SPAN:
             self._looks.popleft()
 
-    async def run(self) -> None:
-        """Read the counters until cancelled."""
-        while True:
-            await asyncio.sleep(EVERY)
-            self.look()
-
     def of(self, counter: Counter) -> dict[tuple[str, ...], float]:
         began, before = self._looks[0]
         seconds = self._clock() - began
@@ -48,3 +42,11 @@ class Rates:
             labels: (value - then.get(labels, 0.0)) / seconds
             for labels, value in counted(counter).items()
         }
+
+
+async def look_regularly(*looks: Callable[[], None]) -> None:
+    """Look at the counters until cancelled."""
+    while True:
+        await asyncio.sleep(EVERY)
+        for look in looks:
+            look()

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import resource
 import socket
+from collections.abc import AsyncGenerator
 from importlib.resources import files
 from itertools import islice
 from typing import Any, Final
@@ -14,9 +15,12 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from invalidator.admin.control import Calls, Control
 from invalidator.admin.guard import HEADERS, guarding
+from invalidator.admin.history import History
+from invalidator.admin.rates import look_regularly
 from invalidator.admin.status import DaemonView, rules_in_force, status
 from invalidator.errors import ConfigError
 from invalidator.model import Record
+from invalidator.pipeline.tail import Watcher
 from invalidator.runtime.http import Handler, Limits, Request, Response, Server, as_json, said
 from invalidator.settings import Settings
 
@@ -25,7 +29,10 @@ MOST_NAMES: Final = 500  # that an explanation shows
 MOST_VERDICTS: Final = 1000  # a list of events has one for each of them and each rule
 MOST_CONNECTIONS: Final = 128
 SHARE: Final = 0.25  # of the process's descriptors
+MOST_WATCHERS: Final = 4
+SIGN_OF_LIFE: Final = 15.0  # seconds without an event, then a comment shows who has gone
 STOP_WITHIN: Final = 1.0  # seconds that open calls have when the daemon ends
+JSON: Final = "application/json"
 TYPES: Final = {
     "html": "text/html",
     "css": "text/css",
@@ -39,11 +46,13 @@ class Admin:
 
     def __init__(self, view: DaemonView, control: Control, settings: Settings) -> None:
         self._view = view
+        self._history = History(lambda: view.lag())
         self._host = settings.admin.host
         self._port = settings.admin.port
         self._names = {self._host, socket.gethostname(), *settings.admin.hosts}
         self._calls = Calls(control, settings.admin.token)
         self._explaining = asyncio.Lock()
+        self._watchers = 0
         self._largest = settings.batch.max_event_bytes
         self._server: Server | None = None
         self._rates: asyncio.Task[None] | None = None
@@ -69,7 +78,9 @@ class Admin:
                 f"cannot listen there: {getattr(error, 'strerror', None) or error}. "
                 "Choose another port (0 picks a free one) or an address of this machine."
             ) from error
-        self._rates = asyncio.create_task(self._view.rates.run(), name="admin-rates")
+        self._rates = asyncio.create_task(
+            look_regularly(self._view.rates.look, self._history.look), name="admin-rates"
+        )
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     async def stop(self) -> None:
@@ -87,12 +98,15 @@ class Admin:
             ("GET", "/metrics"): self._metrics,
             ("GET", "/status"): self._status,
             ("GET", "/rules"): self._rules,
+            ("GET", "/history"): self._past,
+            ("GET", "/tail"): self._tail,
             ("POST", "/explain"): self._explain,
             **self._calls.routes(),
             ("GET", "/"): _file("page.html"),
             ("GET", "/page.css"): _file("page.css"),
             ("GET", "/page.js"): _file("page.js"),
             ("GET", "/page.svg"): _file("page.svg"),
+            ("GET", "/plots.js"): _file("plots.js"),
         }
 
     async def _livez(self, _: Request) -> Response:
@@ -119,6 +133,36 @@ class Admin:
 
     async def _rules(self, _: Request) -> Response:
         return _json(rules_in_force(self._view))
+
+    async def _past(self, _: Request) -> Response:
+        return Response(200, orjson.dumps(self._history.plain()), {"Content-Type": JSON})
+
+    async def _tail(self, _: Request) -> Response:
+        """Stream what is applied, as server-sent events."""
+        if self._watchers >= MOST_WATCHERS:
+            return said(429, f"{MOST_WATCHERS} others watch already; try again later")
+        headers = {"Content-Type": "text/event-stream"}
+        return Response(200, headers=headers, stream=self._told())
+
+    async def _told(self) -> AsyncGenerator[bytes, None]:
+        watcher: Watcher = asyncio.Queue()
+        tails = [pipeline.tail for pipeline in self._view.pipelines]
+        self._watchers += 1
+        for tail in tails:
+            tail.watchers.add(watcher)
+        try:
+            while True:
+                try:
+                    async with asyncio.timeout(SIGN_OF_LIFE):
+                        told = await watcher.get()
+                except TimeoutError:
+                    yield b": still here\n\n"
+                else:
+                    yield b"data: " + orjson.dumps(told) + b"\n\n"
+        finally:
+            self._watchers -= 1
+            for tail in tails:
+                tail.watchers.discard(watcher)
 
     async def _explain(self, request: Request) -> Response:
         """Explain what the rules in force do with an event. Nothing is invalidated.
@@ -157,7 +201,7 @@ def _connections() -> int:
 
 def _json(plain: dict[str, Any]) -> Response:
     body = orjson.dumps(plain, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-    return Response(200, body, {"Content-Type": "application/json"})
+    return Response(200, body, {"Content-Type": JSON})
 
 
 def _file(name: str) -> Handler:

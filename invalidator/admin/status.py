@@ -25,6 +25,7 @@ from invalidator.targets.store import Store
 
 FORMAT: Final = 1
 MOST_PARTITIONS: Final = 500
+MOST_REASONS: Final = 100
 MOST_RULES: Final = 500  # with figures of their own
 
 PREFIX: Final = "invalidator_"
@@ -58,6 +59,11 @@ class DaemonView(Struct):
     def rules(self) -> RuleSet:
         return self.in_force.rules
 
+    def lag(self) -> int | None:
+        """Return how many events are not settled; None where no source knows."""
+        known = [sum(lag.values()) for pipeline in self.pipelines if (lag := pipeline.lag())]
+        return sum(known) if known else None
+
 
 def status(view: DaemonView) -> Plain:
     """Return everything at a glance, from what is known: no server is asked."""
@@ -70,6 +76,7 @@ def status(view: DaemonView) -> Plain:
         "now": _time(view.now()),
         "dry_run": view.dry_run,
         "waiting": waiting,
+        "waiting_since": {name: _time(since) for name, since in _since(view, waiting)},
         "stuck": view.health.stuck(),
         "paused": _paused(view.pause),
         "rules": _rules(view),
@@ -91,6 +98,7 @@ def status(view: DaemonView) -> Plain:
         "dead_letters": {
             "entries": figures["dead_letter_entries"],
             "by_error": {error: n for (error,), n in counted(metrics.DEAD).items()},
+            "reasons": _reasons(view),
         },
         "by_rule": _by_rule(view),
     }
@@ -146,10 +154,42 @@ def _source(pipeline: Pipeline, view: DaemonView, waiting: Mapping[str, str]) ->
             for (topic, partition), behind in partitions
             if topic
         ],
-        "oldest_unsettled_seconds": round(pipeline.oldest, 3),
+        "oldest_unsettled_seconds": round(_oldest(pipeline, view), 3),
         "tickets": pipeline.tickets,
         "events_per_second": {outcome: _round(rate) for outcome, rate in sorted(rates.items())},
     }
+
+
+def _oldest(pipeline: Pipeline, view: DaemonView) -> float:
+    """Return the age of the oldest unsettled event, at least: while a person has paused reading,
+    events that wait to be read are as old as the pause."""
+    paused = view.pause.paused
+    waits = paused and sum(pipeline.lag().values())
+    return max(pipeline.oldest, view.now() - paused.since if paused and waits else 0.0)
+
+
+def _since(view: DaemonView, waiting: Mapping[str, str]) -> Iterator[tuple[str, float]]:
+    """Yield since when each part is waited for, as Unix time."""
+    health = view.health
+    for name in waiting:
+        if name in health.parts:
+            yield name, view.now() - (health.clock() - health.parts[name].since)
+
+
+def _reasons(view: DaemonView) -> list[Plain]:
+    """Return the top reasons of all sources."""
+    found = [reason for pipeline in view.pipelines for reason in pipeline.reasons.top()]
+    found.sort(key=lambda reason: -reason.events)
+    return [
+        {
+            "rule": reason.rule or None,
+            "what": reason.what,
+            "error": reason.error,
+            "events": reason.events,
+            "last": _time(reason.last),
+        }
+        for reason in found[:MOST_REASONS]
+    ]
 
 
 def _caches(view: DaemonView, waiting: Mapping[str, str]) -> Iterator[Plain]:
@@ -192,11 +232,16 @@ def _by_rule(view: DaemonView) -> list[Plain]:
     events, rates = counted(metrics.RULE_EVENTS), view.rates.of(metrics.RULE_EVENTS)
     names, looked = _sums(metrics.RULE_NAMES), _sums(metrics.SAMPLED)
     existed = _sums(metrics.SAMPLED_EXISTED)
+    rejected: dict[str, int] = {}
+    for pipeline in view.pipelines:
+        for reason in pipeline.reasons.top():
+            rejected[reason.rule] = rejected.get(reason.rule, 0) + reason.events
     return [
         {
             "rule": rule.name,
             "events": _round(events.get((rule.name,), 0.0)),
             "events_per_second": _round(rates.get((rule.name,), 0.0)),
+            "rejected": rejected.get(rule.name, 0),
             "names": _round(names.get(rule.name, 0.0)),
             "looked_up": int(looked.get(rule.name, 0)),
             "existed": int(existed.get(rule.name, 0)),

@@ -22,10 +22,12 @@ from invalidator.errors import Unavailable
 from invalidator.model import Batch, Cause, Failure, Names, Outcome, Plan, Rejection
 from invalidator.pipeline.inflight import InFlight, Limits
 from invalidator.pipeline.pause import Pause
+from invalidator.pipeline.reasons import Reasons
 from invalidator.pipeline.reject_brake import RejectBrake
 from invalidator.pipeline.report import Reporter
 from invalidator.pipeline.samples import Hits, Sampler
 from invalidator.pipeline.settlement import Letters, Settlement, unexplained
+from invalidator.pipeline.tail import Tail
 from invalidator.pipeline.tickets import Tickets
 from invalidator.pipeline.tracing import Spans
 from invalidator.pipeline.work import Applied, Work
@@ -102,6 +104,16 @@ class Pipeline:
         """Return the age of the oldest event that was read and is not settled, in seconds."""
         paused = self._brake.oldest if self._brake else 0.0
         return max(paused, self._reporter.oldest)
+
+    @property
+    def reasons(self) -> Reasons:
+        """Return why events were rejected."""
+        return self._reporter.reasons
+
+    @property
+    def tail(self) -> Tail:
+        """Return what tells watchers about names as they are applied."""
+        return self._reporter.tail
 
     @property
     def braked(self) -> Mapping[str, str]:

@@ -7,7 +7,9 @@ from typing import Final
 import structlog
 
 from invalidator.model import Batch, Note, Rejection
+from invalidator.pipeline.reasons import Reasons
 from invalidator.pipeline.samples import Sample, type_label
+from invalidator.pipeline.tail import Tail
 from invalidator.pipeline.tracing import NoSpans, Spans
 from invalidator.pipeline.work import Applied, Seen, Work
 from invalidator.rules import RuleSet
@@ -37,6 +39,8 @@ class Reporter:
         self._repeats = Repeats(clock)
         self._spans = spans or NoSpans()
         self.now = now
+        self.reasons = Reasons()
+        self.tail = Tail(source)
         self._unsettled: set[Seen] = set()
         self._applied_age = metrics.EVENT_TO_APPLIED_SECONDS.labels(source)
         self._settled_age = metrics.EVENT_TO_SETTLED_SECONDS.labels(source)
@@ -58,6 +62,7 @@ class Reporter:
         now = self.now()
         for published in work.seen.published:
             self._applied_age.observe(max(0.0, now - published))
+        self.tail.tell(work.plan.caches, now)
         if work.seen.span:
             work.seen.span.add_event("applied")
         if work.plan.notes:
@@ -73,6 +78,7 @@ class Reporter:
             self._settled_age.observe(max(0.0, self.now() - applied.seen.oldest))
         self._spans.end(applied, rejected)
         self._count(applied, rejections)
+        self.reasons.add(rejections, self.now())
         metrics.BATCHES.labels(name).inc()
         metrics.BATCH_EVENTS.labels(name).observe(batch.events)
         metrics.APPLY_SECONDS.labels(name).observe(applied.seconds)

@@ -1,6 +1,8 @@
 """The page of the admin port in a real browser: what it shows, and that it is safe and usable."""
 
 import os
+import re
+import urllib.request
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,13 +11,15 @@ import pytest
 
 from tests.backends import until
 from tests.backends.browser import Tab, browser
+from tests.backends.waiting import LIMIT
+from tests.conftest import StartRedis
 from tests.e2e.conftest import RunDaemon
-from tests.integration.piping import AllowKeys, event, order
+from tests.integration.piping import AllowKeys, event, looking, order
 
 if TYPE_CHECKING:
     import redis
 
-CONTROL, TAB, ENTER = 2, 9, 13
+CONTROL, TAB, ENTER, LEFT = 2, 9, 13, 37
 HOSTILE = "<img src=x onerror=document.title='broken'>"
 RULES = """\
 version: 1
@@ -100,6 +104,7 @@ async def test_it_shows_what_flows_and_explains_events(page: str) -> None:
         await shows(tab, "data.sure == true", "an <b>order</b> <script>document.title='broken'")
         assert await tab.ask(UNLABELLED) == []
 
+        await tab.ask("document.getElementById('explain-box').open = true")
         await tab.ask("document.getElementById('event').focus()")
         await tab.send("Input.insertText", text=order(HOSTILE).decode())
         await tab.press("Enter", ENTER, CONTROL)
@@ -129,11 +134,75 @@ async def test_it_shows_what_flows_and_explains_events(page: str) -> None:
         assert tab.complaints == []
 
 
-async def test_it_reports_that_the_daemon_is_unavailable(
-    run_daemon: RunDaemon, redis_url: str
-) -> None:
-    daemon = run_daemon(REDIS_URL=redis_url, PUBSUB__CHANNELS="orders").await_ready()
+async def test_it_draws_the_last_minutes_and_gives_figures(page: str) -> None:
+    async with browser(page) as tab:
+        await until(partial(tab.ask, "document.querySelectorAll('.plot polyline').length >= 5"))
+        assert await tab.ask("document.querySelectorAll('#plot-flow polygon').length") == 3
+        await tab.ask("document.querySelector('#plot-flow .drawing').focus()")
+        await tab.press("ArrowLeft", LEFT)
+        shown = "document.querySelector('#plot-flow .readout').innerText"
+        assert re.match(r"\d\d:\d\d:\d\d", await tab.ask(shown)), "the time that is looked at"
+        await tab.ask("document.querySelector('#spans button[value=day]').click()")
+        await shows(tab, "a day ago")
+        assert tab.complaints == []
+
+
+async def test_it_streams_what_is_applied(page: str, redis_now: "redis.Redis") -> None:
+    async with browser(page) as tab:
+        await tab.ask("document.getElementById('tail-box').open = true")
+        await until(partial(tab.ask, "stream !== null && stream.readyState === 1"))
+
+        async def told() -> bool:
+            redis_now.publish("orders", order(2))
+            return bool(await tab.ask("document.getElementById('tail').innerText.includes('o2')"))
+
+        await until(told, what="the name is shown")
+        await tab.ask("document.getElementById('tail-box').open = false")
+        await until(partial(tab.ask, "stream === null"))
+        assert tab.complaints == []
+
+
+async def test_it_alarms(run_daemon: RunDaemon, start_redis: StartRedis) -> None:
+    """Redis is down, a person has paused, and then the daemon is gone."""
+    server = start_redis()
+    daemon = run_daemon(
+        REDIS_URL=server.url, PUBSUB__CHANNELS="orders", ADMIN__TOKEN="0123456789abcdef"
+    ).await_ready()
     async with browser(daemon.admin_url()) as tab:
         await shows(tab, "ready")
+        server.freeze()
+        await shows(tab, "Waiting for")
+        needs = "['redis', 'dead letters', 'pubsub'].every((part) => notice.includes(part))"
+        one = f"((notice) => {needs})(document.querySelector('#notices .bad').innerText)"
+        await until(partial(tab.ask, one), what="one notice for all that Redis is needed for")
+        assert await tab.ask("document.querySelectorAll('#notices li').length") == 1
+        keep("page-redis-down.png", await tab.picture())
+        server.thaw()
+        await until(partial(tab.ask, "document.getElementById('notices').hidden"))
+        call(daemon.admin_url(), "pause")
+        await shows(tab, "Paused by a person")
+        assert await tab.ask("document.querySelector('#sources .word').textContent") == "paused"
         assert daemon.stop() == 0
-        await shows(tab, "no answer")
+        await shows(tab, "no answer for")
+        assert await tab.ask("document.body.classList.contains('gone')")
+        keep("page-gone.png", await tab.picture())
+
+
+async def test_a_paused_topic_is_not_green(
+    run_daemon: RunDaemon, start_redis: StartRedis, rules_file: Path
+) -> None:
+    server = start_redis()
+    daemon = run_daemon(REDIS_URL=server.url, STREAMS__KEYS="orders", STREAMS__START="earliest")
+    with looking(server.url) as now:
+        for _ in range(300):
+            now.xadd("orders", {"event": event("order.updated", none=1)})
+    async with browser(daemon.admin_url()) as tab:
+        await shows(tab, "stream topic orders is paused: rules", "order-changed")
+        assert await tab.ask("document.querySelector('#sources .word').className") == "word bad"
+
+
+def call(url: str, what: str) -> None:
+    headers = {"Authorization": "Bearer 0123456789abcdef"}
+    request = urllib.request.Request(f"{url}/{what}", b"", headers)
+    with urllib.request.urlopen(request, timeout=LIMIT) as answer:
+        assert answer.status == 200

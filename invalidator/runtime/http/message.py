@@ -1,7 +1,7 @@
 """Requests and responses."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote
 
@@ -27,6 +27,7 @@ class Response(Struct, frozen=True):
     status: int
     body: bytes = b""
     headers: Mapping[str, str] = {}
+    stream: AsyncGenerator[bytes, None] | None = None  # sent piece by piece, instead of a body
 
 
 def as_json(

@@ -3,7 +3,7 @@
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -80,7 +80,11 @@ class Connection:
         self._reads, self.since = True, time.monotonic()
         if not await self._begun():
             return False
-        await self._send(self._whole(await self._answer()))
+        answer = await self._answer()
+        if answer.stream is not None:
+            await self._pour(answer, answer.stream)
+            return False
+        await self._send(self._whole(answer))
         if self._last:
             return False
         if self._http.our_state is not h11.DONE:
@@ -153,6 +157,21 @@ class Connection:
         )
         body = b"" if self._method == "HEAD" else answer.body
         return packed(self._http, head, body)
+
+    async def _pour(self, answer: Response, stream: AsyncGenerator[bytes, None]) -> None:
+        """Send a response of unknown length; the connection ends with it."""
+        headers = {**self._site.headers(answer), "Connection": "close"}
+        reason = HTTPStatus(answer.status).phrase
+        head = h11.Response(status_code=answer.status, headers=[*headers.items()], reason=reason)
+        try:
+            await self._send(self._http.send(head))
+            if self._method == "HEAD":
+                return
+            async for piece in stream:
+                await self._send(self._http.send(h11.Data(data=piece)))
+                self.since = math.inf
+        finally:
+            await stream.aclose()
 
     async def _send(self, message: bytes) -> None:
         self.since = time.monotonic()
