@@ -205,7 +205,7 @@ function heading(text, classes) {
 function unmatched(status) {
   const lines = (status.unmatched || []).map((each) => make("span", "line small",
     code(each.type), each.hint ? make("span", "muted", ` ${each.hint}`) : null));
-  return [make("span", "muted", "named by no rule"), ...lines];
+  return [make("span", "muted", "named by no rule, or unreadable"), ...lines];
 }
 
 function showDead(status) {
