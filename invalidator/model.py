@@ -80,7 +80,7 @@ class Slice(Struct, frozen=True):
 
 
 class Result(Struct, eq=False):
-    """What became of a batch, for a source that answers whoever sent it."""
+    """The result of a batch, for a source that answers whoever sent it."""
 
     caches: dict[str, "Names"] = field(default_factory=dict)  # that were applied
     existed: int = 0  # keys that really existed

@@ -150,7 +150,7 @@ class HttpSource:
         return {(route, ""): len(waiting) for route, waiting in self._waiting.items()}
 
     async def keep_alive(self) -> None:
-        """Requests wait, up to the bounds."""
+        """Do nothing: requests wait, up to the bounds."""
 
     async def stop(self) -> None:
         self._stopped = True
