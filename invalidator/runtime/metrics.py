@@ -64,7 +64,9 @@ class Bounded:
 
 BUILD = Info("invalidator_build", "The running version.")
 RULES = Info("invalidator_rules", "The rules in force, by their hash.")
-RELOADS = Counter("invalidator_rules_reloads_total", "Changed rules, by result.", ["result"])
+RELOADS = Counter(
+    "invalidator_rules_reloads_total", "Changed rules, by result: loaded or rejected.", ["result"]
+)
 RELOAD_OK = Gauge("invalidator_rules_reload_ok", "1 while the rules in force are those on disk.")
 
 LOADED = Gauge(
