@@ -207,7 +207,7 @@ class Pipeline:
         return batch
 
     async def _reopen(self, error: Unavailable) -> None:
-        """Connect anew, at growing intervals where it connects and still cannot be read."""
+        """Reconnect, at growing intervals where it connects and still cannot be read."""
         self._failed_reads += 1
         metrics.RETRIES.labels(self._part.name, error.code or "unavailable").inc()
         if self._failed_reads == 1:

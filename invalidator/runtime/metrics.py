@@ -224,7 +224,7 @@ DEAD_TRIMMED = Counter(
 )
 LOG_DROPPED = Counter(
     "invalidator_log_lines_dropped_total",
-    "Log lines that were dropped, as nobody reads the pipe that they are written to.",
+    "Log lines that were dropped because nobody reads the pipe that they are written to.",
 )
 IN_FLIGHT = Gauge(
     "invalidator_in_flight_events",

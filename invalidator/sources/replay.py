@@ -1,4 +1,4 @@
-"""The events that a person wants to have read again."""
+"""The events that a person asks to have read again."""
 
 from msgspec import Struct
 

@@ -56,7 +56,7 @@ class HttpSource:
 
     name = "http"
     forgets = False
-    overflowing: frozenset[str] = frozenset()  # senders wait, and are told when it is too long
+    overflowing: frozenset[str] = frozenset()  # senders wait, and get a receipt when it is too long
 
     def __init__(
         self,
