@@ -17,7 +17,7 @@ from invalidator.sources.kafka.client import Timing, stop
 from invalidator.sources.kafka.membership import Membership
 from invalidator.sources.kafka.offsets import GroupStart, Positions
 from invalidator.sources.kafka.private import Refused, describe
-from tests.backends.waiting import turn
+from tests.backends.waiting import LIMIT, turn
 
 TP = TopicPartition("orders", 0)
 START = GroupStart(1, {"orders": 1})
@@ -71,10 +71,14 @@ def group(monkeypatch: pytest.MonkeyPatch) -> Group:
     return group
 
 
+def member_of(group: Group, timing: Timing) -> Membership:
+    seeker: Any = group
+    return Membership(seeker, Brokers(["broker:9092"]), seeker, timing, Part("kafka"))
+
+
 @pytest.fixture
 def member(group: Group) -> Membership:
-    seeker: Any = group
-    return Membership(seeker, Brokers(["broker:9092"]), seeker, Timing(drain=0.05), Part("kafka"))
+    return member_of(group, Timing(drain=0.05))
 
 
 def give(member: Membership) -> Assignment:
@@ -243,15 +247,14 @@ async def test_a_rebalance_does_not_wait_for_ever_and_then_commits_nothing_of_it
     assert group.commits == []
 
 
-async def test_the_end_does_not_wait_for_a_rebalance_that_waits_for_us(
-    group: Group, member: Membership
-) -> None:
+async def test_the_end_does_not_wait_for_a_rebalance_that_waits_for_us(group: Group) -> None:
+    member = member_of(group, Timing(drain=2 * LIMIT))
     await member.on_partitions_assigned({TP})
     give(member)
     revoking = asyncio.create_task(member.on_partitions_revoked({TP}))
     await turn()
     await member.end()
-    await asyncio.wait_for(revoking, 0.04)
+    await asyncio.wait_for(revoking, LIMIT)
 
 
 async def test_a_task_of_ours_that_ended_is_trouble(member: Membership) -> None:
