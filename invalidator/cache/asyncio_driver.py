@@ -121,14 +121,14 @@ class Driver:
 
     async def _answer(self, request: Any, load: Loader) -> Any:
         match request:
-            case Get(keys):
-                return await self.get(keys)
             case Send(commands):
                 return await self.send(commands)
             case Call(one):
                 return await self._call(load, LoadContext(self, one))
             case Lead():
                 return await self._lead(request, load)
+            case Get(keys):
+                return await self.get(keys)
             case Join():
                 return await self._join(request)
             case Wait():

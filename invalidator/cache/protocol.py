@@ -77,7 +77,7 @@ class _Read:
                 found = yield Get(names.keys)
                 continue
             line = self.names.line(found[1:])
-            verdict, kept = self._judged(entry, line)
+            verdict, kept = self._judged(entry, line) if entry else (MISS, None)
             if verdict == HIT:
                 self.here.stats.hits += 1
                 return kept

@@ -119,14 +119,14 @@ class SyncDriver:
 
     def _answer(self, request: Any, load: SyncLoader) -> Any:
         match request:
-            case Get(keys):
-                return self.get(keys)
             case Send(commands):
                 return self.send(commands)
             case Call(one):
                 return self._call(load, SyncLoadContext(self, one))
             case Lead():
                 return self._lead(request, load)
+            case Get(keys):
+                return self.get(keys)
             case Join():
                 return self._join(request)
             case Wait():
