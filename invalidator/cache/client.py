@@ -4,6 +4,8 @@ from typing import Any, Final
 
 from redis.backoff import NoBackoff
 
+from invalidator.cache.pool import LeanPool
+
 TIMEOUT: Final = 0.5  # seconds for an answer
 CONNECT_TIMEOUT: Final = 0.25
 CONNECTIONS: Final = 32
@@ -38,4 +40,4 @@ def client_of(url: str, *, asynchronous: bool) -> Any:
     from redis.retry import Retry
 
     options.update(retry=Retry(NoBackoff(), 0), timeout=POOL_TIMEOUT)
-    return sync.Redis.from_pool(sync.BlockingConnectionPool.from_url(url, **options))
+    return sync.Redis.from_pool(LeanPool.from_url(url, **options))
