@@ -51,13 +51,19 @@ from invalidator.cache import SyncCache
 cache = SyncCache.from_url(sys.argv[1])
 for n in range(100):
     cache.get_or_load(f"k{n}", lambda _: n)
-child = os.fork()
-for turn in range(2000):
-    n = (turn * 7 + bool(child)) % 100
-    assert cache.get_or_load(f"k{n}", lambda _: n) == n
-cache.close()
-if child:
-    sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+children = []
+for _ in range(4):
+    if not (child := os.fork()):
+        break
+    children.append(child)
+mine = len(children)
+for turn in range(500):
+    n = (turn * 7 + mine) % 100
+    assert cache.peek(f"k{n}") == n
+assert not cache.stats.bypassed and not cache.breaker.failures
+for child in children if mine == 4 else ():
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+os._exit(0)
 """
 
 
