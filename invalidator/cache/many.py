@@ -1,12 +1,12 @@
 """Many entries at once: one read, one load of what is missing, a lease for each."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from msgspec import Struct
 
 from invalidator.cache.codecs import Undecodable, value_of, value_start
-from invalidator.cache.entry import EARLY, HIT, STALE, Names, id_of, judge, new_token
+from invalidator.cache.entry import BUSY, EXPIRED, HIT, MISS, Names, id_of, judge, new_token
 from invalidator.cache.errors import CacheUnavailable, NotFound
 from invalidator.cache.filling import RECORD, framed, lease_ms, prolongs, takes
 from invalidator.cache.loading import Loaded
@@ -25,12 +25,20 @@ def read_many(wanted: Mapping[str, Names], spec: Spec, here: Process) -> Steps:
     return _Many(wanted, spec, here).steps()
 
 
+class _Kept(Struct, frozen=True):
+    """A value that is no longer fresh."""
+
+    value: Any
+    usable: bool  # while another reader refreshes it; else only if its load fails
+
+
 class _Many:
     def __init__(self, wanted: Mapping[str, Names], spec: Spec, here: Process) -> None:
         self.wanted = {name: here.known(names) for name, names in wanted.items()}
         self.spec = spec
         self.here = here
         self.values: dict[str, Any] = {}
+        self.kept: dict[str, _Kept] = {}
         self.prolongs: list[Command] = []
         self.tagged: list[str] = []  # their loads named tags, whose stamps must be taken before
 
@@ -51,7 +59,7 @@ class _Many:
                 return (yield from self._alone([*missing, *self.tagged]))
         if granted:
             yield from self._load(granted)
-        left = [name for name in missing if name not in granted]
+        left = [name for name in missing if name not in granted and not self._stale(name)]
         return Results(self.values, left + self.tagged)
 
     def _is_tagged(self, name: str, found: Mapping[str, bytes | None]) -> bool:
@@ -73,15 +81,36 @@ class _Many:
         entry, *stamps = (found[key] for key in names.keys)
         line = names.line(stamps)
         verdict = judge(entry, line, self.here.now(), self.spec.policy)
-        if verdict not in (HIT, EARLY, STALE) or entry is None or line is None:
+        if verdict in (BUSY, MISS) or entry is None or line is None:
             return False
         try:
-            self.values[name] = value_of(entry, value_start(line), self.spec.codec)
+            value = value_of(entry, value_start(line), self.spec.codec)
         except NotFound:
-            self.values[name] = None
+            value = None
         except Undecodable:
             return False
+        if verdict != HIT:
+            self.kept[name] = _Kept(value, verdict != EXPIRED)
+            return False
+        self.values[name] = value
         self.here.stats.hits += 1
+        return True
+
+    def _stale(self, name: str) -> bool:
+        """Serve a value that another reader refreshes, if it may be served."""
+        kept = self.kept.get(name)
+        if kept is None or not kept.usable:
+            return False
+        self.values[name] = kept.value
+        self.here.stats.stale += 1
+        return True
+
+    def _is_bridged(self, names: Collection[str], error: BaseException) -> bool:
+        """Return whether old values stand in for those whose load failed; serve them."""
+        if not isinstance(error, self.spec.policy.stale_on) or not self.kept.keys() >= {*names}:
+            return False
+        self.values.update({name: self.kept[name].value for name in names})
+        self.here.stats.stale += len(names)
         return True
 
     def _lease(self, missing: list[str], found: Mapping[str, bytes | None]) -> Steps:
@@ -89,9 +118,10 @@ class _Many:
         length, tokens = lease_ms(self.spec.policy, None), [new_token() for _ in missing]
         keys = [self.wanted[name].key for name in missing]
         stamps = list(dict.fromkeys(s for name in missing for s in self.wanted[name].stamps))
+        modes = ["refresh" if name in self.kept else "miss" for name in missing]
         leases = [
-            LEASE(key, token, length, RECORD * length, id_of(found[key]), "miss")
-            for key, token in zip(keys, tokens, strict=True)
+            LEASE(key, token, length, RECORD * length, id_of(found[key]), mode)
+            for key, token, mode in zip(keys, tokens, modes, strict=True)
         ]
         asked = self.here.clock()
         replies = yield Send([*leases, *takes(stamps, self.spec.policy, self.here)])
@@ -121,6 +151,8 @@ class _Many:
                     for name, (token, _) in granted.items()
                 ]
             )
+            if self._is_bridged(granted, error):
+                return
             raise
         replies = yield from self._send(puts + self.prolongs)
         answers = [reply for put, reply in zip(puts, replies, strict=False) if put[1] == PUT.sha]

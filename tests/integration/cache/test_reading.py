@@ -265,6 +265,33 @@ async def test_many_are_read_at_once_and_the_missing_loaded_at_once(caller: Call
     assert len(calls) == 3
 
 
+async def test_many_that_are_stale_are_refreshed_at_once(caller: Caller) -> None:
+    row, calls = "old", 0
+
+    def load(part: dict[str, int]) -> dict[str, str]:
+        nonlocal calls
+        calls += 1
+        if row == "none":
+            raise OSError("the database is down")
+        return dict.fromkeys(part, row)
+
+    async def many(kind: str) -> Any:
+        wanted = {f"{kind}1": 1, f"{kind}2": 2}
+        found = await caller.call("get_many", wanted, caller.many(load), kind=kind)
+        return list(found.values())
+
+    for kind in ("swr", "bridged"):
+        row = "old"
+        await many(kind)
+        row = "new"
+        await caller.call("expire", f"{kind}1", f"{kind}2")
+        assert await many(kind) == ["new", "new"]
+        await caller.call("expire", f"{kind}1", f"{kind}2")
+        row = "none"
+        assert await many(kind) == ["new", "new"]  # served as the load failed
+    assert calls == 6
+
+
 async def test_tags_that_a_load_of_many_names_invalidate_its_entries(caller: Caller) -> None:
     row = "old"
 
