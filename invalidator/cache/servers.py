@@ -9,7 +9,7 @@ from hiredis import pack_command
 from redis.exceptions import NoScriptError, ResponseError
 
 from invalidator.cache.client import CONNECTIONS
-from invalidator.cache.errors import CacheError
+from invalidator.cache.errors import CacheError, CacheUnavailable
 from invalidator.cache.scripts import Command, with_source
 
 Reply = Any
@@ -31,13 +31,13 @@ class SyncServer(Protocol):
 
 
 class ClosedServer:
-    """What stands in for the server once a cache is closed."""
+    """What stands in for the server once a cache is closed: a load under way keeps its value."""
 
     async def get(self, keys: Sequence[str]) -> list[bytes | None]:
         raise closed()
 
     async def send(self, commands: Sequence[Command]) -> list[Reply]:
-        raise closed()
+        raise CacheUnavailable(str(closed()))
 
 
 class ClosedSyncServer:
@@ -47,7 +47,7 @@ class ClosedSyncServer:
         raise closed()
 
     def send(self, commands: Sequence[Command]) -> list[Reply]:
-        raise closed()
+        raise CacheUnavailable(str(closed()))
 
 
 def closed() -> CacheError:

@@ -150,6 +150,14 @@ def test_sixty_four_threads_on_a_small_pool_all_end(server: RedisServer) -> None
     cache.close()
 
 
+def test_a_load_that_outlives_its_cache_returns_its_value(sync_cache: SyncCache) -> None:
+    def load(_: object) -> int:
+        sync_cache.close()
+        return 1
+
+    assert sync_cache.get_or_load("k", load) == 1
+
+
 async def test_refreshes_in_the_background_are_bounded(
     caller: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
