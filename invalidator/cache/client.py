@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from redis.backoff import NoBackoff
 
-from invalidator.cache.pool import LeanPool
+from invalidator.cache.pool import LeanAsyncPool, LeanPool
 
 TIMEOUT: Final = 0.5  # seconds for an answer
 CONNECT_TIMEOUT: Final = 0.25
@@ -35,7 +35,7 @@ def client_of(url: str, *, asynchronous: bool) -> Any:
 
         # The cache has a timeout of its own: the client's would make a task for each command.
         options.update(retry=AsyncRetry(NoBackoff(), 0), socket_timeout=None)
-        return redis.Redis.from_pool(redis.ConnectionPool.from_url(url, **options))
+        return redis.Redis.from_pool(LeanAsyncPool.from_url(url, **options))
     import redis as sync
     from redis.retry import Retry
 
