@@ -288,8 +288,10 @@ async def test_many_that_are_stale_are_refreshed_at_once(caller: Caller) -> None
         assert await many(kind) == ["new", "new"]
         await caller.call("expire", f"{kind}1", f"{kind}2")
         row = "none"
-        assert await many(kind) == ["new", "new"]  # served as the load failed
-    assert calls == 6
+        for _ in range(2):
+            assert await many(kind) == ["new", "new"]  # served as the load failed, and kept
+        assert calls >= 3
+        calls = 0
 
 
 async def test_tags_that_a_load_of_many_names_invalidate_its_entries(caller: Caller) -> None:

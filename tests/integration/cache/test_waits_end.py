@@ -52,6 +52,18 @@ def test_a_loader_in_a_thread_that_reads_its_own_entry_is_an_error(sync_cache: S
         sync_cache.get_or_load("k", outer)
 
 
+async def test_a_lease_beside_a_value_of_no_use_is_not_waited_for_without_end(
+    cache: Cache, now: Any
+) -> None:
+    async def load(_: object) -> int:
+        return cache.stats.alone
+
+    await cache.get_or_load("k", load)
+    now.setrange("k", 30, b"L" * 16 + b" 9999999999999")
+    async with asyncio.timeout(60):
+        assert await cache.get_or_load("k", load, kind=Kind(schema=2, wait="100ms")) == 1
+
+
 async def test_loads_that_wait_for_each_other_end(cache: Cache) -> None:
     both = asyncio.Barrier(2)
 
