@@ -80,7 +80,7 @@ class Slice(Struct, frozen=True):
 
 
 class Result(Struct, eq=False):
-    """What became of a batch, for a source that answers whoever sent it."""
+    """The result of a batch, for a source that answers whoever sent it."""
 
     caches: dict[str, "Names"] = field(default_factory=dict)  # that were applied
     existed: int = 0  # keys that really existed
@@ -104,7 +104,7 @@ class Batch(Struct, frozen=True):
     own: Sequence[Slice] = ()  # events of the daemon's own (a gap); they do not count
     # The rest of what was read follows, and is settled with it.
     continued: bool = False
-    result: Result | None = None  # filled in where the source wants to know
+    result: Result | None = None  # filled in if the source asks for it
 
     @classmethod
     def of(

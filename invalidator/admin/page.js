@@ -87,11 +87,11 @@ function showNotices(status) {
     const when = since(status.paused.since, status.now);
     found.push(["warn", `Paused by a person ${when}${why}. To resume: invalidator resume`]);
   }
-  for (const held of status.brake.held) {
-    found.push(["bad", `${held.source} topic ${held.topic} is paused: ${held.why}. ` +
+  for (const {source, topic, why} of status.brake.paused_topics) {
+    found.push(["bad", `${source} topic ${topic} is paused: ${why}. ` +
       "Nothing of it is lost. Fix the rule, or resume it: invalidator resume"]);
   }
-  const topics = status.brake.held.length; // the notices above say more than readiness does
+  const topics = status.brake.paused_topics.length; // the notices above say more than readiness does
   for (const [why, parts] of waitingByReason(status)) {
     if (topics && parts.every((part) => /rules/.test(part))) continue;
     const begun = parts.map((part) => status.waiting_since[part]).filter(Boolean).sort()[0];
@@ -99,8 +99,8 @@ function showNotices(status) {
     found.push([parts.some((part) => /redis|dead letters/.test(part)) ? "bad" : "warn",
       `Waiting${when} (${parts.join(", ")}): ${why}`]);
   }
-  if (status.rules.refused.length) {
-    found.push(["bad", "The rules on disk are not in force:\n" + status.rules.refused.join("\n")]);
+  if (status.rules.rejected.length) {
+    found.push(["bad", "The rules on disk are not in force:\n" + status.rules.rejected.join("\n")]);
   }
   const list = byId("notices");
   list.hidden = !found.length;
@@ -151,12 +151,13 @@ function state(waiting) {
   return waiting.since ? word("paused", "warn") : word("waiting", "warn");
 }
 
-const held = (status, source) => status.brake.held.some((each) => each.source === source);
+const hasPausedTopic = (status, source) =>
+  status.brake.paused_topics.some((each) => each.source === source);
 
 function showSources(status) {
   fill("sources", status.sources.map((source) => [
     make("span", "name", source.name),
-    held(status, source.name) ? word("topic paused", "bad") : state(source.waiting || status.paused),
+    hasPausedTopic(status, source.name) ? word("topic paused", "bad") : state(source.waiting || status.paused),
     perSecond(sum(Object.values(source.events_per_second))),
     source.lag === null ? "unknown" : count(source.lag),
     span(source.oldest_unsettled_seconds),

@@ -87,8 +87,8 @@ def status(view: DaemonView) -> Plain:
         "tickets": sum(pipeline.tickets for pipeline in view.pipelines),
         "brake": {
             "deletes_last_minute": figures["deletes_last_minute"],
-            "held_back_seconds": figures["braked_seconds_total"],
-            "held": [
+            "deletes_delayed_seconds": figures["braked_seconds_total"],
+            "paused_topics": [
                 {"source": pipeline.name, "topic": topic, "why": why}
                 for pipeline in view.pipelines
                 for topic, why in pipeline.braked.items()
@@ -134,7 +134,7 @@ def _rules(view: DaemonView) -> Plain:
         "path": view.path,
         "loaded_at": _time(view.in_force.loaded),
         "count": len(rules.rules),
-        "refused": list(view.in_force.refused),
+        "rejected": list(view.in_force.rejected),
     }
 
 

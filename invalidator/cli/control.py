@@ -185,7 +185,7 @@ def _lines(status: Answer) -> Iterator[str]:
     if status["dry_run"]:
         yield "  dry run: nothing is written"
     yield f"rules    {rules['hash']}, {rules['count']} of {rules['path']}, {rules['loaded_at']}"
-    yield from (f"  not in force: {problem}" for problem in rules["refused"])
+    yield from (f"  not in force: {problem}" for problem in rules["rejected"])
     for source in status["sources"]:
         yield f"source   {source['name']:8} {_source(source)}"
     for cache in status["caches"]:

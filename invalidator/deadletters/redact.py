@@ -112,7 +112,7 @@ def _walk(value: Any, steps: Sequence[str], mask: Callable[[Any], str]) -> Any:
 
 
 def _inside(text: str, steps: Sequence[str], mask: Callable[[Any], str]) -> str:
-    """Mask within JSON in a string, which Debezium writes for MongoDB."""
+    """Mask values within JSON in a string, which Debezium writes for MongoDB."""
     if not text.lstrip().startswith(("{", "[")):
         return text
     try:

@@ -109,7 +109,7 @@ class DeadLetterStream:
         return int(removed)
 
     async def replace(self, entries: Mapping[str, Iterable[tuple[str, str | bytes]]]) -> None:
-        """Add each entry anew with these fields, then remove the old one.
+        """Add each entry again with these fields, then remove the old one.
 
         A crash in between leaves both, and never neither.
         """

@@ -57,7 +57,7 @@ class Limits(Struct, frozen=True):
 
     events: int
     event_bytes: int  # a larger event is rejected
-    names: int = 100_000  # about: it is applied anew after a failure
+    names: int = 100_000  # about: it is applied again after a failure
     name_bytes: int = 8 << 20  # of a portion of it, about
     seconds: float = 0.1  # of planning a portion, about: nothing else runs meanwhile
 

@@ -33,7 +33,7 @@ class Pause:
         self.paused = Paused(self.paused.since if self.paused else self._now(), why)
         self._reading.clear()
         metrics.PAUSED.set(1)
-        self._part.away(f"paused by a person{f': {why}' if why else ''}")
+        self._part.not_ready(f"paused by a person{f': {why}' if why else ''}")
 
     def resume(self) -> None:
         """Resume reading."""

@@ -207,13 +207,13 @@ class Pipeline:
         return batch
 
     async def _reopen(self, error: Unavailable) -> None:
-        """Connect anew, at growing intervals where it connects and still cannot be read."""
+        """Reconnect, at growing intervals where it connects and still cannot be read."""
         self._failed_reads += 1
-        metrics.RETRIES.labels(self._part.name, error.code or "away").inc()
+        metrics.RETRIES.labels(self._part.name, error.code or "unavailable").inc()
         if self._failed_reads == 1:
-            self._part.away(str(error))
+            self._part.not_ready(str(error))
         else:  # it is ready once it was read, not once it is connected
-            self._part.away(str(error), "read")
+            self._part.not_ready(str(error), "read")
             await rest(self._failed_reads - 1, self._stopping)
         await self._open()
 

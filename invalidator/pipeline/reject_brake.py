@@ -156,7 +156,7 @@ class RejectBrake:
         self.topics[origin] = paused
         reason = f"{paused}, and are the likely cause"
         log.warning("topic-paused", source=self._source.name, origin=origin, reason=reason)
-        self._part.away(
+        self._part.not_ready(
             f"{origin} is paused: {reason}. New rules or `invalidator resume` resume it",
             self._who(origin),
         )

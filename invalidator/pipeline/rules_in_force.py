@@ -36,7 +36,7 @@ class RulesInForce:
         """`configure` is called with the caches of the rules."""
         self.rules = rules
         self.loaded = time.time()
-        self.refused: Sequence[str] = ()  # why those on disk are not in force
+        self.rejected: Sequence[str] = ()  # why those on disk are not in force
         self.look = asyncio.Event()  # somebody asks for a look at them now
         self._settings = settings
         self._configure = configure
@@ -60,7 +60,7 @@ class RulesInForce:
         before, self.rules = self.rules, rules
         self.loaded = time.time()
         self._configure(rules.caches)
-        metrics.RELOADS.labels("accepted").inc()
+        metrics.RELOADS.labels("loaded").inc()
         metrics.RELOAD_OK.set(1)
         log.info("rules-reloaded", rules=rules.hash, before=before.hash, count=len(rules.rules))
         self.report()
@@ -68,7 +68,7 @@ class RulesInForce:
 
     def reject(self, error: RulesError) -> None:
         """Keep the rules in force, and report what is wrong with those on disk."""
-        metrics.RELOADS.labels("refused").inc()
+        metrics.RELOADS.labels("rejected").inc()
         metrics.RELOAD_OK.set(0)
         problems = [str(problem) for problem in error.problems]
         log.error("rules-rejected", in_force=self.rules.hash, problems=problems)
@@ -84,7 +84,7 @@ class RulesInForce:
             log.info("rule-never-applies", rule=rule.name, meaning=said)
 
     def _answer(self, problems: Sequence[str]) -> None:
-        self.refused = problems
+        self.rejected = problems
         for answer in self._waiting():
             answer.set_result(Reloaded(self.rules.hash, problems))
 

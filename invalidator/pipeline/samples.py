@@ -189,7 +189,7 @@ class Hits:
             self._next = ended + (ended - began) / self._share
 
     def _count_for(self, rules: RuleSet) -> None:
-        """Begin anew with changed rules: what was wrong may be right now."""
+        """Start again with changed rules: what was wrong may be right now."""
         if rules.hash != self._rules:
             self._rules = rules.hash
             self._tallies.clear()

@@ -30,11 +30,11 @@ class Part(Struct):
 
     @property
     def is_down(self) -> bool:
-        """Return whether somebody found it unavailable."""
+        """Return whether anyone found it unavailable."""
         return bool(self._reasons)
 
-    def away(self, reason: str, who: str = "") -> None:
-        """Note that it is unavailable; log that immediately, then now and then."""
+    def not_ready(self, reason: str, who: str = "") -> None:
+        """Note why it is not ready; log that immediately, then now and then."""
         now = self.clock()
         self._reasons[who] = reason
         if self._logged is None:
@@ -45,7 +45,7 @@ class Part(Struct):
             self._log("server-unavailable", reason=reason)
 
     def ready(self, who: str = "") -> None:
-        """Note that it is available."""
+        """Note that it is ready, as far as this user of it knows."""
         if not self.reason:
             return
         self._reasons.pop(who, None)

@@ -126,7 +126,7 @@ class _Out:
 
 
 def _readiness(stream: TextIO) -> "select.poll | None":
-    """Return what tells whether a write would wait; None for what is no file."""
+    """Return a poll that shows whether a write would wait; None if it is no file."""
     try:
         number = stream.fileno()
         stream.flush()

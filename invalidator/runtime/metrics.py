@@ -64,7 +64,9 @@ class Bounded:
 
 BUILD = Info("invalidator_build", "The running version.")
 RULES = Info("invalidator_rules", "The rules in force, by their hash.")
-RELOADS = Counter("invalidator_rules_reloads_total", "Changed rules, by result.", ["result"])
+RELOADS = Counter(
+    "invalidator_rules_reloads_total", "Changed rules, by result: loaded or rejected.", ["result"]
+)
 RELOAD_OK = Gauge("invalidator_rules_reload_ok", "1 while the rules in force are those on disk.")
 
 LOADED = Gauge(
@@ -222,7 +224,7 @@ DEAD_TRIMMED = Counter(
 )
 LOG_DROPPED = Counter(
     "invalidator_log_lines_dropped_total",
-    "Log lines that were dropped, as nobody reads the pipe that they are written to.",
+    "Log lines that were dropped because nobody reads the pipe that they are written to.",
 )
 IN_FLIGHT = Gauge(
     "invalidator_in_flight_events",

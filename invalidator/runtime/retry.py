@@ -56,8 +56,8 @@ async def until_available(
             result = await attempt()
         except Unavailable as error:
             tries += 1
-            metrics.RETRIES.labels(part.name, error.code or "away").inc()
-            part.away(str(error), who)
+            metrics.RETRIES.labels(part.name, error.code or "unavailable").inc()
+            part.not_ready(str(error), who)
             await sleep(backoff.delay(tries, chance()))
         else:
             if part.reason:

@@ -20,7 +20,7 @@ SCHEMES = ("token", "github", "shopify", "stripe", "standard")  # how senders of
 
 
 class Written(Struct, frozen=True):
-    """How a value is parsed from text and shown as text."""
+    """Parses a value from text, and shows it as text."""
 
     parse: Callable[[str], Any]  # raises ValueError with what was expected
     show: Callable[[Any], str] = str

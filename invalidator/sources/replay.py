@@ -1,4 +1,4 @@
-"""The events that a person wants to have read again."""
+"""The events that a person asks to have read again."""
 
 from msgspec import Struct
 
@@ -30,7 +30,7 @@ class Ids(Struct, frozen=True):
 
 
 class NotThere(InvalidatorError):  # noqa: N818 - not a failure of ours
-    """What is asked for does not exist, or no longer."""
+    """The events that were asked for do not exist, or no longer."""
 
 
 class Part(Struct, frozen=True):

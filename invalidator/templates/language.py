@@ -261,7 +261,7 @@ def _filter(name: str, argument: str | None, offset: int) -> Filter:
         raise TemplateError(f"no filter is called {name}{hint}", offset)
     if wants == "number":
         if not argument or not argument.isdecimal() or not 0 < int(argument[:6]) <= 1024:
-            raise TemplateError(f"{name} wants a number from 1 to 1024: {name}(12)", offset)
+            raise TemplateError(f"{name} requires a number from 1 to 1024: {name}(12)", offset)
         return Filter(name, int(argument))
     if wants == "word" and argument in (None, "", "sorted"):
         return Filter(name, argument or None)

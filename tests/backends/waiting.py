@@ -1,4 +1,4 @@
-"""Tests poll for a condition; none sleeps."""
+"""Tests poll for a condition, or let other tasks run; none sleeps."""
 
 import asyncio
 import inspect
@@ -41,6 +41,11 @@ def until_sync(condition: Callable[[], T | None], timeout: float = LIMIT, what: 
             raise AssertionError(_missed(timeout, what, found))
         time.sleep(INTERVAL)
     return found
+
+
+async def turn() -> None:
+    """Let each other task run to its next wait; no time passes."""
+    await asyncio.sleep(0)
 
 
 def _missed(timeout: float, what: str, found: object) -> str:

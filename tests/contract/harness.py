@@ -212,12 +212,12 @@ def _harness(name: str, address: str) -> Harness:
             return KafkaHarness(address)
 
 
-async def read(source: Source, count: int, limit: int = 100, seconds: float = 10.0) -> list[Batch]:
+async def read(source: Source, count: int, limit: int = 100) -> list[Batch]:
     """Read batches until they hold that many events."""
     batches: list[Batch] = []
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + LIMIT
     while (have := sum(batch.events for batch in batches)) < count:
-        assert time.monotonic() < deadline, f"{have} of {count} came within {seconds:g} s"
+        assert time.monotonic() < deadline, f"{have} of {count} came within {LIMIT:g} s"
         if batch := await source.read(limit):
             batches.append(batch)
     return batches

@@ -161,7 +161,7 @@ def test_a_reload_answers_when_the_rules_are_in_force_or_refused(
     status, refused = call(daemon, "/reload")
     assert (status, refused["rules"]) == (422, answer["rules"])
     assert "onn" in refused["problems"][0]
-    assert call(daemon, "/status", None)[1]["rules"]["refused"] == refused["problems"]
+    assert call(daemon, "/status", None)[1]["rules"]["rejected"] == refused["problems"]
 
 
 def test_an_event_is_explained(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from redis.exceptions import RedisError
 
 from invalidator.redisclient import Client, client, converse
+from tests.backends.waiting import turn
 
 if TYPE_CHECKING:
     import redis
@@ -23,7 +24,7 @@ async def test_a_cancelled_task_ends_wherever_it_was(redis_url: str) -> None:
         for steps in range(100):
             task = asyncio.create_task(forever(redis))
             for _ in range(steps):
-                await asyncio.sleep(0)
+                await turn()
             task.cancel()
             done, _ = await asyncio.wait({task}, timeout=60.0)
             assert done, f"cancelled after {steps} steps, it went on"
@@ -50,7 +51,7 @@ async def test_a_cancelled_task_may_still_say_its_last_words(redis_url: str) -> 
     said: list[object] = []
     async with client(redis_url, 2.0) as redis:
         task = asyncio.create_task(last_words(redis))
-        await asyncio.sleep(0)
+        await turn()
         task.cancel()
         await asyncio.wait({task}, timeout=60.0)
     assert said == [b"PONG"]
@@ -69,7 +70,7 @@ async def test_a_task_that_is_cancelled_while_its_link_breaks_ends_all_the_same(
         for steps in range(150):
             task = asyncio.create_task(stubborn(redis))
             for _ in range(steps % 30 + 10):
-                await asyncio.sleep(0)
+                await turn()
             kill.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
             task.cancel()
             done, _ = await asyncio.wait({task}, timeout=60.0)

@@ -215,13 +215,13 @@ def test_what_is_applied_goes_and_what_is_rejected_again_stays_and_counts(
     good, bad = desk.bury(rejected(order(1)), rejected(event("order.updated", no="id")))
     redis_now.set("order:single:o1", "stale")
     said = desk.run("replay", "--all", code=1)
-    assert "1 dead letter applied and removed; 1 rejected again and stored anew" in said
+    assert "1 dead letter applied and removed; 1 rejected again and stored again" in said
     assert not redis_now.exists("order:single:o1")
     (left,) = desk.listed()
     assert (left["attempts"], left["raw"]) == (2, event("order.updated", no="id").decode())
     assert left["failed_at"] > left["first_seen"]
     assert left["faults"][0]["message"] != MISSING.message, "what the current rules say"
-    assert "no such entry" in desk.run("replay", bad, code=1), "it was stored anew"
+    assert "no such entry" in desk.run("replay", bad, code=1), "it was stored again"
     desk.run("replay", left["entry"], code=1)
     (again,) = desk.listed()
     assert (again["attempts"], again["first_seen"]) == (3, left["first_seen"])

@@ -22,6 +22,7 @@ from invalidator.sources.kafka.source import KafkaSource
 from invalidator.sources.source import Start
 from tests.backends import until
 from tests.backends.kafka_client import Kafka, unique
+from tests.backends.waiting import turn
 from tests.contract.harness import raws, read, records
 
 QUICK = Timing(session=3.0, metadata_max_age=0.3, drain=5.0)
@@ -409,7 +410,7 @@ async def test_members_that_come_and_go_under_load_lose_nothing(kafka: Kafka, ma
         await source.open()
         while not until_told.is_set() and not stop.is_set():
             if batch := await source.read(20):
-                await asyncio.sleep(0)
+                await turn()
                 await source.settle(batch)
                 seen.update(raws([batch]))
         await source.close()

@@ -14,6 +14,7 @@ from invalidator.rules import RuleSet
 from invalidator.settings import Settings, load
 from invalidator.targets.store import Store
 from tests.backends import until
+from tests.backends.waiting import turn
 from tests.integration.piping import RULES, AllowKeys, dead_letters, order, rules_from
 from tests.memory_source import MemorySource
 
@@ -117,7 +118,7 @@ async def test_a_second_signal_gives_up_what_cannot_be_settled(
     running = asyncio.create_task(once(source, load(redis_url=server.url), rules))
     await until(lambda: source.done)
     os.kill(os.getpid(), signal.SIGINT)
-    await asyncio.sleep(0)
+    await turn()
     os.kill(os.getpid(), signal.SIGINT)
     assert await asyncio.wait_for(running, 60) == Progress()
     assert source.closed

@@ -24,6 +24,7 @@ from invalidator.sources.stream.replay import DryStreamSource
 from invalidator.sources.stream.source import StreamSource
 from tests.backends import until
 from tests.backends.redis_server import RedisServer
+from tests.backends.waiting import LIMIT, turn
 from tests.contract.harness import Fleet, raws, read, records
 
 Make = Callable[..., StreamSource]
@@ -266,7 +267,7 @@ async def test_a_stream_that_is_deleted_while_we_wait_for_it_is_read_on_and_said
     batches += await read(source, 3 - len(raws(batches)))
     assert raws(batches) == numbers(3, 6)
     (data,) = told(batches)
-    assert (data["cause"], data["seconds"] < 10) == ("stream-vanished", True)
+    assert (data["cause"], data["seconds"] < LIMIT) == ("stream-vanished", True)
 
 
 async def test_a_stream_that_begins_anew_with_lower_ids_is_read_from_its_beginning(
@@ -456,7 +457,7 @@ async def test_a_read_that_is_cancelled_loses_nothing(
         await source.open()
         reading = asyncio.create_task(source.read(10))
         for _ in range(steps):
-            await asyncio.sleep(0)
+            await turn()
         reading.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             if batch := await reading:
@@ -494,7 +495,7 @@ async def test_large_entries_are_read_few_at_a_time(
         redis_now.xadd(KEY, {"event": b"%d" % number + b" " * 2_000_000})
     source = make(redis_url, timeout=5.0)
     await source.open()
-    batches = await read(source, 40, limit=1000, seconds=30)
+    batches = await read(source, 40, limit=1000)
     assert max(batch.size for batch in batches[1:]) <= 32 << 20
     redis_now.delete(KEY)
 

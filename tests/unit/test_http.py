@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 
 from invalidator.runtime.http import Limits, Request, Response, Server, as_json, said
 from tests.backends import until
+from tests.backends.waiting import turn
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 LARGEST = 1000
@@ -127,7 +128,7 @@ async def site(caplog: pytest.LogCaptureFixture) -> AsyncIterator[Site]:
     async with AsyncExitStack() as stack:
         yield Site(stack)
     gc.collect()
-    await asyncio.sleep(0)
+    await turn()
     assert complaints == []
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
@@ -205,7 +206,7 @@ async def test_a_body_may_come_in_chunks_byte_by_byte(site: Site) -> None:
     )
     for at in range(len(raw)):
         peer.send(raw[at : at + 1])
-        await asyncio.sleep(0)
+        await turn()
     assert json.loads((await peer.answer())[2])["body"] == "abcde"
     assert (await peer.ask(GET))[0] == 200
 

@@ -74,7 +74,7 @@ def _add_replay(what: Verbs) -> None:
         "replay",
         help="apply them by the current rules",
         description="Plans their events by the current rules and applies them. An entry is removed "
-        "once everything its event names was applied. One that is rejected again is stored anew.",
+        "once everything its event names was applied. One that is rejected again is stored again.",
     )
     add_choice(parser, ids=True)
     parser.add_argument(

@@ -90,7 +90,7 @@ def _show(bar: Bar, progress: Progress) -> None:
 
 def _told(said: Progress, removed: int) -> int:
     kept = said.settled - removed
-    again = f"; {kept:,} rejected again and stored anew" if kept else ""
+    again = f"; {kept:,} rejected again and stored again" if kept else ""
     ended = "" if said.complete else "interrupted; "
     print(f"{ended}{plural(removed, 'dead letter')} applied and removed{again}")
     if not said.complete:

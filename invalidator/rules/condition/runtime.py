@@ -171,7 +171,7 @@ def within(value: Value, of: Value, around: int = 1) -> bool:
 
 
 def _names_field(value: Value) -> bool:
-    """Only a string names a field; integers and booleans do not, and others are an error in CEL."""
+    """Return whether a key names a field: only a string does; other types are an error in CEL."""
     if type(value) in (str, int, bool):
         return type(value) is str
     raise ConditionError(f"{describe(value)} cannot be the name of a field")

@@ -34,7 +34,7 @@ _NOTHING: Final[Mapping[str, tuple[str, str]]] = MappingProxyType({})
 
 
 class Envelope(Struct, frozen=True):
-    """How the events of a source are read."""
+    """The form in which a source delivers its events."""
 
     format: Format = "auto"
     types: tuple[str, ...] = ("type", "event", "{entity}.{action}")  # the first that the event has

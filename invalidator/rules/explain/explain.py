@@ -57,7 +57,7 @@ class Explanation(Struct, frozen=True):
 
 
 def unmatched(rule: Rule, reading: Reading, origin: str, *, meant: bool) -> str:
-    """Return why a rule did not match; `meant` tells whether it is for this origin."""
+    """Return why a rule did not match; `meant` says whether it is for this origin."""
     if not rule.enabled:
         return "the rule is not enabled"
     if not meant:

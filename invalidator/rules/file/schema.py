@@ -85,24 +85,23 @@ RULE: Final = Object(
 _READING = {
     "format": Field(
         choice(*FORMATS),
-        "how an event is wrapped; auto tells plain, CloudEvents and Debezium apart",
+        "how an event is wrapped; auto distinguishes plain, CloudEvents and Debezium",
         default="auto",
     ),
     "type": Field(
         TEXTS,
-        "where the type stands: fields or texts with {fields}, the first that is there; "
+        "where the type is: fields or texts with {fields}, the first that exists; "
         "else the name of the topic or channel",
         default=["type", "event", "{entity}.{action}"],
     ),
     "data": Field(
         Text(),
-        "where the data stands: a path, or auto: `data` where that is an object, "
-        "else the whole event",
+        "where the data is: a path, or auto: `data` where that is an object, else the whole event",
         default="auto",
     ),
     "old_rows": Field(
         choice(*OLD_ROWS),
-        "which columns of the old rows of change events were sent: auto tells it from the row; "
+        "which columns of the old rows of change events were sent: auto infers it from the row; "
         "full: all of them; key: those of the record's key",
         default="auto",
     ),
@@ -134,7 +133,7 @@ LAYOUT: Final = Object(
 CACHE: Final = Object(
     "a cache",
     {
-        "prefix": Field(Text(empty=True, most=512), "stands before keys and patterns", default=""),
+        "prefix": Field(Text(empty=True, most=512), "prepended to keys and patterns", default=""),
         "tags": Field(
             Listed(LAYOUT), "how tags are kept, one or several ways", default=[{"layout": "set"}]
         ),

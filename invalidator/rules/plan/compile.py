@@ -1,4 +1,4 @@
-"""Compile rules to Python functions: all rules of a type in one, and each rule by itself."""
+"""Compile rules to Python functions: all rules of a type in one, and each rule alone."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Final

@@ -18,9 +18,9 @@ Fallback = Callable[[Slice, int, int, Draft], Form | None]  # plans one event, b
 Events = Iterator[tuple[int, bytes | None]]  # with their index in the slice
 Way = Callable[[Events, Slice, int, Draft, bytes | None], Form | None]
 
-TOGETHER: Final = 100  # events that are checked at once; they stay in the processor's cache
+TOGETHER: Final = 100  # events that are checked together; they stay in the processor's cache
 FEW: Final = 4  # of those that may be large
-LARGE: Final = 64 * 1024  # bytes of an event that is checked by itself
+LARGE: Final = 64 * 1024  # bytes of an event that is checked alone
 
 
 class FastPath:

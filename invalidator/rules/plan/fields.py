@@ -42,7 +42,7 @@ def _as_text(raw: bytes) -> str | bytes:
 
 
 def row_of(name: str, event: dict[str, Any], data: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the row before or after a change; plain events carry it beside or in their data."""
+    """Return the row before or after a change; plain events carry it next to or in their data."""
     row = event.get(name)
     if type(row) is not dict:
         row = data.get(name)

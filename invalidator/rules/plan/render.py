@@ -23,7 +23,7 @@ class Rendered(Struct, frozen=True):
 
 
 class _Setting(Struct, frozen=True):
-    """Where in the code a template is being written."""
+    """The place in the code at which a template is being written."""
 
     template: Template
     kind: Kind
@@ -62,7 +62,7 @@ class Renderer:
         return Rendered(self._each(template, kind, depth, lists), many=True, droppable=False)
 
     def _each(self, template: Template, kind: Kind, depth: int, lists: list[Path]) -> str:
-        """One name per element."""
+        """Write one name per element."""
         names = self.code.new("n")
         self.code.add(depth, f"{names} = []")
         setting = _Setting(template, kind, depth)
@@ -88,7 +88,7 @@ class Renderer:
         return names
 
     def _loop(self, path: Path, setting: _Setting) -> tuple[str, str]:
-        """`for element in list:`; gives the variables of both."""
+        """Write `for element in list:`; return the variables of both."""
         slot = next(slot for slot in setting.template.slots() if path in lists_of(slot))
         start, steps = self._start(path, setting)
         spare = slot.optional or slot.default is not None or self.lenient
@@ -102,7 +102,7 @@ class Renderer:
         return found, element
 
     def _name(self, setting: _Setting) -> str:
-        """One name: its slots into variables, then the whole text."""
+        """Write one name: its slots into variables, then the whole text."""
         prefix = self.prefix if setting.kind in ("keys", "patterns") else ""
         if setting.kind == "patterns":
             prefix = values.escape(prefix)
@@ -127,7 +127,7 @@ class Renderer:
         return name
 
     def _text(self, template: Template, setting: _Setting, prefix: str, *, escaped: bool) -> str:
-        """An f-string of a template."""
+        """Return an f-string of a template."""
         pieces = [literal(prefix)]
         for part in template.parts:
             if isinstance(part, str):
@@ -144,7 +144,7 @@ class Renderer:
         return escaped
 
     def _slot(self, slot: Slot, setting: _Setting) -> str:
-        """The variable that holds a slot's value, filtered."""
+        """Return the variable that holds a slot's value, filtered."""
         if isinstance(slot.source, Template):
             return self._quoted(slot, slot.source, setting)
         key = (slot.source, slot.filters, slot.optional, slot.default)
@@ -158,7 +158,7 @@ class Renderer:
         return variable
 
     def _quoted(self, slot: Slot, inner: Template, setting: _Setting) -> str:
-        """A text of its own, filtered as a whole."""
+        """Write a text of its own, filtered as a whole."""
         text = self._text(inner, setting, "", escaped=False)
         value = self.code.new("v")
         self.code.add(setting.depth, f"{value} = {text}")
@@ -181,7 +181,7 @@ class Renderer:
         return value
 
     def _start(self, path: Path, setting: _Setting) -> tuple[str, tuple[Step, ...]]:
-        """The expression that a path starts from, and the steps left to walk."""
+        """Return the expression that a path starts from, and the steps left to walk."""
         lists = [known for known in path.lists() if known in setting.elements]
         if lists:
             return setting.elements[lists[-1]], path.steps[len(lists[-1].steps) + 1 :]

@@ -56,7 +56,7 @@ class HttpSource:
 
     name = "http"
     forgets = False
-    overflowing: frozenset[str] = frozenset()  # senders wait, and are told when it is too long
+    overflowing: frozenset[str] = frozenset()  # senders wait, and get a receipt when it is too long
 
     def __init__(
         self,
@@ -150,7 +150,7 @@ class HttpSource:
         return {(route, ""): len(waiting) for route, waiting in self._waiting.items()}
 
     async def keep_alive(self) -> None:
-        """Requests wait, up to the bounds."""
+        """Do nothing: requests wait, up to the bounds."""
 
     async def stop(self) -> None:
         self._stopped = True

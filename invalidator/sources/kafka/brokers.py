@@ -126,7 +126,7 @@ class Brokers:
         return context
 
     def _trusted(self) -> ssl.SSLContext:
-        """Trust, for the token's server, what the system trusts and the CA of the brokers."""
+        """Return a context that trusts, for the token's server, the CAs of system and brokers."""
         context = ssl.create_default_context()
         if self._tls.ca_file:
             context.load_verify_locations(self._tls.ca_file)

@@ -115,7 +115,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
     def say_ready(self) -> None:
         """Report that Kafka is available, unless a partition or topic cannot be read."""
         if lacking := [*self.assignment.problems.values(), *filter(None, [self.missing])]:
-            self._part.away(f"{self._brokers.address}: {'; '.join(lacking)}")
+            self._part.not_ready(f"{self._brokers.address}: {'; '.join(lacking)}")
         elif self.assigned.is_set() and not self.failure:
             self._part.ready()
 
@@ -251,7 +251,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
             self._ends = ends
             return ends
         if say and not self.busy:
-            self._part.away(f"{self._brokers.address}: {reason}")
+            self._part.not_ready(f"{self._brokers.address}: {reason}")
             if known := await self._brokers.why():  # it takes a while to find out
-                self._part.away(f"{self._brokers.address}: {known}")
+                self._part.not_ready(f"{self._brokers.address}: {known}")
         return {}

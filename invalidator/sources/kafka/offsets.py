@@ -58,7 +58,7 @@ MOST_OF_METADATA = (
 
 
 class Note(Struct, frozen=True):
-    """What a commit says of the caches; empty if another tool or version committed."""
+    """The note in a commit about the caches; empty if another tool or version committed."""
 
     identity: str = ""  # of the cache servers that have applied all before the position
     since: float = 0.0  # from which time on events are read again, where others answer now

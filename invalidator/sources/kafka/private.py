@@ -380,7 +380,7 @@ def _is_aborted(part: PartitionRecords, batch: Any) -> bool:
 
 
 class _AsksOnly(MetadataRequest):  # type: ignore[misc]  # it ships no types
-    """The library's own would create again a topic that was deleted while we read it."""
+    """A request that does not create again a topic that was deleted while we read it."""
 
     def __init__(self, topics: Iterable[str] | None = None) -> None:
         super().__init__(topics, allow_auto_topic_creation=False)
@@ -390,8 +390,10 @@ _connect = aiokafka.client.create_conn
 
 
 async def _closed_when_cancelled(*where: Any, **how: Any) -> AIOKafkaConnection:
-    """Only the task that asks a client's first question knows its first connection: it would
-    stay open when that task is cancelled."""
+    """Close a client's first connection when the task that opened it is cancelled.
+
+    Only that task knows the connection: it would stay open.
+    """
     connection = await _connect(*where, **how)
 
     async def send(*request: Any, **how: Any) -> Any:

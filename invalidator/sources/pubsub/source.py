@@ -130,7 +130,7 @@ class PubSubSource:
         return {("", ""): len(self._buffer) + len(self._again) + len(self._window)}
 
     async def keep_alive(self) -> None:
-        """The listeners keep the links; messages wait in the buffer, up to its bound."""
+        """Do nothing: listeners keep the links; messages wait in the buffer, up to its bound."""
 
     async def stop(self) -> None:
         self._stopped = True
@@ -149,7 +149,7 @@ class PubSubSource:
                 self._take(await link.next())
         except Exception as error:  # noqa: BLE001 - a listener that died silently reads nothing
             self._failure = diagnose(error).unavailable(self.name)
-            self._part.away(str(self._failure))
+            self._part.not_ready(str(self._failure))
             self._arrived.set()
 
     def _take(self, reply: Push) -> None:

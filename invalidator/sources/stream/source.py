@@ -36,7 +36,7 @@ Ids = dict[str, list[bytes]]  # by stream
 
 
 class Given(Struct, eq=False):
-    """What settling a batch acknowledges."""
+    """The entries that settling a batch acknowledges."""
 
     at: float  # by the clock
     ids: Ids  # a stream that is paused loses its own
@@ -141,7 +141,7 @@ class StreamSource:
         return {(key, ""): group.behind for key, group in groups if group.behind is not None}
 
     async def keep_alive(self) -> None:
-        """A task of its own keeps entries in work from being claimed."""
+        """Do nothing: a task of its own keeps entries in work from being claimed."""
 
     async def stop(self) -> None:
         self._reader.stopped = True

@@ -108,7 +108,7 @@ class Host:
 
     @property
     def waiting(self) -> int:
-        """Distinct patterns that no sweep has begun on."""
+        """Return the number of distinct patterns that no sweep has begun on."""
         return self._sweeper.waiting
 
     async def probe(self) -> None:
@@ -169,7 +169,7 @@ class Host:
         try:
             result = await work
         except Unavailable as error:
-            self.part.away(str(error), who)
+            self.part.not_ready(str(error), who)
             raise
         if self.part.reason:
             self.part.ready(who)

@@ -31,7 +31,7 @@ PER_CALL = 100  # tags of one script, so that it blocks the server for a millise
 
 
 class Layout(Struct, frozen=True):
-    """How a cache keeps its tags."""
+    """The layout in which a cache keeps its tags."""
 
     kind: Literal["set", "sorted-set", "stamp"] = "set"
     key: str = layout.TAG_SET  # with {tag}; absolute

@@ -13,6 +13,7 @@ import pytest
 from invalidator.cache import Cache, SyncCache
 from tests.backends import until, until_sync
 from tests.backends.redis_server import RedisServer
+from tests.backends.waiting import turn
 from tests.integration.cache.conftest import KINDS, Caller
 
 
@@ -119,7 +120,7 @@ async def test_cancelled_commands_leave_no_reply_behind(cache: Cache) -> None:
     for pause in range(200):
         read = asyncio.create_task(cache.get_or_load("other", wrong))
         for _ in range(pause % 20):
-            await asyncio.sleep(0)
+            await turn()
         read.cancel()
         assert await cache.get_or_load("k", load) == "right"
 
@@ -168,9 +169,7 @@ def test_threads_share_a_load(server: RedisServer) -> None:
 
     with ThreadPoolExecutor(20) as threads:
         reads = [threads.submit(cache.get_or_load, "k", load) for _ in range(20)]
-        deadline = time.monotonic() + 60
-        while cache.stats.shared + cache.stats.waits < 19 and time.monotonic() < deadline:
-            time.sleep(0.01)
+        until_sync(lambda: cache.stats.shared + cache.stats.waits == 19)
         opened.set()
         assert [read.result() for read in reads] == [1] * 20
     cache.close()

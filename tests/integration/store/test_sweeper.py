@@ -17,6 +17,7 @@ from invalidator.targets.redis.patterns import Matcher, protected
 from invalidator.targets.redis.sweeper import Sweeper
 from invalidator.targets.redis.walk import Node, Pace, Progress, Ticket, nodes_on
 from tests.backends import until
+from tests.backends.waiting import turn
 from tests.conftest import StartRedis
 
 NOTHING = Matcher([])
@@ -163,7 +164,7 @@ async def test_a_sweep_that_fails_begins_anew_and_those_who_wait_do_not_notice(
 
     async def sleep(seconds: float) -> None:
         waited.append(seconds)
-        await asyncio.sleep(0)
+        await turn()
 
     listening.before = fail
     async with sweeping(listening, sleep=sleep, chance=lambda: 1.0) as sweeper:
@@ -282,7 +283,7 @@ async def test_a_sweep_pauses_as_long_as_its_pace_asks(
         nonlocal now
         waited.append(seconds)
         now += seconds
-        await asyncio.sleep(0)
+        await turn()
 
     pace = Pace(share=1.0, bytes_per_second=900, count=100)
     told: list[tuple[int, bool]] = []
@@ -312,7 +313,7 @@ async def test_a_sweep_goes_as_fast_as_the_limit_on_deletes_lets_it(
     async def sleep(seconds: float) -> None:
         nonlocal now
         now += seconds
-        await asyncio.sleep(0)
+        await turn()
 
     pacer = Pacer(1000, clock=lambda: now, sleep=sleep)
 

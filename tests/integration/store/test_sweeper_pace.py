@@ -13,6 +13,7 @@ from invalidator.targets.redis.keys import Keys
 from invalidator.targets.redis.patterns import protected
 from invalidator.targets.redis.sweeper import Sweeper
 from invalidator.targets.redis.walk import Node
+from tests.backends.waiting import turn
 
 
 @pytest.mark.parametrize(("ours", "slowed"), [(1.0, False), (0.0, True)])
@@ -33,7 +34,7 @@ async def test_a_reply_that_waits_for_our_thread_is_no_work_of_the_servers(
         nonlocal now
         waited.append(seconds)
         now += seconds
-        await asyncio.sleep(0)
+        await turn()
 
     async def nodes() -> Sequence[Node]:
         return [Node(Late(server.client, "cache"), Keys(server).unlink)]

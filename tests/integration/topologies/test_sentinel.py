@@ -1,6 +1,6 @@
 """A primary that sentinels watch: found, lost, and found again."""
 
-import time
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -9,6 +9,7 @@ from redis.exceptions import RedisError
 from invalidator.redisclient import Client, Command, client, converse
 from tests.backends import until
 from tests.backends.redis_sentinel import SERVICE, Sentinel
+from tests.backends.waiting import LIMIT
 from tests.conftest import StartRedis, StartSentinel
 from tests.integration.piping import RULES, looking, order, piping, rules_from, run
 
@@ -27,18 +28,14 @@ async def test_the_primary_is_found_though_a_sentinel_is_frozen_and_another_gone
     watched = start_sentinel()
     watched.sentinels[0].freeze()
     watched.sentinels[1].kill()
-    async with client(watched.url, 2.0) as redis:
-        began = time.monotonic()
-        assert await ask(redis, "SET", "a", "1") == b"OK"
-        assert time.monotonic() - began < 1.0
+    async with client(watched.url, 2 * LIMIT) as redis, asyncio.timeout(LIMIT):
+        assert await ask(redis, "SET", "a", "1") == b"OK"  # the frozen one is not waited for
     with looking(watched.primary.url) as now:
         assert now.get("a") == b"1"
     watched.sentinels[2].kill()
-    async with client(watched.url, 0.5) as redis:
-        began = time.monotonic()
+    async with client(watched.url, 0.5) as redis, asyncio.timeout(LIMIT):
         with pytest.raises(RedisError, match="no sentinel knows where main is") as refused:
             await ask(redis, "PING")
-        assert time.monotonic() - began < 1.0
         assert watched.sentinels[0].address in str(refused.value)
 
 
@@ -54,13 +51,11 @@ async def test_a_failover_is_followed_and_nothing_is_acknowledged_meanwhile(
         await until(lambda: bench.source.settled == 1)
         with looking(watched.replica.url) as replica:
             await until(lambda: not replica.exists("order:single:o1"))
-        began = time.monotonic()
         getattr(watched.primary, how)()
         bench.source.publish(order(2))
         await until(lambda: bench.health.part("redis").reason)
         assert bench.source.settled == 1
         await until(lambda: bench.source.settled == 2)
-        assert time.monotonic() - began < 10
         assert not bench.health.part("redis").reason
 
 

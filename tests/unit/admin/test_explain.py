@@ -13,6 +13,7 @@ from invalidator.admin.server import MOST_NAMES, Admin
 from invalidator.rules import load
 from invalidator.runtime.http import Request, Response
 from invalidator.settings import Settings
+from tests.backends.waiting import turn
 
 RULES = "rules:\n" + "\n".join(
     f"- {{name: r{n}, on: a, invalidate: {{keys: 'k{n}:{{xs[]}}'}}}}" for n in range(50)
@@ -39,7 +40,7 @@ async def test_an_answer_has_few_names_and_says_how_many_it_omits(tmp_path: Path
     asked = asyncio.create_task(ask(5000))
     while not asked.done():
         began = time.perf_counter()
-        await asyncio.sleep(0)
+        await turn()
         longest = max(longest, time.perf_counter() - began)
     answer = json.loads(asked.result().body)
     assert sum(len(rule["names"]) for rule in answer["rules"]) == MOST_NAMES

@@ -68,7 +68,7 @@ def test_status_escapes_what_could_control_the_terminal(
         "stuck": [],
         "caches": [part],
         "by_rule": [],
-        "rules": {"hash": "", "count": 1, "path": "", "loaded_at": "", "refused": ["g\x1b[31m"]},
+        "rules": {"hash": "", "count": 1, "path": "", "loaded_at": "", "rejected": ["g\x1b[31m"]},
         "sources": [{**part, **figures}],
         "sweeps": {"running": 0, "patterns_waiting": 0},
         "dead_letters": {"entries": None},

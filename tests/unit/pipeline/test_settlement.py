@@ -14,6 +14,7 @@ from invalidator.pipeline.work import Applied, Seen
 from invalidator.rules import RuleSet
 from invalidator.runtime.health import Health
 from tests.backends import until
+from tests.backends.waiting import turn
 from tests.memory_source import Ends, MemorySource
 
 FAULTS = (Fault("not-json", "it is no JSON"),)
@@ -77,7 +78,7 @@ async def test_the_end_waits_for_a_place_in_line(monkeypatch: pytest.MonkeyPatch
     bench = Bench()
     await bench.join(1)
     ending = asyncio.create_task(bench.settlement.end())
-    await asyncio.sleep(0)
+    await turn()
     await bench.settlement.run()
     await ending
     assert bench.source.settled == 1

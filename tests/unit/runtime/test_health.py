@@ -25,8 +25,8 @@ def test_a_part_that_is_away_says_why_and_the_newest_reason_counts() -> None:
     health = Health(Clock())
     part = health.part("redis")
     part.ready()
-    part.away("connection refused")
-    part.away("LOADING")
+    part.not_ready("connection refused")
+    part.not_ready("LOADING")
     assert health.waiting() == {"redis": "LOADING"}
 
 
@@ -42,11 +42,11 @@ def test_a_wait_is_counted_from_its_beginning() -> None:
     part.ready()
     clock.now = 100.0
     with capture_logs() as logs:
-        part.away("refused")
+        part.not_ready("refused")
         clock.now = 110.0
-        part.away("refused")
+        part.not_ready("refused")
         clock.now = 131.0
-        part.away("refused")
+        part.not_ready("refused")
         clock.now = 140.0
         part.ready()
         part.ready()
@@ -61,7 +61,7 @@ def test_the_next_wait_is_said_at_once_again() -> None:
     part = Part("redis", Clock())
     with capture_logs() as logs:
         for _ in range(2):
-            part.away("refused")
+            part.not_ready("refused")
             part.ready()
     assert [log["event"] for log in logs] == ["server-unavailable", "server-available"] * 2
 
@@ -69,7 +69,7 @@ def test_the_next_wait_is_said_at_once_again() -> None:
 def test_a_wait_for_a_person_is_not_logged_as_one_for_a_server() -> None:
     with capture_logs() as logs:
         part = Part("intake", Clock(), server=False)
-        part.away("paused")
+        part.not_ready("paused")
         part.ready()
     assert logs == []
 
@@ -77,7 +77,7 @@ def test_a_wait_for_a_person_is_not_logged_as_one_for_a_server() -> None:
 def stuck_after_two_minutes(clock: Clock) -> Health:
     health = Health(clock, stuck_after=120.0)
     health.part("redis").ready()
-    health.part("rules", server=False).away("a topic is paused")
+    health.part("rules", server=False).not_ready("a topic is paused")
     return health
 
 
@@ -105,7 +105,7 @@ def test_a_pipeline_that_waits_for_a_server_is_not_stuck_nor_immediately_after_i
     clock = Clock()
     health = stuck_after_two_minutes(clock)
     health.unsettled("kafka").read()
-    health.part("redis").away("refused")
+    health.part("redis").not_ready("refused")
     clock.now += 1000
     assert health.stuck() == []
     health.part("redis").ready()

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from invalidator.runtime.tasks import cancellations_kept, end
+from tests.backends.waiting import turn
 
 
 @pytest.mark.parametrize("then", ["it fails", "it succeeds"])
@@ -37,7 +38,7 @@ async def test_one_that_came_before_is_no_matter() -> None:
         return "never"
 
     task = asyncio.create_task(late())
-    await asyncio.sleep(0)
+    await turn()
     task.cancel()
     assert await task == "closed"
 
@@ -55,7 +56,7 @@ async def test_who_does_not_hear_is_asked_again(monkeypatch: pytest.MonkeyPatch)
                 heard += 1
 
     tasks = [asyncio.create_task(deaf()), asyncio.create_task(asyncio.Event().wait())]
-    await asyncio.sleep(0)
+    await turn()
     await end(*tasks)
     assert heard == 3
     assert all(task.done() for task in tasks)

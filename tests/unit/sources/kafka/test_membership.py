@@ -17,6 +17,7 @@ from invalidator.sources.kafka.client import Timing, stop
 from invalidator.sources.kafka.membership import Membership
 from invalidator.sources.kafka.offsets import GroupStart, Positions
 from invalidator.sources.kafka.private import Refused, describe
+from tests.backends.waiting import LIMIT, turn
 
 TP = TopicPartition("orders", 0)
 START = GroupStart(1, {"orders": 1})
@@ -70,10 +71,14 @@ def group(monkeypatch: pytest.MonkeyPatch) -> Group:
     return group
 
 
+def member_of(group: Group, timing: Timing) -> Membership:
+    seeker: Any = group
+    return Membership(seeker, Brokers(["broker:9092"]), seeker, timing, Part("kafka"))
+
+
 @pytest.fixture
 def member(group: Group) -> Membership:
-    seeker: Any = group
-    return Membership(seeker, Brokers(["broker:9092"]), seeker, Timing(drain=0.05), Part("kafka"))
+    return member_of(group, Timing(drain=0.05))
 
 
 def give(member: Membership) -> Assignment:
@@ -167,10 +172,10 @@ async def test_an_older_commit_never_overtakes_a_newer_one(
     group.answers = [lambda: _wait(answered)]
     give(member).settle(ends(8), NOW)
     older = asyncio.create_task(member.commit_positions())
-    await asyncio.sleep(0)
+    await turn()
     give(member).settle(ends(9), NOW)
     newer = asyncio.create_task(member.commit_positions())
-    await asyncio.sleep(0)
+    await turn()
     answered.set()
     await asyncio.gather(older, newer)
     assert group.commits == [8, 9]
@@ -194,7 +199,7 @@ async def test_a_commit_that_is_cancelled_is_made_at_the_end(
     group.answers = [lambda: _wait(asyncio.Event())]
     give(member).settle(ends(8), NOW)
     committing = asyncio.create_task(member.commit_positions())
-    await asyncio.sleep(0)
+    await turn()
     committing.cancel()
     await asyncio.wait({committing})
     assert committing.cancelled()
@@ -220,7 +225,7 @@ async def test_a_rebalance_waits_for_batches_in_work_and_commits_them(
     await member.on_partitions_assigned({TP})
     assignment = give(member)
     revoking = asyncio.create_task(member.on_partitions_revoked({TP}))
-    await asyncio.sleep(0)
+    await turn()
     assert not revoking.done()
     assert not member.assigned.is_set()
     assignment.settle(ends(8), NOW)
@@ -242,15 +247,14 @@ async def test_a_rebalance_does_not_wait_for_ever_and_then_commits_nothing_of_it
     assert group.commits == []
 
 
-async def test_the_end_does_not_wait_for_a_rebalance_that_waits_for_us(
-    group: Group, member: Membership
-) -> None:
+async def test_the_end_does_not_wait_for_a_rebalance_that_waits_for_us(group: Group) -> None:
+    member = member_of(group, Timing(drain=2 * LIMIT))
     await member.on_partitions_assigned({TP})
     give(member)
     revoking = asyncio.create_task(member.on_partitions_revoked({TP}))
-    await asyncio.sleep(0)
+    await turn()
     await member.end()
-    await asyncio.wait_for(revoking, 0.04)
+    await asyncio.wait_for(revoking, LIMIT)
 
 
 async def test_a_task_of_ours_that_ended_is_trouble(member: Membership) -> None:
@@ -259,7 +263,7 @@ async def test_a_task_of_ours_that_ended_is_trouble(member: Membership) -> None:
     for task in member._tasks:
         task.cancel()
     await asyncio.wait(member._tasks)
-    await asyncio.sleep(0)
+    await turn()
     assert "kafka-committer ended" in member.failure
     await member.end()
 
@@ -296,7 +300,7 @@ async def test_a_stop_that_hangs_is_cut_short(monkeypatch: pytest.MonkeyPatch) -
 async def test_a_stop_that_is_really_cancelled_says_so() -> None:
     consumer = Stubborn(lambda: _wait(asyncio.Event()))
     stopping = asyncio.create_task(stop(consumer))
-    await asyncio.sleep(0)
+    await turn()
     stopping.cancel()
     await asyncio.wait({stopping})
     assert stopping.cancelled()
