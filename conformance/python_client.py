@@ -74,7 +74,7 @@ class Client:
     async def _render(self, _: int, template: str, values: dict[str, Any]) -> str:
         parameters = ", ".join(values)
         scope: dict[str, Any] = {}
-        exec(f"def function({parameters}): ...", scope)
+        exec(f"def function({parameters}): ...", scope)  # noqa: S102 - names of a vector
         layout = Layout("", "{tag}", "{name}")
         return renderer(scope["function"], template, (), (), layout)(**values)[0]
 

@@ -24,7 +24,7 @@ class Schedule:
     """One row and its entry, read and written by all clients."""
 
     def __init__(self, seed: int, clients: Sequence[Client]) -> None:
-        self._random = random.Random(seed)
+        self._random = random.Random(seed)  # noqa: S311 - it has to be repeatable
         self._clients = clients
         self._key = f"row:{seed}"
         self._names = {

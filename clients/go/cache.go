@@ -551,11 +551,11 @@ func (c *Cache) framed(loaded raw, token, line string, kind *Kind, took time.Dur
 		fresh = time.Duration(float64(loaded.ttl) * (1 - kind.Jitter*rand.Float64()))
 		ttl = fresh + kind.kept()
 	}
-	made := frame{
-		payload: loaded.payload, codec: "J-", token: token, line: line, schema: kind.schema(),
-		freshUntil: c.now() + ms(fresh), row: loaded.version, took: ms(took), absent: absent,
+	made := Frame{
+		Payload: loaded.payload, Codec: "J-", Token: token, Line: line, Schema: kind.schema(),
+		FreshUntil: c.now() + ms(fresh), Row: loaded.version, Took: ms(took), Absent: absent,
 	}
-	return made.encoded(), ttl, fresh
+	return made.Encoded(), ttl, fresh
 }
 
 func (c *Cache) release(ctx context.Context, key, token string, pause time.Duration) {

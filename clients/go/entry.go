@@ -157,22 +157,48 @@ func judge(entry []byte, head *header, line string, complete bool, now int64, ki
 
 func valueIn(entry []byte, line string) []byte { return entry[headLength+len(line)+1:] }
 
-type frame struct {
-	payload               []byte
-	codec, token, line    string
-	schema                string
-	freshUntil, row, took int64
-	absent                bool
+// Frame is what goes into an entry.
+type Frame struct {
+	Payload    []byte
+	Codec      string // two letters: the codec and the packing
+	Token      string
+	Line       string // of stamps
+	Schema     string
+	FreshUntil int64 // ms of Redis's clock
+	Row        int64 // its version
+	Took       int64 // ms
+	Absent     bool
 }
 
-func (f frame) encoded() []byte {
+// Encoded returns the entry's bytes.
+func (f Frame) Encoded() []byte {
 	state := "V"
-	if f.absent {
+	if f.Absent {
 		state = "N"
 	}
-	head := fmt.Sprintf("!i1 %s%s %s %s %s 0000000000000 %013d %016d %06d\n%s\n", state, f.codec, f.schema,
-		f.token, noToken, f.freshUntil, f.row, min(f.took, 999_999), f.line)
-	return append([]byte(head), f.payload...)
+	head := fmt.Sprintf("!i1 %s%s %s %s %s 0000000000000 %013d %016d %06d\n%s\n", state, f.Codec, f.Schema,
+		f.Token, noToken, f.FreshUntil, f.Row, min(f.Took, 999_999), f.Line)
+	return append([]byte(head), f.Payload...)
+}
+
+// Line returns the line of stamps: names and stamps in turns.
+func Line(pairs []string) string {
+	var names []string
+	var stamps [][]byte
+	for at := 0; at+1 < len(pairs); at += 2 {
+		names, stamps = append(names, pairs[at]), append(stamps, []byte(pairs[at+1]))
+	}
+	line, _ := lineOf(names, stamps)
+	return line
+}
+
+// Head returns the id of an entry's value, and a reader's lease beside it; empty where there is none.
+func Head(entry []byte) (id, lease string, until int64) {
+	head := headOf(entry)
+	if head == nil || strings.HasPrefix(head.lease, "~") {
+		return head.valueID(), "", 0
+	}
+	return head.valueID(), head.lease, head.leaseUntil
 }
 
 // leaseMs is what the last load took, with room, where that is known.

@@ -33,6 +33,13 @@ const VERBS = {
   },
 };
 
+/** JSON with integers of 64 bits, which JSON.parse rounds. */
+function parse(line) {
+  const marked = line.replace(/(:\s*)(-?\d{16,})(?=\s*[,}\]])/g, '$1"big:$2"');
+  return JSON.parse(marked, (_, value) =>
+    typeof value === "string" && value.startsWith("big:") ? BigInt(value.slice(4)) : value);
+}
+
 async function connect(address, name) {
   const { hostname: host, port } = new URL(address.replace("redis+cluster:", "redis:"));
   const isCluster = address.startsWith("redis+cluster:");
@@ -48,8 +55,7 @@ async function connect(address, name) {
 }
 
 for await (const line of createInterface({ input: process.stdin })) {
-  const { do: verb, give, ...message } = JSON.parse(line, (key, value, context) =>
-    typeof value === "number" && !Number.isSafeInteger(value) && context ? BigInt(context.source) : value);
+  const { do: verb, give, ...message } = parse(line);
   if (verb === undefined) {
     given.get(message.id)(give);
     given.delete(message.id);

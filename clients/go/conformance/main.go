@@ -3,7 +3,9 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net/url"
@@ -28,7 +30,23 @@ type request struct {
 	Tags     []string        `json:"tags"`
 	Versions []string        `json:"versions"`
 	Names    []string        `json:"names"`
-	Vector   json.RawMessage `json:"vector"`
+	Template string          `json:"template"`
+	Values   map[string]any  `json:"values"`
+	frame
+}
+
+// frame is what a vector says of an entry.
+type frame struct {
+	Payload    string   `json:"payload"` // base64, as Entry is
+	Entry      string   `json:"entry"`
+	Codec      string   `json:"codec"`
+	Token      string   `json:"token"`
+	Line       []string `json:"line"`
+	Schema     string   `json:"schema"`
+	FreshUntil int64    `json:"fresh_until"`
+	Row        int64    `json:"row"`
+	Took       int64    `json:"took"`
+	Absent     bool     `json:"absent"`
 }
 
 var (
@@ -66,7 +84,9 @@ func main() {
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
 		var asked request
-		if err := json.Unmarshal(lines.Bytes(), &asked); err != nil {
+		decoder := json.NewDecoder(bytes.NewReader(lines.Bytes()))
+		decoder.UseNumber() // integers of 64 bits
+		if err := decoder.Decode(&asked); err != nil {
 			panic(err)
 		}
 		if asked.Do == "" {
@@ -105,8 +125,32 @@ func answer(c *cache.Cache, asked request) (any, error) {
 		return nil, c.InvalidateTags(ctx, asked.Names...)
 	case "bump":
 		return nil, c.Bump(ctx, asked.Names...)
+	case "render":
+		return cache.Render(asked.Template, asked.Values)
+	case "frame":
+		return framed(asked.frame)
+	case "head":
+		return head(asked.Entry)
 	}
 	return nil, fmt.Errorf("no request is called %q", asked.Do)
+}
+
+func framed(f frame) (any, error) {
+	payload, err := base64.StdEncoding.DecodeString(f.Payload)
+	made := cache.Frame{
+		Payload: payload, Codec: f.Codec, Token: f.Token, Line: cache.Line(f.Line), Schema: f.Schema,
+		FreshUntil: f.FreshUntil, Row: f.Row, Took: f.Took, Absent: f.Absent,
+	}
+	return base64.StdEncoding.EncodeToString(made.Encoded()), err
+}
+
+func head(entry string) (any, error) {
+	raw, err := base64.StdEncoding.DecodeString(entry)
+	id, lease, until := cache.Head(raw)
+	if lease == "" {
+		return map[string]any{"id": id, "lease": nil, "lease_until": nil}, err
+	}
+	return map[string]any{"id": id, "lease": lease, "lease_until": until}, err
 }
 
 func connect(library, address string) cache.Redis {

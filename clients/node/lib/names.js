@@ -5,11 +5,14 @@ const MOST = 1024; // characters of a name
 const SLOT = /\{([^{}]*)\}/g;
 const CONTROL = /[\u0000-\u001f\u007f-\u009f]/;
 
+// As every reader counts it: String.trim would take the byte order mark, too.
+const SPACE = /^[ \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+|[ \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+$/g;
+
 const hashed = (algorithm) => (text) => createHash(algorithm).update(text).digest("hex");
 const FILTERS = {
   lower: (text) => text.toLowerCase(),
   upper: (text) => text.toUpperCase(),
-  trim: (text) => text.trim(),
+  trim: (text) => text.replace(SPACE, ""),
   segment: (text) => text.replaceAll("%", "%25").replaceAll(":", "%3A"),
   urlencode: (text) => encodeURIComponent(text).replace(/[!'()*]/g,
     (sign) => `%${sign.charCodeAt(0).toString(16).toUpperCase()}`),
