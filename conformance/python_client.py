@@ -51,6 +51,9 @@ class Client:
     async def _hello(self, _: int) -> str:
         return "python"
 
+    async def _hits(self, _: int) -> int:
+        return self._cache.stats.hits
+
     async def _read(self, number: int, key: str, tags: list[str], versions: list[str]) -> Any:
         async def load(_: Any) -> Any:
             return await self._call(number)

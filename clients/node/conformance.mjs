@@ -16,6 +16,7 @@ const call = (id) => new Promise((resolve) => {
 
 const VERBS = {
   hello: () => "node",
+  hits: () => cache.stats.hits,
   read: ({ id, key, tags, versions }) => cache.getOrLoad(key, () => call(id), { tags, versions }),
   write: ({ id, key, tags, versions }) => cache.writing(key, () => call(id), { tags, versions }),
   invalidate: ({ names }) => cache.invalidate(...names),

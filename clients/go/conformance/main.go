@@ -111,6 +111,8 @@ func answer(c *cache.Cache, asked request) (any, error) {
 	switch asked.Do {
 	case "hello":
 		return "go", nil
+	case "hits":
+		return c.Stats.Hits.Load(), nil
 	case "read":
 		return cache.Get(ctx, c, entry, func(context.Context, *cache.Load) (cache.Value[json.RawMessage], error) {
 			return cache.Value[json.RawMessage]{Value: call(asked.ID)}, nil

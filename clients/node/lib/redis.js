@@ -67,13 +67,11 @@ function callOf(client) {
   if (typeof client.callBuffer === "function") { // ioredis, also its Cluster
     return (_, words) => client.callBuffer(...words);
   }
-  const typed = typeof client.withTypeMapping === "function" // node-redis 5
-    ? client.withTypeMapping({ 36: Buffer }) : client;
-  const options = typed === client ? { returnBuffers: true } : undefined;
+  const options = { typeMapping: { 36: Buffer }, returnBuffers: true }; // node-redis 5, and 4
   if (Array.isArray(client.masters)) { // its cluster
-    return (key, words) => typed.sendCommand(key, false, words, options);
+    return (key, words) => client.sendCommand(key, false, words, options);
   }
-  return (_, words) => typed.sendCommand(words, options);
+  return (_, words) => client.sendCommand(words, options);
 }
 
 async function within(milliseconds, promise) {
