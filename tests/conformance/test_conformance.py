@@ -1,0 +1,162 @@
+"""Readers in Python, Node and Go speak one protocol: the same vectors, and mixed schedules."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conformance.driver import Driver, DriverError
+from conformance.schedules import run
+from tests.backends.choose import missing
+from tests.backends.redis_cluster import RedisCluster
+from tests.conftest import StartRedis
+
+TOP = Path(__file__).parents[2]
+NODE, GO = TOP / "clients" / "node", TOP / "clients" / "go"
+VECTORS = json.loads((TOP / "conformance" / "vectors.json").read_text())
+SHORT, LONG = 150, 20_000
+ENOUGH = 4_000  # schedules until a wrong client must have been noticed
+
+# Each client twice, by both of its libraries, where it has two.
+CLIENTS = ["python", "node ioredis", "node redis", "go goredis", "go rueidis"]
+
+
+@pytest.fixture(scope="session")
+def node() -> Path:
+    """Return the Node client with the libraries that it is tested with."""
+    if not (shutil.which("node") and shutil.which("npm")):
+        missing("no Node: install nodejs and npm")
+    if not (NODE / "node_modules").exists():
+        subprocess.run(["npm", "ci", "--silent"], cwd=NODE, check=True)
+    return NODE
+
+
+@pytest.fixture(scope="session")
+def go(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return Go's driver, built."""
+    if not shutil.which("go"):
+        missing("no Go: install golang, 1.24 or newer")
+    built = tmp_path_factory.mktemp("go") / "driver"
+    subprocess.run(["go", "build", "-o", str(built), "./conformance"], cwd=GO, check=True)
+    return built
+
+
+@pytest.fixture
+async def start(node: Path, go: Path) -> AsyncIterator[Callable[..., Any]]:
+    drivers: list[Driver] = []
+
+    async def start(name: str, url: str, folder: Path = node) -> Driver:
+        language, *library = name.split()
+        words = {
+            "python": [sys.executable, "-m", "conformance.python_client"],
+            "node": ["node", str(folder / "conformance.mjs")],
+            "go": [str(go)],
+        }[language]
+        driver = await Driver.start(name, [*words, *library], url)
+        drivers.append(driver)
+        return driver
+
+    yield start
+    for driver in drivers:
+        await driver.close()
+
+
+@pytest.mark.parametrize("name", ["python", "node ioredis", "go goredis"])
+async def test_vectors(start: Callable[..., Any], start_redis: StartRedis, name: str) -> None:
+    client = await start(name, start_redis().url)
+    for vector in VECTORS["render"]:
+        asked = {"template": vector["template"], "values": vector["values"]}
+        if vector.get("error"):
+            with pytest.raises(DriverError):
+                await client.ask("render", **asked)
+        else:
+            assert await client.ask("render", **asked) == vector["name"]
+    for vector in VECTORS["frames"]:
+        assert await client.ask("frame", **vector["frame"]) == vector["entry"]
+    for vector in VECTORS["heads"]:
+        assert await client.ask("head", entry=vector["entry"]) == vector["head"]
+
+
+async def test_mixed_schedules_are_never_stale(
+    start: Callable[..., Any], start_redis: StartRedis
+) -> None:
+    url = start_redis().url
+    clients = [await start(name, url) for name in CLIENTS]
+    _, stale = await run(clients, range(SHORT))
+    assert stale == []
+    assert all([await client.ask("hits") for client in clients]), "each client reads what is cached"
+
+
+async def test_mixed_schedules_on_a_cluster(
+    start: Callable[..., Any], cluster: RedisCluster
+) -> None:
+    host, port = cluster.servers[0].address.split(":")
+    url = f"redis+cluster://{host}:{port}"
+    clients = [await start(name, url) for name in CLIENTS]
+    _, stale = await run(clients, range(SHORT // 2))
+    assert stale == []
+    assert all([await client.ask("hits") for client in clients]), "each client reads what is cached"
+
+
+@pytest.mark.slow
+async def test_many_mixed_schedules_are_never_stale(
+    start: Callable[..., Any], start_redis: StartRedis, cluster: RedisCluster
+) -> None:
+    url = start_redis().url
+    _, stale = await run([await start(name, url) for name in CLIENTS], range(LONG * 3 // 4))
+    assert stale == []
+    url = f"redis+cluster://{cluster.servers[0].address}"
+    _, stale = await run([await start(name, url) for name in CLIENTS], range(LONG // 4))
+    assert stale == []
+
+
+MUTANTS = {
+    "one token for all loads": (
+        "lib/entry.js",
+        'newToken = () => randomBytes(12).toString("base64url")',
+        'newToken = () => "A".repeat(16)',
+    ),
+    "a put needs no lease": (
+        "scripts/put.lua",
+        "if string.sub(h, 31, 46) ~= ARGV[1] then",
+        "if false then",
+    ),
+    "flights are joined whatever their stamps": (
+        "lib/cache.js",
+        "if (flight && line !== null && flight.line === line) {",
+        "if (flight) {",
+    ),
+    "invalidating leaves the entry": ("lib/cache.js", '"UNLINK", key)));', '"EXISTS", key)));'),
+}
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+async def test_a_wrong_client_is_noticed(
+    start: Callable[..., Any], start_redis: StartRedis, node: Path, tmp_path: Path, name: str
+) -> None:
+    file, right, wrong = MUTANTS[name]
+    copy = tmp_path / "node"
+    shutil.copytree(node, copy, symlinks=True)
+    text = (copy / file).read_text()
+    assert right in text
+    (copy / file).write_text(text.replace(right, wrong))
+    url = start_redis().url
+    clients = [await start("node ioredis", url, copy), await start("python", url)]
+    for first in range(0, ENOUGH, 200):
+        _, stale = await run(clients, range(first, first + 200))
+        if stale:
+            return
+    pytest.fail(f"{ENOUGH} schedules did not notice: {name}")
+
+
+def test_the_scripts_are_the_same_in_every_language() -> None:
+    ours = TOP / "invalidator" / "cache" / "scripts"
+    for client in (NODE, GO):
+        assert {f.name: f.read_text() for f in (client / "scripts").iterdir()} == {
+            f.name: f.read_text() for f in ours.glob("*.lua")
+        }, "copy them: make clients"
