@@ -1,6 +1,6 @@
 # Everything is installed into .venv; a second call starts immediately.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow faults mutants check format lock bench clean
+.PHONY: help run test test-slow faults mutants check format lock clients bench clean
 .DELETE_ON_ERROR:
 
 # The tests start hundreds of processes, each of which would compile every module again.
@@ -50,6 +50,9 @@ format: .venv/.dev  ## format the code, and fix what ruff can fix
 
 lock:  ## write requirements/*.txt (UPGRADE=1: with the newest versions)
 	scripts/lock.sh
+
+clients:  ## give the clients of other languages the scripts of the protocol
+	@for client in node go; do cp invalidator/cache/scripts/*.lua clients/$$client/scripts/; done
 
 bench: .venv/.bench .cache/installed/.made  ## compare the daemon's speed with alternatives (ARGS="--help")
 	@scripts/packages.sh tests

@@ -120,16 +120,31 @@ class _Cluster:
 
     def __init__(self, client: Any, timeout: float | None) -> None:
         self._timeout = timeout
+        self._client = client
         self._execute = client.execute_command
+        self._is_known = False  # what the cluster looks like
+        self._first = asyncio.Lock()
+
+    async def _look(self) -> None:
+        """Learn the cluster's layout: where several first commands do so themselves, redis-py
+        closes connections that others of them use."""
+        async with self._first:
+            if not self._is_known:
+                await self._client.initialize()
+                self._is_known = True
 
     async def get(self, keys: Sequence[str]) -> list[bytes | None]:
         async with asyncio.timeout(self._timeout):
+            if not self._is_known:
+                await self._look()
             if len(keys) == 1:
                 return [await self._execute("GET", keys[0])]
             return list(await asyncio.gather(*(self._execute("GET", key) for key in keys)))
 
     async def send(self, commands: Sequence[Command]) -> list[Reply]:
         async with asyncio.timeout(self._timeout):
+            if not self._is_known:
+                await self._look()
             if len(commands) == 1:
                 return [await _scripted(self._execute, commands[0])]
             calls = (_scripted(self._execute, command) for command in commands)
