@@ -106,7 +106,9 @@ async def main(url: str) -> None:
     kinds = Kinds(default=Kind(lease="2s", wait="20s"))
     if url.startswith("redis+cluster://"):
         host, port = url.removeprefix("redis+cluster://").split(":")
-        cache = Cache(RedisCluster(host=host, port=int(port)), kinds=kinds, timeout=10.0)
+        cluster = RedisCluster(host=host, port=int(port))
+        await cluster.initialize()
+        cache = Cache(cluster, kinds=kinds, timeout=10.0)
     else:
         cache = Cache(Redis.from_url(url), kinds=kinds, timeout=10.0)
     await Client(cache).run()

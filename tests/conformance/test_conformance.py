@@ -15,6 +15,7 @@ from conformance.driver import Driver, DriverError
 from conformance.schedules import run
 from tests.backends.redis_cluster import RedisCluster
 from tests.conftest import StartRedis
+from tests.pages import Page
 
 TOP = Path(__file__).parents[2]
 NODE, GO = TOP / "clients" / "node", TOP / "clients" / "go"
@@ -146,6 +147,7 @@ MUTANTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MUTANTS)
 async def test_a_wrong_client_is_noticed(
     start: Callable[..., Any], start_redis: StartRedis, node: Path, tmp_path: Path, name: str
@@ -171,3 +173,27 @@ def test_the_scripts_are_the_same_in_every_language() -> None:
         assert {f.name: f.read_text() for f in (client / "scripts").iterdir()} == {
             f.name: f.read_text() for f in ours.glob("*.lua")
         }, "copy them: make clients"
+
+
+def test_the_examples_run(node: Path, go: Path, redis_url: str, tmp_path: Path) -> None:
+    blocks = {block.language: block.text for block in Page(TOP / "docs/other-languages.md").blocks}
+    environment = {**os.environ, "REDIS_URL": redis_url}
+    example = node / "node_modules" / ".example.mjs"
+    names = 'import { Cache, publishToStream } from "invalidator-cache";'
+    assert names in blocks["js"]
+    database = (
+        "const database = { order: async () => ({ customer: 7 }), update: async () => {} };\n"
+    )
+    text = blocks["js"].replace("invalidator-cache", "../index.js")
+    example.write_text(f"{database}{text}\nredis.disconnect();\n")
+    subprocess.run(["node", str(example)], env=environment, check=True, timeout=60)
+
+    (tmp_path / "main.go").write_text(blocks["go"])
+    for words in (
+        "go mod init example",
+        f"go mod edit -replace invalidator/cache={GO} -require invalidator/cache@v0.0.0",
+    ):
+        subprocess.run(words.split(), cwd=tmp_path, check=True, capture_output=True)
+    shutil.copy(GO / "go.sum", tmp_path / "go.sum")
+    run = ["go", "run", "-mod=mod", "."]
+    subprocess.run(run, cwd=tmp_path, env=environment, check=True, timeout=300)
