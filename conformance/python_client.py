@@ -107,7 +107,6 @@ async def main(url: str) -> None:
     if url.startswith("redis+cluster://"):
         host, port = url.removeprefix("redis+cluster://").split(":")
         cluster = RedisCluster(host=host, port=int(port))
-        await cluster.initialize()
         cache = Cache(cluster, kinds=kinds, timeout=10.0)
     else:
         cache = Cache(Redis.from_url(url), kinds=kinds, timeout=10.0)

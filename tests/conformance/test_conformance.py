@@ -175,9 +175,9 @@ def test_the_scripts_are_the_same_in_every_language() -> None:
         }, "copy them: make clients"
 
 
-def test_the_examples_run(node: Path, go: Path, redis_url: str, tmp_path: Path) -> None:
+def test_the_examples_run(node: Path, go: Path, start_redis: StartRedis, tmp_path: Path) -> None:
     blocks = {block.language: block.text for block in Page(TOP / "docs/other-languages.md").blocks}
-    environment = {**os.environ, "REDIS_URL": redis_url}
+    environment = {**os.environ, "REDIS_URL": start_redis().url}
     example = node / "node_modules" / ".example.mjs"
     names = 'import { Cache, publishToStream } from "invalidator-cache";'
     assert names in blocks["js"]
