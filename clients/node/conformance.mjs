@@ -1,6 +1,6 @@
 // The driver of Node's client: reads requests from stdin, and answers on stdout.
 import { createInterface } from "node:readline";
-import { Cache, render } from "./index.js";
+import { Cache, L1, render } from "./index.js";
 import { framed, headOf, idOf, lineOf } from "./lib/entry.js";
 
 const [url, library = "ioredis"] = process.argv.slice(2).reverse();
@@ -17,6 +17,12 @@ const call = (id) => new Promise((resolve) => {
 const VERBS = {
   hello: () => "node",
   hits: () => cache.stats.hits,
+  kept: () => cache.stats.l1,
+  keep: async () => {
+    kinds.default.l1Ttl = 60_000;
+    cache.l1 = new L1();
+    await cache.l1.listen(await connect(url, library));
+  },
   read: ({ id, key, tags, versions }) => cache.getOrLoad(key, () => call(id), { tags, versions }),
   write: ({ id, key, tags, versions }) => cache.writing(key, () => call(id), { tags, versions }),
   invalidate: ({ names }) => cache.invalidate(...names),

@@ -13,8 +13,10 @@ import pytest
 
 from conformance.driver import Driver, DriverError
 from conformance.schedules import run
+from tests.backends import until
 from tests.backends.redis_cluster import RedisCluster
 from tests.conftest import StartRedis
+from tests.integration.piping import looking
 from tests.pages import Page
 
 TOP = Path(__file__).parents[2]
@@ -113,6 +115,67 @@ async def test_mixed_schedules_on_a_cluster(
     _, stale = await run(clients, range(SHORT // 2))
     assert stale == []
     assert all([await client.ask("hits") for client in clients]), "each client reads what is cached"
+
+
+@pytest.mark.parametrize("name", CLIENTS[1:])
+async def test_copies_in_memory_are_forgotten_as_announced(
+    start: Callable[..., Any], start_redis: StartRedis, name: str
+) -> None:
+    url = start_redis().url
+    client, row, seq = await start(name, url), 1, 0
+
+    async def load() -> int:
+        return row
+
+    async def value() -> Any:
+        return await client.ask("read", load, key="k", tags=["t"], versions=[])
+
+    async def keeps() -> bool:
+        """Say that the daemon lives, and return whether a read was answered from memory."""
+        before = await client.ask("kept")
+        announce("heartbeat")
+        assert await value() == row
+        return bool(await client.ask("kept") > before)
+
+    async def is_new() -> bool:
+        return bool(await value() == row)
+
+    def announce(what: str, **more: Any) -> None:
+        said = {"v": 1, "type": what, "instance": "i", "epoch": 1, "seq": seq, "time": 0, **more}
+        now.publish("invalidator:applied", json.dumps(said))
+
+    with looking(url) as now:
+        await client.ask("keep")
+        for kind, names in (("keys", ["k"]), ("patterns", ["[a-k]*"]), ("tags", ["t"])):
+            await until(keeps, what=f"it keeps copies ({name})")
+            row, seq = row + 1, seq + 1
+            now.delete("k")
+            announce("applied", kind=kind, names=names, cache="default")
+            await until(is_new, what=f"{kind} are forgotten")
+        await until(keeps)
+        row, seq = row + 1, seq + 2
+        now.delete("k")
+        announce("applied", kind="keys", names=["another"], cache="default")
+        await until(is_new, what="after a gap everything is forgotten")
+
+
+@pytest.mark.parametrize("name", CLIENTS)
+async def test_without_redis_loaders_are_called_and_invalidations_fail(
+    start: Callable[..., Any], start_redis: StartRedis, name: str
+) -> None:
+    server = start_redis()
+    client, row = await start(name, server.url), 1
+
+    async def load() -> int:
+        return row
+
+    read = {"loader": load, "key": "k", "tags": ["t"], "versions": ["v"]}
+    assert await client.ask("read", **read) == 1
+    server.kill()
+    row = 2
+    assert await client.ask("read", **read) == 2
+    with pytest.raises(DriverError):
+        await client.ask("invalidate", names=["k"])
 
 
 @pytest.mark.slow

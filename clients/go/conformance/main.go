@@ -76,10 +76,10 @@ func main() {
 	if len(os.Args) > 2 {
 		library = os.Args[1]
 	}
-	c := cache.New(connect(library, address), cache.Options{
-		Timeout: 10 * time.Second,
-		Kinds:   map[string]cache.Kind{"": {Lease: 2 * time.Second, Wait: 20 * time.Second}},
-	})
+	kind := cache.Kind{Lease: 2 * time.Second, Wait: 20 * time.Second}
+	redis, listen := connect(library, address)
+	options := cache.Options{Timeout: 10 * time.Second, Kinds: map[string]cache.Kind{"": kind}}
+	c := cache.New(redis, options)
 	lines := bufio.NewScanner(os.Stdin)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
@@ -92,6 +92,14 @@ func main() {
 		if asked.Do == "" {
 			waiting, _ := given.LoadAndDelete(asked.ID)
 			waiting.(chan json.RawMessage) <- asked.Give
+			continue
+		}
+		if asked.Do == "keep" {
+			kind.L1TTL, options.L1 = time.Minute, cache.NewL1(100)
+			options.Kinds[""] = kind
+			c = cache.New(redis, options)
+			go listen(options.L1)
+			say(map[string]any{"id": asked.ID, "done": nil})
 			continue
 		}
 		go func() {
@@ -113,6 +121,8 @@ func answer(c *cache.Cache, asked request) (any, error) {
 		return "go", nil
 	case "hits":
 		return c.Stats.Hits.Load(), nil
+	case "kept":
+		return c.Stats.L1.Load(), nil
 	case "read":
 		return cache.Get(ctx, c, entry, func(context.Context, *cache.Load) (cache.Value[json.RawMessage], error) {
 			return cache.Value[json.RawMessage]{Value: call(asked.ID)}, nil
@@ -155,21 +165,23 @@ func head(entry string) (any, error) {
 	return map[string]any{"id": id, "lease": lease, "lease_until": until}, err
 }
 
-func connect(library, address string) cache.Redis {
+// connect returns a client, and what tells an L1 of announcements.
+func connect(library, address string) (cache.Redis, func(*cache.L1)) {
 	parsed, err := url.Parse(strings.Replace(address, "redis+cluster:", "redis:", 1))
 	if err != nil {
 		panic(err)
 	}
-	hosts := []string{parsed.Host}
+	ctx, hosts := context.Background(), []string{parsed.Host}
 	if library == "rueidis" {
 		client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: hosts, DisableCache: true})
 		if err != nil {
 			panic(err)
 		}
-		return ours.New(client)
+		return ours.New(client), func(l1 *cache.L1) { ours.Listen(ctx, client, l1) }
 	}
+	var client redis.UniversalClient = redis.NewClient(&redis.Options{Addr: parsed.Host})
 	if strings.HasPrefix(address, "redis+cluster:") {
-		return goredis.New(redis.NewClusterClient(&redis.ClusterOptions{Addrs: hosts}))
+		client = redis.NewClusterClient(&redis.ClusterOptions{Addrs: hosts})
 	}
-	return goredis.New(redis.NewClient(&redis.Options{Addr: parsed.Host}))
+	return goredis.New(client), func(l1 *cache.L1) { goredis.Listen(ctx, client, l1) }
 }

@@ -4,6 +4,8 @@ package goredis
 import (
 	"context"
 	"errors"
+	"net"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -25,4 +27,46 @@ func (a adapter) Do(ctx context.Context, _ string, words ...any) (any, error) {
 		return nil, cache.Error(said.Error())
 	}
 	return reply, err
+}
+
+const pingEvery = time.Second
+
+// Listen tells an L1 what daemons announce, until the context ends. It keeps a connection of its own.
+func Listen(ctx context.Context, client redis.UniversalClient, l1 *cache.L1) {
+	for ctx.Err() == nil {
+		subscription := client.Subscribe(ctx, cache.Channel)
+		hear(ctx, subscription, l1)
+		l1.Lost()
+		_ = subscription.Close()
+	}
+}
+
+// hear returns when the link is broken: after a silence, a PING has to be answered.
+func hear(ctx context.Context, subscription *redis.PubSub, l1 *cache.L1) {
+	pinged := false
+	for {
+		received, err := subscription.ReceiveTimeout(ctx, pingEvery)
+		var silence net.Error
+		if errors.As(err, &silence) && silence.Timeout() && !pinged {
+			if subscription.Ping(ctx) != nil {
+				return
+			}
+			pinged = true
+			continue
+		}
+		if err != nil {
+			select {
+			case <-ctx.Done():
+			case <-time.After(pingEvery):
+			}
+			return
+		}
+		pinged = false
+		switch said := received.(type) {
+		case *redis.Subscription:
+			l1.Subscribed()
+		case *redis.Message:
+			l1.Hear([]byte(said.Payload))
+		}
+	}
 }

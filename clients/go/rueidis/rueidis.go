@@ -4,6 +4,7 @@ package rueidis
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/redis/rueidis"
 
@@ -39,4 +40,32 @@ func text(word any) string {
 		return string(raw)
 	}
 	return fmt.Sprint(word)
+}
+
+// Listen tells an L1 what daemons announce, until the context ends. It keeps a connection of its own.
+func Listen(ctx context.Context, client rueidis.Client, l1 *cache.L1) {
+	for ctx.Err() == nil {
+		hear(ctx, client, l1)
+		l1.Lost()
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+func hear(ctx context.Context, client rueidis.Client, l1 *cache.L1) {
+	dedicated, release := client.Dedicate()
+	defer release()
+	broken := dedicated.SetPubSubHooks(rueidis.PubSubHooks{
+		OnMessage:      func(said rueidis.PubSubMessage) { l1.Hear([]byte(said.Message)) },
+		OnSubscription: func(rueidis.PubSubSubscription) { l1.Subscribed() },
+	})
+	if dedicated.Do(ctx, dedicated.B().Subscribe().Channel(cache.Channel).Build()).Error() != nil {
+		return
+	}
+	select {
+	case <-broken:
+	case <-ctx.Done():
+	}
 }

@@ -13,6 +13,7 @@ export class Redis {
 
   constructor(client, timeout) {
     this.#call = callOf(client);
+    if (!client.listenerCount("error")) client.on("error", () => {}); // else a lost connection ends the process
     this.#timeout = timeout;
   }
 
