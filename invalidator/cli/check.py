@@ -4,7 +4,15 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from invalidator.cli.common import Verbs, add_rules, as_json, plural, rules_path, say
+from invalidator.cli.common import (
+    Verbs,
+    add_rules,
+    as_json,
+    plural,
+    rules_path,
+    say,
+    settings_of,
+)
 from invalidator.runtime.terminal import Colour, paint, printable
 
 if TYPE_CHECKING:
@@ -30,7 +38,7 @@ def add(verbs: Verbs) -> None:
         "column and a suggestion; then warnings about what is probably not intended.",
         epilog=_EPILOG,
     )
-    add_rules(parser)
+    add_rules(parser, positional=True)
     parser.add_argument(
         "--format", choices=("text", "json", "github"), default="text", help="output format"
     )
@@ -41,20 +49,19 @@ def add(verbs: Verbs) -> None:
 def run(args: argparse.Namespace) -> int:
     from invalidator.rules.lint import check
 
-    checked = check(rules_path(args.rules), **_known())
+    checked = check(rules_path(args), **_known(args))
     {"text": _text, "json": _json, "github": _github}[args.format](checked)
     warned = any(entry.severity == "warning" for entry in checked.findings)
     return int(not checked.good or (args.strict and warned))
 
 
-def _known() -> dict[str, Any]:
+def _known(args: argparse.Namespace) -> dict[str, Any]:
     """Return what the settings say about how the rules will be used."""
     from invalidator.errors import ConfigError
-    from invalidator.settings import load
     from invalidator.settings.caches import read_origins
 
     try:
-        settings = load(None)
+        settings = settings_of(args)
     except ConfigError:  # rules can be checked without settings
         return {}
     return {"drain": settings.drain_timeout, "origins": read_origins(settings)}

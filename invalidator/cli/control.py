@@ -6,7 +6,15 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import urlencode
 
-from invalidator.cli.common import UsageError, Verbs, as_json, say
+from invalidator.cli.common import (
+    UsageError,
+    Verbs,
+    add_json,
+    add_settings,
+    as_json,
+    say,
+    settings_of,
+)
 
 if TYPE_CHECKING:
     from urllib.request import OpenerDirector
@@ -69,8 +77,8 @@ def _add(
         epilog=epilog,
     )
     parser.add_argument("--url", metavar="URL", help="the admin port; default: as in the settings")
-    parser.add_argument("--env-file", metavar="PATH", help="file of NAME=value settings")
-    parser.add_argument("--json", action="store_true", help="print the daemon's answer as JSON")
+    add_settings(parser, redis=False)
+    add_json(parser, "print the daemon's answer as JSON")
     parser.set_defaults(run=run)
     return parser
 
@@ -116,9 +124,8 @@ def _ask(
     from http.client import HTTPException
 
     from invalidator.errors import InvalidatorError
-    from invalidator.settings import load
 
-    settings = load(args.env_file)
+    settings = settings_of(args)
     url = (args.url or _url(settings)).rstrip("/")
     token = settings.admin.token.get_secret_value()
     headers = {"Authorization": f"Bearer {token}"} if token and method == "POST" else {}

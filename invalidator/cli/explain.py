@@ -5,7 +5,18 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from invalidator.cli.common import UsageError, Verbs, as_json, content, pair, rules_path, say
+from invalidator.cli.common import (
+    UsageError,
+    Verbs,
+    add_rules,
+    add_settings,
+    as_json,
+    content,
+    pair,
+    rules_path,
+    say,
+    settings_of,
+)
 from invalidator.runtime.terminal import paint
 
 if TYPE_CHECKING:
@@ -41,7 +52,8 @@ def add(verbs: Verbs) -> None:
     parser.add_argument(
         "event", metavar="EVENT", nargs="?", help="JSON; @FILE reads a file, - stdin"
     )
-    parser.add_argument("--rules", metavar="PATH", help="rules file or directory")
+    add_rules(parser)
+    add_settings(parser)
     parser.add_argument("--source", metavar="NAME", default="", help="its topic or channel")
     parser.add_argument("--record-key", metavar="KEY", help="the key of its Kafka record")
     parser.add_argument(
@@ -61,25 +73,24 @@ def run(args: argparse.Namespace) -> int:
     if (args.event is None) == (args.key is None):
         raise UsageError("expected either an EVENT or --key KEY")
     if args.key is not None:
-        return _key(load(rules_path(args.rules)), args.key, json=args.json)
+        return _key(load(rules_path(args)), args.key, json=args.json)
     record = _record(args)
-    rules = load(rules_path(args.rules))
+    rules = load(rules_path(args))
     told = rules.explain(record)
-    live = _live(rules, told.names) if args.live else {}
+    live = _live(args, rules, told.names) if args.live else {}
     print(as_json(_plain(told, live)) if args.json else "\n".join(shown(told, live)))
     return int(told.fault is not None or any(verdict.fault for verdict in told.verdicts))
 
 
-def _live(ruleset: "RuleSet", names: "Sequence[Yield]") -> Live:
+def _live(args: argparse.Namespace, ruleset: "RuleSet", names: "Sequence[Yield]") -> Live:
     """Return how much of each name exists in Redis. Raises Unavailable."""
     import asyncio
 
     from invalidator.model import Names
     from invalidator.runtime.health import Health
-    from invalidator.settings import load
     from invalidator.targets.build import store_of
 
-    silent = load(None).model_copy(update={"announce": "never"})
+    silent = settings_of(args).model_copy(update={"announce": "never"})
 
     async def count() -> Live:
         store = store_of(silent, Health(), observe=lambda progress: None)

@@ -9,10 +9,13 @@ from invalidator.cli.common import (
     NOT_CONFIRMED,
     UsageError,
     Verbs,
+    add_rules,
+    add_settings,
     confirmed,
     plural,
     rules_path,
     say,
+    settings_of,
     warn,
 )
 from invalidator.runtime.terminal import Progress as Bar
@@ -76,8 +79,8 @@ def add(verbs: Verbs) -> None:
         action="store_true",
         help="permit patterns without a literal prefix, which may empty the cache",
     )
-    parser.add_argument("--rules", metavar="PATH", help="rules file or directory")
-    parser.add_argument("--env-file", metavar="PATH", help="file of NAME=value settings")
+    add_rules(parser)
+    add_settings(parser)
     parser.set_defaults(run=run)
 
 
@@ -86,12 +89,11 @@ def run(args: argparse.Namespace) -> int:
 
     from invalidator.rules import load as load_rules
     from invalidator.runtime import logs
-    from invalidator.settings import load
     from invalidator.settings.caches import check_caches
 
     names = _names(args)
-    settings = load(args.env_file)
-    caches = load_rules(rules_path(args.rules)).caches
+    settings = settings_of(args)
+    caches = load_rules(rules_path(args)).caches
     _check(args, names, caches)
     check_caches(settings, caches)
     logs.configure(settings.log.format, settings.log.level)

@@ -7,7 +7,18 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from invalidator.cli.common import INTERRUPTED, UsageError, Verbs, plural, rules_path, say, whole
+from invalidator.cli.common import (
+    INTERRUPTED,
+    UsageError,
+    Verbs,
+    add_rules,
+    add_settings,
+    plural,
+    rules_path,
+    say,
+    settings_of,
+    whole,
+)
 
 if TYPE_CHECKING:
     from invalidator.daemon.once import Progress
@@ -68,8 +79,8 @@ def add(verbs: Verbs) -> None:
         "--rate", metavar="N", type=whole(0), default=0, help="at most N events per second"
     )
     parser.add_argument("--dry-run", action="store_true", help="read and plan, but write nothing")
-    parser.add_argument("--rules", metavar="PATH", help="rules file or directory")
-    parser.add_argument("--env-file", metavar="PATH", help="file of NAME=value settings")
+    add_rules(parser)
+    add_settings(parser)
     parser.set_defaults(run=run)
 
 
@@ -78,12 +89,11 @@ def run(args: argparse.Namespace) -> int:
 
     from invalidator.rules import load as load_rules
     from invalidator.runtime import logs
-    from invalidator.settings import load
 
     _check(args)
     wanted = _wanted(args)
-    settings = load(args.env_file, **({"dry_run": "true"} if args.dry_run else {}))
-    rules = load_rules(rules_path(args.rules) if args.rules else settings.rules)
+    settings = settings_of(args, **({"dry_run": "true"} if args.dry_run else {}))
+    rules = load_rules(rules_path(args))
     logs.configure("console", "warning")
     sources = list(_sources(args, settings, wanted))
     return asyncio.run(_replay(args, settings, rules, sources))

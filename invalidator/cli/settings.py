@@ -4,7 +4,7 @@ import argparse
 import textwrap
 from typing import TYPE_CHECKING
 
-from invalidator.cli.common import Verbs, as_json, say
+from invalidator.cli.common import Verbs, add_settings, as_json, say, settings_of
 
 if TYPE_CHECKING:
     from invalidator.settings import Described
@@ -28,7 +28,7 @@ def add(verbs: Verbs) -> None:
         "its default and its meaning. If any is wrong, prints the mistakes instead (exit code 2).",
         epilog=_EPILOG,
     )
-    parser.add_argument("--env-file", metavar="PATH", help="file of NAME=value settings")
+    add_settings(parser)
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="as JSON")
     form.add_argument("--markdown", action="store_true", help="as docs/settings.md, defaults only")
@@ -36,12 +36,12 @@ def add(verbs: Verbs) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from invalidator.settings import defaults, describe, load
+    from invalidator.settings import defaults, describe
 
     if args.markdown:
         print(_as_markdown(defaults()), end="")
         return 0
-    described = describe(load(args.env_file))
+    described = describe(settings_of(args))
     if args.json:
         from msgspec import to_builtins
 

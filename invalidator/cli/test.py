@@ -30,7 +30,7 @@ def add(verbs: Verbs) -> None:
         "the rules that no test covers.",
         epilog=_EPILOG,
     )
-    add_rules(parser)
+    add_rules(parser, positional=True)
     parser.add_argument("--covered", action="store_true", help="fail if a rule has no test")
     parser.set_defaults(run=run)
 
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     from invalidator.rules import load
     from invalidator.rules.explain.run_tests import run_tests
 
-    results = run_tests(load(rules_path(args.rules)))
+    results = run_tests(load(rules_path(args)))
     for result in results.results:
         place = result.test.place
         said = printable(f"{result.test.name}  ({place.file}:{place.line})")

@@ -135,6 +135,7 @@ class Pipeline:
 
     async def run(self) -> None:
         """Run until `stop` is called and all that was read is settled."""
+        flow = asyncio.create_task(self._reporter.flow.run(), name=f"{self.name}-flow")
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._stop_source(), name=f"{self.name}-stop")
@@ -143,6 +144,7 @@ class Pipeline:
                 tasks.create_task(self._settlement.run(), name=f"{self.name}-settlement")
         finally:
             self._tickets.cancel()
+            await end(flow)
             await self._source.close()
         self._reporter.ended(self._tickets.early)
 

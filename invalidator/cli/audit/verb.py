@@ -7,7 +7,14 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from invalidator.cli.audit.findings import KINDS, MEANINGS
-from invalidator.cli.common import Verbs, as_json, rules_path
+from invalidator.cli.common import (
+    Verbs,
+    add_rules,
+    add_settings,
+    as_json,
+    rules_path,
+    settings_of,
+)
 from invalidator.runtime.terminal import Progress, paint
 from invalidator.runtime.units import show_rough_size
 
@@ -50,7 +57,7 @@ def add(verbs: Verbs) -> None:
         "each with a count,\na sample and advice.",
         epilog=_EPILOG,
     )
-    parser.add_argument("--rules", metavar="PATH", help="rules file or directory")
+    add_rules(parser)
     parser.add_argument(
         "--only", choices=KINDS, action="append", default=[], help="report only this; repeatable"
     )
@@ -64,7 +71,7 @@ def add(verbs: Verbs) -> None:
     parser.add_argument("--all", action="store_true", help=f"show more than {_SHOWN} families")
     parser.add_argument("--strict", action="store_true", help="exit 1 if something was found")
     parser.add_argument("--json", action="store_true", help="as JSON")
-    parser.add_argument("--env-file", metavar="PATH", help="file of NAME=value settings")
+    add_settings(parser)
     parser.set_defaults(run=run)
 
 
@@ -82,10 +89,9 @@ def run(args: argparse.Namespace) -> int:
     import asyncio
 
     from invalidator.rules import load as load_rules
-    from invalidator.settings import load
 
-    settings = load(args.env_file)
-    ruleset = load_rules(rules_path(args.rules))
+    settings = settings_of(args)
+    ruleset = load_rules(rules_path(args))
     only = tuple(args.only)
     reports = [
         asyncio.run(_audited(settings, url, expected, args.speed, only))

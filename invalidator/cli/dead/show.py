@@ -35,7 +35,7 @@ async def show(args: argparse.Namespace, settings: Settings) -> int:
         return 0
     for line in _lines(letter):
         print(visible(line, LONGEST))
-    _show_today(letter, args.rules)
+    _show_today(letter, args)
     return 0
 
 
@@ -90,10 +90,10 @@ def _text(value: bytes) -> str:
     return value.decode(errors="backslashreplace")
 
 
-def _show_today(letter: Letter, path: str | None) -> None:
+def _show_today(letter: Letter, args: argparse.Namespace) -> None:
     """Print where the rules are that rejected it, and what they make of it now."""
     try:
-        rules = load(rules_path(path))
+        rules = load(rules_path(args))
     except RulesError as error:
         print(f"\nthe current rules cannot be used: {visible(str(error.problems[0]), 500)}")
         return
