@@ -52,20 +52,34 @@ class Awaited(Struct):
     rules: Mapping[tuple[str, str], str]  # by kind and name
     tell: Tell
     left: set[tuple[str, str]]
-    seen: list[Effect] = field(default_factory=list)
-    sent_at: float = 0.0
+    effects: list[Effect] = field(default_factory=list)
     all_done: asyncio.Event = field(default_factory=asyncio.Event)
+    _sent_at: float = 0.0
+    _early: list[tuple[str, str, str, float]] = field(default_factory=list)
+
+    def sent(self, at: float) -> None:
+        """Note when the event was sent; what was noted before is told now."""
+        self._sent_at = at
+        for kind, name, done, seen_at in self._early:
+            self._tell(kind, name, done, seen_at)
 
     def note(self, kind: str, name: str, done: str) -> None:
-        if (kind, name) not in self.left:
-            return
-        ms = (time.monotonic() - self.sent_at) * 1000
+        """Note that a name had its effect."""
+        if (kind, name) in self.left:
+            self.left.discard((kind, name))
+            seen = kind, name, done, time.monotonic()
+            if self._sent_at:
+                self._tell(*seen)
+            else:
+                self._early.append(seen)
+            if not self.left:
+                self.all_done.set()
+
+    def _tell(self, kind: str, name: str, done: str, at: float) -> None:
+        ms = max(0.0, at - self._sent_at) * 1000
         effect = Effect(kind, name, done, ms, self.rules.get((kind, name), ""))
-        self.left.discard((kind, name))
-        self.seen.append(effect)
+        self.effects.append(effect)
         self.tell(effect)
-        if not self.left:
-            self.all_done.set()
 
 
 class Announced:

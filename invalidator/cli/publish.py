@@ -124,6 +124,7 @@ def run(args: argparse.Namespace) -> int:
     import asyncio
 
     from invalidator.cli.send import Target
+    from invalidator.runtime import logs
 
     named = _named(args)
     if (args.raw is None) == (args.type is None) or (args.type is None) != (args.data is None):
@@ -133,6 +134,7 @@ def run(args: argparse.Namespace) -> int:
     settings = settings_of(
         args, kafka__bootstrap_servers=args.bootstrap_servers, kafka__topics=args.topic
     )
+    logs.configure("console", "error")
     to = named or _configured(settings)
     if headers and to == "pubsub":
         raise UsageError("--header: a message over pub/sub has no headers")
@@ -263,8 +265,8 @@ class _Publication:
             listeners = clients(self._settings) if self._args.wait else {}
             async with Announced(listeners, awaited) as announced:
                 sent = await send.send(self._settings, self._target, self._wire)
-                awaited.sent_at = sent.at
                 self._say(sent.said)
+                awaited.sent(sent.at)
                 if sent.warning:
                     warn(f"warning: {sent.warning}")
                 elif awaited.left:
@@ -316,7 +318,7 @@ class _Publication:
             "place": self._target.place,
             "server": sent.server,
             "warning": sent.warning or None,
-            "effects": to_builtins(awaited.seen),
+            "effects": to_builtins(awaited.effects),
             "missing": [{"kind": kind, "name": name} for kind, name in sorted(awaited.left)],
         }
         print(as_json(told))

@@ -151,7 +151,7 @@ def test_it_runs_under_exactly_what_the_contract_grants(
         site.admin.publish("orders", changed())
         site.admin.publish("shop.eu", b"not json")
         until_sync(lambda: dead_letters(site.admin))
-        until_sync(lambda: sum(batch["events"] for batch in daemon.events("batch")) == 2)
+        until_sync(lambda: daemon.settled() == 2)
         assert daemon.stop() == 0
         assert site.denied() == []
     left = {b"cache:version:order"} if "version" in kinds else set()
@@ -238,7 +238,7 @@ def test_a_dry_run_may_only_look(site: Site, tmp_path: Path) -> None:
     with running(site, tmp_path, "key|pattern|tag|version", DRY_RUN="true") as daemon:
         daemon.await_ready()
         site.admin.publish("orders", changed())
-        until_sync(lambda: daemon.events("batch"))
+        until_sync(lambda: daemon.events("flow"))
         assert daemon.stop() == 0
         assert site.denied() == []
     assert set(site.admin.keys()) == before
@@ -287,7 +287,7 @@ def test_streams_are_read_under_exactly_what_the_contract_grants(
     more = {"STREAMS__CONSUMER": "invalidator-1", "STREAMS__TRIM": "true"}
     with closing(DaemonProcess(settings | more | {"STREAMS__CLAIM_AFTER": "1s"})) as daemon:
         daemon.await_ready()
-        until_sync(lambda: daemon.events("batch"))
+        until_sync(lambda: daemon.events("flow"))
         pending: Any = site.admin.xpending("orders", "invalidator")
         assert pending["pending"] == 0
         for used in ("xclaim", "xautoclaim", "xack", "xtrim"):
