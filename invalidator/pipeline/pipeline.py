@@ -121,6 +121,11 @@ class Pipeline:
         return self._brake.paused if self._brake else {}
 
     @property
+    def unmatched(self) -> Mapping[str, float]:
+        """Return types that no rule matches, and how many events of each there were, about."""
+        return self._sampler.unmatched.counts
+
+    @property
     def unsettled(self) -> int:
         """Return how many batches and paused topics a drain left unsettled."""
         return self._settlement.left + len(self.braked)
