@@ -131,6 +131,18 @@ def plural(count: int, what: str) -> str:
     return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
+def person() -> str:
+    """Return who runs this, for logs: user@host."""
+    import getpass
+    import socket
+
+    try:
+        user = getpass.getuser()
+    except (ImportError, KeyError, OSError):  # a container's user may have no name
+        user = f"uid {os.getuid()}"
+    return f"{user}@{socket.gethostname()}"
+
+
 def confirmed(question: str) -> bool:
     """Ask for confirmation; anything but yes means no, and Ctrl-C ends the process immediately.
 

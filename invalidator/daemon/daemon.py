@@ -151,11 +151,12 @@ class Daemon:
         probe_dead = dead.ping if dry else dead.probe
         probe_store = store.ping if dry else store.probe
         notices = NoticeReader(self._notices, self._pause)
-        await notices.first()
+        if not dry:
+            await notices.first()
         async with asyncio.TaskGroup() as support:
             helpers = [
                 support.create_task(self._recover()),
-                support.create_task(notices.run()),
+                *([] if dry else [support.create_task(notices.run())]),
                 support.create_task(store.run()),
                 *([support.create_task(self._watch.run())] if self._watch else []),
                 support.create_task(self._keep_probing(probe_store, gate(store))),

@@ -61,8 +61,8 @@ def test_a_server_that_several_parts_use_is_said_once() -> None:
     health = Health(Clock())
     with capture_logs() as lines:
         for name in ("redis", "pubsub"):
-            health.part(name).away(f"{name}: connection refused")
-        health.part("kafka").away("kafka: no answer")
+            health.part(name).not_ready(f"{name}: connection refused")
+        health.part("kafka").not_ready("kafka: no answer")
         for name in ("redis", "pubsub", "kafka"):
             health.part(name).ready()
     assert [(line["event"], line["part"]) for line in lines] == [
