@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from invalidator.cli.columns import width
 from invalidator.cli.common import (
     UsageError,
     Verbs,
@@ -155,11 +156,16 @@ class Printer:
 
 def _lines(message: "Message", names: tuple[str, ...]) -> list[str]:
     time = datetime.fromtimestamp(message.time / 1000).astimezone().strftime("%H:%M:%S.%f")[:-3]
+    head = f"{time}  {message.cache}  {message.kind:8}  "
     cause = message.cause
     by = f"  {cause.source}" if cause else ""
     if cause and cause.who:
         by += f" by {cause.who}: {cause.why}"
-    return [f"{time}  {message.cache}  {message.kind:8}  {name}{by}" for name in names]
+    lines = []
+    for name in names:
+        fits = len(head) + len(name) + len(by) <= width()
+        lines += [f"{head}{name}{by}"] if fits else [f"{head}{name}", f"{' ' * len(time)}{by}"]
+    return lines
 
 
 def _message(message: "Message", names: tuple[str, ...]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from invalidator.cli.audit.findings import KINDS, MEANINGS
+from invalidator.cli.columns import painted, table, width, wrapped
 from invalidator.cli.common import (
     Verbs,
     add_rules,
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from invalidator.settings import Settings
 
 _SHOWN = 10  # families of one kind
-_WIDTH = 96
+_WIDEST = 96  # columns
 
 _EPILOG = """\
 examples:
@@ -157,7 +158,8 @@ def _print_json(reports: "Sequence[Report]") -> None:
 def _lines(entry: "Report", *, all: bool) -> list[str]:  # noqa: A002 - the option's name
     facts = entry.facts
     lines = [paint(entry.server, "bold", sys.stdout)]
-    lines += [f"  {line}" for line in _about(entry, facts)]
+    for line in _about(entry, facts):
+        lines += wrapped(line, indent="    ", first="  ")
     kinds = dict.fromkeys(finding.kind for finding in entry.findings)
     for kind in kinds:
         lines += ["", *_of_kind(kind, [f for f in entry.findings if f.kind == kind], all=all)]
@@ -188,14 +190,15 @@ def _of_kind(kind: str, findings: "Sequence[Finding]", *, all: bool) -> list[str
 
     total = sum(finding.count for finding in findings)
     head = "" if kind == "eviction" else f": {total:,} in {_families(len(findings))}"
-    lines = [f"  {paint(kind, 'yellow', sys.stdout)}  {MEANINGS[kind]}{head}"]
+    said = wrapped(f"{kind}  {MEANINGS[kind]}{head}", indent="    ", first="  ")
+    lines = [said[0].replace(kind, painted(kind, "yellow"), 1), *said[1:]]
     shown = findings if all else findings[:_SHOWN]
-    width = min(48, max(len(visible(finding.what)) for finding in shown))
+    rows = []
     for finding in shown:
         what, sample = visible(finding.what), visible(finding.sample)
         such_as = sample if kind in ("eviction", "tag-expires-first") else f"such as {sample}"
-        count = "" if kind == "eviction" else f"{finding.count:>11,}"
-        lines.append(f"    {what:{width}} {count}  {such_as}")
+        rows.append([what, "" if kind == "eviction" else f"{finding.count:,}", such_as])
+    lines += table(rows, indent="    ")
     if len(shown) < len(findings):
         lines.append(f"    and {_families(len(findings) - len(shown))} more: --all shows them")
     return [*lines, *_wrapped(findings[0].advice)]
@@ -206,4 +209,6 @@ def _families(count: int) -> str:
 
 
 def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(text, _WIDTH, initial_indent="    > ", subsequent_indent="      ")
+    return textwrap.wrap(
+        text, min(_WIDEST, width()), initial_indent="    > ", subsequent_indent="      "
+    )
