@@ -8,7 +8,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 BIN := .venv/bin
 INSTALL := pip --disable-pip-version-check install --quiet
-PIP := $(BIN)/$(INSTALL)
+PIP := scripts/install.sh
 LOCKED := $(PIP) --require-hashes
 # setuptools is locked as well, and does not come from an isolated build environment
 PACKAGE := $(PIP) --no-deps --no-build-isolation --editable .
@@ -69,7 +69,7 @@ clean:  ## remove everything that make created
 	@touch $@
 
 .venv/.run: .venv/.made requirements/embedded.txt requirements/build.txt pyproject.toml
-	@echo "Installing what invalidator needs into .venv ..."
+	@echo "Installing $$(grep -ch == requirements/embedded.txt) packages into .venv: a minute the first time ..."
 	@$(LOCKED) -r requirements/embedded.txt -r requirements/build.txt
 	@$(PACKAGE)
 	@touch $@
@@ -86,7 +86,7 @@ clean:  ## remove everything that make created
 	@touch $@
 
 .venv/.dev: .venv/.made requirements/dev.txt pyproject.toml
-	@echo "Installing what the tests and checks need into .venv ..."
+	@echo "Installing $$(grep -ch == requirements/dev.txt) packages into .venv: some minutes the first time ..."
 	@$(LOCKED) -r requirements/dev.txt
 	@$(PACKAGE)
 	@touch $@

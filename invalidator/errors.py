@@ -1,5 +1,7 @@
 """Every failure has one base, and its class says what may be done about it."""
 
+from collections.abc import Sequence
+
 from msgspec import Struct
 
 
@@ -10,8 +12,16 @@ class InvalidatorError(Exception):
 class Rejected(InvalidatorError):  # noqa: N818 - the domain's word
     """This event, or one rule for it, can never work: it goes to the dead letters, unretried."""
 
-    def __init__(self, message: str, *, error: str = "rejected", what: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        error: str = "rejected",
+        what: str = "",
+        path: "tuple[str, Sequence[str | int | None]] | None" = None,
+    ) -> None:
         super().__init__(message)
+        self.path = path  # the root and the steps of a field that the event lacks
         self.error = error  # a short stable word for lists and metrics, such as "missing-field"
         self.what = what  # the template, condition or operation that failed, as its author wrote it
 

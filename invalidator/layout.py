@@ -9,5 +9,7 @@ TAG_STAMP = "invalidator:stamp:{tag}"  # a random token, as invalidator.cache ke
 VERSION = "cache:version:{name}"  # a number that only grows
 WORK = "invalidator:work:"  # a tag set while it is consumed, and a pointer to it
 WORKS = "invalidator:works"  # set: all such pointers, to consume what a crash left
+PAUSED = "invalidator:paused"  # string: while it exists, no daemon with this state Redis reads
+PURGES = "invalidator:purges"  # stream: purges by hand, for the logs of all daemons
 APPLIED = "invalidator:applied"  # channel: what was applied
 PLACE = "invalidator:place:{group}:{stream}"  # how far back a failover leads in a stream

@@ -35,6 +35,12 @@ StartSentinel = Callable[..., Watched]
 
 
 @pytest.fixture(autouse=True)
+def _no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Verbs lay out what they print for the terminal, and tests have none; workers set COLUMNS."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
+@pytest.fixture(autouse=True)
 def _logs_as_they_were() -> Iterator[None]:
     """Restore the configuration of logs: a verb that ran in this process has changed it."""
     before = structlog.get_config()

@@ -2,6 +2,7 @@
 
 import asyncio
 import hmac
+import socket
 from typing import Final, Protocol
 
 from pydantic import SecretStr
@@ -27,7 +28,7 @@ class Control(Protocol):
         """Read no event, and complete what was read. Raises Busy."""
 
     def resume(self) -> None:
-        """Resume reading, or the topics that are paused because rules reject them."""
+        """Resume reading, or the topics that are paused because rules reject them. Raises Busy."""
 
 
 class Calls:
@@ -74,8 +75,11 @@ class Calls:
             self._control.pause(request.query.get("why", "")[:LONGEST_REASON])
         except Busy as busy:
             return said(503, str(busy))
-        return as_json({"status": "paused"})
+        return as_json({"status": "paused", "host": socket.gethostname()})
 
     async def _resume(self, _: Request) -> Response:
-        self._control.resume()
-        return as_json({"status": "resumed"})
+        try:
+            self._control.resume()
+        except Busy as busy:
+            return said(409, str(busy))
+        return as_json({"status": "resumed", "host": socket.gethostname()})

@@ -85,7 +85,9 @@ function showNotices(status) {
   if (status.paused) {
     const why = status.paused.why ? `: ${status.paused.why}` : "";
     const when = since(status.paused.since, status.now);
-    found.push(["warn", `Paused by a person ${when}${why}. To resume: invalidator resume`]);
+    const who = status.paused.all ? `All daemons are paused by ${status.paused.who || "a person"}` : "Paused by a person";
+    const how = status.paused.all ? "invalidator resume --all" : "invalidator resume";
+    found.push(["warn", `${who} ${when}${why}. To resume: ${how}`]);
   }
   for (const {source, topic, why} of status.brake.paused_topics) {
     found.push(["bad", `${source} topic ${topic} is paused: ${why}. ` +

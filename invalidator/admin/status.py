@@ -4,6 +4,7 @@
 """
 
 import math
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from invalidator.pipeline.pause import Pause
 from invalidator.pipeline.pipeline import Pipeline
 from invalidator.pipeline.rules_in_force import RulesInForce
 from invalidator.rules import Rule, RuleSet
+from invalidator.rules.explain.near_miss import near_miss
 from invalidator.runtime import metrics
 from invalidator.runtime.health import Health
 from invalidator.runtime.metrics import counted
@@ -27,6 +29,8 @@ FORMAT: Final = 1
 MOST_PARTITIONS: Final = 500
 MOST_REASONS: Final = 100
 MOST_RULES: Final = 500  # with figures of their own
+MOST_UNMATCHED: Final = 10  # types
+MOST_NEAR_MISSES: Final = 100  # remembered
 
 PREFIX: Final = "invalidator_"
 FIGURES: Final = (  # metrics without labels
@@ -51,6 +55,8 @@ class DaemonView(Struct):
     rates: Rates = field(default_factory=Rates)
     now: Callable[[], float] = time.time
     started: float = 0.0
+    host: str = field(default_factory=socket.gethostname)
+    near_misses: dict[tuple[str, str], str] = field(default_factory=dict)  # by rules and type
 
     def __post_init__(self) -> None:
         self.started = self.now()
@@ -71,6 +77,7 @@ def status(view: DaemonView) -> Plain:
     return {
         "format": FORMAT,
         "version": __version__,
+        "host": view.host,
         "status": _word(view, waiting),
         "started_at": _time(view.started),
         "now": _time(view.now()),
@@ -101,6 +108,7 @@ def status(view: DaemonView) -> Plain:
             "reasons": _reasons(view),
         },
         "by_rule": _by_rule(view),
+        "unmatched": _unmatched(view),
     }
 
 
@@ -124,7 +132,10 @@ def _word(view: DaemonView, waiting: Mapping[str, str]) -> str:
 
 def _paused(pause: Pause) -> Plain | None:
     paused = pause.paused
-    return {"since": _time(paused.since), "why": paused.why} if paused else None
+    if paused is None:
+        return None
+    everywhere = {"all": pause.shared is not None, "who": paused.who}
+    return {"since": _time(paused.since), "why": paused.why, **everywhere}
 
 
 def _rules(view: DaemonView) -> Plain:
@@ -248,6 +259,33 @@ def _by_rule(view: DaemonView) -> list[Plain]:
         }
         for rule in view.rules.rules[:MOST_RULES]
     ]
+
+
+def _unmatched(view: DaemonView) -> list[Plain]:
+    """Return the most frequent types that no rule matches, and what would match them."""
+    found = [
+        (count, kind, pipeline.name)
+        for pipeline in view.pipelines
+        for kind, count in pipeline.unmatched.items()
+    ]
+    return [
+        {
+            "source": source,
+            "type": kind,
+            "events": _round(count),
+            "near_miss": _near_miss(view, kind) or None,
+        }
+        for count, kind, source in sorted(found, reverse=True)[:MOST_UNMATCHED]
+    ]
+
+
+def _near_miss(view: DaemonView, kind: str) -> str:
+    known, asked = view.near_misses, (view.rules.hash, kind)
+    if asked not in known:
+        if len(known) >= MOST_NEAR_MISSES:
+            known.clear()
+        known[asked] = near_miss(kind, view.rules.rules[:MOST_RULES])
+    return known[asked]
 
 
 def _sums(counter: Any) -> dict[str, float]:

@@ -5,11 +5,14 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import Any
 
 from invalidator import __version__
-from invalidator.cli.common import INTERRUPTED, Verbs, report_error
+from invalidator.cli.common import INTERRUPTED, report_error
+from invalidator.cli.parser import Parser
 
 _VERBS = (  # modules, in the order of the help
+    "init",
     "run",
     "control",
     "publish",
@@ -24,40 +27,43 @@ _VERBS = (  # modules, in the order of the help
     "schema",
     "settings",
     "completion",
+    "about",
 )
 
 _DESCRIPTION = "Reads domain events and deletes the cache entries that your rules name for them."
 
 _EPILOG = """\
 examples:
-  invalidator run --embedded             try it with a Redis of its own
-  invalidator run --rules rules.yaml     run the daemon, configured by INVALIDATOR_* settings
-  invalidator publish order.updated '{"orderId": "ord_1"}'
-                                         send it an event
-  invalidator check                      report every mistake in your rules, with its position
-  invalidator test                       run the tests in your rules
+  invalidator run --embedded      try it with a Redis of its own
+  invalidator init                write rules and settings to begin with
+  invalidator run                 run the daemon, configured by INVALIDATOR_*
+  invalidator publish order.updated '{"orderId": "ord_1"}' --wait
+                                  send an event, and wait for its effect
+  invalidator check               report every mistake in your rules
+  invalidator test                run the tests in your rules
   invalidator explain '{"type": "order.updated", "data": {"orderId": "ord_1"}}'
-                                         show what your rules make of an event
-  invalidator tail                       show live what is invalidated
-  invalidator dead list                  list events that could not be applied, and why
+                                  show what your rules make of an event
+  invalidator tail                show live what is invalidated
+  invalidator dead list           list events that could not be applied, and why
   invalidator purge --tag customer:7 --why "wrong prices"
-                                         invalidate by hand; asks first
-  invalidator replay --since 10m         apply the events of the last ten minutes again
-  invalidator audit                      find problems in the caches; reads only
-  invalidator status                     show the status of a running daemon
-  invalidator settings                   show every setting, its value and its origin
+                                  invalidate by hand; asks first
+  invalidator replay --since 10m  apply the last ten minutes again
+  invalidator replay --since 1d --dry-run --rules new.yaml
+                                  show what other rules would have done
+  invalidator audit               find problems in the caches; reads only
+  invalidator status --watch      show the status of a running daemon
+  invalidator settings            show every setting, its value and its origin
 
-`invalidator VERB --help` explains each verb.
+`invalidator help VERB` explains a verb.
 
 exit codes:
   0    success
-  1    an unexpected failure, an unreachable server, or (check, test, explain, audit --strict)
-       something was found
+  1    an unexpected failure, an unreachable server, no effect (publish --wait), or something was found (check, test, explain, audit --strict)
   2    the command line, the settings or the rules cannot be used
   3    stopped before everything that was read was settled: it is read again, except from pub/sub
   4    not confirmed (purge, dead drop), so nothing was done
   130  interrupted
-"""
+"""  # noqa: E501 - help is wrapped when it is shown
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -99,26 +105,15 @@ def _guarded(args: argparse.Namespace) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
-        prog="invalidator",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    made = Parser(prog="invalidator", description=_DESCRIPTION, epilog=_EPILOG)
     made.set_defaults(run=None)
     made.add_argument("--version", action="version", version=f"invalidator {__version__}")
     made.add_argument("--debug", action="store_true", help="show tracebacks of errors")
-    verbs: Verbs = made.add_subparsers(title="verbs", metavar="VERB")
+    verbs: Any = made.add_subparsers(title="verbs", metavar="VERB", dest="verb")
     for verb in _VERBS:
         import_module(f"invalidator.cli.{verb}").add(verbs)
-    for verb_parser in verbs.choices.values():
-        _add_common_options(verb_parser)
+    for verb_parser in verbs.choices.values():  # `--debug` works before and after the verb
+        verb_parser.add_argument(
+            "--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks"
+        )
     return made
-
-
-def _add_common_options(parser: argparse.ArgumentParser) -> None:
-    """Add what all verbs share; `--debug` works before and after the verb."""
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument(
-        "--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks"
-    )

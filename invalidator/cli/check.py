@@ -1,14 +1,28 @@
 """`invalidator check`: report every mistake in the rules."""
 
 import argparse
-import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from invalidator.cli.common import Verbs, add_rules, as_json, plural, rules_path, say
-from invalidator.runtime.terminal import Colour, paint, printable
+from invalidator.cli.columns import painted, width, wrapped
+from invalidator.cli.common import (
+    Verbs,
+    add_json,
+    add_rules,
+    add_settings,
+    as_json,
+    plural,
+    rules_path,
+    say,
+    settings_of,
+)
+from invalidator.runtime.terminal import Colour, printable
 
 if TYPE_CHECKING:
-    from invalidator.rules.lint import Checked, Finding
+    from invalidator.errors import Problem
+    from invalidator.rules.lint import Checked
 
 _EPILOG = """\
 examples:
@@ -30,10 +44,12 @@ def add(verbs: Verbs) -> None:
         "column and a suggestion; then warnings about what is probably not intended.",
         epilog=_EPILOG,
     )
-    add_rules(parser)
+    add_rules(parser, positional=True)
     parser.add_argument(
         "--format", choices=("text", "json", "github"), default="text", help="output format"
     )
+    add_json(parser, "as --format json")
+    add_settings(parser, redis=False)
     parser.add_argument("--strict", action="store_true", help="also exit 1 on warnings")
     parser.set_defaults(run=run)
 
@@ -41,36 +57,64 @@ def add(verbs: Verbs) -> None:
 def run(args: argparse.Namespace) -> int:
     from invalidator.rules.lint import check
 
-    checked = check(rules_path(args.rules), **_known())
-    {"text": _text, "json": _json, "github": _github}[args.format](checked)
+    checked = check(rules_path(args), **_known(args))
+    form = "json" if args.json else args.format
+    {"text": _text, "json": _json, "github": _github}[form](checked)
     warned = any(entry.severity == "warning" for entry in checked.findings)
     return int(not checked.good or (args.strict and warned))
 
 
-def _known() -> dict[str, Any]:
+def _known(args: argparse.Namespace) -> dict[str, Any]:
     """Return what the settings say about how the rules will be used."""
     from invalidator.errors import ConfigError
-    from invalidator.settings import load
     from invalidator.settings.caches import read_origins
 
     try:
-        settings = load(None)
+        settings = settings_of(args)
     except ConfigError:  # rules can be checked without settings
         return {}
     return {"drain": settings.drain_timeout, "origins": read_origins(settings)}
 
 
 def _text(checked: "Checked") -> None:
+    files: dict[str, list[str]] = {}
     for finding in checked.findings:
-        where, _, rest = str(finding.problem).partition(": ")
-        severity = paint(finding.severity, _COLOURS[finding.severity], sys.stdout)
-        print(f"{printable(where)}: {severity}: {printable(rest)}")
-    if checked.ruleset:
-        rules = checked.ruleset
-        say(f"{plural(len(rules.rules), 'rule')} valid, hash {rules.hash}")
+        problem, severity = finding.problem, finding.severity
+        where, _, _ = str(problem).partition(": ")
+        said = f"{where}: {severity}: {problem.message}"
+        first, *more = wrapped(printable(said).replace("\n", " "), indent="    ", first="")
+        word = f": {severity}: "
+        print(first.replace(word, f": {painted(severity, _COLOURS[severity])}: ", 1))
+        for line in [*more, *_shown(problem, files)]:
+            print(line)
+    rules = checked.ruleset
+    counts = Counter(finding.severity for finding in checked.findings)
+    told = [plural(counts[word], word) for word in ("warning", "note") if counts[word]]
+    if rules:
+        good = painted(f"{plural(len(rules.rules), 'rule')} valid", "green")
+        print(", ".join([f"{good}, hash {rules.hash}", *told]))
     else:
-        errors = sum(entry.severity == "error" for entry in checked.findings)
-        say(f"{plural(errors, 'mistake')}: these rules cannot be used")
+        wrong = painted(plural(counts["error"], "mistake"), "red")
+        print(f"{wrong}: these rules cannot be used")
+
+
+def _shown(problem: "Problem", files: dict[str, list[str]]) -> Iterator[str]:
+    """Yield the line of the file with a caret below the place; else the text that is meant."""
+    if problem.file not in files:
+        try:
+            files[problem.file] = Path(problem.file).read_text(encoding="utf-8").split("\n")
+        except (OSError, UnicodeDecodeError):
+            files[problem.file] = []
+    lines = files[problem.file]
+    if not 0 < problem.line <= len(lines) or "\n" in problem.text:
+        yield from (f"    {printable(line)}" for line in problem.text.splitlines())
+        return
+    line, at = lines[problem.line - 1].replace("\t", " "), problem.column - 1
+    head = f"{problem.line:5} | "
+    room = width() - len(head)
+    start = max(0, min(at - room // 2, len(line) - room)) if len(line) > room else 0
+    yield head + printable(line[start : start + room])
+    yield " " * 6 + "| " + " " * len(printable(line[start:at])) + painted("^", "yellow")
 
 
 def _json(checked: "Checked") -> None:
@@ -89,12 +133,12 @@ def _json(checked: "Checked") -> None:
 
 def _github(checked: "Checked") -> None:
     for entry in checked.findings:
-        say(_annotation(entry))
+        kind = "notice" if entry.severity == "note" else entry.severity
+        say(annotation(kind, entry.problem))
 
 
-def _annotation(entry: "Finding") -> str:
-    kind = "notice" if entry.severity == "note" else entry.severity
-    problem = entry.problem
+def annotation(kind: str, problem: "Problem") -> str:
+    """Return a workflow command of GitHub that annotates a pull request."""
     place = f"file={_escaped(problem.file, ',:')}"
     if problem.line:
         place += f",line={problem.line},col={problem.column}"

@@ -7,10 +7,14 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from invalidator.errors import ConfigError, InvalidatorError, RulesError
 from invalidator.runtime.terminal import printable
+
+if TYPE_CHECKING:
+    from invalidator.redisclient import Client
+    from invalidator.settings import Settings
 
 Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -22,14 +26,34 @@ class UsageError(InvalidatorError):
     """An argument is wrong in a way that argparse cannot detect."""
 
 
-def add_rules(parser: argparse.ArgumentParser) -> None:
-    """Add the RULES argument of verbs that work on a rules file."""
-    parser.add_argument(
-        "rules",
-        metavar="RULES",
-        nargs="?",
-        help="file or directory; default: INVALIDATOR_RULES, otherwise rules.yaml",
-    )
+def add_rules(parser: argparse.ArgumentParser, *, positional: bool = False) -> None:
+    """Add --rules; verbs that are about rules take them without the option, too."""
+    said = "rules file or directory; default: INVALIDATOR_RULES, otherwise rules.yaml"
+    parser.add_argument("--rules", metavar="PATH", help=said)
+    if positional:
+        parser.add_argument("path", metavar="RULES", nargs="?", help="the same, without --rules")
+
+
+def add_settings(parser: argparse.ArgumentParser, *, redis: bool = True) -> None:
+    """Add --env-file, and --redis-url for verbs that use a Redis."""
+    parser.add_argument("--env-file", metavar="PATH", help="file of NAME=value settings")
+    if redis:
+        parser.add_argument(
+            "--redis-url", metavar="URL", help="the Redis to use instead of the configured ones"
+        )
+
+
+def add_json(parser: argparse.ArgumentParser, said: str = "print JSON") -> None:
+    parser.add_argument("--json", action="store_true", help=said)
+
+
+def settings_of(args: argparse.Namespace, **more: str | None) -> "Settings":
+    """Return the settings, with what the command line says of them."""
+    from invalidator.settings import load
+
+    url = getattr(args, "redis_url", None)
+    urls = dict.fromkeys(("redis_url", "source_redis_url", "state_url"), url)
+    return load(getattr(args, "env_file", None), **{**urls, **more})
 
 
 def content(argument: str) -> bytes:
@@ -65,13 +89,25 @@ def pair(option: str, text: str) -> tuple[str, str]:
     return name, value
 
 
-def rules_path(given: str | None) -> Path:
+def rules_path(args: argparse.Namespace) -> Path:
     """Return the path of the rules: the one given, otherwise the one in the settings."""
-    if given is not None:
-        return Path(given)
-    from invalidator.settings import load
+    given = getattr(args, "path", None) or args.rules
+    return Path(given) if given is not None else settings_of(args).rules
 
-    return load(None).rules
+
+def clients(settings: "Settings") -> "dict[str, Client]":
+    """Return a client for each Redis that holds a cache, by its name for a person."""
+    from invalidator.redisclient import client
+    from invalidator.runtime.urls import parse_redis_url, redact
+    from invalidator.settings.caches import cache_urls
+
+    urls = [settings.redis_url.get_secret_value(), *cache_urls(settings).values()]
+    tls = settings.redis_tls.options()
+    servers: dict[object, str] = {}  # a channel reaches all databases of its server
+    for url in urls:
+        address = parse_redis_url(url)
+        servers.setdefault((address.kind, address.hosts, address.path, address.service), url)
+    return {redact(url): client(url, settings.redis_timeout, tls) for url in servers.values()}
 
 
 def say(text: str) -> None:
@@ -93,6 +129,18 @@ def as_json(found: object, *, indent: int | None = 2) -> str:
 def plural(count: int, what: str) -> str:
     """Return a count with its noun, such as `1,151 keys`."""
     return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def person() -> str:
+    """Return who runs this, for logs: user@host."""
+    import getpass
+    import socket
+
+    try:
+        user = getpass.getuser()
+    except (ImportError, KeyError, OSError):  # a container's user may have no name
+        user = f"uid {os.getuid()}"
+    return f"{user}@{socket.gethostname()}"
 
 
 def confirmed(question: str) -> bool:

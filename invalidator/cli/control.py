@@ -2,11 +2,23 @@
 
 import argparse
 import json
-from collections.abc import Callable, Iterator, Mapping
+import sys
+import time
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import urlencode
 
-from invalidator.cli.common import UsageError, Verbs, as_json, say
+from invalidator.cli.columns import wrapped
+from invalidator.cli.common import (
+    UsageError,
+    Verbs,
+    add_json,
+    add_settings,
+    as_json,
+    person,
+    say,
+    settings_of,
+)
 
 if TYPE_CHECKING:
     from urllib.request import OpenerDirector
@@ -16,45 +28,54 @@ if TYPE_CHECKING:
 Answer: TypeAlias = Mapping[str, Any]
 
 WITHIN: Final = 30.0  # seconds
+WATCH_EVERY: Final = 2.0  # seconds
 LISTEN_ON_ALL: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
 
 _STATUS = """\
 examples:
-  invalidator status                     what it reads, its backlog, what it waits for
+  invalidator status                what it reads, its backlog, what it waits for
+  invalidator status --watch        again every two seconds, until interrupted
   invalidator status --json | jq .by_rule
   invalidator status --url http://invalidator:8080
 
-exit codes: 0 it is ready, 1 it is not ready or cannot be reached, 2 the command line or the
-settings cannot be used
-"""
+exit codes: 0 it is ready, 1 it is not ready or cannot be reached, 2 the command line or the settings cannot be used
+"""  # noqa: E501 - help is wrapped when it is shown
 _PAUSE = """\
 examples:
   invalidator pause --why "restoring the database"
-  INVALIDATOR_ADMIN__TOKEN=... invalidator pause --url http://10.0.0.7:8080
+      the one daemon whose admin port the settings name
+  invalidator pause --url http://10.0.0.7:8080
+  invalidator pause --all --why "restoring the database"
+      every daemon with this state Redis, also those that start later
 
-What was read is still applied, and Kafka and streams keep the rest. Redis pub/sub does not: what
-exceeds INVALIDATOR_PUBSUB__BUFFER is lost, and counted. A restart ends the pause.
-"""
+What was read is still applied, and Kafka and streams keep the rest. Redis pub/sub does not: what exceeds INVALIDATOR_PUBSUB__BUFFER is lost, and counted. A restart ends the pause of one daemon, but not the pause of all.
+
+--all needs no admin port and no token: it writes the key invalidator:paused into the Redis of INVALIDATOR_STATE_URL, which all daemons look at every second.
+"""  # noqa: E501 - help is wrapped when it is shown
 _RESUME = """\
 examples:
-  invalidator resume                     ends a pause
+  invalidator resume                ends the pause of one daemon
+  invalidator resume --all          ends the pause of all daemons
 
-Without a pause, it releases the topics that are paused because the rules reject most of their
-events: what these rules reject goes to the dead letters (docs/dead-letters.md).
-"""
+Without a pause, it releases the topics that are paused because the rules reject most of their events: what these rules reject goes to the dead letters (docs/dead-letters.md).
+"""  # noqa: E501 - help is wrapped when it is shown
 _RELOAD = """\
 examples:
-  invalidator reload                     reads the rules now and reports whether they are valid
+  invalidator reload                reads the rules now and says whether they are valid
 
 exit codes: 0 they are in force, 1 they are rejected and the previous ones stay in force
 """
 
 
 def add(verbs: Verbs) -> None:
-    _add(verbs, "status", "show the status of a running daemon", _STATUS, _status)
+    status = _add(verbs, "status", "show the status of a running daemon", _STATUS, _status)
+    status.add_argument("--watch", action="store_true", help="show it again every two seconds")
     pause = _add(verbs, "pause", "stop reading events for now", _PAUSE, _pause)
     pause.add_argument("--why", metavar="TEXT", default="", help="the reason, shown in the status")
-    _add(verbs, "resume", "read events again", _RESUME, _resume)
+    resume = _add(verbs, "resume", "read events again", _RESUME, _resume)
+    for parser in (pause, resume):
+        parser.add_argument("--all", action="store_true", help="all daemons with this state Redis")
+        parser.add_argument("--redis-url", metavar="URL", help="the state Redis, for --all")
     _add(verbs, "reload", "make a daemon read its rules now", _RELOAD, _reload)
 
 
@@ -69,26 +90,75 @@ def _add(
         epilog=epilog,
     )
     parser.add_argument("--url", metavar="URL", help="the admin port; default: as in the settings")
-    parser.add_argument("--env-file", metavar="PATH", help="file of NAME=value settings")
-    parser.add_argument("--json", action="store_true", help="print the daemon's answer as JSON")
+    add_settings(parser, redis=False)
+    add_json(parser)
     parser.set_defaults(run=run)
     return parser
 
 
 def _status(args: argparse.Namespace) -> int:
-    answer = _ask(args, "GET", "/status")
-    _print(args, answer, "\n".join(_lines(answer)))
-    return int(answer["status"] != "ready")
+    from invalidator.cli.status import lines
+
+    while True:
+        answer = _ask(args, "GET", "/status")
+        if args.watch and not args.json:
+            print("\x1b[H\x1b[J" if sys.stdout.isatty() else "", end="")
+        _print(args, answer, "\n".join(lines(answer)))
+        if not args.watch:
+            return int(answer["status"] != "ready")
+        sys.stdout.flush()
+        time.sleep(WATCH_EVERY)
 
 
 def _pause(args: argparse.Namespace) -> int:
+    if args.all:
+        return _everywhere(args, paused=True)
     query = {"why": args.why} if args.why else {}
-    _print(args, _ask(args, "POST", "/pause", query), "paused: no event is read")
+    answer = _ask(args, "POST", "/pause", query)
+    said = f"paused {_who(args, answer)}: it reads no event; --all pauses every daemon"
+    _print(args, answer, said)
     return 0
 
 
 def _resume(args: argparse.Namespace) -> int:
-    _print(args, _ask(args, "POST", "/resume"), "resumed")
+    if args.all:
+        return _everywhere(args, paused=False)
+    answer = _ask(args, "POST", "/resume")
+    _print(args, answer, f"resumed {_who(args, answer)}")
+    return 0
+
+
+def _who(args: argparse.Namespace, answer: Answer) -> str:
+    return f"{answer.get('host', 'a daemon')} ({(args.url or _url(settings_of(args))).rstrip('/')})"
+
+
+def _everywhere(args: argparse.Namespace, *, paused: bool) -> int:
+    """Pause or resume all daemons that share a state Redis."""
+    import asyncio
+
+    from invalidator.daemon.notices import Notices
+
+    if args.url:
+        raise UsageError("--url names one daemon, and --all means every one")
+
+    async def tell() -> tuple[str, bool]:
+        notices = Notices.of(settings_of(args))
+        try:
+            if paused:
+                await notices.pause(args.why.strip(), person())
+                return notices.server, True
+            return notices.server, await notices.resume()
+        finally:
+            await notices.aclose()
+
+    server, done = asyncio.run(tell())
+    answer = {"all": True, "server": server, "status": "paused" if paused else "resumed"}
+    if paused:
+        said = f"paused all daemons with the state Redis {server}, also those that start later"
+    else:
+        said = f"resumed all daemons with the state Redis {server}"
+        said = said if done else f"nothing to resume: no pause of all daemons in {server}"
+    _print(args, answer, "\n".join(wrapped(said)))
     return 0
 
 
@@ -116,9 +186,8 @@ def _ask(
     from http.client import HTTPException
 
     from invalidator.errors import InvalidatorError
-    from invalidator.settings import load
 
-    settings = load(args.env_file)
+    settings = settings_of(args)
     url = (args.url or _url(settings)).rstrip("/")
     token = settings.admin.token.get_secret_value()
     headers = {"Authorization": f"Bearer {token}"} if token and method == "POST" else {}
@@ -172,47 +241,3 @@ def _read(body: bytes, url: str, path: str) -> dict[str, Any]:
 def _url(settings: "Settings") -> str:
     host = LISTEN_ON_ALL.get(settings.admin.host, settings.admin.host)
     return f"http://{f'[{host}]' if ':' in host else host}:{settings.admin.port}"
-
-
-# --- the status as text -----------------------------------------------------------------------
-
-
-def _lines(status: Answer) -> Iterator[str]:
-    rules = status["rules"]
-    yield f"{status['status']}  invalidator {status['version']}, since {status['started_at']}"
-    yield from (f"  waits for {part}: {why}" for part, why in status["waiting"].items())
-    yield from (f"  makes no progress: {name}" for name in status["stuck"])
-    if status["dry_run"]:
-        yield "  dry run: nothing is written"
-    yield f"rules    {rules['hash']}, {rules['count']} of {rules['path']}, {rules['loaded_at']}"
-    yield from (f"  not in force: {problem}" for problem in rules["rejected"])
-    for source in status["sources"]:
-        yield f"source   {source['name']:8} {_source(source)}"
-    for cache in status["caches"]:
-        yield f"cache    {cache['name']:8} {cache['redis']}  {cache['waiting'] or 'ready'}"
-    sweeps = status["sweeps"]
-    yield (
-        f"sweeps   {sweeps['running']:g} running, {sweeps['patterns_waiting']} patterns waiting, "
-        f"{status['tickets']} batches waiting"
-    )
-    entries = status["dead_letters"]["entries"]
-    yield f"dead letters  {'unknown' if entries is None else f'{entries:g}'}"
-    for rule in status["by_rule"]:
-        if rule["events"]:
-            yield f"rule     {rule['rule']}: {_rule(rule)}"
-
-
-def _source(source: Answer) -> str:
-    rates = source["events_per_second"]
-    flow = ", ".join(f"{rate:g}/s {outcome}" for outcome, rate in rates.items())
-    lag = "lag unknown" if source["lag"] is None else f"lag {source['lag']}"
-    oldest = f"oldest {source['oldest_unsettled_seconds']:g} s"
-    return ", ".join(filter(None, [source["waiting"] or "ready", flow, lag, oldest]))
-
-
-def _rule(rule: Answer) -> str:
-    said = f"about {rule['events']:,.0f} events, {rule['events_per_second']:g}/s"
-    if rule["looked_up"]:
-        share = rule["existed"] / rule["looked_up"]
-        said += f"; {share:.0%} of {rule['looked_up']} sampled names existed"
-    return said

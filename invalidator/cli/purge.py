@@ -5,17 +5,25 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from invalidator.cli.columns import table
 from invalidator.cli.common import (
     NOT_CONFIRMED,
     UsageError,
     Verbs,
+    add_json,
+    add_rules,
+    add_settings,
+    as_json,
     confirmed,
+    person,
     plural,
     rules_path,
     say,
+    settings_of,
     warn,
 )
 from invalidator.runtime.terminal import Progress as Bar
+from invalidator.runtime.text import visible
 
 if TYPE_CHECKING:
     from invalidator.model import Cause, Failure, Names
@@ -32,9 +40,7 @@ examples:
   invalidator purge --pattern 'orders:list:*' --dry-run     only counts the keys
   invalidator purge --cache users --pattern 'u:*' --why "new format" --yes
 
-Keys and patterns are written as in Redis, including the cache's prefix. The rules define tags,
-versions and the keys that sweeps spare. A purge is logged and announced to listeners, with your
-name and --why.
+Keys and patterns are written as in Redis, including the cache's prefix. The rules define tags, versions and the keys that sweeps spare. A purge is announced to listeners, and all daemons with the same state Redis log it, with your name and --why.
 
 exit codes:
   0    purged, or counted with --dry-run
@@ -42,7 +48,7 @@ exit codes:
   2    the command line, the settings or the rules cannot be used
   4    not confirmed, so nothing was purged
   130  interrupted; what was purged before is gone
-"""
+"""  # noqa: E501 - help is wrapped when it is shown
 
 
 def add(verbs: Verbs) -> None:
@@ -76,8 +82,9 @@ def add(verbs: Verbs) -> None:
         action="store_true",
         help="permit patterns without a literal prefix, which may empty the cache",
     )
-    parser.add_argument("--rules", metavar="PATH", help="rules file or directory")
-    parser.add_argument("--env-file", metavar="PATH", help="file of NAME=value settings")
+    add_rules(parser)
+    add_settings(parser)
+    add_json(parser, "print JSON; needs --yes or --dry-run")
     parser.set_defaults(run=run)
 
 
@@ -86,12 +93,11 @@ def run(args: argparse.Namespace) -> int:
 
     from invalidator.rules import load as load_rules
     from invalidator.runtime import logs
-    from invalidator.settings import load
     from invalidator.settings.caches import check_caches
 
     names = _names(args)
-    settings = load(args.env_file)
-    caches = load_rules(rules_path(args.rules)).caches
+    settings = settings_of(args)
+    caches = load_rules(rules_path(args)).caches
     _check(args, names, caches)
     check_caches(settings, caches)
     logs.configure(settings.log.format, settings.log.level)
@@ -122,6 +128,8 @@ def _check(args: argparse.Namespace, names: "Names", caches: "dict[str, Cache]")
             f"{', '.join(broad)} has no literal prefix, so it may empty the cache; "
             "use a narrower pattern, or --allow-broad"
         )
+    if args.json and not (args.yes or args.dry_run):
+        raise UsageError("--json asks no question, so it needs --yes or --dry-run")
     if own := sorted(key for key in names.keys if key.startswith(layout.OWN)):
         raise UsageError(f"{', '.join(own)}: these are invalidator's own keys and cannot be purged")
 
@@ -151,7 +159,12 @@ class _Purge:
         settings = self._settings.model_copy(update=said)
         store = store_of(settings, Health(), observe=self._observe)
         try:
-            _show(await store.count(self._names, self._caches), self._args.cache)
+            found = await store.count(self._names, self._caches)
+            if self._args.json and self._dry:
+                print(as_json({"cache": self._args.cache, "dry_run": True, **_counted(found)}))
+                return 0
+            if not self._args.json:
+                _show(found, self._args.cache)
             if self._dry:
                 if not self._args.dry_run:
                     print("not purged: INVALIDATOR_DRY_RUN is set")
@@ -169,7 +182,7 @@ class _Purge:
         from invalidator.model import Cause
         from invalidator.runtime.tasks import end
 
-        cause = Cause("purge", "", _who(), self._args.why.strip())
+        cause = Cause("purge", "", person(), self._args.why.strip())
         serving = asyncio.create_task(store.run())
         try:
             outcome = await store.application(self._names, self._caches, cause).apply_names()
@@ -179,10 +192,17 @@ class _Purge:
         finally:
             await end(serving)
         deleted = outcome.existed + self._swept
-        self._log(cause, deleted, failures)
+        told = self._told(cause, deleted, failures)
+        self._log(told)
+        await self._announce(told)
         for failure in failures:
             warn(f"{failure.kind} {failure.name} could not be purged: {failure.message}")
-        print(f"purged: {plural(deleted, 'key')} deleted{self._raised(failures)}")
+        if self._args.json:
+            print(
+                as_json({**told, "failures": [f"{f.kind} {f.name}: {f.message}" for f in failures]})
+            )
+        else:
+            print(f"purged: {plural(deleted, 'key')} deleted{self._raised(failures)}")
         return int(bool(failures))
 
     def _raised(self, failures: "Sequence[Failure]") -> str:
@@ -198,38 +218,55 @@ class _Purge:
             again = f", again: {progress.again}" if progress.again else ""
             self._bar.show(progress.seen, progress.total, f"{progress.matched:,} match{again}")
 
-    def _log(self, cause: "Cause", deleted: int, failures: "Sequence[Failure]") -> None:
+    def _told(
+        self, cause: "Cause", deleted: int, failures: "Sequence[Failure]"
+    ) -> dict[str, str | int]:
+        """Return what logs say of it: counts, and no names."""
+        from msgspec.structs import asdict
+
+        return {
+            "who": cause.who,
+            "why": cause.why,
+            "cache": self._args.cache,
+            **{kind: len(found) for kind, found in asdict(self._names[self._args.cache]).items()},
+            "deleted": deleted,
+            "failed": len(failures),
+        }
+
+    def _log(self, told: dict[str, str | int]) -> None:
         import structlog
         from msgspec.structs import asdict
 
         log = structlog.get_logger("invalidator")
+        log.info("purged", **told)
         names = asdict(self._names[self._args.cache])
-        log.info(
-            "purged",
-            who=cause.who,
-            why=cause.why,
-            cache=self._args.cache,
-            **{kind: len(found) for kind, found in names.items()},
-            deleted=deleted,
-            failed=len(failures),
-        )
         log.debug("purged-names", **{kind: sorted(found) for kind, found in names.items() if found})
+
+    async def _announce(self, told: dict[str, str | int]) -> None:
+        """Have all daemons log it."""
+        from invalidator.daemon.notices import Notices
+        from invalidator.errors import Unavailable
+
+        notices = Notices.of(self._settings)
+        try:
+            await notices.purged(told)
+        except Unavailable as error:
+            warn(f"purged, but the daemons do not log it: {error}")
+        finally:
+            await notices.aclose()
+
+
+def _counted(found: "Sequence[Counted]") -> dict[str, object]:
+    from msgspec import to_builtins
+
+    return {"found": to_builtins(found), "keys": sum(entry.keys for entry in found)}
 
 
 def _show(found: "Sequence[Counted]", cache: str) -> None:
     say(f"in the cache {cache}:")
-    for entry in found:
-        say(f"  {entry.kind.removesuffix('s'):8} {entry.name}  ({entry.found})")
+    rows = [
+        (entry.kind.removesuffix("s"), visible(entry.name), f"({visible(entry.found)})")
+        for entry in found
+    ]
+    say("\n".join(table(rows, indent="  ", wraps=1)))
     say(f"about {plural(sum(entry.keys for entry in found), 'key')} to delete")
-
-
-def _who() -> str:
-    import getpass
-    import os
-    import socket
-
-    try:
-        user = getpass.getuser()
-    except (ImportError, KeyError, OSError):  # a container's user may have no name
-        user = f"uid {os.getuid()}"
-    return f"{user}@{socket.gethostname()}"

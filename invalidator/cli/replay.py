@@ -3,43 +3,54 @@
 import argparse
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
-from invalidator.cli.common import INTERRUPTED, UsageError, Verbs, plural, rules_path, say, whole
+from invalidator.cli.common import (
+    INTERRUPTED,
+    UsageError,
+    Verbs,
+    add_json,
+    add_rules,
+    add_settings,
+    as_json,
+    plural,
+    rules_path,
+    say,
+    settings_of,
+    whole,
+)
 
 if TYPE_CHECKING:
+    from invalidator.cli.past import Replay
     from invalidator.daemon.once import Progress
     from invalidator.rules import RuleSet
     from invalidator.runtime.terminal import Progress as Bar
     from invalidator.settings import Settings
-    from invalidator.sources.kafka.replay import KafkaReplay
     from invalidator.sources.replay import Ids, Offsets, Times
-    from invalidator.sources.stream.replay import StreamReplay
 
 _EPILOG = """\
 examples:
-  invalidator replay --since 10m                 what was published in the last ten minutes
-  invalidator replay --since 1h --dry-run        only count the events; nothing is deleted
+  invalidator replay --since 10m                what was published in the last ten minutes
   invalidator replay --from 2026-11-27T10:00Z --to 2026-11-27T10:30Z --rate 500
-  invalidator replay --since 1h --topic orders   only this topic
-  invalidator replay --topic orders --partition 3 --offset 1042 --until-offset 2000
+  invalidator replay --since 1h --topic orders  only this topic
+  invalidator replay --topic orders --partition 3 --offset 1042 \\
+    --until-offset 2000
   invalidator replay --stream orders --id 1764237600000-0
+  invalidator replay --since 1d --dry-run --rules new.yaml
+      what other rules would have done to the last day; writes nothing
+  invalidator replay --since 1d --dry-run --rules new.yaml --compare rules.yaml
+      and in what that differs from these rules
 
-It reads the topics and streams in the settings, or those you name, from the given position to the
-end as it is when the replay starts. It moves no group's position, and daemons keep running.
-Deleting twice is harmless; versions are raised again. Events that can never be applied become dead
-letters, as the first time. Pub/sub keeps nothing that could be replayed. Times without a zone are
-UTC; they are compared with the records' timestamps in Kafka, and with the ids in streams.
+It reads the topics and streams in the settings, or those you name, from the given position to the end as it is when the replay starts. It moves no group's position, and daemons keep running. Deleting twice is harmless; versions are raised again. Events that can never be applied become dead letters, as the first time. Pub/sub keeps nothing that could be replayed. Times without a zone are UTC; they are compared with the records' timestamps in Kafka, and with the ids in streams.
 
 exit codes:
   0    all events were read and applied, or are dead letters
   1    an unexpected failure
-  2    the command line, the settings or the rules cannot be used, or the events are no longer
-       kept or cannot be read
+  2    the command line, the settings or the rules cannot be used, or the events are no longer kept or cannot be read
   130  interrupted; what was read before is applied
-"""
+"""  # noqa: E501 - help is wrapped when it is shown
 
 
 def add(verbs: Verbs) -> None:
@@ -47,7 +58,8 @@ def add(verbs: Verbs) -> None:
         "replay",
         help="apply past events again",
         description="Reads events from Kafka and streams again, by time or by position, and "
-        "applies them by\nthe rules in force. It waits while a server is unavailable.",
+        "applies them by the rules in force. With --dry-run, only says what the rules would do. It "
+        "waits while a server is unavailable.",
         epilog=_EPILOG,
     )
     when = parser.add_argument_group("by time")
@@ -67,9 +79,18 @@ def add(verbs: Verbs) -> None:
     parser.add_argument(
         "--rate", metavar="N", type=whole(0), default=0, help="at most N events per second"
     )
-    parser.add_argument("--dry-run", action="store_true", help="read and plan, but write nothing")
-    parser.add_argument("--rules", metavar="PATH", help="rules file or directory")
-    parser.add_argument("--env-file", metavar="PATH", help="file of NAME=value settings")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what it would do; write nothing"
+    )
+    parser.add_argument(
+        "--live", action="store_true", help="with --dry-run: look up how many of the keys exist"
+    )
+    parser.add_argument(
+        "--compare", metavar="PATH", help="with --dry-run: other rules, and what differs from them"
+    )
+    add_rules(parser)
+    add_settings(parser)
+    add_json(parser)
     parser.set_defaults(run=run)
 
 
@@ -78,29 +99,69 @@ def run(args: argparse.Namespace) -> int:
 
     from invalidator.rules import load as load_rules
     from invalidator.runtime import logs
-    from invalidator.settings import load
 
     _check(args)
     wanted = _wanted(args)
-    settings = load(args.env_file, **({"dry_run": "true"} if args.dry_run else {}))
-    rules = load_rules(rules_path(args.rules) if args.rules else settings.rules)
+    settings = settings_of(args, **({"dry_run": "true"} if args.dry_run else {}))
+    rules = load_rules(rules_path(args))
     logs.configure("console", "warning")
     sources = list(_sources(args, settings, wanted))
+    if settings.dry_run:
+        return asyncio.run(_dry(args, settings, rules, sources))
     return asyncio.run(_replay(args, settings, rules, sources))
+
+
+async def _dry(
+    args: argparse.Namespace, settings: "Settings", rules: "RuleSet", sources: "list[Replay]"
+) -> int:
+    """Say what the rules would do to the events."""
+    from pathlib import Path
+
+    from invalidator.cli import compare, past, what_if
+    from invalidator.cli.explain import existing
+    from invalidator.rules import load as load_rules
+    from invalidator.runtime.terminal import Progress as Bar
+
+    outcome = what_if.Outcome(rules)
+    other = load_rules(Path(args.compare)) if args.compare else None
+    comparison = compare.Comparison(other, rules) if other else None
+    for source in sources:
+        with Bar("events read", sys.stderr) as bar:
+            async for record, refused in past.events(source):
+                told = outcome.add(record, refused)
+                if comparison:
+                    comparison.add(record, told)
+                bar.show(outcome.events, source.total or 0)
+    there = await existing(settings, rules, what_if.names_of(outcome)) if args.live else None
+    if args.json:
+        live = {"keys_looked_up": there[1], "keys_existing": there[0]} if there else {}
+        compared = {"comparison": comparison.plain()} if comparison else {}
+        print(as_json({**outcome.plain(), **live, **compared}))
+        return 0
+    for source in sources:
+        _report_parts(source)
+    say(f"{plural(outcome.events, 'event')} read, nothing was written\n")
+    print("\n".join(what_if.lines(outcome, there)))
+    if comparison:
+        say(f"\n{args.compare} ({comparison.old.hash}) and these rules ({rules.hash}):\n")
+        print("\n".join(compare.differences(comparison)))
+    return 0
 
 
 async def _replay(
     args: argparse.Namespace,
     settings: "Settings",
     rules: "RuleSet",
-    sources: "list[KafkaReplay | StreamReplay]",
+    sources: "list[Replay]",
 ) -> int:
-    from invalidator.daemon.once import once
+    from invalidator.daemon.once import Progress, once
     from invalidator.runtime.terminal import Progress as Bar
     from invalidator.settings.caches import check_caches
     from invalidator.sources.replay import NotThere
 
     check_caches(settings, rules.caches)
+    reports = []
+    said = Progress(complete=True)
     for source in sources:
         with Bar("events replayed", sys.stderr) as bar:
             tell = partial(_show, bar)
@@ -108,10 +169,12 @@ async def _replay(
                 said = await once(source, settings, rules, per_second=args.rate, tell=tell)
             except NotThere as error:
                 raise UsageError(str(error)) from error
-        _report(source, said, dry_run=settings.dry_run)
+        reports.append(_report(source, said, quiet=args.json))
         if not said.complete:
-            return INTERRUPTED
-    return 0
+            break
+    if args.json:
+        print(as_json({"sources": reports}))
+    return 0 if said.complete else INTERRUPTED
 
 
 def _show(bar: "Bar", progress: "Progress") -> None:
@@ -119,14 +182,24 @@ def _show(bar: "Bar", progress: "Progress") -> None:
     bar.show(progress.settled, progress.total or 0, rejected)
 
 
-def _report(source: "KafkaReplay | StreamReplay", said: "Progress", *, dry_run: bool) -> None:
+def _report(source: "Replay", said: "Progress", *, quiet: bool) -> dict[str, object]:
+    if not quiet:
+        _report_parts(source)
+        ended = "" if said.complete else "interrupted; "
+        rejected = f"; {said.rejected:,} of them rejected" if said.rejected else ""
+        say(f"{source.name}: {ended}{plural(said.settled, 'event')} applied{rejected}")
+    return {
+        "source": source.name,
+        "events": said.settled,
+        "rejected": said.rejected,
+        "complete": said.complete,
+    }
+
+
+def _report_parts(source: "Replay") -> None:
     for part in source.parts:
         if part.events != 0:
             say(f"{source.name} {part.name}: from {part.first} to {part.until}")
-    done = "planned, nothing was written" if dry_run else "applied"
-    ended = "" if said.complete else "interrupted; "
-    rejected = f"; {said.rejected:,} of them rejected" if said.rejected else ""
-    say(f"{source.name}: {ended}{plural(said.settled, 'event')} {done}{rejected}")
 
 
 # --- arguments ----------------------------------------------------------------------------------
@@ -154,6 +227,8 @@ def _check(args: argparse.Namespace) -> None:
         (not by_id and args.until_id is not None, "--until-id needs --id"),
         (args.topic is not None and args.stream is not None,
          "--topic and --stream cannot be combined"),
+        (not args.dry_run and args.live, "--live needs --dry-run"),
+        (not args.dry_run and args.compare is not None, "--compare needs --dry-run"),
     ]  # fmt: skip
     for found, said in wrong:
         if found:
@@ -162,42 +237,24 @@ def _check(args: argparse.Namespace) -> None:
 
 def _sources(
     args: argparse.Namespace, settings: "Settings", wanted: "Times | Offsets | Ids"
-) -> "Iterator[KafkaReplay | StreamReplay]":
+) -> "Iterator[Replay]":
+    from invalidator.cli import past
     from invalidator.sources.replay import Ids, Times
 
     topics = [args.topic] if args.topic else settings.kafka.topics
     streams = [args.stream] if args.stream else settings.streams.keys
     if topics and not args.stream and not isinstance(wanted, Ids):
-        yield _kafka(settings, topics, wanted)
+        yield past.kafka(settings, topics, wanted)
     if streams and not args.topic:
         if isinstance(wanted, Times):
             wanted = Ids((wanted.since, 0), (wanted.until, 0) if wanted.until else None)
         assert isinstance(wanted, Ids)
-        yield _stream(settings, streams, wanted)
+        yield past.stream(settings, streams, wanted)
     if not topics and not streams:
         raise UsageError(
             "no source keeps past events: set INVALIDATOR_KAFKA__TOPICS or "
             "INVALIDATOR_STREAMS__KEYS, or use --topic or --stream. Pub/sub keeps nothing"
         )
-
-
-def _kafka(settings: "Settings", topics: Sequence[str], wanted: "Times | Offsets") -> "KafkaReplay":
-    from invalidator.sources.kafka.brokers import Brokers
-    from invalidator.sources.kafka.replay import KafkaReplay
-
-    kafka = settings.kafka
-    if not kafka.bootstrap_servers:
-        raise UsageError("INVALIDATOR_KAFKA__BOOTSTRAP_SERVERS is not set")
-    return KafkaReplay(Brokers.of(kafka), topics, wanted)
-
-
-def _stream(settings: "Settings", keys: Sequence[str], wanted: "Ids") -> "StreamReplay":
-    from invalidator.redisclient import client
-    from invalidator.sources.stream.replay import StreamReplay
-
-    url = settings.source_redis_url.get_secret_value()
-    redis = client(url, settings.redis_timeout, settings.redis_tls.options())
-    return StreamReplay(redis, keys, wanted)
 
 
 def _wanted(args: argparse.Namespace) -> "Times | Offsets | Ids":

@@ -14,26 +14,36 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from invalidator.cli.common import Verbs, report_error, say
+from invalidator import __version__
+from invalidator.cli.columns import table
+from invalidator.cli.common import (
+    UsageError,
+    Verbs,
+    add_rules,
+    add_settings,
+    report_error,
+    say,
+    settings_of,
+)
 
 if TYPE_CHECKING:
     from invalidator.rules import RuleSet
     from invalidator.settings import Settings
 
+SHOWN: Final = 8  # rules that the welcome lists
 THREADS_WITHIN: Final = 2.0  # seconds that a thread in a system call may delay the exit
 
 _EPILOG = """\
 examples:
   invalidator run --embedded
-      with a Redis of its own, removed when it stops; prints a command that shows it working
-  INVALIDATOR_REDIS_URL=redis://cache:6379/0 INVALIDATOR_PUBSUB__CHANNELS=events invalidator run
+      with a Redis of its own, removed when it stops; prints what to paste to see it work
+  INVALIDATOR_PUBSUB__CHANNELS=events invalidator run --redis-url redis://cache/0
       reads the channel `events` and deletes keys of the same Redis
   invalidator run --env-file prod.env --rules /etc/invalidator/rules.d
       reads settings and rules from files
 
-On SIGTERM or SIGINT it stops reading, settles what was read and exits. A second signal exits
-immediately.
-"""
+On SIGTERM or SIGINT it stops reading, settles what was read and exits. A second signal exits immediately. On a terminal the log is for people, otherwise JSON (INVALIDATOR_LOG__FORMAT).
+"""  # noqa: E501 - help is wrapped when it is shown
 
 
 def add(verbs: Verbs) -> None:
@@ -44,7 +54,7 @@ def add(verbs: Verbs) -> None:
         epilog=_EPILOG,
     )
     parser.add_argument("--embedded", action="store_true", help="try it with a Redis of its own")
-    parser.add_argument("--rules", metavar="PATH", help="rules file or directory")
+    add_rules(parser)
     parser.add_argument(
         "--last-good",
         metavar="PATH",
@@ -53,7 +63,7 @@ def add(verbs: Verbs) -> None:
     parser.add_argument(
         "--dry-run", action="store_true", help="read and plan, but write and commit nothing"
     )
-    parser.add_argument("--env-file", metavar="PATH", help="file of NAME=value settings")
+    add_settings(parser)
     parser.set_defaults(run=run)
 
 
@@ -74,12 +84,9 @@ def _end(*_: object) -> None:
 
 
 def _settings(args: argparse.Namespace, **more: str) -> "Settings":
-    from invalidator.settings import load
-
-    given = {"rules": args.rules, "rules_last_good": args.last_good}
-    if args.dry_run:
-        given["dry_run"] = "true"
-    settings = load(args.env_file, **given, **more)
+    dry = {"dry_run": "true"} if args.dry_run else {}
+    given = {"rules": args.rules, "rules_last_good": args.last_good, **dry, **more}
+    settings = settings_of(args, **given)
     _expect_rules(settings)
     return settings
 
@@ -89,6 +96,9 @@ def _embedded(args: argparse.Namespace, stack: ExitStack) -> "Settings":
     from invalidator.cli.embedded import redis_server
     from invalidator.settings import describe
 
+    if args.redis_url:
+        raise UsageError("--redis-url cannot be used with --embedded, which has a Redis of its own")
+    args.rules = args.rules or _sample(args)
     _settings(args)  # report mistakes before a server is started
     url = stack.enter_context(redis_server())
     settings = _settings(args, redis_url=url)
@@ -103,6 +113,16 @@ def _embedded(args: argparse.Namespace, stack: ExitStack) -> "Settings":
     return _settings(args, redis_url=url, **more)
 
 
+def _sample(args: argparse.Namespace) -> str | None:
+    """Return the path of sample rules where there are none yet."""
+    from invalidator.cli.init import SAMPLE
+    from invalidator.settings import describe
+
+    settings = settings_of(args, rules_last_good=args.last_good)
+    named = any(s.name == "INVALIDATOR_RULES" and s.origin != "default" for s in describe(settings))
+    return None if named or settings.rules.exists() else str(SAMPLE / "rules.yaml")
+
+
 def _expect_rules(settings: "Settings") -> None:
     """Raise ConfigError where the rules are missing, as they are for a first-time user."""
     from invalidator.errors import ConfigError
@@ -110,7 +130,8 @@ def _expect_rules(settings: "Settings") -> None:
     if not settings.rules.exists() and not settings.rules_last_good:
         raise ConfigError(
             f"INVALIDATOR_RULES={settings.rules}: there is no such file or directory "
-            f"(looked in {Path.cwd()}); say where the rules are, there or by --rules"
+            f"(looked in {Path.cwd()}); name the rules there or by --rules, or begin with "
+            "`invalidator init`"
         )
 
 
@@ -159,15 +180,36 @@ def _exit_later(end: Callable[[], int]) -> threading.Timer:
 
 
 def _welcome(settings: "Settings", rules: "RuleSet", admin: str) -> None:
+    """Print where everything is, a command that shows it working, and what to do next."""
+    from invalidator.cli.init import SAMPLE
+
     url = settings.redis_url.get_secret_value()
-    say(f"Redis    {url}  (its own; removed when the daemon stops)")
-    say(f"reads    {', '.join(_sources(settings))}")
-    say(f"admin    {admin}/readyz")
-    say(f"rules    {settings.rules}, {rules.hash}")
-    for rule in rules.rules:
-        say(f"           {rule.name}: on {', '.join(entry.text for entry in rule.on)}")
-    print("\nPaste this into another terminal to see it work:\n")
-    print(f"  {_try_it(settings, rules, url)}\n", flush=True)
+    sample = settings.rules == SAMPLE / "rules.yaml"
+    say(f"invalidator {__version__} is running; Ctrl-C ends it\n")
+    about = [
+        ("page", f"{admin}/"),
+        ("redis", f"{url}  (its own, without a copy on disk)"),
+        ("reads", ", ".join(_sources(settings))),
+        ("rules", "samples" if sample else str(settings.rules)),
+        *(
+            ("", f"{rule.name}: {', '.join(e.text for e in rule.on)}")
+            for rule in rules.rules[:SHOWN]
+        ),
+        *([("", f"and {len(rules.rules) - SHOWN} more")] if len(rules.rules) > SHOWN else []),
+    ]
+    say("\n".join(table(about, indent="  ")))
+    say("\nPaste this into another terminal to see it work:\n")
+    print(f"{_try_it(settings, rules, url)}\n")
+    say("Then:")
+    edit = "invalidator init DIR, and run it there" if sample else f"{settings.rules}, which is "
+    edit += "" if sample else "loaded when you save it"
+    steps = [
+        ("watch", f"invalidator tail --redis-url {url}"),
+        ("edit rules", edit),
+        ("look", f"the page, {admin}/"),
+    ]
+    say("\n".join(table(steps, indent="  ")))
+    print(flush=True)
 
 
 def _sources(settings: "Settings") -> list[str]:
@@ -186,12 +228,15 @@ def _try_it(settings: "Settings", rules: "RuleSet", url: str) -> str:
     call = [str(program)] if program.suffix != ".py" else [sys.executable, "-m", "invalidator"]
     data = {"orderId": "ord_1", "customerId": "cust_7"}
     kind, key = _example(rules, data)
-    words = [*call, "publish", kind, json.dumps(data)]
-    if key:
-        words += ["--set", f"{key}=cached"]
-    if settings.streams.keys and not settings.pubsub.channels:
-        words += ["--stream", settings.streams.keys[0]]
-    return shlex.join([*words, "--redis-url", url])
+    stream = settings.streams.keys[:1] if not settings.pubsub.channels else ()
+    lines = [
+        [*call, "publish", kind],
+        [json.dumps(data)],
+        ["--set", f"{key}=cached"] if key else ["--wait"],
+        ["--redis-url", url, *(word for name in stream for word in ("--stream", name))],
+        ["--rules", str(settings.rules.resolve())],
+    ]
+    return " \\\n  ".join(map(shlex.join, lines))
 
 
 def _example(rules: "RuleSet", data: dict[str, str]) -> tuple[str, str]:

@@ -4,12 +4,13 @@ import argparse
 import textwrap
 from typing import TYPE_CHECKING
 
-from invalidator.cli.common import Verbs, as_json, say
+from invalidator.cli.columns import painted, width
+from invalidator.cli.common import Verbs, add_settings, as_json, say, settings_of
 
 if TYPE_CHECKING:
     from invalidator.settings import Described
 
-_WIDTH = 100
+_WIDEST = 100  # columns
 
 _EPILOG = """\
 examples:
@@ -28,7 +29,7 @@ def add(verbs: Verbs) -> None:
         "its default and its meaning. If any is wrong, prints the mistakes instead (exit code 2).",
         epilog=_EPILOG,
     )
-    parser.add_argument("--env-file", metavar="PATH", help="file of NAME=value settings")
+    add_settings(parser)
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="as JSON")
     form.add_argument("--markdown", action="store_true", help="as docs/settings.md, defaults only")
@@ -36,12 +37,12 @@ def add(verbs: Verbs) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from invalidator.settings import defaults, describe, load
+    from invalidator.settings import defaults, describe
 
     if args.markdown:
         print(_as_markdown(defaults()), end="")
         return 0
-    described = describe(load(args.env_file))
+    described = describe(settings_of(args))
     if args.json:
         from msgspec import to_builtins
 
@@ -54,8 +55,9 @@ def run(args: argparse.Namespace) -> int:
 def _as_text(setting: "Described") -> str:
     value = f"{setting.name}={setting.value}"
     where = f"({_origin(setting)})"
-    gap = _WIDTH - len(value) - len(where)
-    head = [value + " " * gap + where] if gap >= 2 else [value, f"    {where}"]
+    gap = min(_WIDEST, width()) - len(value) - len(where)
+    shown = value if setting.origin == "default" else painted(value, "bold")
+    head = [shown + " " * gap + where] if gap >= 2 else [shown, f"    {where}"]
     return "\n".join([*head, *_wrapped(setting.meaning)])
 
 
@@ -67,7 +69,11 @@ def _origin(setting: "Described") -> str:
 
 def _wrapped(text: str) -> list[str]:
     return textwrap.wrap(
-        text, _WIDTH, initial_indent="    ", subsequent_indent="    ", break_long_words=False
+        text,
+        min(_WIDEST, width()),
+        initial_indent="    ",
+        subsequent_indent="    ",
+        break_long_words=False,
     )
 
 

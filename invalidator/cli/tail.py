@@ -5,13 +5,23 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from invalidator.cli.common import UsageError, Verbs, as_json, rules_path, warn
+from invalidator.cli.columns import width
+from invalidator.cli.common import (
+    UsageError,
+    Verbs,
+    add_json,
+    add_rules,
+    add_settings,
+    as_json,
+    clients,
+    rules_path,
+    settings_of,
+    warn,
+)
 from invalidator.runtime.terminal import printable
 
 if TYPE_CHECKING:
     from invalidator.cli.listen import Gap, Lost
-    from invalidator.redisclient import Client
-    from invalidator.settings import Settings
     from invalidator.targets.redis.messages import Message
 
 _EPILOG = """\
@@ -48,10 +58,10 @@ def add(verbs: Verbs) -> None:
     parser.add_argument(
         "--rule", metavar="NAME", help="only what it could have named; repeatable", **several
     )
-    parser.add_argument("--rules", metavar="PATH", help="rules file or directory, for --rule")
-    parser.add_argument("--json", action="store_true", help="as JSON, one message per line")
+    add_rules(parser)
+    add_json(parser, "print JSON, one message per line")
     parser.add_argument("--count", metavar="N", type=int, help="exit after N messages")
-    parser.add_argument("--env-file", metavar="PATH", help="file of NAME=value settings")
+    add_settings(parser)
     parser.set_defaults(run=run)
 
 
@@ -60,28 +70,13 @@ def run(args: argparse.Namespace) -> int:
 
     from invalidator.cli.listen import listen
     from invalidator.runtime import logs
-    from invalidator.settings import load
 
-    settings = load(args.env_file)
+    settings = settings_of(args)
     printer = Printer(_filter(args), as_json=args.json, count=args.count)
     logs.configure("console", "error")
 
-    asyncio.run(listen(_clients(settings), printer.tell))
+    asyncio.run(listen(clients(settings), printer.tell))
     return 0
-
-
-def _clients(settings: "Settings") -> "dict[str, Client]":
-    from invalidator.redisclient import client
-    from invalidator.runtime.urls import parse_redis_url, redact
-    from invalidator.settings.caches import cache_urls
-
-    urls = [settings.redis_url.get_secret_value(), *cache_urls(settings).values()]
-    tls = settings.redis_tls.options()
-    servers: dict[object, str] = {}  # a channel reaches all databases of its server
-    for url in urls:
-        address = parse_redis_url(url)
-        servers.setdefault((address.kind, address.hosts, address.path, address.service), url)
-    return {redact(url): client(url, settings.redis_timeout, tls) for url in servers.values()}
 
 
 Wanted = Callable[["Message"], tuple[str, ...]]
@@ -103,7 +98,7 @@ def _by_rule(args: argparse.Namespace) -> Wanted:
     from invalidator.rules import load
     from invalidator.rules.explain.reach import could_name
 
-    ruleset = load(rules_path(args.rules))
+    ruleset = load(rules_path(args))
     rules = {rule.name: rule for rule in ruleset.rules}
     if unknown := [name for name in args.rule if name not in rules]:
         raise UsageError(
@@ -161,11 +156,16 @@ class Printer:
 
 def _lines(message: "Message", names: tuple[str, ...]) -> list[str]:
     time = datetime.fromtimestamp(message.time / 1000).astimezone().strftime("%H:%M:%S.%f")[:-3]
+    head = f"{time}  {message.cache}  {message.kind:8}  "
     cause = message.cause
     by = f"  {cause.source}" if cause else ""
     if cause and cause.who:
         by += f" by {cause.who}: {cause.why}"
-    return [f"{time}  {message.cache}  {message.kind:8}  {name}{by}" for name in names]
+    lines = []
+    for name in names:
+        fits = len(head) + len(name) + len(by) <= width()
+        lines += [f"{head}{name}{by}"] if fits else [f"{head}{name}", f"{' ' * len(time)}{by}"]
+    return lines
 
 
 def _message(message: "Message", names: tuple[str, ...]) -> dict[str, Any]:

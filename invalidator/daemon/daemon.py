@@ -13,6 +13,7 @@ from invalidator import __version__
 from invalidator.admin import Admin, Busy, DaemonView
 from invalidator.daemon.build import build_pipelines, connect_gauges
 from invalidator.daemon.drain import Drain
+from invalidator.daemon.notices import NoticeReader, Notices
 from invalidator.deadletters import letters_of
 from invalidator.errors import ConfigError, InvalidatorError, RulesError, place_of
 from invalidator.pipeline.pause import Pause
@@ -62,6 +63,7 @@ class Daemon:
         check_caches(settings, rules.caches)
         self._health = Health()
         self._pause = Pause(self._health)
+        self._notices = Notices.of(settings)
         self._store = store_of(settings, self._health)
         self.in_force = RulesInForce(rules, settings, self._store.enforce)
         self._watch = self._build_watch()
@@ -102,7 +104,7 @@ class Daemon:
     async def run(self, on_start: Callable[[str], None] = lambda admin_url: None) -> int:
         """Run until a signal; return the exit code. `on_start` is called with the admin URL."""
         async with AsyncExitStack() as stack:
-            for close in (self._store.close, self._dead.aclose):
+            for close in (self._store.close, self._dead.aclose, self._notices.aclose):
                 stack.push_async_callback(close)
             if self._traces:
                 stack.push_async_callback(self._traces.close)
@@ -138,7 +140,7 @@ class Daemon:
     def _stop(self) -> None:
         if signal := self._drain.signal:
             log.info("stopping", signal=signal, drain_timeout=self._drain.within)
-        self._pause.resume()
+        self._pause.end()
         for pipeline in self._pipelines:
             pipeline.stop(within=self._drain.within)
 
@@ -148,9 +150,13 @@ class Daemon:
         dry = self._settings.dry_run  # a probe writes
         probe_dead = dead.ping if dry else dead.probe
         probe_store = store.ping if dry else store.probe
+        notices = NoticeReader(self._notices, self._pause)
+        if not dry:
+            await notices.first()
         async with asyncio.TaskGroup() as support:
             helpers = [
                 support.create_task(self._recover()),
+                *([] if dry else [support.create_task(notices.run())]),
                 support.create_task(store.run()),
                 *([support.create_task(self._watch.run())] if self._watch else []),
                 support.create_task(self._keep_probing(probe_store, gate(store))),
@@ -202,13 +208,14 @@ class Daemon:
         self._pause.pause(why)
 
     def resume(self) -> None:
-        """Resume reading after a person's pause; otherwise resume the topics that are paused
-        because rules reject them."""
-        if self._pause.paused:
-            self._pause.resume()
-            log.info("reading-resumed")
-            return
-        topics = [topic for pipeline in self._pipelines for topic in pipeline.resume()]
+        """End this daemon's pause; without one, resume the topics that are paused because rules
+        reject them. Raises Busy if all daemons are paused."""
+        paused = self._pause.own is not None
+        self._pause.resume()
+        if shared := self._pause.shared:
+            who = shared.who or "a person"
+            raise Busy(f"all daemons are paused by {who}: `invalidator resume --all` ends that")
+        topics = [] if paused else [topic for each in self._pipelines for topic in each.resume()]
         log.info("reading-resumed", topics=topics)
 
     # --- wiring -----------------------------------------------------------------------------

@@ -8,16 +8,16 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from invalidator.deadletters.entry import fields_of
 from invalidator.deadletters.redact import NOTHING, Redactor
+from invalidator.deadletters.report import Reports
 from invalidator.errors import Unavailable
 from invalidator.model import Fault, Record, Rejection
-from invalidator.runtime import metrics
 from invalidator.settings import Settings
 from invalidator.sources.kafka.brokers import CLIENT, Brokers
 from invalidator.sources.kafka.private import describe
@@ -51,6 +51,7 @@ class TopicLetters:
         self._redactor = redactor
         self._clock = clock
         self._producer: AIOKafkaProducer | None = None
+        self._reports = Reports()
         self._starting = asyncio.Lock()
 
     @classmethod
@@ -63,9 +64,9 @@ class TopicLetters:
         now = int(self._clock() * 1000)
         async with self._connected() as producer:
             written = [await self._send(producer, each, rules_hash, now) for each in rejections]
-            await asyncio.gather(*written)
-        for rejection in rejections:
-            metrics.DEAD.labels(rejection.faults[0].error).inc()
+            places: list[Any] = await asyncio.gather(*written)
+        where = [f"{place.topic}-{place.partition}@{place.offset}" for place in places]
+        self._reports.stored(zip(rejections, where, strict=True))
 
     async def probe(self) -> None:
         """Raise Unavailable unless the brokers answer and have the topic."""

@@ -8,12 +8,12 @@ from typing import Self
 from invalidator import layout
 from invalidator.deadletters.entry import fields_of
 from invalidator.deadletters.redact import NOTHING, Redactor
+from invalidator.deadletters.report import Reports
 from invalidator.deadletters.retention import UNBOUNDED, Bounds, Retention, is_among, warn_of_home
 from invalidator.errors import Unavailable
 from invalidator.model import Rejection
-from invalidator.redisclient import Client, Command, client, converse, ping
+from invalidator.redisclient import Client, Command, Reply, client, converse, ping
 from invalidator.redisclient.errors import diagnose, reaching
-from invalidator.runtime import metrics
 from invalidator.runtime.urls import redact
 from invalidator.settings import Settings
 from invalidator.settings.caches import cache_urls
@@ -40,6 +40,7 @@ class DeadLetters:
         self._is_cache = is_cache
         self._clock = clock
         self._retention = Retention(client, bounds, stream=stream, clock=clock)
+        self._reports = Reports()
         self._checked = False
 
     @classmethod
@@ -62,9 +63,8 @@ class DeadLetters:
         """Store all of them, or raise Unavailable; the caller may then put them again."""
         now = int(self._clock() * 1000)
         entries = [self._entry(one, rules_hash, now) for one in rejections]
-        length = await self._write(entries)
-        for rejection in rejections:
-            metrics.DEAD.labels(rejection.faults[0].error).inc()
+        *ids, length = await self._write(entries)
+        self._reports.stored((r, i.decode()) for r, i in zip(rejections, ids, strict=True))
         with suppress(Unavailable), reaching(self._server):  # they are stored already
             await self._retention.keep(length, sum(map(_size, entries)))
 
@@ -86,14 +86,15 @@ class DeadLetters:
         fields = fields_of(rejection, rules_hash, now, self._redactor)
         return ("XADD", self._stream, "*", *(part for pair in fields for part in pair))
 
-    async def _write(self, commands: Sequence[Command]) -> object:
-        """Return how many entries the stream has then, or an error if we may not ask."""
+    async def _write(self, commands: Sequence[Command]) -> list[Reply]:
+        """Return their ids, and how many entries the stream has then, or an error if we may not
+        ask."""
         with reaching(self._server):
             *replies, length = await converse(self._client, [*commands, ("XLEN", self._stream)])
         for reply in replies:
             if isinstance(reply, Exception):
                 raise diagnose(reply).unavailable(f"{self._server}, stream {self._stream}")
-        return length
+        return [*replies, length]
 
 
 def _size(command: Command) -> int:

@@ -121,6 +121,11 @@ class Pipeline:
         return self._brake.paused if self._brake else {}
 
     @property
+    def unmatched(self) -> Mapping[str, float]:
+        """Return types that no rule matches, and how many events of each there were, about."""
+        return self._sampler.unmatched.counts
+
+    @property
     def unsettled(self) -> int:
         """Return how many batches and paused topics a drain left unsettled."""
         return self._settlement.left + len(self.braked)
@@ -135,6 +140,7 @@ class Pipeline:
 
     async def run(self) -> None:
         """Run until `stop` is called and all that was read is settled."""
+        flow = asyncio.create_task(self._reporter.flow.run(), name=f"{self.name}-flow")
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._stop_source(), name=f"{self.name}-stop")
@@ -143,6 +149,7 @@ class Pipeline:
                 tasks.create_task(self._settlement.run(), name=f"{self.name}-settlement")
         finally:
             self._tickets.cancel()
+            await end(flow)
             await self._source.close()
         self._reporter.ended(self._tickets.early)
 

@@ -1,4 +1,4 @@
-"""Reports of a pipeline: a line and some counts for each batch, never an event at info."""
+"""Reports of a pipeline: counts for each batch, a line now and then, never an event at info."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -7,6 +7,7 @@ from typing import Final
 import structlog
 
 from invalidator.model import Batch, Note, Rejection
+from invalidator.pipeline.flow import Flow
 from invalidator.pipeline.reasons import Reasons
 from invalidator.pipeline.samples import Sample, type_label
 from invalidator.pipeline.tail import Tail
@@ -36,6 +37,7 @@ class Reporter:
         """`narrate` logs each event, too."""
         self._source = source
         self._narrate = narrate
+        self.flow = Flow(source, clock)
         self._repeats = Repeats(clock)
         self._spans = spans or NoSpans()
         self.now = now
@@ -82,19 +84,20 @@ class Reporter:
         metrics.BATCHES.labels(name).inc()
         metrics.BATCH_EVENTS.labels(name).observe(batch.events)
         metrics.APPLY_SECONDS.labels(name).observe(applied.seconds)
-        log.info(
-            "batch",
-            source=name,
-            events=batch.events,
-            names=applied.names,
-            existed=applied.outcome.existed,
-            unmatched=applied.unmatched,
-            rejected=rejected,
-            ms=round(applied.seconds * 1000, 1),
-        )
+        counts = {
+            "events": batch.events,
+            "names": applied.names,
+            "existed": applied.outcome.existed,
+            "unmatched": applied.unmatched,
+            "rejected": rejected,
+        }
+        self.flow.add(**counts)
+        if any(counts.values()):
+            log.debug("batch", source=name, **counts, ms=round(applied.seconds * 1000, 1))
 
     def ended(self, early: int) -> None:
-        """Report second passes that were made before they were due."""
+        """Report what is not reported yet, and second passes that were made before their time."""
+        self.flow.report()
         if early:
             log.warning(
                 "second-passes-early",

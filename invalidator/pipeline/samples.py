@@ -22,6 +22,7 @@ from invalidator.model import Batch, Kind, Record
 from invalidator.rules import RuleSet, Yield
 from invalidator.runtime import metrics
 from invalidator.runtime.metrics import Bounded
+from invalidator.runtime.text import visible
 from invalidator.targets.target import Home, Target, Watched
 
 log = structlog.get_logger("invalidator")
@@ -31,6 +32,8 @@ PER_SECOND: Final = 100
 SHARE: Final = 0.005  # of the time, for lookups
 NAMES: Final = 200  # of one lookup; a sample that gave more is long enough
 PATTERNS: Final = 10  # watched in a sweep: each is matched against all that the sweep finds
+UNMATCHED: Final = 100  # types that are counted
+LONGEST_TYPE: Final = 100  # characters of one
 ENOUGH: Final = 1000  # names of a template, none of which existed
 
 _RULES: Final = Bounded()
@@ -58,6 +61,22 @@ class Sample(Struct, frozen=True):
     aimed: Aimed = ()  # each name once; none where an earlier batch gave the sample
 
 
+class Top:
+    """Counts types that no rule matches, about: those that come often stay, whatever else comes."""
+
+    def __init__(self, most: int = UNMATCHED) -> None:
+        self._most = most
+        self.counts: dict[str, float] = {}
+
+    def add(self, kind: str, count: float) -> None:
+        """Count a type; one that is new takes the place and the count of the rarest."""
+        counts = self.counts
+        if kind not in counts and len(counts) >= self._most:
+            rarest = min(counts, key=counts.__getitem__)
+            counts[kind] = counts.pop(rarest)
+        counts[kind] = counts.get(kind, 0.0) + count
+
+
 class Sampler:
     """Takes the samples of one source's batches."""
 
@@ -73,6 +92,8 @@ class Sampler:
         self._allowed = float(PER_SECOND)  # records that may be planned, as of then
         self._then = clock()
         self._last = Sample()
+        self._rules = ""  # the hash of those that the types were unmatched by
+        self.unmatched = Top()
 
     def take(self, batch: Batch, rules: RuleSet) -> Sample:
         """Return a sample that stands for the batch; count for each rule."""
@@ -99,6 +120,8 @@ class Sampler:
         return max(0, min(SAMPLE, total, int(self._allowed)))
 
     def _plan(self, batch: Batch, rules: RuleSet, most: int, total: int) -> Sample:
+        if rules.hash != self._rules:
+            self._rules, self.unmatched = rules.hash, Top()
         types: Counter[str] = Counter()
         events: Counter[str] = Counter()
         names: Counter[tuple[str, str]] = Counter()
@@ -107,6 +130,9 @@ class Sampler:
         for record in self._some(batch, most, total):
             met = list(rules.met(record, max_event_bytes=self._largest))
             planned += 1
+            if not met:
+                for kind in rules.unmatched(record, max_event_bytes=self._largest):
+                    self.unmatched.add(visible(kind, LONGEST_TYPE), total / most)
             if met and not any(ruling.fault for _, _, ruling in met):
                 types[type_label(rules, met[0][0])] += 1
             for _, rule, ruling in met:

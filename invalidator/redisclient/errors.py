@@ -80,6 +80,25 @@ _NO_SUCH_KEY_FOR_YOU = re.compile(r"permissions? to access|can't access at least
 _NO_SUCH_COMMAND_FOR_YOU = re.compile(r"permissions? to run|can't run this command")
 
 
+# redis-py: "Error 111 connecting to cache:6379. Connect call failed ('10.0.0.7', 6379)."
+_NOT_CONNECTED = re.compile(r"Error (-?\d+) connecting to (\S+)\. ((?:[^.]|\.(?=\S))*)\.?")
+_RESOLVING = ("-2", "-3", "-5")  # of getaddrinfo: no such name, try again, no address
+
+
+def in_words(message: str) -> str:
+    """Return a message of the library with its numbers of errors in words."""
+    return _NOT_CONNECTED.sub(_not_connected, message)
+
+
+def _not_connected(found: re.Match[str]) -> str:
+    number, where, said = found.groups()
+    if number == "111":
+        return f"connection refused: no server listens on {where}"
+    if number in _RESOLVING:
+        return f"no address is known for {where.rpartition(':')[0] or where}: {said}"
+    return f"cannot connect to {where}: {said}"
+
+
 @contextmanager
 def reaching(name: str) -> Iterator[None]:
     """Raise every failure to reach a server as Unavailable."""
@@ -138,7 +157,7 @@ def _code_of_class(error: BaseException) -> str | None:
 
 
 def _clean(message: str) -> str:
-    message = _ANNOTATED_BY_PIPELINE.sub("", message)
+    message = in_words(_ANNOTATED_BY_PIPELINE.sub("", message))
     message = _QUOTED_ARGUMENTS.sub("", message)
     message = _WRAPPED_BY_SCRIPT.sub("", message)
     return _CALLED_IN_SCRIPT.sub("", message).strip()

@@ -8,11 +8,12 @@ from typing import Any, TypeVar
 from hiredis import pack_command
 from redis._parsers.hiredis import NOT_ENOUGH_DATA
 from redis.asyncio import ConnectionPool, Redis
-from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.connection import AbstractConnection, SSLConnection
 from redis.exceptions import ConnectionError as Disconnected
 from redis.exceptions import ReadOnlyError, ResponseError
 from redis.exceptions import TimeoutError as TooSlow
 
+from invalidator.redisclient.errors import in_words
 from invalidator.runtime.tasks import cancellations_kept, end
 from invalidator.runtime.units import by_size
 
@@ -76,7 +77,27 @@ async def connected(pool: ConnectionPool) -> AbstractConnection:
             connection: AbstractConnection = await pool.get_connection()  # type: ignore[no-untyped-call]
             return connection
     except TimeoutError:
-        raise TooSlow(f"no connection to {_whereto(pool)} within {limit:g} s") from None
+        said = f"no connection to {_whereto(pool)} within {limit:g} s"
+        if _by_tls(pool):
+            said += "; a port without TLS does not answer either: is it redis:// there?"
+        raise TooSlow(said) from None
+    except Disconnected as error:
+        raise Disconnected(_advised(error, pool)) from error
+
+
+def _by_tls(pool: ConnectionPool) -> bool:
+    return issubclass(pool.connection_class, SSLConnection)
+
+
+def _advised(error: Disconnected, pool: ConnectionPool) -> str:
+    """Return the reason, with what is probably wrong where it says nothing."""
+    said = in_words(str(error))
+    if "WRONG_VERSION_NUMBER" in said:
+        return f"{_whereto(pool)} does not speak TLS: write redis://, without the second s"
+    if "reset by peer" in said or "closed by server" in said:
+        more = "a certificate" if _by_tls(pool) else "TLS (rediss://)"
+        return f"{_whereto(pool)} closed the connection: it may require {more}"
+    return said
 
 
 def _whereto(pool: ConnectionPool) -> str:
@@ -153,5 +174,5 @@ def _why_not(asked: Mapping["asyncio.Task[T]", str]) -> str:
     reasons: dict[str, list[str]] = {}
     for task, name in asked.items():
         error = None if task.cancelled() else task.exception()
-        reasons.setdefault(str(error) if error else "no answer in time", []).append(name)
+        reasons.setdefault(in_words(str(error)) if error else "no answer in time", []).append(name)
     return "; ".join(f"{', '.join(names)}: {why}" for why, names in reasons.items())

@@ -8,7 +8,7 @@ from typing import Final, Literal
 from msgspec import Struct
 
 from invalidator.errors import Problem, RulesError
-from invalidator.rules import globs
+from invalidator.rules import globs, habits
 from invalidator.rules.condition.tree import Literal as Constant
 from invalidator.rules.envelope import Envelope
 from invalidator.rules.envelope.reading import type_of
@@ -130,9 +130,13 @@ def _warnings(ruleset: RuleSet) -> Iterator[Problem]:
             said = "when: this never holds; enabled: false turns a rule off"
             yield problem(rule.when.place, said, rule.when.text)
         yield from _missing_rows(rule)
-        prefix = ruleset.caches[rule.cache].prefix
+        if rule.when:
+            for said in habits.of_condition(rule, [test.event for test in ruleset.tests]):
+                yield problem(rule.when.place, said, rule.when.text)
+        caches = ruleset.caches
+        prefix = caches[rule.cache].prefix
         for effect in (*rule.effects, *rule.on_reject):
-            for said in _of_name(effect, prefix):
+            for said in (*_of_name(effect, prefix), *habits.of_effect(effect, caches[rule.cache])):
                 yield problem(effect.place, said, effect.template.text)
 
 

@@ -9,7 +9,17 @@ from typing import Final
 from msgspec.structs import replace
 
 from invalidator.errors import Rejected
-from invalidator.model import Batch, Event, Failure, Fault, Plan, Record, Rejection, Slice
+from invalidator.model import (
+    OWN_EVENTS,
+    Batch,
+    Event,
+    Failure,
+    Fault,
+    Plan,
+    Record,
+    Rejection,
+    Slice,
+)
 from invalidator.rules import globs
 from invalidator.rules.envelope import Envelope, Reading, elements_of
 from invalidator.rules.explain.explain import Explanation, Verdict, unfulfilled, unmatched
@@ -154,6 +164,16 @@ class RuleSet:
             for hit in engine.hits(reading):
                 ruling = engine.ruling(hit, reading, part, 0)
                 yield reading.kind, self.rules[hit[0]].name, ruling
+
+    def unmatched(self, record: Record, *, max_event_bytes: int) -> Iterator[str]:
+        """Yield the types of a record's events that no rule matches."""
+        for event in self._events(record):
+            try:
+                _, engine, reading = self._read(event, max_event_bytes)
+            except Rejected:
+                continue
+            if reading and reading.kind not in OWN_EVENTS and not engine.hits(reading):
+                yield reading.kind
 
     def written(self, kind: str) -> str | None:
         """Return the pattern that a type matches, as rules write it; literal ones first."""

@@ -9,6 +9,7 @@ from msgspec import Struct, field
 log = structlog.get_logger("invalidator")
 
 REMIND_EVERY = 30.0  # seconds between two lines about the same wait
+MOST_CAUSES = 100  # that are remembered
 
 
 class Part(Struct):
@@ -24,6 +25,9 @@ class Part(Struct):
     since: float = 0.0
     _logged: float | None = None  # when its unavailability was last logged
     _reasons: dict[str, str] = field(default_factory=dict)  # who finds it unavailable, and why
+    # When each cause was last logged, by any part: one server that is down is one line.
+    _causes: dict[str, float] = field(default_factory=dict)
+    _told: str = ""  # the cause that it has logged as its own
 
     def __post_init__(self) -> None:
         self.since = self.clock()
@@ -42,7 +46,7 @@ class Part(Struct):
         self.reason = reason
         if self._logged is None or now - self._logged >= REMIND_EVERY:
             self._logged = now
-            self._log("server-unavailable", reason=reason)
+            self._tell(reason, now)
 
     def ready(self, who: str = "") -> None:
         """Note that it is ready, as far as this user of it knows."""
@@ -52,11 +56,24 @@ class Part(Struct):
         if self._reasons:
             self.reason = next(iter(self._reasons.values()))
             return
-        if self._logged is not None:
+        if self._told:
+            self._causes.pop(self._told, None)
+            self._told = ""
             self._log("server-available")
         self.reason = ""
         self._logged = None
         self.since = self.clock()
+
+    def _tell(self, reason: str, now: float) -> None:
+        """Log it, unless another part has just logged the same cause."""
+        cause = reason.partition(": ")[2] or reason
+        if not self._told and now - self._causes.get(cause, -REMIND_EVERY) < REMIND_EVERY:
+            return
+        if len(self._causes) >= MOST_CAUSES:
+            self._causes.clear()
+        self._causes[cause] = now
+        self._told = cause
+        self._log("server-unavailable", reason=reason)
 
     def _log(self, event: str, **more: str) -> None:
         if self.server:
@@ -96,10 +113,12 @@ class Health(Struct):
     parts: dict[str, Part] = field(default_factory=dict)
     pipelines: list[Unsettled] = field(default_factory=list)
     _progress: float = 0.0
+    _causes: dict[str, float] = field(default_factory=dict)  # see Part
 
     def part(self, name: str, *, server: bool = True) -> Part:
         """Return the part of that name."""
-        return self.parts.setdefault(name, Part(name, self.clock, server))
+        made = Part(name, self.clock, server, _causes=self._causes)
+        return self.parts.setdefault(name, made)
 
     def unsettled(self, name: str) -> Unsettled:
         """Return the account of a new pipeline."""

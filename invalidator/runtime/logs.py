@@ -8,9 +8,10 @@ import json
 import logging
 import os
 import select
+import shutil
 import sys
 import time
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from contextlib import suppress
 from typing import Any, TextIO
 
@@ -18,15 +19,23 @@ import orjson
 import structlog
 from structlog.typing import Processor
 
-from invalidator.runtime.terminal import coloured, printable
+from invalidator.runtime.terminal import Colour, paint, printable
 
 QUIET_SECONDS = 30.0  # how long repetitions of a library's message are suppressed
 _REMEMBERED = 1000  # messages; there are more only if a library formats values into its templates
 
-# Their stack traces are about an unavailable server, which our own lines report better.
+# Their lines are about an unavailable server, which our own report better: shown at debug only.
 _CLIENTS = ("aiokafka", "redis")
 
 _Fields = MutableMapping[str, Any]
+
+_INDENT = 8  # columns of a line that continues another
+_LEVELS: dict[str, Colour] = {
+    "debug": "dim",
+    "warning": "yellow",
+    "error": "red",
+    "critical": "red",
+}
 
 
 def configure(
@@ -36,8 +45,11 @@ def configure(
     stream: TextIO | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Send all logging to the stream (stderr), as "json" or "console". May be called again."""
+    """Send all logging to the stream (stderr), as "json" or "console"; "auto" is console on a
+    terminal. May be called again."""
     out = stream or sys.stderr
+    if form == "auto":
+        form = "console" if out.isatty() else "json"
     writer = _Out(out)
     structlog.configure(
         processors=_processors(form, out),
@@ -61,18 +73,50 @@ def _processors(form: str, out: TextIO) -> list[Processor]:
     return [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
-        _escape,
-        structlog.dev.ConsoleRenderer(
-            colors=coloured(out),
-            sort_keys=False,
-            exception_formatter=structlog.dev.plain_traceback,
-        ),
+        structlog.processors.format_exc_info,
+        _Console(out),
     ]
 
 
-def _escape(_logger: object, _method: str, fields: _Fields) -> _Fields:
-    """Escape control characters, since names of channels and messages come from others."""
-    return {n: printable(v) if isinstance(v, str) else v for n, v in fields.items()}
+class _Console:
+    """Writes lines for people, which fit the terminal; a longer one continues on the next.
+
+    Names of channels and messages come from others, so control characters are escaped.
+    """
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._columns = (lambda: shutil.get_terminal_size().columns) if out.isatty() else None
+
+    def __call__(self, _logger: object, _method: str, fields: _Fields) -> str:
+        time, level = str(fields.pop("timestamp")), str(fields.pop("level"))
+        event, traceback = printable(str(fields.pop("event"))), fields.pop("exception", "")
+        head = [(time, paint(time, "dim", self._out))]
+        if level != "info":
+            head.append((level, paint(level, _LEVELS[level], self._out)))
+        words = [*head, (event, paint(event, "bold", self._out))]
+        for name, value in fields.items():
+            said = printable(_said(value)).replace("\n", "\\n")
+            words.append((f"{name}={said}", f"{paint(f'{name}=', 'dim', self._out)}{said}"))
+        return "\n".join([*self._lines(words), *([printable(traceback)] if traceback else [])])
+
+    def _lines(self, words: Sequence[tuple[str, str]]) -> Iterator[str]:
+        """Put as many words on a line as fit; each comes with its colours."""
+        most = self._columns() if self._columns else sys.maxsize
+        line, length = "", 0
+        for plain, painted in words:
+            if line and length + 1 + len(plain) > most:
+                yield line
+                line, length = " " * _INDENT, _INDENT
+            line, length = f"{line} {painted}" if line else painted, length + 1 + len(plain)
+        yield line
+
+
+def _said(value: object) -> str:
+    if isinstance(value, list | tuple | set | frozenset):
+        return ",".join(map(_said, value)) or "none"
+    text = str(value)
+    return f'"{text}"' if " " in text or not text else text
 
 
 def _as_json(_logger: object, _method: str, fields: _Fields) -> str:
@@ -182,7 +226,8 @@ class _Libraries(logging.Handler):
         fields: dict[str, Any] = {"logger": record.name}
         if suppressed:
             fields["suppressed"] = suppressed
-        self._log.log(_known_level(record.levelno), message, **fields, **self._why(record))
+        level = logging.DEBUG if _is_client(record) else _known_level(record.levelno)
+        self._log.log(level, message, **fields, **self._why(record))
 
     def _why(self, record: logging.LogRecord) -> dict[str, Any]:
         if not record.exc_info or record.exc_info[1] is None:
@@ -195,7 +240,11 @@ class _Libraries(logging.Handler):
 
 def _is_unavailable(record: logging.LogRecord, error: BaseException) -> bool:
     """Return true unless it is a bug of ours, which asyncio reports in the same way."""
-    return record.name.split(".")[0] in _CLIENTS or isinstance(error, OSError)
+    return _is_client(record) or isinstance(error, OSError)
+
+
+def _is_client(record: logging.LogRecord) -> bool:
+    return record.name.split(".")[0] in _CLIENTS
 
 
 def _message(record: logging.LogRecord) -> str:

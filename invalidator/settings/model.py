@@ -216,7 +216,9 @@ class DeadLetters(Group):
 
 class Log(Group):
     format: LogFormat = Field(
-        default="json", description="json (one object per line) or console (for people)."
+        default="auto",
+        description="json (one object per line), console (for people), or auto: console on a "
+        "terminal, otherwise json.",
     )
     level: LogLevel = Field(
         default="info",

@@ -204,7 +204,7 @@ Mechanism = Annotated[
     Literal["none", "plain", "scram-sha-256", "scram-sha-512", "oauthbearer"],
     _choice("none", "plain", "scram-sha-256", "scram-sha-512", "oauthbearer"),
 ]
-LogFormat = Annotated[Literal["json", "console"], _choice("json", "console")]
+LogFormat = Annotated[Literal["auto", "json", "console"], _choice("auto", "json", "console")]
 LogLevel = Annotated[
     Literal["debug", "info", "warning", "error"], _choice("debug", "info", "warning", "error")
 ]

@@ -75,8 +75,10 @@ class Gaps:
         metrics.GAPS.labels(self._source, cause).inc()
         more |= {"seconds": self._seconds(told), "lost": events, "channels": [*told.origins]}
         known = {name: value for name, value in more.items() if value is not None}
-        say = log.info if cause == START else log.warning
-        say("source-gap", source=self._source, cause=cause, **known)
+        if cause == START:
+            log.info("source-started", source=self._source, channels=[*told.origins])
+        else:
+            log.warning("source-gap", source=self._source, cause=cause, **known)
         gap = self._reported.setdefault((cause, told.origins), told)
         if events is not None:
             gap.lose(events)

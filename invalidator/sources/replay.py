@@ -29,6 +29,12 @@ class Ids(Struct, frozen=True):
     until: Id | None = None  # the first that is left out; None: up to what exists
 
 
+class Newest(Struct, frozen=True):
+    """The newest events of each partition or stream."""
+
+    count: int
+
+
 class NotThere(InvalidatorError):  # noqa: N818 - not a failure of ours
     """The events that were asked for do not exist, or no longer."""
 

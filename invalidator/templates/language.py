@@ -85,6 +85,7 @@ MAX_QUOTES: Final = 4
 _LINES = re.compile(r"[\n\r\t]")
 _NAME = re.compile(r"[A-Za-z_$][\w$-]*")
 _QUOTED_NAME = re.compile(r"""\[(?:"([^"\\]+)"|'([^'\\]+)')\]""")
+_DIGITS = re.compile(r"\d{1,6}")
 _INDEX = re.compile(r"\[(\d{0,6})\]")
 _FILTER = re.compile(r"\s*\|\s*([A-Za-z_]\w*)\s*(?:\(\s*(\w*)\s*\))?")
 
@@ -154,13 +155,18 @@ class _Reader:
             raise TemplateError(f"a value has at most {MAX_FILTERS} filters", start)
         self._space()
         if self._peek() != "}":
-            found = self._peek() or "the end of the text"
-            raise TemplateError(f"expected }} here, found {found}", self.at)
+            raise TemplateError(self._unfinished(start), self.at)
         self.at += 1
         if isinstance(source, Template) and (optional or default is not None):
             said = "? and :- belong to a field, inside the quotes: {'{path?}:x'|md5}"
             raise TemplateError(said, start)
         return Slot(source, filters, optional, default, self.text[start : self.at])
+
+    def _unfinished(self, start: int) -> str:
+        if self._peek(3) == "[*]":
+            written = self.text[start : self.at] + "[]" + self._rest(self.at + 3)
+            return f"each element of a list is written [], without *: {written}"
+        return f"expected }} here, found {self._peek() or 'the end of the text'}"
 
     def _quoted(self) -> Template:
         start, quote = self.at, self._peek()
@@ -198,9 +204,23 @@ class _Reader:
     def _name(self) -> str:
         found = _NAME.match(self.text, self.at)
         if not found:
-            raise TemplateError("expected the name of a field here", self.at)
+            raise TemplateError(self._no_name(), self.at)
         self.at = found.end()
         return found[0]
+
+    def _no_name(self) -> str:
+        before = self.text[self.text.rfind("{", 0, self.at) : self.at]
+        if before.endswith(".") and (digits := _DIGITS.match(self.text, self.at)):
+            written = f"{before[:-1]}[{digits[0]}]{self._rest(digits.end())}"
+            return f"an element of a list is written in brackets: {written}"
+        if before.endswith(".") and self._peek() == "*":
+            return f"each element of a list is written []: {before[:-1]}[]{self._rest(self.at + 1)}"
+        return "expected the name of a field here"
+
+    def _rest(self, at: int) -> str:
+        """Return the rest of this slot."""
+        end = self.text.find("}", at)
+        return self.text[at : end + 1] if end >= 0 else ""
 
     def _filters(self) -> tuple[Filter, ...]:
         filters: list[Filter] = []

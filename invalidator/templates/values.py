@@ -93,7 +93,9 @@ class Field(Struct, frozen=True):
         walked = "" if self.root == "data" else self.root
         for step in self.steps:
             if not _holds(value, step):
-                return self._rejected("missing-field", self._ends(value, walked, step))
+                said = self._ends(value, walked, step)
+                path = self.root, self.steps
+                return Rejected(said, error="missing-field", what=self.template, path=path)
             value = value[step]
             walked = joined(walked, step)
         return self._rejected("missing-field", f"{self.path} cannot be looked up")

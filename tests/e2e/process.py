@@ -94,6 +94,10 @@ class DaemonProcess:
                 total += float(found[2])
         return total
 
+    def settled(self) -> float:
+        """Return how many events are settled."""
+        return self.metric("invalidator_batch_events_sum")
+
     def await_ready(self, timeout: float = LIMIT) -> Self:
         until_sync(lambda: self.admin("/readyz")[0] == 200, timeout, "the daemon is ready")
         return self

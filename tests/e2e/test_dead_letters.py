@@ -36,7 +36,7 @@ def test_bounds_are_kept_and_reported_and_secrets_are_masked(
         until_sync(lambda: now.xlen("invalidator:dead") == 0, what="what is too old is gone")
         for number in range(8):
             now.publish("orders", event("order.updated", number=number, pin=f"secret{number}"))
-        until_sync(lambda: sum(batch["events"] for batch in daemon.events("batch")) == 8)
+        until_sync(lambda: daemon.settled() == 8)
         assert now.xlen("invalidator:dead") == 5
         letters = dead_letters(now)
         assert "secret" not in str(letters)

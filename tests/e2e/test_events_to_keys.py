@@ -74,17 +74,20 @@ def test_sources_run_side_by_side_and_each_url_is_its_own(
     assert daemon.stop() == 0
 
 
-def test_at_info_the_log_has_a_line_a_batch_and_neither_keys_nor_payloads(
+def test_at_info_the_log_says_what_flowed_and_neither_keys_nor_payloads(
     run_daemon: RunDaemon, redis_url: str, redis_now: "redis.Redis", allow_keys: AllowKeys
 ) -> None:
     allow_keys("invalidator:dead")
     daemon = run_daemon(REDIS_URL=redis_url, PUBSUB__CHANNELS="orders").await_ready()
     redis_now.publish("orders", order("secret-7"))
     redis_now.publish("orders", b'{"type": "order.updated", "data": {"pin": "secret-8"}}')
-    until_sync(lambda: sum(entry["events"] for entry in daemon.events("batch")) == 2)
+    until_sync(lambda: daemon.settled() == 2)
     assert daemon.stop() == 0
     assert "secret" not in daemon.log()
-    assert {entry["rejected"] for entry in daemon.events("batch")} <= {0, 1}
+    assert daemon.events("batch") == []
+    assert sum(entry["events"] for entry in daemon.events("flow")) == 2
+    (letter,) = daemon.events("dead-letter")
+    assert (letter["rule"], letter["reason"]) == ("order-changed", "the event has no orderId")
 
 
 def test_at_debug_each_event_is_logged_with_its_rule_and_names(
@@ -118,6 +121,7 @@ def test_batches_are_bounded_filled_and_their_events_limited_as_set(
         BATCH__MAX_EVENTS="10",
         BATCH__MAX_WAIT="2s",
         BATCH__MAX_EVENT_BYTES="100",
+        LOG__LEVEL="debug",
     )
     until_sync(lambda: len(daemon.events("batch")) == 3)
     assert [entry["events"] for entry in daemon.events("batch")] == [10, 10, 6]

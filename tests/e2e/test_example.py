@@ -65,7 +65,7 @@ def test_a_change_makes_the_cached_order_stale(
     with closing(DaemonProcess(settings)) as daemon:
         daemon.await_ready()
         typed(WRITE, orders)
-        until_sync(lambda: daemon.events("batch"), what="the first event")
+        until_sync(lambda: daemon.events("flow"), what="the first event")
         for line in (READ, AGAIN):
             head, _, order = typed(line, orders).replace("\r", "").partition("\n\n")
             assert line.partition("# ")[2] in head.splitlines()

@@ -45,7 +45,7 @@ def test_what_does_not_need_a_missing_command_goes_on(
             before = set(now.keys())
             daemon.await_ready()
             now.xadd("orders", {"event": event("changed", id=1)})
-            until_sync(lambda: daemon.events("batch"))
+            until_sync(lambda: daemon.events("flow"))
             assert set(now.keys()) - {b"orders"} != before
         assert daemon.stop() == 0
     finally:

@@ -36,6 +36,7 @@ EVERY = [
     "Pub/sub, on the source's server",
 ]
 SHARDED = "Sharded channels, on the source's server"
+NOTICES = "Notices, on the state's server"
 KEEPING = "Keeping dead letters within bounds, on the state's server"
 STREAMS = "Streams, on the source's server"
 PATTERNS = ["Rules with patterns"]
@@ -143,7 +144,7 @@ def changed() -> bytes:
 def test_it_runs_under_exactly_what_the_contract_grants(
     site: Site, tmp_path: Path, kinds: str, titles: list[str], gone: set[bytes]
 ) -> None:
-    site.grant([*EVERY, KEEPING, ANNOUNCING, NOTICING, *titles])
+    site.grant([*EVERY, KEEPING, NOTICES, ANNOUNCING, NOTICING, *titles])
     fill(site.admin)
     before = set(site.admin.keys())
     with running(site, tmp_path, kinds) as daemon:
@@ -151,7 +152,7 @@ def test_it_runs_under_exactly_what_the_contract_grants(
         site.admin.publish("orders", changed())
         site.admin.publish("shop.eu", b"not json")
         until_sync(lambda: dead_letters(site.admin))
-        until_sync(lambda: sum(batch["events"] for batch in daemon.events("batch")) == 2)
+        until_sync(lambda: daemon.settled() == 2)
         assert daemon.stop() == 0
         assert site.denied() == []
     left = {b"cache:version:order"} if "version" in kinds else set()
@@ -201,7 +202,7 @@ def test_no_line_lets_the_daemon_do_more_to_the_cache_than_delete(site: Site) ->
 
 
 def test_without_announcements_it_continues_and_logs_that_once(site: Site, tmp_path: Path) -> None:
-    site.grant([*EVERY, KEEPING, NOTICING])
+    site.grant([*EVERY, KEEPING, NOTICES, NOTICING])
     fill(site.admin)
     with running(site, tmp_path, "key") as daemon:
         daemon.await_ready()
@@ -219,7 +220,7 @@ def test_without_announcements_it_continues_and_logs_that_once(site: Site, tmp_p
 
 
 def test_sharded_channels_need_one_permission_more(site: Site, tmp_path: Path) -> None:
-    site.grant([*EVERY[:2], ANNOUNCING, NOTICING, KEEPING, SHARDED])
+    site.grant([*EVERY[:2], ANNOUNCING, NOTICING, KEEPING, NOTICES, SHARDED])
     fill(site.admin)
     settings = {"PUBSUB__CHANNELS": "", "PUBSUB__SHARDED_CHANNELS": "orders"}
     with running(site, tmp_path, "key", **settings) as daemon:
@@ -238,7 +239,7 @@ def test_a_dry_run_may_only_look(site: Site, tmp_path: Path) -> None:
     with running(site, tmp_path, "key|pattern|tag|version", DRY_RUN="true") as daemon:
         daemon.await_ready()
         site.admin.publish("orders", changed())
-        until_sync(lambda: daemon.events("batch"))
+        until_sync(lambda: daemon.events("flow"))
         assert daemon.stop() == 0
         assert site.denied() == []
     assert set(site.admin.keys()) == before
@@ -275,7 +276,7 @@ rules:
 def test_streams_are_read_under_exactly_what_the_contract_grants(
     site: Site, tmp_path: Path
 ) -> None:
-    site.grant([*EVERY[:2], KEEPING, ANNOUNCING, NOTICING, STREAMS])
+    site.grant([*EVERY[:2], KEEPING, NOTICES, ANNOUNCING, NOTICING, STREAMS])
     site.acl("SETUSER", "invalidator", "(+xtrim %RW~orders)")
     site.admin.set("order:1", "stale")
     site.admin.xgroup_create("orders", "invalidator", mkstream=True)
@@ -287,7 +288,7 @@ def test_streams_are_read_under_exactly_what_the_contract_grants(
     more = {"STREAMS__CONSUMER": "invalidator-1", "STREAMS__TRIM": "true"}
     with closing(DaemonProcess(settings | more | {"STREAMS__CLAIM_AFTER": "1s"})) as daemon:
         daemon.await_ready()
-        until_sync(lambda: daemon.events("batch"))
+        until_sync(lambda: daemon.events("flow"))
         pending: Any = site.admin.xpending("orders", "invalidator")
         assert pending["pending"] == 0
         for used in ("xclaim", "xautoclaim", "xack", "xtrim"):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.e2e.process import PROGRAM, clean_environment
-from tests.integration.piping import run
+from tests.integration.piping import AllowKeys, run
 
 if TYPE_CHECKING:
     import redis
@@ -27,7 +27,8 @@ Purge = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture
-def purge(redis_url: str, tmp_path: Path) -> Purge:
+def purge(redis_url: str, tmp_path: Path, allow_keys: AllowKeys) -> Purge:
+    allow_keys("invalidator:purges")  # what daemons log
     path = tmp_path / "rules.yaml"
     path.write_text(RULES)
 
@@ -68,13 +69,14 @@ def test_it_counts_asks_purges_logs_and_announces(orders: "redis.Redis", purge: 
         while (message := listener.get_message(timeout=1)) is not None:
             if message["type"] == "message":
                 said.append(json.loads(message["data"]))
-    assert sorted(orders.keys()) == [b"cache:version:prices", b"shop:orders:1:lock"]
+    left = [b"cache:version:prices", b"invalidator:purges", b"shop:orders:1:lock"]
+    assert sorted(orders.keys()) == left
     assert done.stdout.splitlines() == [
         "in the cache default:",
-        "  key      absent  (does not exist)",
-        "  key      other  (exists)",
-        "  tag      t  (2 in its set)",
-        "  version  prices  (no counter yet)",
+        "  key      absent         (does not exist)",
+        "  key      other          (exists)",
+        "  tag      t              (2 in its set)",
+        "  version  prices         (no counter yet)",
         "  pattern  shop:orders:*  (20 of 25 keys; 1 protected)",
         "about 23 keys to delete",
         "purge? [y/N] purged: 23 keys deleted, 1 version raised",
@@ -160,5 +162,6 @@ def test_senseless_arguments_are_rejected(purge: Purge, words: list[str], said: 
 def test_a_broad_pattern_spares_what_is_protected(orders: "redis.Redis", purge: Purge) -> None:
     done = purge("--pattern", "*", "--allow-broad", "--why", "start anew", "--yes")
     assert done.returncode == 0, done.stderr
-    assert set(orders.keys()) == {b"tag:t", b"shop:orders:1:lock"}
+    left = {b"tag:t", b"shop:orders:1:lock", b"invalidator:purges"}
+    assert set(orders.keys()) == left
     run(orders, "DEL", "tag:t")

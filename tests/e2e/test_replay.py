@@ -1,5 +1,7 @@
 """`invalidator replay` against a real broker and a real Redis."""
 
+import json
+import re
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -106,8 +108,35 @@ def commits(member: Consumer, position: TopicPartition) -> bool:
 
 def test_a_dry_run_of_a_replay_writes_nothing(site: Site, topic: str) -> None:
     said = site.replay("--since", "1d", "--dry-run")
-    assert "6 events planned, nothing was written" in said
+    assert f"kafka {topic}-1: from 0 to 6\n6 events read, nothing was written\n" in said
+    assert re.search(r"order\.updated +order-changed +6 +6\n", said)
     assert site.gone() == []
+
+
+def test_a_dry_run_shows_what_other_rules_would_have_done(
+    site: Site, topic: str, tmp_path: "Path"
+) -> None:
+    (tmp_path / "new.yaml").write_text(RULES.replace("order:single:", "order:v2:"))
+    words = ["--since", "1d", "--dry-run", "--rules", str(tmp_path / "new.yaml")]
+    told = json.loads(site.replay(*words, "--live", "--compare", site.settings["RULES"], "--json"))
+    assert (told["events"], told["keys_looked_up"], told["keys_existing"]) == (6, 6, 0)
+    (changed,) = told["comparison"]["types"]
+    assert (changed["type"], changed["changed"], changed["more"]) == ("order.updated", 6, 6)
+    assert changed["examples"][0] == "+ keys     order:v2:o0  by order-changed"
+    assert site.gone() == []
+
+
+def test_the_newest_events_of_a_topic_are_explained(site: Site, topic: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in site.settings.items():
+            patch.setenv(f"INVALIDATOR_{name}", value)
+        assert main(["explain", "--topic", topic, "--last", "2"]) == 0
+    said = site.captured.readouterr().out
+    assert said.startswith(
+        f"{topic} 1@4 order.updated\n+ order-changed: on order.updated\n"
+        "    keys     order:single:o4  by order:single:{orderId}\n"
+        f"{topic} 1@5 order.updated\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,12 @@
 
 import json
 import os
-import shlex
+import re
 import signal
 import socket
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -214,19 +215,40 @@ def test_without_rules_it_says_where_they_belong(run_daemon: RunDaemon, tmp_path
     assert "--rules" in daemon.log()
 
 
-def test_embedded_prints_a_command_that_shows_it_at_work(run_daemon: RunDaemon) -> None:
-    daemon = run_daemon("--embedded")
-    line = until_sync(lambda: next((x for x in daemon.out().splitlines() if " publish " in x), ""))
-    url = daemon.out().split()[1]
-    pasted = subprocess.run(
-        shlex.split(line), env=clean_environment({}), capture_output=True, text=True, check=False
-    )
-    assert pasted.returncode == 0, pasted.stderr
-    assert "1 subscriber" in pasted.stdout
-    until_sync(lambda: "rule=order-changed" in daemon.log())
-    assert "order:single:ord_1" in daemon.log()
-    assert daemon.stop() == 0
-    assert not _answers(url)
+def _welcome(daemon: DaemonProcess) -> tuple[str, str]:
+    """Return the command to paste, and the URL of its own Redis."""
+    until_sync(lambda: "Then:" in daemon.out())
+    said = daemon.out()
+    command = said.split("see it work:")[1].split("Then:")[0].strip()
+    (url, *_) = re.findall(r"redis://[\d.:/]+", said)
+    return command, url
+
+
+@pytest.mark.parametrize("rules", ["own", "none"])
+def test_embedded_prints_a_command_that_waits_for_its_effect(
+    rules_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rules: str
+) -> None:
+    """Also in an empty folder: it brings sample rules."""
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path if rules == "own" else tmp_path / "empty")
+    with closing(DaemonProcess({}, "--embedded")) as daemon:
+        command, url = _welcome(daemon)
+        assert max(map(len, daemon.out().splitlines())) <= max(80, len(command))
+        pasted = subprocess.run(
+            ["bash", "-c", command],
+            env=clean_environment({}),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert pasted.returncode == 0, pasted.stderr
+        *_, last = pasted.stdout.splitlines()
+        said = r"order:single:ord_1 was deleted after \d+ ms by rule order-changed"
+        assert re.fullmatch(said, last)
+        until_sync(lambda: "rule=order-changed" in daemon.log())
+        assert f"page   {daemon.out().split('page')[1].split()[0]}" in daemon.out()
+        assert daemon.stop() == 0
+        assert not _answers(url)
 
 
 def test_a_killed_embedded_run_leaves_neither_server_nor_files(
@@ -235,8 +257,7 @@ def test_a_killed_embedded_run_leaves_neither_server_nor_files(
     (folder := tmp_path / "tmp").mkdir()
     monkeypatch.setenv("TMPDIR", str(folder))
     daemon = run_daemon("--embedded")
-    until_sync(lambda: " publish " in daemon.out())
-    url = daemon.out().split()[1]
+    _, url = _welcome(daemon)
     assert _answers(url)
     daemon.signal(signal.SIGKILL)
     until_sync(lambda: not _answers(url))

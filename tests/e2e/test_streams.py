@@ -55,7 +55,7 @@ def test_a_second_pass_beyond_the_drain_is_left_to_the_next_start(
     redis_now.set("order:single:o1", "refilled")
     rules_file.write_text(f"rules:\n  - {rule}    repeat_after: 100ms\n")
     daemon = run_daemon(**settings).await_ready()
-    until_sync(lambda: daemon.events("batch"))
+    until_sync(lambda: daemon.events("flow"))
     pending: Any = redis_now.xpending(KEY, "caches")
     assert (pending["pending"], redis_now.exists("order:single:o1")) == (0, 0)
     assert daemon.stop() == 0

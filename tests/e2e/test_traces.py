@@ -61,7 +61,7 @@ def test_spans_arrive_with_their_links(
     daemon = run_daemon(REDIS_URL=redis_url, STREAMS__KEYS="events", TRACES="true").await_ready()
     traceparent = f"00-{5:032x}-{6:016x}-01"
     redis_now.xadd("events", {"event": order(1), "traceparent": traceparent})
-    until_sync(lambda: daemon.events("batch"))
+    until_sync(lambda: daemon.events("flow"))
     assert daemon.stop() == 0  # it sends what it has
     (request,) = collector.requests
     (span,) = request.resource_spans[0].scope_spans[0].spans

@@ -109,7 +109,7 @@ def test_the_newest_come_first_and_can_be_chosen(desk: Desk) -> None:
         rejected(b"{}", MISSING, Fault("noperm", "no", "audit"), kind="order.audited"),
     )
     lines = desk.run("list").splitlines()
-    assert lines[0].split() == ["ID", "FAILED", "FROM", "TYPE", "RULE", "TRIES", "ERROR", "WHY"]
+    assert lines[0].split() == ["ID", "AGE", "ERROR", "TYPE", "RULE", "FROM", "TRIES", "WHY"]
     assert ["audit, order-changed" in line for line in lines[1:]] == [True, False, False]
     assert "kafka orders 3@1042" in lines[1]
     assert len(desk.run("list", "--limit", "2").splitlines()) == 4, "and there are more"

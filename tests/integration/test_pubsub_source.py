@@ -137,10 +137,10 @@ async def test_a_link_that_was_opened_again_is_a_gap(
         redis_now.publish("orders", "lost")
         await source.open()
     assert gaps("reconnected") == before + 1
-    said = [log for log in logs if log["event"] == "source-gap"]
-    assert [(log["cause"], log["log_level"]) for log in said] == [
-        ("start", "info"),
-        ("reconnected", "warning"),
+    said = [log for log in logs if log["event"].startswith("source-")]
+    assert [(log["event"], log.get("cause"), log["log_level"]) for log in said] == [
+        ("source-started", None, "info"),
+        ("source-gap", "reconnected", "warning"),
     ]
     told = await next_gaps(source)
     assert [data["cause"] for data in told] == ["reconnected"]

@@ -7,7 +7,15 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from invalidator.cli.audit.findings import KINDS, MEANINGS
-from invalidator.cli.common import Verbs, as_json, rules_path
+from invalidator.cli.columns import painted, table, width, wrapped
+from invalidator.cli.common import (
+    Verbs,
+    add_rules,
+    add_settings,
+    as_json,
+    rules_path,
+    settings_of,
+)
 from invalidator.runtime.terminal import Progress, paint
 from invalidator.runtime.units import show_rough_size
 
@@ -18,7 +26,7 @@ if TYPE_CHECKING:
     from invalidator.settings import Settings
 
 _SHOWN = 10  # families of one kind
-_WIDTH = 96
+_WIDEST = 96  # columns
 
 _EPILOG = """\
 examples:
@@ -50,7 +58,7 @@ def add(verbs: Verbs) -> None:
         "each with a count,\na sample and advice.",
         epilog=_EPILOG,
     )
-    parser.add_argument("--rules", metavar="PATH", help="rules file or directory")
+    add_rules(parser)
     parser.add_argument(
         "--only", choices=KINDS, action="append", default=[], help="report only this; repeatable"
     )
@@ -64,7 +72,7 @@ def add(verbs: Verbs) -> None:
     parser.add_argument("--all", action="store_true", help=f"show more than {_SHOWN} families")
     parser.add_argument("--strict", action="store_true", help="exit 1 if something was found")
     parser.add_argument("--json", action="store_true", help="as JSON")
-    parser.add_argument("--env-file", metavar="PATH", help="file of NAME=value settings")
+    add_settings(parser)
     parser.set_defaults(run=run)
 
 
@@ -82,10 +90,9 @@ def run(args: argparse.Namespace) -> int:
     import asyncio
 
     from invalidator.rules import load as load_rules
-    from invalidator.settings import load
 
-    settings = load(args.env_file)
-    ruleset = load_rules(rules_path(args.rules))
+    settings = settings_of(args)
+    ruleset = load_rules(rules_path(args))
     only = tuple(args.only)
     reports = [
         asyncio.run(_audited(settings, url, expected, args.speed, only))
@@ -151,7 +158,8 @@ def _print_json(reports: "Sequence[Report]") -> None:
 def _lines(entry: "Report", *, all: bool) -> list[str]:  # noqa: A002 - the option's name
     facts = entry.facts
     lines = [paint(entry.server, "bold", sys.stdout)]
-    lines += [f"  {line}" for line in _about(entry, facts)]
+    for line in _about(entry, facts):
+        lines += wrapped(line, indent="    ", first="  ")
     kinds = dict.fromkeys(finding.kind for finding in entry.findings)
     for kind in kinds:
         lines += ["", *_of_kind(kind, [f for f in entry.findings if f.kind == kind], all=all)]
@@ -182,14 +190,15 @@ def _of_kind(kind: str, findings: "Sequence[Finding]", *, all: bool) -> list[str
 
     total = sum(finding.count for finding in findings)
     head = "" if kind == "eviction" else f": {total:,} in {_families(len(findings))}"
-    lines = [f"  {paint(kind, 'yellow', sys.stdout)}  {MEANINGS[kind]}{head}"]
+    said = wrapped(f"{kind}  {MEANINGS[kind]}{head}", indent="    ", first="  ")
+    lines = [said[0].replace(kind, painted(kind, "yellow"), 1), *said[1:]]
     shown = findings if all else findings[:_SHOWN]
-    width = min(48, max(len(visible(finding.what)) for finding in shown))
+    rows = []
     for finding in shown:
         what, sample = visible(finding.what), visible(finding.sample)
         such_as = sample if kind in ("eviction", "tag-expires-first") else f"such as {sample}"
-        count = "" if kind == "eviction" else f"{finding.count:>11,}"
-        lines.append(f"    {what:{width}} {count}  {such_as}")
+        rows.append([what, "" if kind == "eviction" else f"{finding.count:,}", such_as])
+    lines += table(rows, indent="    ")
     if len(shown) < len(findings):
         lines.append(f"    and {_families(len(findings) - len(shown))} more: --all shows them")
     return [*lines, *_wrapped(findings[0].advice)]
@@ -200,4 +209,6 @@ def _families(count: int) -> str:
 
 
 def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(text, _WIDTH, initial_indent="    > ", subsequent_indent="      ")
+    return textwrap.wrap(
+        text, min(_WIDEST, width()), initial_indent="    > ", subsequent_indent="      "
+    )

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Callable
 
-from invalidator.cli.common import Verbs, whole
+from invalidator.cli.common import Verbs, add_json, add_rules, add_settings, settings_of, whole
 from invalidator.cli.dead.args import add_choice
 
 _EPILOG = """\
@@ -41,7 +41,7 @@ def add(verbs: Verbs) -> None:
     _add_drop(what)
     _add_stats(what)
     for each in what.choices.values():
-        each.add_argument("--env-file", metavar="PATH", help="file of NAME=value settings")
+        add_settings(each)
         each.add_argument(
             "--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks"
         )
@@ -53,9 +53,7 @@ def _add_list(what: Verbs) -> None:
     parser.add_argument(
         "--limit", metavar="N", type=whole(1), default=20, help="how many at most (default 20)"
     )
-    parser.add_argument(
-        "--json", action="store_true", help="print whole entries, one JSON object per line"
-    )
+    add_json(parser, "print whole entries, one JSON object per line")
     parser.set_defaults(run=_in("stored", "list_entries"))
 
 
@@ -64,8 +62,8 @@ def _add_show(what: Verbs) -> None:
     parser.add_argument(
         "id", metavar="ID", nargs="?", default="", help="as `list` shows it; default: the newest"
     )
-    parser.add_argument("--json", action="store_true", help="as JSON")
-    parser.add_argument("--rules", metavar="PATH", help="rules file or directory")
+    add_json(parser)
+    add_rules(parser)
     parser.set_defaults(run=_in("show", "show"))
 
 
@@ -86,7 +84,7 @@ def _add_replay(what: Verbs) -> None:
         help="include events with masked values (INVALIDATOR_DEAD_LETTERS__REDACT), though rules "
         "that use a masked value name other keys than with the original",
     )
-    parser.add_argument("--rules", metavar="PATH", help="rules file or directory")
+    add_rules(parser)
     parser.set_defaults(run=_in("replay", "replay"))
 
 
@@ -99,7 +97,7 @@ def _add_drop(what: Verbs) -> None:
 
 def _add_stats(what: Verbs) -> None:
     parser = what.add_parser("stats", help="count them by reason, rule, type and source")
-    parser.add_argument("--json", action="store_true", help="as JSON")
+    add_json(parser)
     parser.set_defaults(run=_in("stored", "stats"))
 
 
@@ -110,9 +108,7 @@ def _in(module: str, name: str) -> Callable[[argparse.Namespace], int]:
         import asyncio
         from importlib import import_module
 
-        from invalidator.settings import load
-
-        settings = load(args.env_file)
+        settings = settings_of(args)
         job = getattr(import_module(f"invalidator.cli.dead.{module}"), name)
         return int(asyncio.run(job(args, settings)))
 

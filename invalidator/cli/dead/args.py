@@ -2,15 +2,13 @@
 
 import argparse
 import re
-import shutil
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from invalidator.cli.columns import age
 from invalidator.cli.common import UsageError
-from invalidator.runtime.text import visible
 from invalidator.runtime.units import parse_duration
 
 if TYPE_CHECKING:
@@ -77,7 +75,6 @@ def _since(text: str, now: Callable[[], float] = time.time) -> int:
 
 
 LONGEST = 4000  # characters of a line
-_WIDE = 10_000  # columns where the output is a file or a pipe
 
 
 def expect_stream(settings: "Settings") -> None:
@@ -93,6 +90,11 @@ def expect_stream(settings: "Settings") -> None:
         )
 
 
+def ago(ms: int | None) -> str:
+    """Return how long ago a time was: `3m`."""
+    return age(time.time() - ms / 1000) if ms else "?"
+
+
 def when(ms: int | None) -> str:
     if not ms:
         return "unknown"
@@ -100,19 +102,3 @@ def when(ms: int | None) -> str:
         return datetime.fromtimestamp(ms / 1000).astimezone().isoformat(" ", "seconds")
     except (ValueError, OverflowError, OSError):
         return str(ms)
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return rows in columns; the last column is cut at the terminal's width."""
-    shown = [[visible(cell) for cell in row] for row in [head, *rows]]
-    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _WIDE
-    lines = []
-    for row in shown:
-        cells = [cell.ljust(size) for cell, size in zip(row[:-1], widths, strict=False)]
-        lines.append(cut("  ".join([*cells, row[-1]]).rstrip(), width))
-    return lines
-
-
-def cut(line: str, width: int) -> str:
-    return line if len(line) <= width else line[: width - 1] + "…"

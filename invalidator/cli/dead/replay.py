@@ -24,7 +24,7 @@ async def replay(args: argparse.Namespace, settings: Settings) -> int:
     expect_choice(args)
     if settings.dry_run:
         raise UsageError("INVALIDATOR_DRY_RUN is set, so nothing may be applied")
-    rules = load(rules_path(args.rules))
+    rules = load(rules_path(args))
     check_caches(settings, rules.caches)
     logs.configure(settings.log.format, "warning")
     async with AsyncExitStack() as stack:

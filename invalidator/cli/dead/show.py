@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from contextlib import aclosing
 
 from invalidator.cli import explain
+from invalidator.cli.columns import width, wrapped
 from invalidator.cli.common import as_json, plural, rules_path, say, warn
-from invalidator.cli.dead.args import LONGEST, expect_ids, expect_stream, when
+from invalidator.cli.dead.args import LONGEST, ago, expect_ids, expect_stream, when
 from invalidator.deadletters.entry import Letter, plain
 from invalidator.deadletters.shelf import DeadLetterStream
 from invalidator.errors import RulesError
@@ -34,8 +35,11 @@ async def show(args: argparse.Namespace, settings: Settings) -> int:
         print(as_json(plain(letter)))
         return 0
     for line in _lines(letter):
-        print(visible(line, LONGEST))
-    _show_today(letter, args.rules)
+        shown = visible(line, LONGEST)
+        inside = shown[: len(shown) - len(shown.lstrip())]
+        fits = len(shown) <= width()
+        print(shown if fits else "\n".join(wrapped(shown, indent=f"{inside}    ", first="")))
+    _show_today(letter, args)
     return 0
 
 
@@ -52,14 +56,15 @@ def _lines(letter: Letter) -> Iterator[str]:
 
 def _head(letter: Letter) -> Iterator[str]:
     record = letter.record
-    retried = f", {letter.attempts} attempts since {when(letter.first_seen)}"
+    retried = f"{letter.attempts} times since {when(letter.first_seen)}"
     for name, value in (
         ("entry", letter.id),
         ("type", letter.type or "unknown"),
         ("id", letter.event_id),
         ("from", f"{record.source} {record.origin} {record.position}".strip()),
         ("published", when(record.time_ms)),
-        ("failed", when(letter.failed_at) + (retried if letter.attempts > 1 else "")),
+        ("failed", f"{ago(letter.failed_at)} ago, {when(letter.failed_at)}"),
+        ("tried", retried if letter.attempts > 1 else ""),
         ("by", f"rules {letter.rules}, invalidator {letter.version}"),
         ("key", "" if record.key is None else _text(record.key)),
         ("masked", ", ".join(letter.redacted)),
@@ -90,10 +95,10 @@ def _text(value: bytes) -> str:
     return value.decode(errors="backslashreplace")
 
 
-def _show_today(letter: Letter, path: str | None) -> None:
+def _show_today(letter: Letter, args: argparse.Namespace) -> None:
     """Print where the rules are that rejected it, and what they make of it now."""
     try:
-        rules = load(rules_path(path))
+        rules = load(rules_path(args))
     except RulesError as error:
         print(f"\nthe current rules cannot be used: {visible(str(error.problems[0]), 500)}")
         return
@@ -105,7 +110,7 @@ def _show_today(letter: Letter, path: str | None) -> None:
         print(f"\nno longer in the rules: {visible(', '.join(gone))}")
     if letter.record.raw is not None:
         print(f"\nwhat the current rules ({rules.hash}) make of it")
-        for line in explain.shown(rules.explain(letter.record, only_matching=True)):
+        for line in explain.shown(rules.explain(letter.record, only_matching=True), None, rules):
             print(f"  {line}")
     if letter.lacks:
         say(f"\nit cannot be replayed: {letter.lacks}; use `invalidator purge` to delete by hand")

@@ -2,13 +2,15 @@
 
 import argparse
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import aclosing
 
 from msgspec import Struct, field
 from msgspec.structs import asdict
 
+from invalidator.cli.columns import painted, table, width, wrapped
 from invalidator.cli.common import NOT_CONFIRMED, as_json, confirmed, plural, say, warn
-from invalidator.cli.dead.args import choice, expect_choice, expect_stream, table, when
+from invalidator.cli.dead.args import ago, choice, expect_choice, expect_stream
 from invalidator.deadletters.entry import Letter, plain
 from invalidator.deadletters.shelf import Choice, DeadLetterStream
 from invalidator.runtime.text import visible
@@ -17,7 +19,8 @@ from invalidator.settings import Settings
 
 AT_ONCE = 1000  # entries in a command
 MOST = 20  # values of each kind that are shown
-_HEAD = ("ID", "FAILED", "FROM", "TYPE", "RULE", "TRIES", "ERROR", "WHY")
+_HEAD = ("ID", "AGE", "ERROR", "TYPE", "RULE", "FROM", "TRIES", "WHY")
+_TABLE = 140  # columns that a table needs; below, a letter takes several lines
 
 
 async def list_entries(args: argparse.Namespace, settings: Settings) -> int:
@@ -28,9 +31,10 @@ async def list_entries(args: argparse.Namespace, settings: Settings) -> int:
             for letter in found:
                 print(as_json(plain(letter), indent=None))
         elif found:
-            print("\n".join(table(_HEAD, [_row(letter) for letter in found])))
+            print("\n".join(_lines(found)))
         else:
             say(f"none, in {stream.server}")
+            await _hint(args, stream)
     if more:
         warn(f"there are more: try --limit {args.limit * 10}, or a filter")
     return 0
@@ -46,19 +50,58 @@ async def _newest(args: argparse.Namespace, stream: DeadLetterStream) -> tuple[l
     return found, False
 
 
+async def _hint(args: argparse.Namespace, stream: DeadLetterStream) -> None:
+    """Say which values there are of a filter that nothing fits."""
+    for name in ("rule", "error", "type"):
+        if wanted := getattr(args, name):
+            there: Counter[str] = Counter()
+            async for letter in stream.chosen(Choice(since_ms=args.since)):
+                there.update(set(_values(letter, name)))
+            known = ", ".join(f"{visible(v)} ({n:,})" for v, n in there.most_common(MOST))
+            said = f"no dead letter has the {name} {wanted}; there are {known or 'none at all'}"
+            warn("\n".join(wrapped(said, indent="  ", first="")))
+            return
+
+
+def _values(letter: Letter, name: str) -> Iterator[str]:
+    if name == "type":
+        yield letter.type or "?"
+    for fault in letter.faults if name != "type" else ():
+        yield (fault.rule or "(the event itself)") if name == "rule" else fault.error
+
+
+def _lines(letters: Sequence[Letter]) -> list[str]:
+    if width() >= _TABLE:
+        return table([_row(letter) for letter in letters], head=_HEAD)
+    return [line for letter in letters for line in _two_lines(letter)]
+
+
+def _two_lines(letter: Letter) -> Iterator[str]:
+    """Yield the reason, then what was rejected."""
+    entry, age, error, kind, rules, origin, tries, why = _row(letter)
+    head, *more = wrapped(f"{error}: {why}", indent="    ", first="")
+    yield head.replace(error, painted(error, "red"), 1)
+    yield from more
+    again = f"{tries} tries" if letter.attempts > 1 else ""
+    by = f"by {rules}" if rules != "-" else ""
+    said = "  ".join(filter(None, [age, kind, by, origin, again, entry]))
+    yield from (painted(line, "dim") for line in wrapped(said, indent="    ", first="  "))
+
+
 def _row(letter: Letter) -> list[str]:
     first, record = letter.faults[0], letter.record
     rules = sorted({fault.rule for fault in letter.faults if fault.rule})
-    return [
+    cells = [
         letter.id,
-        when(letter.failed_at),
-        f"{record.source} {record.origin} {record.position}".strip(),
+        ago(letter.failed_at),
+        first.error,
         letter.type or "?",
         ", ".join(rules) or "-",
+        f"{record.source} {record.origin} {record.position}".strip(),
         str(letter.attempts),
-        first.error,
         first.message,
     ]
+    return [visible(cell) for cell in cells]
 
 
 async def drop(args: argparse.Namespace, settings: Settings) -> int:
@@ -145,8 +188,9 @@ def _show(stats: Stats, settings: Settings, server: str) -> None:
     kept = settings.dead_letters
     most = f" of at most {kept.max_length:,}" if kept.max_length else ""
     size = f"{show_rough_size(stats.bytes)} of events"
-    print(f"{plural(stats.entries, 'dead letter')}{most}, {size}, in {server}")
-    print(f"written from {when(stats.oldest)} to {when(stats.newest)}")
+    letters = painted(plural(stats.entries, "dead letter"), "red")
+    print("\n".join(wrapped(f"{letters}{most}, {size}, in {server}", indent="  ", first="")))
+    print(f"written {ago(stats.oldest)} to {ago(stats.newest)} ago")
     if stats.tried_again:
         print(f"{stats.tried_again:,} were replayed, and rejected again")
     if stats.not_replayable:

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from invalidator import layout, templates
 from invalidator.model import KINDS
-from invalidator.rules import condition
+from invalidator.rules import condition, habits
 from invalidator.rules.condition import ConditionSyntaxError
 from invalidator.rules.envelope import AUTO, Envelope
 from invalidator.rules.envelope.reading import data_problem, type_problem
@@ -97,12 +97,16 @@ class _Builder:
 
     def _effects(self, fields: Fields, name: str) -> tuple[Effect, ...]:
         inner: Fields = fields[name].value.value if name in fields else {}
-        return tuple(
+        effects = tuple(
             Effect(kind, parsed, self._place(entry))
             for kind in KINDS
             for entry in _items(inner, kind)
             for parsed in self._parsed([entry], templates.parse)
         )
+        for effect in effects:
+            if said := habits.mistake(effect.template):
+                self.report.at(effect.place.line, effect.place.column, said, effect.template.text)
+        return effects
 
     def _fallback(self, fields: Fields) -> tuple[Effect, ...]:
         effects = self._effects(fields, "on_reject")

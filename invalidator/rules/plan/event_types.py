@@ -8,6 +8,7 @@ from msgspec import Struct, field
 from invalidator.model import OWN_EVENTS
 
 _TOKENS: Final = re.compile(r"(?:^|[.:])[^.:]*")
+_EXPRESSION: Final = re.compile(r"^\^|\$$|[\\()|+?\[\]]")
 _CAPTURE: Final = re.compile(r"\{([A-Za-z_]\w*)\}")
 MAX_PATTERN: Final = 256
 MAX_SEGMENTS: Final = 512  # of an event's type: after a `**` each of them is tried
@@ -62,11 +63,21 @@ def parse_pattern(text: str) -> Pattern:
         bare = _bare(token)
         at = offset + len(token) - len(bare)
         if not bare:
-            raise PatternError("an empty segment matches nothing", at)
+            raise PatternError(_meant(text) or "an empty segment matches nothing", at)
         if not is_wild(token) and ("*" in bare or "{" in bare or "}" in bare):
-            raise PatternError("* and {name} stand for a whole segment between . or :", at)
+            said = "* and {name} stand for a whole segment between . or :"
+            raise PatternError(_meant(text) or said, at)
         offset += len(token)
     return Pattern(text, tuple(parts), _captures(parts))
+
+
+def _meant(text: str) -> str:
+    """Return what to write instead of a regular expression; empty if it is none."""
+    if not _EXPRESSION.search(text):
+        return ""
+    said = "types are no regular expressions: * is one segment, ** any number of them"
+    glob = text.strip("^$").replace("\\", "").replace("..*", ".**").replace("..+", ".*")
+    return said if _EXPRESSION.search(glob) or ".." in glob else f"{said}; write {glob}"
 
 
 def _captures(parts: list[str]) -> tuple[tuple[str, int], ...]:

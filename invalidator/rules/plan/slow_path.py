@@ -4,12 +4,14 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from invalidator.errors import Rejected
 from invalidator.model import Fault, Slice
 from invalidator.rules.condition import ConditionError, reads
 from invalidator.rules.envelope import EVERY, Reading
 from invalidator.rules.explain.explain import Yield
+from invalidator.rules.explain.missing import hint
 from invalidator.rules.plan.compile import (
     Decide,
     Failed,
@@ -56,7 +58,7 @@ class SingleRule:
         except MemoryError:
             raise
         except Rejected as error:
-            return self._rejected(fault_of(error, self.unit.rule.name), noted)
+            return self._rejected(_fault(error, self.unit.rule.name, reading), noted)
         except Exception as error:  # noqa: BLE001 - a gap in our checks: this event's fault
             said = f"the rule failed: {type(error).__name__}: {error}"
             return self._rejected(Fault("rule-failed", said, self.unit.rule.name), noted)
@@ -131,6 +133,13 @@ class SingleRule:
             for effect in rule.on_reject
         )
         return Ruling(True, names, noted=(*noted, ("on-reject", f"{fault.error}: {fault.what}")))
+
+
+def _fault(error: Rejected, rule: str, reading: Reading) -> Fault:
+    """Return the fault; of a missing field also what the event has instead."""
+    fault = fault_of(error, rule)
+    said = hint(*error.path, reading) if error.path else ""
+    return replace(fault, message=f"{fault.message}; {said}") if said else fault
 
 
 def fault_of(error: Rejected, rule: str | None = None) -> Fault:

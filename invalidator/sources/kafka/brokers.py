@@ -1,6 +1,7 @@
 """The Kafka brokers: their addresses, whom we trust, and how we log in."""
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
@@ -102,7 +103,8 @@ class Brokers:
         except UnsupportedSaslMechanismError:
             return f"it does not accept logins by {self._sasl.mechanism.upper()}"
         except Exception as error:  # noqa: BLE001 - the reason is what was asked for
-            return (self._tokens.refusal if self._tokens else "") or _reason(error)
+            refusal = self._tokens.refusal if self._tokens else ""
+            return refusal or _reason(error, tls=self._tls.enabled)
         finally:
             if connection:
                 await close_connection(connection)
@@ -141,10 +143,20 @@ def _unusable(setting: str, file: object, error: OSError) -> OSError:
     return OSError(f"INVALIDATOR_KAFKA__TLS__{setting}: {file} cannot be used: {reason or error}")
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, KafkaConnectionError):
-        if isinstance(error.__cause__, ssl.SSLError):
-            return describe(error.__cause__)
-        if isinstance(error.__cause__, EOFError | ConnectionError):
-            return "it closes the connection: it may expect TLS, a certificate, or a login"
+def _reason(error: Exception, *, tls: bool) -> str:
+    cause = error.__cause__ if isinstance(error, KafkaConnectionError) else error
+    if isinstance(cause, ssl.SSLError):
+        wrong = "WRONG_VERSION_NUMBER" in str(cause)
+        return (
+            "it does not speak TLS: unset INVALIDATOR_KAFKA__TLS__ENABLED"
+            if wrong
+            else describe(cause)
+        )
+    if isinstance(cause, ConnectionRefusedError):
+        return "connection refused: no broker listens there"
+    if isinstance(cause, socket.gaierror):
+        return f"no address is known for this name: {cause.strerror}"
+    if isinstance(cause, EOFError | ConnectionError):
+        expected = "no TLS, or a certificate" if tls else "TLS, a certificate, or a login"
+        return f"it closes the connection: it may expect {expected}"
     return describe(error)

@@ -279,6 +279,9 @@ async def _take(fetcher: Fetcher, limit: int, seconds: float) -> Polled:
 def _drain(fetcher: Fetcher, limit: int) -> Polled:
     polled: Polled = {}
     for tp in list(fetcher._records):
+        if not fetcher._subscriptions.is_assigned(tp):  # left by an earlier assignment
+            _forget(fetcher, tp)
+            continue
         if records := _take_of(fetcher, tp, limit):
             polled[tp] = records
             limit -= len(records)

@@ -19,7 +19,7 @@ from invalidator.sources.kafka.private import (
     poll,
     positions,
 )
-from invalidator.sources.replay import NotThere, Offsets, Part, Times
+from invalidator.sources.replay import Newest, NotThere, Offsets, Part, Times
 from invalidator.sources.source import Groupless
 
 MOMENT = 0.3  # seconds that an empty read waits
@@ -31,7 +31,9 @@ class KafkaReplay(Groupless):
 
     name = NAME
 
-    def __init__(self, brokers: Brokers, topics: Sequence[str], wanted: Times | Offsets) -> None:
+    def __init__(
+        self, brokers: Brokers, topics: Sequence[str], wanted: Times | Offsets | Newest
+    ) -> None:
         """`topics` are those of the settings; offsets name their own."""
         self._brokers = brokers
         self._topics = Wanted(topics)
@@ -113,6 +115,10 @@ class KafkaReplay(Groupless):
             (tp,) = partitions
             first, until = _within(self._wanted, begins[tp], ends[tp])
             self._first, self._end = {tp: first}, {tp: until}
+        elif isinstance(self._wanted, Newest):
+            most = self._wanted.count
+            self._first = {tp: max(begins[tp], end - most) for tp, end in ends.items()}
+            self._end = dict(ends)
         else:
             self._first = await self._at(consumer, self._wanted.since, ends)
             self._end = await self._at(consumer, self._wanted.until, ends)

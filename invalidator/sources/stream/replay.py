@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 from invalidator.errors import Unavailable
 from invalidator.model import Batch
 from invalidator.redisclient import Client
-from invalidator.sources.replay import Ids, NotThere, Part
+from invalidator.sources.replay import Ids, Newest, NotThere, Part
 from invalidator.sources.source import Groupless, Start
 from invalidator.sources.stream.entries import (
     NOTHING,
@@ -50,12 +50,13 @@ class GrouplessStreams(Groupless):
 class StreamReplay(GrouplessStreams):
     """Reads entries by their time or id, and ends."""
 
-    def __init__(self, client: Client, keys: Sequence[str], wanted: Ids) -> None:
+    def __init__(self, client: Client, keys: Sequence[str], wanted: Ids | Newest) -> None:
         super().__init__(client, keys)
         self._wanted = wanted
         self.total: int | None = None  # Redis cannot count them without reading them
         self._after: dict[str, Id] | None = None  # read up to here; None: not looked up yet
         self._last: dict[str, Id] = {}
+        self._first: dict[str, Id] = {}
 
     @property
     def done(self) -> bool:
@@ -64,7 +65,7 @@ class StreamReplay(GrouplessStreams):
     @property
     def parts(self) -> Sequence[Part]:
         return [
-            Part(key, show_id(self._wanted.first), show_id(last), None)
+            Part(key, show_id(self._first[key]), show_id(last), None)
             for key, last in self._last.items()
         ]
 
@@ -72,14 +73,15 @@ class StreamReplay(GrouplessStreams):
         """Find the last entries. Raises NotThere or Unavailable."""
         if self._after is not None:
             return
-        last = {}
+        last, first = {}, {}
         for key in self._keys:
             if (state := await state_of(self._server, key)) is None:
                 raise NotThere(f"there is no stream named {key!r}")
-            until = self._wanted.until
+            until = self._wanted.until if isinstance(self._wanted, Ids) else None
             last[key] = state.last if until is None else min(state.last, before(until))
-        self._last = last
-        self._after = dict.fromkeys(self._keys, before(self._wanted.first))
+            first[key] = await self._begin(key, state.last)
+        self._last, self._first = last, first
+        self._after = {key: before(begin) for key, begin in first.items()}
 
     async def read(self, limit: int) -> Batch | None:
         if self.stopped or self._after is None:
@@ -93,6 +95,14 @@ class StreamReplay(GrouplessStreams):
             if found:
                 return self._batch({key: found})
         return None
+
+    async def _begin(self, key: str, last: Id) -> Id:
+        """Return the first id to read."""
+        if isinstance(self._wanted, Ids):
+            return self._wanted.first
+        newest = ("XREVRANGE", key, "+", "-", "COUNT", self._wanted.count)
+        (found,) = await self._server.ask_group([newest])
+        return parse_id(found[-1][0]) if found else last
 
     def _left(self) -> Mapping[str, Id]:
         return {key: at for key, at in (self._after or {}).items() if at < self._last[key]}

@@ -215,7 +215,7 @@ def _observe(redis: str, progress: Progress) -> None:
     seen, total = (0, 0) if progress.ended else (progress.seen, progress.total)
     metrics.SWEEPING_SEEN.labels(redis).set(seen)
     metrics.SWEEPING_KEYS.labels(redis).set(total)
-    log.info(
+    log.debug(
         "sweep" if progress.ended else "sweeping",
         patterns=progress.patterns,
         seen=progress.seen,

@@ -21,6 +21,7 @@ from tests.e2e.test_permissions import (
     BLOCKS,
     EVERY,
     KEEPING,
+    NOTICES,
     PATTERNS,
     TAGS,
     VERSIONS,
@@ -144,7 +145,7 @@ async def test_the_documented_permissions_are_enough_on_a_cluster(
     start_cluster: StartCluster, tmp_path: Path
 ) -> None:
     cluster = start_cluster(3, 0)
-    granted = [*EVERY, ANNOUNCING, KEEPING, *PATTERNS, *TAGS, *VERSIONS, ON_CLUSTER]
+    granted = [*EVERY, ANNOUNCING, KEEPING, NOTICES, *PATTERNS, *TAGS, *VERSIONS, ON_CLUSTER]
     words = " ".join(line for title in granted for line in BLOCKS[title]).split()
     for number in range(3):
         cluster.ask(number, "ACL", "SETUSER", "invalidator", *words, "+cluster|nodes", "+scan")

@@ -2,6 +2,7 @@
 
 import io
 import json
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -17,13 +18,16 @@ from invalidator.cli import main
 from tests.backends.redis_server import RedisServer
 from tests.backends.waiting import until_sync
 
+RULES = "rules: [{name: orders, on: order.updated, invalidate: {keys: 'o:{id}'}}]"
 Publish = Callable[..., int]
 Output = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
-def publish(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Publish:
+def publish(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Publish:
+    monkeypatch.chdir(tmp_path)  # where no rules are
     monkeypatch.setenv("INVALIDATOR_REDIS_URL", redis_url)
+    monkeypatch.setattr("invalidator.cli.publish.WITHIN", 0.2)
     return lambda *words: main(["publish", *words])
 
 
@@ -51,8 +55,8 @@ def test_an_event_reaches_who_listens(redis_url: str, publish: Publish, capsys: 
     assert datetime.fromisoformat(event["time"]).tzinfo is not None
     said = capsys.readouterr()
     assert said.out == (
-        f"published order.updated on channel events of {redis_url}: 1 subscriber\n"
-        f"  id {event['id']}\n"
+        "published order.updated on channel events: 1 subscriber\n"
+        f"  id {event['id']}, {redis_url}\n"
     )
     assert said.err == ""
 
@@ -78,8 +82,9 @@ def test_an_event_is_added_to_a_stream(
     assert (event["type"], event["data"]) == ("order.updated", {"orderId": "ord_1"})
     said = capsys.readouterr()
     assert said.out == (
-        f"published order.updated on stream orders of {redis_url}: 1 group\n"
+        "published order.updated on stream orders: 1 group\n"
         f"  id {event['id']}, entry {entry.decode()}\n"
+        f"  {redis_url}\n"
     )
     assert said.err == ""
 
@@ -89,7 +94,7 @@ def test_a_stream_that_no_group_reads_is_said(
 ) -> None:
     assert publish("t", "{}", "--to", "stream") == 0
     said = capsys.readouterr()
-    assert "on stream events of" in said.out
+    assert "on stream events: 0 groups" in said.out
     assert said.err.startswith("warning: no group reads events, so nothing was invalidated.")
     assert redis_now.xlen("events") == 1
 
@@ -115,25 +120,24 @@ def test_where_an_event_goes_follows_what_is_configured(
 ) -> None:
     monkeypatch.setenv("INVALIDATOR_PUBSUB__CHANNELS", channels)
     monkeypatch.setenv("INVALIDATOR_STREAMS__KEYS", streams)
-    assert publish("t", "{}", *words) == 0
-    assert f"on {place} of" in capsys.readouterr().out
+    publish("t", "{}", *words)
+    assert f"on {place}: " in capsys.readouterr().out
 
 
 def test_keys_are_set_first_and_only_the_first_equals_sign_divides(
     redis_now: redis.Redis, publish: Publish, capsys: Output
 ) -> None:
-    assert publish("t", "{}", "--set", "order:1=a=b", "--set", "order:2=") == 0
+    assert publish("t", "{}", "--set", "order:1=a=b", "--set", "order:2=") == 1
     assert redis_now.mget("order:1", "order:2") == [b"a=b", b""]
     assert redis_now.ttl("order:1") == -1
-    assert [line.split(" on ")[0] for line in capsys.readouterr().out.splitlines()[:3]] == [
-        "set order:1",
-        "set order:2",
+    assert [line.split(" on ")[0] for line in capsys.readouterr().out.splitlines()[:2]] == [
+        "set order:1, order:2",
         "published t",
     ]
 
 
 def test_a_publication_that_nobody_hears_says_so(publish: Publish, capsys: Output) -> None:
-    assert publish("t", "{}", "--channel", "lonely") == 0
+    assert publish("t", "{}", "--channel", "lonely") == 1
     said = capsys.readouterr()
     assert "0 subscribers" in said.out
     assert said.err.startswith("warning: nobody listens on lonely, so nothing was invalidated.")
@@ -144,7 +148,7 @@ def test_a_publication_that_nobody_hears_says_so(publish: Publish, capsys: Outpu
     ("configured", "words", "channel"),
     [
         ("orders.*,users,items", [], "users"),
-        ("orders.*,h[ae]llo,a?b", [], "events"),
+        ("orders.*,h[ae]llo,a?b", ["--channel", "hello"], "hello"),
         ("users", ["--channel", "items"], "items"),
         ("", [], "events"),
     ],
@@ -158,8 +162,137 @@ def test_the_channel_is_the_given_one_else_the_first_configured_that_is_no_glob(
     capsys: Output,
 ) -> None:
     monkeypatch.setenv("INVALIDATOR_PUBSUB__CHANNELS", configured)
-    assert publish("t", "{}", *words) == 0
-    assert f"on channel {channel} of" in capsys.readouterr().out
+    publish("t", "{}", *words)
+    assert f"on channel {channel}: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("setting", "option"),
+    [("PUBSUB__CHANNELS", "--channel"), ("KAFKA__TOPICS", "--topic")],
+)
+def test_an_event_that_nobody_could_read_is_refused(
+    setting: str,
+    option: str,
+    publish: Publish,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Output,
+) -> None:
+    monkeypatch.setenv("INVALIDATOR_KAFKA__BOOTSTRAP_SERVERS", "127.0.0.1:1")
+    monkeypatch.setenv("INVALIDATOR_KAFKA__TOPICS", "^orders.*")
+    monkeypatch.setenv(f"INVALIDATOR_{setting}", "^orders.*")
+    assert publish("t", "{}") == 2
+    assert capsys.readouterr().err == (
+        "invalidator: only patterns are read (^orders.*), so the event needs a name that "
+        f"matches: {option} NAME\n"
+    )
+
+
+# --- the effect ---
+
+
+def test_a_set_key_is_awaited_and_its_rule_is_named(
+    redis_url: str, redis_now: redis.Redis, publish: Publish, tmp_path: Path, capsys: Output
+) -> None:
+    (tmp_path / "rules.yaml").write_text(RULES)
+
+    def delete() -> None:
+        with listening(redis_url, "events") as listener:
+            ready.set()
+            received(listener)
+            redis_now.delete("o:1")
+
+    ready = threading.Event()
+    daemon = threading.Thread(target=delete)
+    daemon.start()
+    ready.wait(60)
+    monkeypatched = publish("order.updated", '{"id": 1}', "--set", "o:1=x", "--json")
+    daemon.join()
+    assert monkeypatched == 0
+    told = json.loads(capsys.readouterr().out)
+    (effect,) = told["effects"]
+    assert (effect["name"], effect["rule"], told["missing"]) == ("o:1", "orders", [])
+    assert 0 < effect["ms"] < 60_000
+
+
+def test_an_event_without_effect_says_what_to_check(
+    redis_url: str, publish: Publish, tmp_path: Path, capsys: Output
+) -> None:
+    (tmp_path / "rules.yaml").write_text(RULES)
+    with listening(redis_url, "events"):
+        assert publish("order.updated", '{"id": 1}', "--set", "o:2=x") == 1
+    assert capsys.readouterr().err == (
+        "no effect within 0.2 s: key o:2 still exists\n"
+        "For this event, the rules here name o:1.\n"
+        "Check:\n"
+        "  invalidator status                does a daemon run, and read this?\n"
+        "  invalidator explain EVENT         do the rules name it?\n"
+        "  invalidator dead list --since 1m  was the event rejected?\n"
+    )
+
+
+def test_to_wait_without_any_names_is_refused(
+    publish: Publish, tmp_path: Path, capsys: Output
+) -> None:
+    (tmp_path / "rules.yaml").write_text(RULES)
+    assert publish("other", "{}", "--wait") == 2
+    assert "the rules name nothing for this event" in capsys.readouterr().err
+
+
+# --- the envelope ---
+
+
+@pytest.mark.parametrize(
+    ("envelope", "event"),
+    [
+        ("{type: eventType, data: payload}", {"eventType": "order.updated", "payload": {"id": 1}}),
+        (
+            "{type: '{table}.{op}', data: record.new}",
+            {"table": "order", "op": "updated", "record": {"new": {"id": 1}}},
+        ),
+        ("{type: '[0]', data: '[1]'}", ["order.updated", {"id": 1}]),
+        (
+            "{format: cloudevents}",
+            {"specversion": "1.0", "type": "order.updated", "data": {"id": 1}},
+        ),
+    ],
+)
+def test_an_event_is_built_by_the_envelope_of_the_rules(
+    envelope: str, event: Any, redis_url: str, publish: Publish, tmp_path: Path
+) -> None:
+    (tmp_path / "rules.yaml").write_text(f"envelope: {envelope}\n{RULES}")
+    with listening(redis_url, "events") as listener:
+        assert publish("order.updated", '{"id": 1}') == 0
+        sent: Any = received(listener)
+    if isinstance(event, list):
+        assert sent == event
+    else:
+        assert sent | event == sent
+
+
+@pytest.mark.parametrize(
+    ("envelope", "said"),
+    [
+        ("{type: headers.kind}", "a message over pub/sub has no headers"),
+        ("{format: debezium}", "send one with --raw"),
+        ("{type: '{table}/{op}'}", "which order.updated does not fit"),
+    ],
+)
+def test_an_event_that_the_rules_could_not_read_is_refused(
+    envelope: str, said: str, publish: Publish, tmp_path: Path, capsys: Output
+) -> None:
+    (tmp_path / "rules.yaml").write_text(f"envelope: {envelope}\n{RULES}")
+    assert publish("order.updated", '{"id": 1}') == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_whole_event_is_sent_as_it_is(redis_url: str, publish: Publish, capsys: Output) -> None:
+    with listening(redis_url, "events") as listener:
+        assert publish("--raw", '{"type": "t", "x": 1.10}') == 0
+        message = until_sync(lambda: listener.get_message(timeout=1.0), what="the event")
+    assert message["data"] == b'{"type": "t", "x": 1.10}'
+    assert capsys.readouterr().out == (
+        f"published t on channel events: 1 subscriber\n  {redis_url}\n"
+    )
 
 
 def test_keys_go_to_the_cache_and_events_to_the_source(
@@ -171,7 +304,7 @@ def test_keys_go_to_the_cache_and_events_to_the_source(
     source = start_redis()
     monkeypatch.setenv("INVALIDATOR_SOURCE_REDIS_URL", source.url)
     with listening(source.url, "events") as listener:
-        assert publish("t", "{}", "--set", "k=v") == 0
+        publish("t", "{}", "--set", "k=v")
         assert received(listener)["type"] == "t"
     assert redis_now.get("k") == b"v"
 
@@ -182,7 +315,7 @@ def test_a_redis_url_on_the_command_line_stands_for_both(
     for name in ("REDIS_URL", "SOURCE_REDIS_URL"):
         monkeypatch.setenv(f"INVALIDATOR_{name}", "redis://127.0.0.1:1/0")
     with listening(redis_url, "events") as listener:
-        assert publish("t", "{}", "--set", "k=v", "--redis-url", redis_url) == 0
+        publish("t", "{}", "--set", "k=v", "--redis-url", redis_url)
         assert received(listener)["type"] == "t"
     assert redis_now.get("k") == b"v"
 
@@ -266,7 +399,7 @@ def test_a_redis_that_is_away_is_named_without_its_password(
     shown = capsys.readouterr().err
     assert shown.startswith("invalidator: redis://me:***@127.0.0.1:1/0: ")
     assert len(shown.splitlines()) == 1
-    assert "Connect call failed" in shown
+    assert "connection refused" in shown
 
 
 def test_a_redis_that_refuses_the_password_is_one_line_without_it(

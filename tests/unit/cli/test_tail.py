@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from invalidator.cli import main, tail
+from invalidator.cli.common import clients
 from invalidator.cli.listen import Gap, Lost, listen
 from invalidator.cli.tail import Printer
 from invalidator.model import Cause, Kind
@@ -139,7 +140,7 @@ def test_a_server_with_several_databases_is_heard_once(monkeypatch: pytest.Monke
     monkeypatch.setenv("INVALIDATOR_REDIS_URL", "redis://a:1/0")
     monkeypatch.setenv("INVALIDATOR_CACHES__USERS", "redis://a:1/1")
     monkeypatch.setenv("INVALIDATOR_CACHES__TEAMS", "redis://b:1/0")
-    assert list(tail._clients(load_settings())) == ["redis://a:1/0", "redis://b:1/0"]
+    assert list(clients(load_settings())) == ["redis://a:1/0", "redis://b:1/0"]
 
 
 async def test_a_closed_pipe_ends_it_as_what_it_is() -> None:

@@ -118,7 +118,7 @@ def test_a_missing_field_says_where_the_way_ends(rules: Any) -> None:
     ruleset = rules('rules: [{name: r, on: a, invalidate: {keys: ["k:{customer.address.zip}"]}}]')
     for customer, said in (
         ({"address": 5}, "customer.address is a number, so it has no zip: 5"),
-        ({}, "customer has no address"),
+        ({}, "customer has no address; it is empty"),
         ([], "customer is a list, so it has no address: []"),
     ):
         [rejection] = plan(ruleset, {"type": "a", "customer": customer}).rejections

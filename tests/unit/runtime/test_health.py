@@ -57,6 +57,22 @@ def test_a_wait_is_counted_from_its_beginning() -> None:
     ]
 
 
+def test_a_server_that_several_parts_use_is_said_once() -> None:
+    health = Health(Clock())
+    with capture_logs() as lines:
+        for name in ("redis", "pubsub"):
+            health.part(name).not_ready(f"{name}: connection refused")
+        health.part("kafka").not_ready("kafka: no answer")
+        for name in ("redis", "pubsub", "kafka"):
+            health.part(name).ready()
+    assert [(line["event"], line["part"]) for line in lines] == [
+        ("server-unavailable", "redis"),
+        ("server-unavailable", "kafka"),
+        ("server-available", "redis"),
+        ("server-available", "kafka"),
+    ]
+
+
 def test_the_next_wait_is_said_at_once_again() -> None:
     part = Part("redis", Clock())
     with capture_logs() as logs:

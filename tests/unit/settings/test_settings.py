@@ -242,7 +242,7 @@ def test_settings_made_without_load_do_not_show_wrong_secrets_either(
             "found ***, expected 16 characters or more, printable ASCII without spaces",
         ),
         ("ADMIN__PORT", "65536", 'found "65536", expected a whole number from 0 to 65535'),
-        ("LOG__FORMAT", "xml", 'found "xml", expected one of json, console'),
+        ("LOG__FORMAT", "xml", 'found "xml", expected one of auto, json, console'),
         (
             "KAFKA__START",
             "1h",
