@@ -11,3 +11,4 @@ WORK = "invalidator:work:"  # a tag set while it is consumed, and a pointer to i
 WORKS = "invalidator:works"  # set: all such pointers, to consume what a crash left
 APPLIED = "invalidator:applied"  # channel: what was applied
 PLACE = "invalidator:place:{group}:{stream}"  # how far back a failover leads in a stream
+BEHIND = "invalidator:behind:{name}"  # stream: writes that wait to be flushed

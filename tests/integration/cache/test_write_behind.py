@@ -1,0 +1,295 @@
+"""Writes are journalled before the call returns, and flushed in batches by one process."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from operator import add
+from typing import Any
+
+import pytest
+
+from invalidator.cache import BadName, Cache, CacheUnavailable, CodecError, SyncCache
+from invalidator.cache.behind import (
+    Flush,
+    FlushRejected,
+    SyncWriteBehind,
+    WriteBehind,
+    latest,
+)
+from tests.backends.redis_server import RedisServer
+from tests.backends.waiting import until
+
+JOURNAL = "invalidator:behind:{shop:views}"
+QUICK = {"interval": "20ms", "lease": "200ms"}
+
+Write = Callable[[Flush], object]
+
+
+class Target:
+    """What is flushed into; it ignores a token that it has seen, as a table would."""
+
+    def __init__(self) -> None:
+        self.flushes: list[Flush] = []
+        self.rows: dict[str, Any] = {}
+        self.tokens: set[str] = set()
+        self.fail: Callable[[Flush], None] = lambda _: None
+
+    def write(self, flush: Flush) -> None:
+        self.flushes.append(flush)
+        self.fail(flush)
+        if flush.token not in self.tokens:
+            self.tokens.add(flush.token)
+            for key, value in flush.rows.items():
+                self.rows[key] = self.rows.get(key, 0) + value
+
+
+class Behind:
+    """A journal of either world, called in the same way."""
+
+    def __init__(self, cache: Cache | SyncCache, write: Write, **options: Any) -> None:
+        self.made: WriteBehind | SyncWriteBehind
+        if isinstance(cache, Cache):
+
+            async def flush(batch: Flush) -> None:
+                write(batch)
+
+            self.made = WriteBehind(cache, "views", flush, **options)
+        else:
+            self.made = SyncWriteBehind(cache, "views", write, **options)
+        self.stats = self.made.stats
+
+    async def call(self, name: str, *args: Any) -> Any:
+        method = getattr(self.made, name)
+        if isinstance(self.made, WriteBehind):
+            return await method(*args)
+        return await asyncio.to_thread(method, *args)
+
+    async def write(self, key: str, value: Any = 1) -> None:
+        await self.call("write", key, value)
+
+    async def drain(self) -> None:
+        self.made.start()
+        await self.call("stop")
+
+
+@pytest.fixture(params=["asyncio", "threads"])
+async def cache(request: pytest.FixtureRequest, server: RedisServer) -> AsyncIterator[Any]:
+    world = Cache if request.param == "asyncio" else SyncCache
+    made = world.from_url(server.url, prefix="shop:")
+    yield made
+    closed = made.close()
+    if closed is not None:
+        await closed
+
+
+@pytest.fixture
+def target() -> Target:
+    return Target()
+
+
+async def test_a_write_is_journalled_when_its_call_returns(
+    cache: Any, target: Target, now: Any
+) -> None:
+    behind = Behind(cache, target.write)
+    await behind.write("home")
+    assert now.xlen(JOURNAL) == 1
+    assert target.flushes == []
+
+
+async def test_writes_are_merged_and_flushed_when_the_interval_is_over(
+    cache: Any, target: Target, now: Any
+) -> None:
+    behind = Behind(cache, target.write, **QUICK)
+    for key in ("home", "home", "about"):
+        await behind.write(key)
+    await behind.write("home", 5)
+    behind.made.start()
+    await until(lambda: target.rows == {"home": 7, "about": 1})
+    await until(lambda: not now.xlen(JOURNAL))
+    await behind.call("stop")
+
+
+async def test_a_full_batch_does_not_wait_for_the_interval(cache: Any, target: Target) -> None:
+    behind = Behind(cache, target.write, size=3, interval="10m")
+    behind.made.start()
+    for number in range(4):
+        await behind.write(f"row {number}")
+    await until(lambda: len(target.rows) == 3)
+    assert [len(flush.rows) for flush in target.flushes] == [3]
+    await behind.call("stop")
+    assert len(target.rows) == 4
+
+
+async def test_what_is_called_at_the_same_time_shares_an_entry(
+    cache: Any, target: Target, now: Any
+) -> None:
+    behind = Behind(cache, target.write, size=40)
+    await asyncio.gather(*(behind.write(f"row {number % 50}") for number in range(500)))
+    assert behind.stats.written == 500
+    assert now.xlen(JOURNAL) < 500
+    await behind.drain()
+    assert target.rows == {f"row {number}": 10 for number in range(50)}
+    assert max(len(flush.rows) for flush in target.flushes) <= 40
+
+
+async def test_stop_drains(cache: Any, target: Target, now: Any) -> None:
+    behind = Behind(cache, target.write, interval="10m")
+    await behind.write("home")
+    await behind.drain()
+    assert target.rows == {"home": 1}
+    assert now.xlen(JOURNAL) == 0
+    again = Behind(cache, target.write, interval="10m")  # the lease was given up
+    await again.write("home")
+    await again.drain()
+    assert target.rows == {"home": 2}
+
+
+async def test_the_latest_write_of_a_row_counts(cache: Any) -> None:
+    seen: dict[str, Any] = {}
+    behind = Behind(cache, lambda flush: seen.update(flush.rows), merge=latest)
+    for place in ([1, 2], [3, 4]):
+        await behind.write("rider 7", place)
+    await behind.drain()
+    assert seen == {"rider 7": [3, 4]}
+
+
+async def test_a_flush_that_fails_is_repeated_with_its_rows_and_its_token(
+    cache: Any, target: Target
+) -> None:
+    def fail_twice(_: Flush) -> None:
+        if len(target.flushes) <= 2:
+            raise ConnectionError("the database is down")
+
+    target.fail = fail_twice
+    behind = Behind(cache, target.write, **QUICK)
+    behind.made.start()
+    await behind.write("home")
+    await until(lambda: len(target.flushes) == 1)
+    await behind.write("home")
+    await until(lambda: target.rows == {"home": 2})
+    first, second, third, *_ = target.flushes
+    assert first.token == second.token == third.token
+    assert first.rows == second.rows == third.rows == {"home": 1}
+    assert behind.stats.failures == 2
+    await behind.call("stop")
+
+
+async def test_a_batch_that_was_flushed_and_not_removed_is_repeated_with_its_token(
+    cache: Any, target: Target, now: Any
+) -> None:
+    """As after a crash between the target's commit and the removal."""
+
+    def crash(flush: Flush) -> None:
+        target.write(flush)
+        raise KeyboardInterrupt
+
+    class Dying(Behind):
+        async def die(self) -> None:
+            turn: Any = self.made._plan.turn(drain=True)
+            with pytest.raises(KeyboardInterrupt):
+                await self.call("_drive", turn)
+
+    dying = Dying(cache, crash, **QUICK)
+    await dying.write("home")
+    await dying.die()
+    assert target.rows == {"home": 1}
+    await dying.write("home")
+    other = Behind(cache, target.write, **QUICK)
+    other.made.start()
+    await until(lambda: target.rows == {"home": 2})
+    await other.call("stop")
+    assert [dict(flush.rows) for flush in target.flushes] == [{"home": 1}] * 3
+    assert target.flushes[0].token == target.flushes[1].token != target.flushes[2].token
+    assert now.xlen(JOURNAL) == 0
+
+
+async def test_only_the_row_that_is_rejected_becomes_a_dead_letter(
+    cache: Any, target: Target, now: Any
+) -> None:
+    def reject(flush: Flush) -> None:
+        if "bad" in flush.rows:
+            raise FlushRejected("no such page")
+
+    target.fail = reject
+    behind = Behind(cache, target.write)
+    for key in ("home", "bad", "about"):
+        await behind.write(key, 2)
+    await behind.drain()
+    assert target.rows == {"home": 2, "about": 2}
+    ((_, letter),) = now.xrange("invalidator:dead")
+    assert letter[b"key"] == b"bad"
+    assert letter[b"headers"] == b'[["value","2"]]'
+    assert now.xlen(JOURNAL) == 0
+    assert (behind.stats.rows, behind.stats.rejected) == (2, 1)
+
+
+async def test_errors_of_a_class_may_mean_rejected(cache: Any, target: Target, now: Any) -> None:
+    def reject(_: Flush) -> None:
+        raise ZeroDivisionError
+
+    target.fail = reject
+    behind = Behind(cache, target.write, reject_on=(ArithmeticError,))
+    await behind.write("home")
+    await behind.drain()
+    assert now.xlen("invalidator:dead") == 1
+
+
+async def test_one_process_flushes_at_a_time(cache: Any, target: Target) -> None:
+    several = [Behind(cache, target.write, **QUICK) for _ in range(3)]
+    for behind in several:
+        behind.made.start()
+    for number in range(60):
+        await several[number % 3].write("home")
+    await until(lambda: target.rows == {"home": 60})
+    await asyncio.gather(*(behind.call("stop") for behind in several))
+    assert Counter(flush.token for flush in target.flushes).most_common(1)[0][1] == 1
+
+
+async def test_a_write_fails_where_redis_does_not_answer(
+    cache: Any, target: Target, server: RedisServer
+) -> None:
+    behind = Behind(cache, target.write)
+    server.kill()
+    with pytest.raises(CacheUnavailable):
+        await behind.write("home")
+
+
+async def test_the_flusher_survives_a_redis_that_is_down(
+    cache: Any, target: Target, server: RedisServer
+) -> None:
+    behind = Behind(cache, target.write, **QUICK)
+    behind.made.start()
+    server.kill()
+    with pytest.raises(CacheUnavailable):
+        await behind.write("home")
+    server.start()
+
+    async def written() -> bool:
+        try:
+            await behind.write("home")
+        except CacheUnavailable:
+            return False
+        return True
+
+    await until(written)
+    await until(lambda: target.rows == {"home": 1})
+    await behind.call("stop")
+
+
+async def test_what_cannot_be_journalled_fails_its_own_call(cache: Any, target: Target) -> None:
+    behind = Behind(cache, target.write)
+    good, bad = await asyncio.gather(
+        behind.write("home"), behind.write("home", object()), return_exceptions=True
+    )
+    assert good is None
+    assert isinstance(bad, CodecError)
+    with pytest.raises(BadName):
+        WriteBehind(cache, "{views}", lambda _: asyncio.sleep(0))
+
+
+async def test_it_works_on_a_cluster(cluster_caller: Any, target: Target) -> None:
+    behind = Behind(cluster_caller.cache, target.write, merge=add)
+    await behind.write("home")
+    await behind.write("home", 3)
+    await behind.drain()
+    assert target.rows == {"home": 4}
