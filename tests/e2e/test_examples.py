@@ -104,7 +104,8 @@ def test_django(server: RedisServer, tmp_path: Path) -> None:
 
 
 def test_celery(server: RedisServer) -> None:
-    words = ("celery", "--app", "examples.celery_orders", "worker", "--concurrency", "2")
+    quick = ("--without-gossip", "--without-mingle", "--without-heartbeat")
+    words = ("celery", "--app", "examples.celery_orders", "worker", "--concurrency", "2", *quick)
     with running(server, *words) as output:
         done = client_of(server, "examples.celery_orders")
         assert json.loads(done) == [6] * 20

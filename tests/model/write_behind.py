@@ -10,7 +10,7 @@ token, none is added twice.
 from collections.abc import Iterator
 from typing import NamedTuple
 
-MOST = 100_000  # states
+MOST = 50_000  # states
 
 
 class Rules(NamedTuple):
@@ -187,7 +187,7 @@ RIGHT = Rules()
 CONFIGURATIONS = (
     Configuration("the protocol", RIGHT, "safe"),
     Configuration("three flushers", RIGHT, "safe", flushers=3, expiries=1),
-    Configuration("three writes", RIGHT, "safe", writes=3, expiries=3, crashes=2),
+    Configuration("three writes", RIGHT, "safe", writes=3, expiries=2, crashes=2),
     Configuration("not idempotent", Rules(idempotent=False), "twice"),
     Configuration("the batch is never fixed", Rules(fixed="never"), "twice"),
     Configuration("the batch is fixed after the call", Rules(fixed="after"), "twice"),

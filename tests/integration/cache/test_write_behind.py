@@ -16,6 +16,7 @@ from invalidator.cache.behind import (
     WriteBehind,
     latest,
 )
+from invalidator.cache.behind.plan import FIX, Call, Plan
 from tests.backends.redis_server import RedisServer
 from tests.backends.waiting import until
 
@@ -293,3 +294,85 @@ async def test_it_works_on_a_cluster(cluster_caller: Any, target: Target) -> Non
     await behind.write("home", 3)
     await behind.drain()
     assert target.rows == {"home": 4}
+
+
+# --- a flusher that was thought dead --------------------------------------------------------
+
+
+class Stepped:
+    """A flusher whose turn stops wherever a test says."""
+
+    def __init__(self, server: RedisServer, target: Target) -> None:
+        self._cache = SyncCache.from_url(server.url)
+        self._target = target
+        self.plan = Plan("shop:", "views", lease="1h")
+        self._turn = self.plan.turn(drain=True)
+        self._answer: Any = None
+
+    def until(self, wanted: Callable[[Any], bool]) -> Any:
+        """Take steps; return the first request that is wanted, unanswered. None: the turn ended."""
+        while True:
+            try:
+                request = self._turn.send(self._answer)
+            except StopIteration:
+                self._cache.close()
+                return None
+            if wanted(request):
+                return request
+            self.answer(request)
+
+    def answer(self, request: Any) -> None:
+        if isinstance(request, Call):
+            self._target.write(request.flush)
+        else:
+            self._answer = self._cache.driver.send(request.commands)
+
+    def finish(self) -> None:
+        self.until(lambda _: False)
+
+
+def calls(request: Any) -> bool:
+    return isinstance(request, Call)
+
+
+def fixes(request: Any) -> bool:
+    return not calls(request) and FIX.sha in request.commands[0]
+
+
+def test_a_late_flusher_does_not_end_the_batch_of_another(
+    server: RedisServer, target: Target, now: Any
+) -> None:
+    cache = SyncCache.from_url(server.url, prefix="shop:")
+    writer = SyncWriteBehind(cache, "views", target.write)
+    writer.write("home")
+    late = Stepped(server, target)
+    late.answer(late.until(calls))
+    now.hdel(f"{JOURNAL}:flusher", "owner", "until")  # its lease runs out
+    Stepped(server, target).finish()
+    writer.write("home")
+    now.hdel(f"{JOURNAL}:flusher", "owner", "until")
+    dying = Stepped(server, target)
+    batch = dying.until(calls)
+    dying.answer(batch)
+    late.finish()
+    now.hdel(f"{JOURNAL}:flusher", "owner", "until")
+    Stepped(server, target).finish()
+    assert target.flushes[-1].token == batch.flush.token
+    assert target.rows == {"home": 2}
+    assert now.xlen(JOURNAL) == 0
+    cache.close()
+
+
+def test_a_late_flusher_does_not_fix_what_another_has_flushed(
+    server: RedisServer, target: Target, now: Any
+) -> None:
+    cache = SyncCache.from_url(server.url, prefix="shop:")
+    SyncWriteBehind(cache, "views", target.write).write("home")
+    cache.close()
+    late = Stepped(server, target)
+    fix = late.until(fixes)
+    now.hdel(f"{JOURNAL}:flusher", "owner", "until")
+    Stepped(server, target).finish()
+    late.answer(fix)
+    assert late.until(calls) is None
+    assert target.rows == {"home": 1}

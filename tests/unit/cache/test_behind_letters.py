@@ -22,7 +22,7 @@ def test_the_daemons_tools_read_it() -> None:
     assert found.record.origin == "views"
     assert found.record.key == b"about"
     assert found.record.headers == (("value", b"7"),)
-    assert found.attempts == 3
+    assert found.attempts == 1
     message = "FlushRejected: no such page"
     assert found.faults == (Fault("flush-rejected", message, None, "views"),)
 
