@@ -296,6 +296,30 @@ async def test_it_works_on_a_cluster(cluster_caller: Any, target: Target) -> Non
     assert target.rows == {"home": 4}
 
 
+async def test_who_hangs_up_takes_nobody_along(server: RedisServer, target: Target) -> None:
+    async def flush(batch: Flush) -> None:
+        target.write(batch)
+
+    cache = Cache.from_url(server.url, prefix="shop:")
+    behind = WriteBehind(cache, "views", flush)
+    await behind.write("warm")
+    first = asyncio.create_task(behind.write("first"))
+    await asyncio.sleep(0)  # it is sending
+    others = [asyncio.create_task(behind.write(f"other {number}")) for number in range(3)]
+    await asyncio.sleep(0)
+    first.cancel()
+    others[0].cancel()
+    await asyncio.gather(*others[1:])
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    await behind.write("last")
+    behind.start()
+    await behind.stop()
+    assert {"other 1", "other 2", "last"} <= set(target.rows)
+    assert set(target.rows.values()) == {1}
+    await cache.close()
+
+
 # --- a flusher that was thought dead --------------------------------------------------------
 
 
