@@ -182,7 +182,7 @@ class Plan:
             return 0.0
         except Exception as error:  # noqa: BLE001 - the user's function may raise any
             self.stats.failures += 1
-            pause: float = min(LAST_RETRY, FIRST_RETRY * 2**flush.failures)
+            pause = _pause(flush.failures)
             LOG.warning("write-behind %s: failed, again in %.1f s: %r", self.name, pause, error)
             yield Send([self.leaving(pause, flush.token)])
             return pause
@@ -196,8 +196,7 @@ class Plan:
 
     def _called(self, flush: Flush, *, singly: bool) -> Generator[Call, Any, Sequence[Command]]:
         """Call the user's function; return the dead letters of rows that it rejected alone."""
-        alone = singly or len(flush.rows) == 1
-        if not alone:
+        if len(flush.rows) > 1 and not singly:
             yield Call(flush)
             return []
         letters: list[Command] = []
@@ -216,6 +215,11 @@ class Plan:
 
     def _ms(self, time: float) -> int:
         return int(time * 1000)
+
+
+def _pause(failures: int) -> float:
+    """Return the seconds until a batch is tried again."""
+    return float(min(LAST_RETRY, FIRST_RETRY * 2 ** min(failures, 10)))
 
 
 def _parts(rows: Mapping[str, Any], size: int) -> list[Mapping[str, Any]]:

@@ -175,6 +175,32 @@ async def test_a_flush_that_fails_is_repeated_with_its_rows_and_its_token(
     await behind.call("stop")
 
 
+async def test_the_pause_after_a_failure_has_an_upper_limit(
+    cache: Any, target: Target, now: Any
+) -> None:
+    def fail(_: Flush) -> None:
+        raise ConnectionError("the database has been down for days")
+
+    target.fail = fail
+    behind = Behind(cache, target.write)
+    await behind.write("home")
+    now.hset(f"{JOURNAL}:flusher", "failures", 100_000)
+    await behind.drain()
+    left = int(now.hget(f"{JOURNAL}:flusher", "until")) - 1000 * now.time()[0]
+    assert 20_000 < left <= 31_000
+    assert now.hget(f"{JOURNAL}:flusher", "failures") == b"100001"
+
+
+async def test_a_batch_whose_entries_are_gone_is_ended_without_a_call(
+    cache: Any, target: Target, now: Any
+) -> None:
+    behind = Behind(cache, target.write)
+    now.hset(f"{JOURNAL}:flusher", mapping={"token": "t", "last": "1-1"})
+    await behind.write("home")
+    await behind.drain()
+    assert [dict(flush.rows) for flush in target.flushes] == [{"home": 1}]
+
+
 async def test_a_batch_that_was_flushed_and_not_removed_is_repeated_with_its_token(
     cache: Any, target: Target, now: Any
 ) -> None:
