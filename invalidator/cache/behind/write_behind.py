@@ -113,10 +113,14 @@ class WriteBehind:
 
     async def _turn(self, *, drain: bool) -> float:
         try:
-            return await self._drive(self._plan.turn(drain=drain))
+            pause = await self._drive(self._plan.turn(drain=drain))
         except Exception as error:  # noqa: BLE001 - Redis is down, or a merge fails: tried again
             LOG.warning("write-behind %s: %r", self._plan.name, error)
-            return self._plan.look
+            pause = self._plan.look
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():  # psycopg raises its own error then
+            raise asyncio.CancelledError
+        return pause
 
     async def _leave(self) -> None:
         try:

@@ -23,7 +23,7 @@ from typing import Any
 
 import psycopg
 
-from invalidator.cache import Cache, SyncCache
+from invalidator.cache import SETTINGS, Cache, SyncCache
 from invalidator.cache.behind import Flush, SyncWriteBehind, WriteBehind
 
 PROCESSES = 3
@@ -86,7 +86,7 @@ def coroutines(args: argparse.Namespace, ledger: Ledger) -> None:
                     await database.execute(REPEAT, [batch.token])
             await asyncio.sleep(0.002)
 
-        behind = WriteBehind(Cache.from_url(args.redis), "views", flush, **OPTIONS)
+        behind = WriteBehind(Cache.from_url(args.redis, timeout=60.0), "views", flush, **OPTIONS)
         behind.start()
 
         async def write(names: Iterator[str]) -> None:
@@ -120,17 +120,21 @@ def born(args: argparse.Namespace, path: Path) -> int:
 
 
 def killing(args: argparse.Namespace, path: Path) -> None:
-    alive = [born(args, path) for _ in range(PROCESSES)]
-    for _ in range(args.kills):
-        time.sleep(random.uniform(0, LIFE))
-        victim = alive.pop(random.randrange(PROCESSES))
-        os.kill(victim, signal.SIGKILL)
-        _, status = os.waitpid(victim, 0)
-        assert os.WIFSIGNALED(status), "it ended by itself"
-        alive.append(born(args, path))
-    for victim in alive:
-        os.kill(victim, signal.SIGKILL)
-        os.waitpid(victim, 0)
+    alive: list[int] = []
+    try:
+        for _ in range(args.kills):
+            alive += [born(args, path) for _ in range(PROCESSES - len(alive))]
+            time.sleep(random.uniform(0, LIFE))
+            kill(alive.pop(random.randrange(PROCESSES)))
+    finally:
+        for victim in alive:
+            kill(victim)
+
+
+def kill(victim: int) -> None:
+    os.kill(victim, signal.SIGKILL)
+    _, status = os.waitpid(victim, 0)
+    assert os.WIFSIGNALED(status), "it ended by itself"
 
 
 def drain(args: argparse.Namespace) -> None:
@@ -174,6 +178,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--forgetful", action="store_true", help="flush without regard to tokens")
     args = parser.parse_args()
+    SETTINGS.update(socket_timeout=60.0, socket_connect_timeout=60.0)  # the machine may be busy
     with psycopg.connect(args.postgres) as database:
         database.execute(TABLES)
     with TemporaryDirectory() as folder:

@@ -18,7 +18,7 @@ from invalidator.cache.behind import (
 )
 from invalidator.cache.behind.plan import FIX, Call, Plan
 from tests.backends.redis_server import RedisServer
-from tests.backends.waiting import until
+from tests.backends.waiting import LIMIT, until
 
 JOURNAL = "invalidator:behind:{shop:views}"
 QUICK = {"interval": "20ms", "lease": "200ms"}
@@ -343,6 +343,33 @@ async def test_who_hangs_up_takes_nobody_along(server: RedisServer, target: Targ
     await behind.stop()
     assert {"other 1", "other 2", "last"} <= set(target.rows)
     assert set(target.rows.values()) == {1}
+    await cache.close()
+
+
+async def test_a_flusher_ends_when_it_is_cancelled_whatever_the_function_makes_of_it(
+    server: RedisServer,
+) -> None:
+    """As when asyncio.run ends; psycopg raises OperationalError instead if its server is gone."""
+    entered = asyncio.Event()
+
+    async def flush(_: Flush) -> None:
+        entered.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError as error:
+            raise ConnectionError("the connection was closed") from error
+
+    cache = Cache.from_url(server.url, prefix="shop:")
+    behind = WriteBehind(cache, "views", flush, **QUICK)
+    behind.start()
+    await behind.write("home")
+    await entered.wait()
+    flusher = behind._flusher
+    assert flusher is not None
+    flusher.cancel()
+    async with asyncio.timeout(LIMIT):
+        with pytest.raises(asyncio.CancelledError):
+            await flusher
     await cache.close()
 
 
