@@ -13,3 +13,4 @@ PAUSED = "invalidator:paused"  # string: while it exists, no daemon with this st
 PURGES = "invalidator:purges"  # stream: purges by hand, for the logs of all daemons
 APPLIED = "invalidator:applied"  # channel: what was applied
 PLACE = "invalidator:place:{group}:{stream}"  # how far back a failover leads in a stream
+BEHIND = "invalidator:behind:{name}"  # stream: writes that wait to be flushed

@@ -29,6 +29,8 @@ print("# Written by `make lock` from pyproject.toml.")
 groups = project["dependency-groups"]
 with open("requirements/bench.in", "w") as file:
     print("# Written by `make lock` from pyproject.toml.", *groups.pop("bench"), sep="\n", file=file)
+with open("requirements/example.in", "w") as file:
+    print("# Written by `make lock` from pyproject.toml.", *groups["example"], sep="\n", file=file)
 for group in groups.values():
     print(*group, sep="\n")
 print(*project["build-system"]["requires"], sep="\n")
@@ -39,4 +41,5 @@ compile runtime.txt pyproject.toml -c requirements/dev.txt
 compile embedded.txt pyproject.toml --extra embedded -c requirements/dev.txt
 compile otel.txt pyproject.toml --extra otel -c requirements/dev.txt
 compile build.txt pyproject.toml --only-build-deps --build-deps-for wheel -c requirements/dev.txt
+compile example.txt pyproject.toml requirements/example.in -c requirements/dev.txt
 compile bench.txt requirements/bench.in -c requirements/dev.txt

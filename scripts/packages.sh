@@ -13,6 +13,7 @@ case ${1:-} in
     need mvn maven                 # fetches Kafka
     need openssl openssl           # makes certificates
     need curl curl                 # the documentation uses it
+    [ -d /usr/lib/postgresql ] || need postgres postgresql # what write-behind flushes into
     need kcat kcat                 # likewise
     need promtool prometheus       # tests the alerts; the server is not started
     need chromium chromium         # opens the admin page

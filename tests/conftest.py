@@ -12,6 +12,7 @@ from hypothesis import settings
 from tests.backends.choose import (
     NO_OWN_KAFKA,
     NO_OWN_REDIS,
+    NO_POSTGRES,
     kafka_backend,
     missing,
     redis_backend,
@@ -20,6 +21,7 @@ from tests.backends.kafka_broker import KafkaBroker
 from tests.backends.kafka_client import Kafka
 from tests.backends.kafka_secure import SecureBroker
 from tests.backends.leaks import Leaks
+from tests.backends.postgres import PostgresServer
 from tests.backends.redis_cluster import RedisCluster
 from tests.backends.redis_sentinel import Watched
 from tests.backends.redis_server import RedisServer
@@ -109,6 +111,22 @@ def secure_kafka() -> Iterator[SecureBroker]:
         missing(NO_OWN_KAFKA)
     with SecureBroker() as broker:
         yield broker
+
+
+@pytest.fixture(scope="session")
+def shared_postgres() -> Iterator[PostgresServer]:
+    """Yield the PostgreSQL that the tests of this process share."""
+    if not PostgresServer.available():
+        missing(NO_POSTGRES)
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres(shared_postgres: PostgresServer) -> str:
+    """Return the URL of an empty database."""
+    shared_postgres.empty()
+    return shared_postgres.url
 
 
 @pytest.fixture

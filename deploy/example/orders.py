@@ -1,134 +1,158 @@
-"""A service that caches orders in Redis (cache-aside) and publishes an event for each change.
+"""A service that reads orders through invalidator.cache, and publishes an event for each change.
 
-GET  /orders/ID    returns the order as JSON; the header X-Cache says hit or miss
-PUT  /orders/ID    {"total": 5, "customerId": "c7"}: writes the order and publishes order.updated
-GET  /healthz      returns 200
+PUT  /orders/ID                  {"total": 5, "customerId": "c7"}: commits, publishes order.updated
+GET  /orders/ID                  the order as JSON; the header X-Cache says hit or miss
+GET  /customers/ID/orders/count  how many orders a customer has, also from the cache
+GET  /orders/ID/views            how often an order was read, as PostgreSQL knows it
+GET  /healthz                    200
 
-It never deletes what it cached: the daemon does.
+It never deletes what it cached: the daemon does, by rules.yaml. Views are counted write-behind.
 """
 
-import asyncio
-import json
 import os
-import signal
-import sqlite3
 import uuid
-from collections.abc import Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
-from urllib.parse import unquote
 
-import redis.asyncio as redis
+import msgspec
+import uvicorn
 from aiokafka import AIOKafkaProducer
+from fastapi import FastAPI, HTTPException, Request, Response
+from msgspec import Struct
+from psycopg_pool import AsyncConnectionPool
 
-LIFETIME = 3600  # seconds: an entry that no event invalidates expires after an hour
-JSON, TEXT = {"Content-Type": "application/json"}, {"Content-Type": "text/plain"}
+from invalidator.cache import Cache, Kind, Kinds
+from invalidator.cache.behind import Flush, WriteBehind
+from invalidator.cache.starlette import lifespan
 
-Answer = tuple[int, bytes, Mapping[str, str]]  # status, body, headers
-
-
-class Database:
-    """Stores the orders. Reading is slow, as otherwise nobody would need a cache."""
-
-    def __init__(self, path: str = ":memory:") -> None:
-        self._rows = sqlite3.connect(path)
-        self._rows.execute("CREATE TABLE IF NOT EXISTS orders (id TEXT PRIMARY KEY, row TEXT)")
-
-    async def read(self, order_id: str) -> dict[str, Any] | None:
-        await asyncio.sleep(0.05)
-        found = self._rows.execute("SELECT row FROM orders WHERE id = ?", (order_id,)).fetchone()
-        return json.loads(found[0]) if found else None
-
-    def write(self, order_id: str, row: dict[str, Any]) -> None:
-        with self._rows:
-            self._rows.execute(
-                "INSERT OR REPLACE INTO orders VALUES (?, ?)", (order_id, json.dumps(row))
-            )
+DATABASE = os.environ.get("DATABASE_URL", "postgresql://postgres@127.0.0.1/postgres")
+REDIS = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0")
+BROKERS = os.environ.get("KAFKA_BROKERS", "127.0.0.1:9092")
+TOPIC = os.environ.get("TOPIC", "domain-events")
+TABLES = """
+    CREATE TABLE IF NOT EXISTS orders (id text PRIMARY KEY, customer text, total bigint);
+    CREATE TABLE IF NOT EXISTS views (order_id text PRIMARY KEY, count bigint);
+    CREATE TABLE IF NOT EXISTS flushes (token text PRIMARY KEY, at timestamptz DEFAULT now());
+"""
 
 
-class Orders:
-    def __init__(self, cache: redis.Redis, producer: AIOKafkaProducer, topic: str) -> None:
-        self._database = Database()
-        self._cache = cache
-        self._producer = producer
-        self._topic = topic
-
-    async def answer(self, method: str, path: str, body: bytes) -> Answer:
-        order_id = unquote(path.removeprefix("/orders/"))
-        if path == "/healthz":
-            return 200, b"ok\n", TEXT
-        if method == "PUT":
-            return await self._put(order_id, body)
-        return await self._get(order_id)
-
-    async def _get(self, order_id: str) -> Answer:
-        key = f"order:single:{order_id}"
-        if cached := await self._cache.get(key):
-            return 200, cached, {**JSON, "X-Cache": "hit"}
-        order = await self._database.read(order_id)
-        if order is None:
-            return 404, f"no order {order_id}\n".encode(), TEXT
-        body = json.dumps(order).encode()
-        await self._cache.set(key, body, ex=LIFETIME)
-        return 200, body, {**JSON, "X-Cache": "miss"}
-
-    async def _put(self, order_id: str, body: bytes) -> Answer:
-        try:
-            said = json.loads(body)
-            order = {"orderId": order_id, "customerId": said["customerId"], "total": said["total"]}
-        except (ValueError, TypeError, KeyError) as error:
-            return 400, f"expected customerId and total: {error}\n".encode(), TEXT
-        self._database.write(order_id, order)
-        await self._publish("order.updated", order)
-        return 200, json.dumps(order).encode(), JSON
-
-    async def _publish(self, kind: str, order: dict[str, Any]) -> None:
-        """Publish an event; the row must be written before, so that readers in between find it.
-
-        A service that must not lose an event when it crashes here needs an outbox: docs/kafka.md.
-        """
-        event = {"type": kind, "data": order, "id": str(uuid.uuid4())}
-        key = order["orderId"].encode()  # keeps the events of one order in sequence
-        await self._producer.send_and_wait(self._topic, json.dumps(event).encode(), key=key)
+class Order(Struct, rename="camel"):
+    order_id: str
+    customer_id: str
+    total: int
 
 
-def server(orders: Orders, loop: asyncio.AbstractEventLoop, port: int) -> ThreadingHTTPServer:
-    """Return a server whose threads pass each call to the event loop."""
-
-    class Call(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            work = orders.answer(self.command, self.path, body)
-            status, body, headers = asyncio.run_coroutine_threadsafe(work, loop).result()
-            self.send_response(status)
-            for name, value in {**headers, "Content-Length": str(len(body))}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(body)
-
-        do_PUT = do_GET  # noqa: N815 - the name that the base class requires
-
-        def log_request(self, *_: object) -> None:
-            """Log nothing."""
-
-    return ThreadingHTTPServer(("", port), Call)
+class Change(Struct, rename="camel"):
+    customer_id: str
+    total: int
 
 
-async def main() -> None:
-    loop, stop = asyncio.get_running_loop(), asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    brokers = os.environ.get("KAFKA_BROKERS", "127.0.0.1:9092")
-    topic = os.environ.get("TOPIC", "domain-events")
-    cache = redis.Redis.from_url(os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0"))
-    async with cache, AIOKafkaProducer(bootstrap_servers=brokers, acks="all") as producer:
-        orders = Orders(cache, producer, topic)
-        with server(orders, loop, int(os.environ.get("HTTP_PORT", "8000"))) as http:
-            serving = asyncio.create_task(asyncio.to_thread(http.serve_forever))
-            await stop.wait()
-            await asyncio.to_thread(http.shutdown)
-            await serving
+kinds = Kinds(order=Kind(ttl="1h", stale_if_error="1h"), count=Kind(ttl="10m"))
+cache = Cache.from_url(REDIS, kinds=kinds)
+database = AsyncConnectionPool(DATABASE, open=False)
+
+
+@cache.cached("order:single:{order_id}", kind="order")
+async def get_order(order_id: str, *, headers: dict[str, str]) -> Order | None:
+    """Load an order; headers of the response are no part of the key."""
+    headers["X-Cache"] = "miss"
+    found = await rows("SELECT id, customer, total FROM orders WHERE id = %s", order_id)
+    return Order(*found[0]) if found else None
+
+
+@cache.cached("orders:count:{customer_id}", kind="count")
+async def count_orders(customer_id: str) -> int:
+    ((count,),) = await rows("SELECT count(*) FROM orders WHERE customer = %s", customer_id)
+    return int(count)
+
+
+async def add_views(flush: Flush) -> None:
+    """Add what was counted, in one transaction with the token by which a repetition is known."""
+    once = "INSERT INTO flushes VALUES (%s) ON CONFLICT DO NOTHING"
+    add = """
+        INSERT INTO views SELECT * FROM unnest(%s::text[], %s::bigint[])
+        ON CONFLICT (order_id) DO UPDATE SET count = views.count + excluded.count
+    """
+    async with database.connection() as connection:
+        if (await connection.execute(once, [flush.token])).rowcount:
+            await connection.execute(add, [list(flush.rows), list(flush.rows.values())])
+
+
+async def rows(query: str, *args: object) -> list[Any]:
+    async with database.connection() as connection:
+        return await (await connection.execute(query, args)).fetchall()
+
+
+views = WriteBehind(cache, "views", add_views, interval="1s")
+
+
+@asynccontextmanager
+async def living(app: FastAPI) -> AsyncIterator[None]:
+    producer = AIOKafkaProducer(bootstrap_servers=BROKERS, acks="all")
+    async with database, producer:
+        async with database.connection() as connection:
+            await connection.execute(TABLES)
+        app.state.producer = producer
+        async with lifespan(cache, views)(app):
+            yield
+
+
+app = FastAPI(lifespan=living)
+
+
+@app.get("/orders/{order_id}")
+async def read_order(order_id: str) -> Response:
+    await views.write(order_id)
+    headers = {"X-Cache": "hit"}
+    order = await get_order(order_id, headers=headers)
+    if order is None:
+        raise HTTPException(404, f"no order {order_id}")
+    return Response(msgspec.json.encode(order), headers=headers, media_type="application/json")
+
+
+@app.put("/orders/{order_id}")
+async def write_order(order_id: str, request: Request) -> Response:
+    try:
+        change = msgspec.json.decode(await request.body(), type=Change)
+    except msgspec.MsgspecError as error:
+        raise HTTPException(400, f"expected customerId and total: {error}") from None
+    order = Order(order_id, change.customer_id, change.total)
+    async with database.connection() as connection:
+        await connection.execute(
+            """
+            INSERT INTO orders VALUES (%s, %s, %s)
+            ON CONFLICT (id) DO UPDATE SET customer = excluded.customer, total = excluded.total
+            """,
+            [order_id, order.customer_id, order.total],
+        )
+    await publish("order.updated", order)  # after the commit, so that readers find the new row
+    return Response(msgspec.json.encode(order), media_type="application/json")
+
+
+@app.get("/customers/{customer_id}/orders/count")
+async def read_count(customer_id: str) -> int:
+    return await count_orders(customer_id)
+
+
+@app.get("/orders/{order_id}/views")
+async def read_views(order_id: str) -> int:
+    found = await rows("SELECT count FROM views WHERE order_id = %s", order_id)
+    return int(found[0][0]) if found else 0
+
+
+@app.get("/healthz")
+async def healthz() -> str:
+    return "ok"
+
+
+async def publish(kind: str, order: Order) -> None:
+    """Publish an event. A service that must not lose one here needs an outbox: docs/kafka.md."""
+    event = {"type": kind, "data": order, "id": str(uuid.uuid4())}
+    key = order.order_id.encode()  # keeps the events of one order in sequence
+    await app.state.producer.send_and_wait(TOPIC, msgspec.json.encode(event), key=key)
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    port = int(os.environ.get("HTTP_PORT", "8000"))
+    uvicorn.run(app, host=os.environ.get("HTTP_HOST", "127.0.0.1"), port=port, access_log=False)

@@ -14,9 +14,10 @@ from invalidator.cache.filling import RECORD, framed, takes
 from invalidator.cache.kinds import Kind, Kinds, Policy
 from invalidator.cache.loading import Loaded
 from invalidator.cache.process import Process, Spec, Stats
-from invalidator.cache.render import Layout
+from invalidator.cache.render import Layout, Render, declared, renderer
 from invalidator.cache.requests import Found
 from invalidator.cache.scripts import BUMP, EXPIRE, FINISH, LEASE, REPLACE, Command
+from invalidator.templates.declared import Declared
 from invalidator.templates.values import MAX_NAME
 
 LOADS: Final = 64  # that may run at once without caching
@@ -58,6 +59,7 @@ class Base:
         self._here.stamp = stamp
         self._here.version = version
         self.layout = Layout(prefix, stamp, version)
+        self.declared: list[Declared] = []  # for `invalidator check --cache`
         self._plain = json_codec()
 
     @property
@@ -70,6 +72,14 @@ class Base:
         if schema is not None:
             policy = Kind(schema=schema).over(policy)
         return Spec(policy, codec or self._plain)
+
+    def renderer(
+        self, function: Any, key: str, tags: Sequence[str], versions: Sequence[str]
+    ) -> Render:
+        """Compile the templates of a function, and note them."""
+        render = renderer(function, key, tags, versions, self.layout)
+        self.declared.append(declared(function, key, tags, versions, self.layout))
+        return render
 
     def names(self, key: str, tags: Sequence[str] = (), versions: Sequence[str] = ()) -> Names:
         """Return the Redis keys that a read of this entry needs."""

@@ -18,7 +18,6 @@ from invalidator.cache.kinds import Kind
 from invalidator.cache.loading import Loaded
 from invalidator.cache.many import Results, read_many
 from invalidator.cache.process import Spec
-from invalidator.cache.render import renderer
 from invalidator.cache.scripts import Command
 from invalidator.cache.servers import server_of
 from invalidator.cache.warming import CHUNK, Progress, chunks
@@ -74,7 +73,7 @@ class Cache(Base):
         """Cache what a function returns, under a key that names its arguments."""
 
         def decorate(function: Any) -> Any:
-            render = renderer(function, key, tags, versions, self.layout)
+            render = self.renderer(function, key, tags, versions)
             spec = self.spec(kind, codec or json_codec(returned(function)), schema)
             return Cached(self, function, render, spec)
 

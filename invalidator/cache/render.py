@@ -16,6 +16,7 @@ from invalidator.errors import Rejected
 from invalidator.layout import OWN
 from invalidator.templates import Path, Slot, Template, TemplateError, parse, values
 from invalidator.templates.code import Code, as_text, filtered, literal, looked_up
+from invalidator.templates.declared import Declared
 
 MOST_STAMPS: Final = 16  # each hit reads them all
 
@@ -66,6 +67,29 @@ def renderer(
             f"{key} names no argument of {function.__qualname__}: all calls would share it"
         )
     return _bound(signature, written)
+
+
+def declared(
+    function: Callable[..., Any],
+    key: str,
+    tags: Sequence[str],
+    versions: Sequence[str],
+    layout: Layout,
+) -> Declared:
+    """Return the templates of a function, and where it stands."""
+    inner = inspect.unwrap(function)
+    code = getattr(inner, "__code__", None)
+    return Declared(
+        f"{inner.__module__}.{inner.__qualname__}",
+        code.co_filename if code else "",
+        code.co_firstlineno if code else 0,
+        layout.prefix,
+        key,
+        tuple(tags),
+        tuple(versions),
+        layout.stamp,
+        layout.version,
+    )
 
 
 def _parsed(text: str) -> Template:

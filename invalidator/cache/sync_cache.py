@@ -17,7 +17,6 @@ from invalidator.cache.kinds import Kind
 from invalidator.cache.loading import Loaded
 from invalidator.cache.many import Results, read_many
 from invalidator.cache.process import Spec
-from invalidator.cache.render import renderer
 from invalidator.cache.scripts import Command
 from invalidator.cache.servers import sync_server_of
 from invalidator.cache.thread_driver import SyncDriver, SyncLoadContext
@@ -71,7 +70,7 @@ class SyncCache(Base):
         """SyncCache what a function returns, under a key that names its arguments."""
 
         def decorate(function: Any) -> Any:
-            render = renderer(function, key, tags, versions, self.layout)
+            render = self.renderer(function, key, tags, versions)
             spec = self.spec(kind, codec or json_codec(returned(function)), schema)
             return SyncCached(self, function, render, spec)
 

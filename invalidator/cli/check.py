@@ -29,6 +29,7 @@ examples:
   invalidator check                          the rules that the daemon would use
   invalidator check rules.d --format github  annotations in a pull request
   invalidator check rules.yaml --strict      also fail on warnings
+  invalidator check --cache shop.data:cache  compare with a service's cached functions
 
 exit codes: 0 the rules are valid, 1 they are not
 """
@@ -51,6 +52,14 @@ def add(verbs: Verbs) -> None:
     add_json(parser, "as --format json")
     add_settings(parser, redis=False)
     parser.add_argument("--strict", action="store_true", help="also exit 1 on warnings")
+    parser.add_argument(
+        "--cache",
+        metavar="MODULE:OBJECT",
+        action="append",
+        default=[],
+        help="a Cache or SyncCache of a service, which is imported: which of its templates no rule "
+        "reaches, and which rules name what no template renders (may be repeated)",
+    )
     parser.set_defaults(run=run)
 
 
@@ -58,6 +67,15 @@ def run(args: argparse.Namespace) -> int:
     from invalidator.rules.lint import check
 
     checked = check(rules_path(args), **_known(args))
+    if args.cache and checked.ruleset:
+        from msgspec.structs import replace
+
+        from invalidator.cli.declared import declared_by
+        from invalidator.rules.coverage import compare
+
+        declared = [each for name in args.cache for each in declared_by(name)]
+        found = compare(checked.ruleset, declared)
+        checked = replace(checked, findings=(*checked.findings, *found))
     form = "json" if args.json else args.format
     {"text": _text, "json": _json, "github": _github}[form](checked)
     warned = any(entry.severity == "warning" for entry in checked.findings)

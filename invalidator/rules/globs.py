@@ -12,9 +12,10 @@ from invalidator.templates import Template
 
 ANY: Final = "*"  # any text
 ONE: Final = "?"  # any one character
+WORD: Final = "w"  # any text without a colon
 _SPECIAL: Final = re.compile(r"\\(.)|\[(\^?)((?:\\.|[^\]\\])*)\]|(\*)|(\?)|(.)", re.S)
 
-Token = tuple[str, str]  # ("*", ""), ("?", "") or ("=", character)
+Token = tuple[str, str]  # ("*", ""), ("?", ""), ("w", "") or ("=", character)
 
 
 def tokens(glob: str) -> list[Token]:
@@ -32,12 +33,14 @@ def tokens(glob: str) -> list[Token]:
     return made
 
 
-def of_template(template: Template, prefix: str = "", *, glob: bool) -> list[Token]:
-    """Return a template as tokens: a slot is any text; with `glob` literal text is a glob."""
+def of_template(
+    template: Template, prefix: str = "", *, glob: bool, slot: str = ANY
+) -> list[Token]:
+    """Return a template as tokens: a slot is any text, or `slot`; with `glob` text is a glob."""
     made = [("=", char) for char in prefix]
     for part in template.parts:
         if not isinstance(part, str):
-            made.append((ANY, ""))
+            made.append((slot, ""))
         elif glob:
             made.extend(tokens(part))
         else:
@@ -70,13 +73,20 @@ def meet(one: list[Token], other: list[Token]) -> bool:
 def _next(one: list[Token], other: list[Token], i: int, j: int) -> Iterator[tuple[int, int]]:
     a = one[i] if i < len(one) else None
     b = other[j] if j < len(other) else None
-    if a and a[0] == ANY:
+    if a and a[0] in _LONG:
         yield i + 1, j
-        if b:
+        if b and _takes(a, b):
             yield i, j + 1
-    if b and b[0] == ANY:
+    if b and b[0] in _LONG:
         yield i, j + 1
-        if a:
+        if a and _takes(b, a):
             yield i + 1, j
-    if a and b and ANY not in (a[0], b[0]) and (ONE in (a[0], b[0]) or a == b):
+    if a and b and not _LONG & {a[0], b[0]} and (ONE in (a[0], b[0]) or a == b):
         yield i + 1, j + 1
+
+
+_LONG: Final = frozenset({ANY, WORD})
+
+
+def _takes(long: Token, other: Token) -> bool:
+    return long[0] == ANY or other != ("=", ":")

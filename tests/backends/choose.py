@@ -16,6 +16,7 @@ NO_KAFKA = (
     "set TEST_KAFKA_BOOTSTRAP, or start Docker"
 )
 NO_OWN_REDIS = "this test starts a redis-server of its own: install redis-server"
+NO_POSTGRES = "this test starts a PostgreSQL of its own: install postgresql"
 NO_OWN_KAFKA = (
     "this test starts a Kafka broker of its own: install Java 17 or newer and Maven "
     "(Debian: default-jre-headless, maven)"

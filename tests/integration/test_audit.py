@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import redis
 
+from invalidator.cache import Kind, SyncCache
 from invalidator.cli import main
 from tests.conftest import StartRedis
 from tests.integration.piping import looking
@@ -118,6 +119,19 @@ def test_a_tag_that_expires_before_a_member_is_found_in_both_layouts(
         or re.fullmatch(r"tag:a2 lives \d+ s, its member lasting for ever", each)
         for each in samples
     )
+
+
+def test_entries_of_an_old_schema_are_counted(now: redis.Redis, audit: Audit) -> None:
+    cache = SyncCache(now, prefix="order:single:")
+    for number, schema in enumerate([1, 1, 2, 3, 3]):
+        cache.get_or_load(str(number), lambda _: 1, kind=Kind(schema=schema))
+    cache.get_or_load("other:x", lambda _: 1, kind=Kind(schema=1))
+    now.sadd("order:single:9", "a set")
+    now.set("order:single:8", "!i1 foreign")
+    _, report = audit("--only", "old-schema")
+    assert counts(report, "old-schema") == {"order:single:*": 3}
+    (found,) = report["findings"]
+    assert re.fullmatch(r"order:single:[01], schema 1 of 3", found["sample"])
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ bounded, however many keys there are.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
 
@@ -34,9 +35,16 @@ class Tally(Struct):
     unreached: int = 0  # that no template of a rule names
     tagged: int = 0  # seen in a tag that rules invalidate
     tags: int = 0  # tags that expire before a member
+    schemas: Counter[int] = field(default_factory=Counter)  # of entries of the read side
     samples: dict[str, bytes] = field(default_factory=dict)  # by the name of what is counted
 
+    @property
+    def outdated(self) -> int:
+        """Return how many entries have an older schema than others of the family."""
+        return self.schemas.total() - self.schemas[max(self.schemas, default=0)]
+
     def add(self, other: "Tally") -> None:
+        self.schemas += other.schemas
         self.largest = max(self.largest, other.largest)
         for name in _SUMS:
             setattr(self, name, getattr(self, name) + getattr(other, name))
@@ -48,8 +56,14 @@ class Tally(Struct):
         if what not in self.samples:
             self.samples[what] = key[:LONGEST]
 
+    def note_schema(self, schema: int, key: bytes) -> None:
+        """Count an entry of the read side."""
+        self.schemas[schema] += 1
+        self.samples.setdefault(f"schema {schema}", key[:LONGEST])
 
-_SUMS = [each.name for each in fields(Tally) if each.name not in ("largest", "samples")]
+
+_NO_SUMS = ("largest", "schemas", "samples")
+_SUMS = [each.name for each in fields(Tally) if each.name not in _NO_SUMS]
 
 
 class _Node(Struct):

@@ -19,6 +19,7 @@ MEANINGS = {
     "unreached": "keys that no rule can invalidate",
     "no-ttl": "keys that never expire",
     "big": "keys over 1 MiB",
+    "old-schema": "entries of the read side that a newer schema replaced",
 }
 KINDS = tuple(MEANINGS)
 
@@ -35,6 +36,8 @@ ADVICE = {
     "volatile-* policies. Give entries a time to live; list other keys under protect:.",
     "big": "One command on such a key blocks every other client of the server. Split it, or store "
     "less in it.",
+    "old-schema": "Readers of the newer schema load them anew. If there are many long after a "
+    "deployment, an older version of a service still runs; otherwise they expire.",
 }
 BIG = 1 << 20  # bytes
 
@@ -69,6 +72,7 @@ def report(found: "Audited", expected: "Expected", only: Collection[str] = ()) -
         ("unreached", "unreached"),
         ("no-ttl", "lasting"),
         ("big", "big"),
+        ("old-schema", "outdated"),
     ):
         findings += sorted(_families(kind, counted, tallies), key=lambda each: -each.count)
     findings = [each for each in findings if not only or each.kind in only]
@@ -97,7 +101,14 @@ def _families(kind: str, counted: str, tallies: "list[tuple[str, Tally]]") -> It
         count: int = getattr(tally, counted)
         if not count or (kind == "unreached" and tally.tagged):
             continue  # a tag reaches it
-        sample = tally.samples[counted].decode("utf-8", "backslashreplace")
+        sample = _sample(tally, counted).decode("utf-8", "backslashreplace")
         if kind == "big":
             sample += f", the largest has {tally.largest / BIG:,.1f} MiB"
         yield Finding(kind, name, count, sample, ADVICE[kind])
+
+
+def _sample(tally: "Tally", counted: str) -> bytes:
+    if counted != "outdated":
+        return tally.samples[counted]
+    oldest, newest = min(tally.schemas), max(tally.schemas)
+    return b"%s, schema %d of %d" % (tally.samples[f"schema {oldest}"], oldest, newest)

@@ -41,9 +41,10 @@ It finds:
   unreached           families of keys (ids are *) that no rule can invalidate
   no-ttl              keys that never expire
   big                 keys over 1 MiB
+  old-schema          entries of invalidator.cache that a newer schema replaced
 
-It walks all keys with SCAN and asks for the time to live and the size of each. It reads no values
-and writes nothing. docs/redis-contract.md lists the permissions that it needs.
+It walks all keys with SCAN and asks for the time to live, the size and the first 12 bytes of each.
+It writes nothing. docs/redis-contract.md lists the permissions that it needs.
 
 exit codes: 0 done, 1 a server cannot be reached or, with --strict, something was found; 2 the
 settings or the rules cannot be used

@@ -1,6 +1,7 @@
-"""Walk over all keys slowly, reading metadata and no values."""
+"""Walk over all keys slowly, reading metadata, and of values at most the head of an entry."""
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Sequence
 
@@ -15,6 +16,7 @@ from invalidator.redisclient.server import Server, Sleep
 from invalidator.targets.redis.keys import MOVING
 from invalidator.targets.redis.walk import Pace
 
+HEAD = re.compile(rb"!i1 [VN].. (\d{4})")  # of an entry of the read side: docs/read-side.md
 MEMBERS = 1000  # of a tag that are compared, approximately
 SLACK = 1000  # milliseconds that a member may outlive its tag: they are asked in sequence
 
@@ -95,8 +97,18 @@ class _Walk(Struct, frozen=True):
             elif size is not None and ttl != -2:  # otherwise it is gone
                 left[key] = ttl
                 self._count(key, ttl, size, named=key in named, spared=key in spared)
+        sets: set[bytes] = set()
         for tags in self.expected.tags:
-            await self._look_at_tags(tags, left, tags.all.matching(list(left)))
+            found = tags.all.matching(list(left))
+            await self._look_at_tags(tags, left, found)
+            sets |= found
+        await self._look_at_heads([key for key in left if key not in sets])
+
+    async def _look_at_heads(self, keys: list[bytes]) -> None:
+        heads = await _ask(self.server, [("GETRANGE", key, 0, 11) for key in keys])
+        for key, head in zip(keys, heads, strict=True):  # other types, and what is denied: errors
+            if isinstance(head, bytes) and (found := HEAD.match(head)):
+                self.audit.families.of(key).note_schema(int(found[1]), key)
 
     def _count(self, key: bytes, ttl: int, size: int, *, named: bool, spared: bool) -> None:
         tally = self.audit.families.of(key)

@@ -191,3 +191,57 @@ def test_rules_without_tests_are_counted(
     assert "no test covers 50: r0, r1," in capsys.readouterr().out
     assert main(["test", str(path), "--covered"]) == 1
     assert capsys.readouterr().out.splitlines()[-1].endswith(", and 30 more")
+
+
+SERVICE = """
+from invalidator.cache import SyncCache
+
+cache = SyncCache.from_url("redis://127.0.0.1:1/0")
+
+
+@cache.cached("o:{id}")
+def order(id): ...
+
+
+@cache.cached("price:{id}")
+def price(id): ...
+"""
+
+
+@pytest.fixture
+def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return the name of a service's module, in the current directory."""
+    name = f"service_of_{tmp_path.name}".replace("-", "_")
+    (tmp_path / f"{name}.py").write_text(SERVICE)
+    monkeypatch.chdir(tmp_path)
+    return name
+
+
+def test_check_compares_rules_with_a_service(
+    good: str, service: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", good, "--cache", f"{service}:cache"]) == 0
+    out = capsys.readouterr().out
+    assert f"{service}.py:11:1: warning: no rule reaches price:{{id}}: what {service}.price" in out
+    assert "note: no cached function has patterns of this form" in out
+    words = ["check", good, "--cache", f"{service}:cache", "--format", "github", "--strict"]
+    assert main(words) == 1
+    said = capsys.readouterr().out
+    assert f"::warning file={service}.py,line=11,col=1::no rule reaches price:{{id}}" in said
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("HERE", "--cache takes MODULE:OBJECT, such as shop.data:cache, found 'HERE'"),
+        ("HERE:other", "HERE:other: cannot be imported: module 'HERE' has no attribute"),
+        ("no_such_module:x", "cannot be imported: No module named 'no_such_module'"),
+        ("HERE:price", "HERE:price: is a SyncCached, not a Cache or SyncCache"),
+        ("HERE:cache.kinds", "HERE:cache.kinds: is a Kinds, not a Cache or SyncCache"),
+    ],
+)
+def test_a_cache_that_is_not_there_is_named(
+    given: str, said: str, good: str, service: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", good, "--cache", given.replace("HERE", service)]) == 2
+    assert said.replace("HERE", service) in capsys.readouterr().err

@@ -1,0 +1,1 @@
+"""Small apps that use the read side: docs/read-side.md."""
