@@ -168,7 +168,7 @@ function showSources(status) {
 
 function showCaches(status) {
   fill("caches", status.caches.map((cache) => [
-    make("span", "name", cache.name), code(cache.redis), state(cache.waiting),
+    make("span", "name", cache.name), code(cache.servers.join(", ")), state(cache.waiting),
   ]), "The rules have no cache");
 }
 
@@ -207,7 +207,7 @@ function heading(text, classes) {
 /** Types that no rule names, as far as they were sampled. */
 function unmatched(status) {
   const lines = (status.unmatched || []).map((each) => make("span", "line small",
-    code(each.type), each.hint ? make("span", "muted", ` ${each.hint}`) : null));
+    code(each.type), each.near_miss ? make("span", "muted", ` ${each.near_miss}`) : null));
   return [make("span", "muted", "named by no rule, or unreadable"), ...lines];
 }
 

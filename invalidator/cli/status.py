@@ -40,7 +40,7 @@ def _head(status: Answer) -> Iterator[str]:
         yield from _alarm(f"{name} makes no progress", "red")
     if status["dry_run"]:
         yield "dry run: nothing is written"
-    for held in status.get("brake", {}).get("held", ()):
+    for held in status["brake"]["paused_topics"]:
         yield from _alarm(f"{held['source']} topic {held['topic']} is paused: {held['why']}", "red")
     rules = status["rules"]
     loaded = f"{plural(rules['count'], 'rule')} from {rules['path']} ({rules['hash']}), loaded "
@@ -76,10 +76,10 @@ def _sources(status: Answer) -> Iterator[str]:
 
 def _caches(status: Answer) -> Iterator[str]:
     rows = [
-        [_safe(cache["name"]), _state(cache["waiting"]), _safe(cache["redis"])]
+        [_safe(cache["name"]), _state(cache["waiting"]), _safe(", ".join(cache["servers"]))]
         for cache in status["caches"]
     ]
-    yield from table(rows, head=("CACHE", "STATE", "REDIS"))
+    yield from table(rows, head=("CACHE", "STATE", "SERVERS"))
 
 
 def _state(waiting: str | None) -> str:
