@@ -56,7 +56,8 @@ def _as_text(setting: "Described") -> str:
     where = f"({_origin(setting)})"
     gap = _WIDTH - len(value) - len(where)
     head = [value + " " * gap + where] if gap >= 2 else [value, f"    {where}"]
-    return "\n".join([*head, *_wrapped(setting.meaning)])
+    warning = [f"    WARNING: {setting.hidden}"] if setting.hidden else []
+    return "\n".join([*head, *warning, *_wrapped(setting.meaning)])
 
 
 def _origin(setting: "Described") -> str:

@@ -351,6 +351,7 @@ class Settings(BaseSettings):
     )
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
+    _hidden: dict[str, str] = PrivateAttr(default_factory=dict)  # secret files without effect
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Settings":

@@ -194,6 +194,21 @@ def test_files_of_other_programs_beside_our_secrets_are_let_be(tmp_path: Path) -
     assert load(secrets_dir=tmp_path).log.level == "info"
 
 
+@pytest.mark.parametrize("where", ["environment", "env file"])
+def test_a_secret_file_that_another_source_hides_is_reported(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, where: str
+) -> None:
+    mounted = secrets(tmp_path, redis_url="redis://secret/0", state_url="redis://state/0")
+    env_file = tmp_path / ".env"
+    env_file.write_text("INVALIDATOR_REDIS_URL=redis://plain/0" if where == "env file" else "")
+    if where == "environment":
+        set_all(monkeypatch, REDIS_URL="redis://plain/0")
+    described = describe(load(env_file, mounted))
+    (hidden,) = [entry for entry in described if entry.hidden]
+    assert (hidden.name, hidden.value) == ("INVALIDATOR_REDIS_URL", "redis://plain/0")
+    assert hidden.hidden.startswith(f"secret file {mounted / 'redis_url'} has no effect: {where}")
+
+
 # --- secrets stay secret ---
 
 
