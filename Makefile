@@ -86,13 +86,7 @@ $(VENV)/.run: $(VENV)/.made requirements/embedded.txt requirements/build.txt pyp
 	@$(PACKAGE)
 	@touch $@
 
-$(VENV)/.audit:  ## look for known vulnerabilities in what is locked
-	@scripts/audit.sh
-
-dist:  ## build what is committed into dist/: sdist, wheel, bill of materials
-	@scripts/dist.sh
-
-bench: $(VENV)/.dev requirements/bench.txt
+$(VENV)/.bench: $(VENV)/.dev requirements/bench.txt
 	@$(LOCKED) -r requirements/bench.txt
 	@touch $@
 

@@ -7,7 +7,7 @@ scripts/tools.sh || exit
 locks=()
 for lock in runtime otel avro aws build; do locks+=(-r "requirements/$lock.txt"); done
 for service in pypi osv; do
-  said=$(.cache/release/bin/pip-audit --disable-pip --require-hashes --progress-spinner off \
+  said=$(.cache/release/bin/pip-audit --strict --disable-pip --require-hashes --progress-spinner off \
     --timeout 10 -s $service "${locks[@]}" 2>&1)
   code=$?
   if [ $code = 0 ] || grep -q "^Name .* ID " <<<"$said"; then
