@@ -80,7 +80,8 @@ Each setting has the first value found in this order: the command line, the envi
 (`INVALIDATOR_ENV_FILE` or `--env-file`), mounted secret files (`INVALIDATOR_SECRETS_DIR`), and its
 default. A secret file contains one value and is named after the setting, with or without
 `INVALIDATOR_`, in upper or lower case: `redis_url`, `INVALIDATOR_REDIS_URL`, `admin__port`. A
-Kubernetes Secret with any of these key names can be mounted unchanged.
+Kubernetes Secret with any of these key names can be mounted unchanged. A secret file that the
+environment or the env file hides is reported, at the start and by `invalidator settings`.
 
 Lists are separated by commas (`orders,payments`). Durations need a unit (`500ms`, `30s`, `10m`,
 `1h`, `7d`); sizes may have one, otherwise they are in bytes (`512KiB`, `4MiB`, `1GiB`, `65536`). In

@@ -201,8 +201,8 @@ RedisUrl = Annotated[SecretStr, Written(_redis_url, _show_url, secret=True)]
 Announce = Annotated[Literal["listened", "always", "never"], _choice("listened", "always", "never")]
 Start = Annotated[Literal["latest", "earliest"] | float, Written(_start, _show_start)]
 Mechanism = Annotated[
-    Literal["none", "plain", "scram-sha-256", "scram-sha-512", "oauthbearer"],
-    _choice("none", "plain", "scram-sha-256", "scram-sha-512", "oauthbearer"),
+    Literal["none", "plain", "scram-sha-256", "scram-sha-512", "oauthbearer", "aws-msk-iam"],
+    _choice("none", "plain", "scram-sha-256", "scram-sha-512", "oauthbearer", "aws-msk-iam"),
 ]
 LogFormat = Annotated[Literal["json", "console"], _choice("json", "console")]
 LogLevel = Annotated[
