@@ -1,6 +1,6 @@
 # Everything is installed into .venv; a second call starts immediately.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow pythons faults mutants check format lock audit dist bench clean
+.PHONY: help run test test-slow pythons faults mutants check format lock helm audit dist bench clean
 .DELETE_ON_ERROR:
 
 # The tests start hundreds of processes, each of which would compile every module again.
@@ -60,6 +60,8 @@ format: $(VENV)/.dev  ## format the code, and fix what ruff can fix
 lock:  ## write requirements/*.txt (UPGRADE=1: with the newest versions)
 	scripts/lock.sh
 
+helm: .cache/bin/helm  ## build helm by Go, for the tests of the chart
+
 audit:  ## look for known vulnerabilities in what is locked
 	@scripts/audit.sh
 
@@ -75,6 +77,9 @@ bench: $(VENV)/.bench .cache/installed/.made  ## compare the daemon's speed with
 clean:  ## remove everything that make created
 	rm -rf .venv .cache build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.cache/bin/helm:
+	GOBIN=$(CURDIR)/.cache/bin go install helm.sh/helm/v3/cmd/helm@v3.22.0
 
 $(VENV)/.made:
 	@scripts/venv.sh $(VENV)

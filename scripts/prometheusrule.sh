@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Writes the alerts as a resource of the Prometheus operator.
+# Writes the alerts as a resource of the Prometheus operator, and copies them into the Helm chart.
 set -euo pipefail
 cd "$(dirname "$0")/../deploy"
 
@@ -16,3 +16,4 @@ spec:
 EOF
   sed -n '/^groups:/,$ s/^\(.\)/  \1/p; /^groups:/,$ { /^$/p }' monitoring/alerts.yaml
 } >kubernetes/monitoring/prometheusrule.yaml
+cp monitoring/alerts.yaml helm/invalidator/files/alerts.yaml
