@@ -182,13 +182,16 @@ def _sources(
 
 
 def _kafka(settings: "Settings", topics: Sequence[str], wanted: "Times | Offsets") -> "KafkaReplay":
+    from invalidator.runtime.health import Health
+    from invalidator.sources.kafka import decoder_of
     from invalidator.sources.kafka.brokers import Brokers
     from invalidator.sources.kafka.replay import KafkaReplay
 
     kafka = settings.kafka
     if not kafka.bootstrap_servers:
         raise UsageError("INVALIDATOR_KAFKA__BOOTSTRAP_SERVERS is not set")
-    return KafkaReplay(Brokers.of(kafka), topics, wanted)
+    brokers = Brokers.of(kafka)
+    return KafkaReplay(brokers, topics, wanted, decoder_of(settings, Health(), brokers))
 
 
 def _stream(settings: "Settings", keys: Sequence[str], wanted: "Ids") -> "StreamReplay":

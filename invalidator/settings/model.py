@@ -27,6 +27,8 @@ from invalidator.settings.values import (
     Port,
     PositiveDuration,
     RedisUrl,
+    RegistryFormat,
+    RegistryUrl,
     Route,
     Servers,
     SessionTimeout,
@@ -42,6 +44,21 @@ from invalidator.settings.values import (
 PREFIX = "INVALIDATOR_"
 SERVERS, TOPICS = f"{PREFIX}KAFKA__BOOTSTRAP_SERVERS", f"{PREFIX}KAFKA__TOPICS"
 DEAD_TOPIC = f"{PREFIX}DEAD_LETTERS__TOPIC"
+
+
+class Registry(Group):
+    url: RegistryUrl = Field(
+        default=SecretStr(""),
+        description="The schema registry, for events in Avro, with a login if it requires one "
+        "(https://KEY:SECRET@registry.example.com). Requires invalidator[avro]. Empty: events are "
+        "JSON.",
+    )
+    format: RegistryFormat = Field(
+        default="confluent",
+        description="How the registry's clients frame records, and its API: confluent (a schema id "
+        "of 4 bytes; also Apicurio's /apis/ccompat/v7) or apicurio (a global id of 8 bytes, in "
+        "front of the value or in a header; the URL ends in /apis/registry/v2).",
+    )
 
 
 class Kafka(Group):
@@ -76,6 +93,7 @@ class Kafka(Group):
     )
     tls: Tls = Tls()
     sasl: Sasl = Sasl()
+    registry: Registry = Registry()
 
     @model_validator(mode="after")
     def _complete(self) -> "Kafka":

@@ -39,11 +39,11 @@ class Brokers:
             # Imported here, since it loads for 20 ms, and few log in with tokens.
             from invalidator.sources.kafka import oauth
 
-            self._tokens = oauth.Tokens(self._sasl, self._trusted)
+            self._tokens = oauth.Tokens(self._sasl, self.trusted)
         if self._sasl.mechanism == "aws-msk-iam":
             from invalidator.sources.kafka import aws
 
-            self._tokens = aws.IamTokens(self._sasl, self._trusted)
+            self._tokens = aws.IamTokens(self._sasl, self.trusted)
 
     @classmethod
     def of(cls, kafka: Kafka) -> Self:
@@ -134,8 +134,8 @@ class Brokers:
                 raise _unusable("CERT_FILE and KEY_FILE", files, error) from None
         return context
 
-    def _trusted(self) -> ssl.SSLContext:
-        """Return a context that trusts, for the token's server, the CAs of system and brokers."""
+    def trusted(self) -> ssl.SSLContext:
+        """Return a context that trusts, for the servers of tokens and schemas, the CAs of system and brokers."""
         context = ssl.create_default_context()
         if self._tls.ca_file:
             context.load_verify_locations(self._tls.ca_file)

@@ -143,7 +143,7 @@ def _reason(error: Exception) -> str:
     return said if said and isinstance(error, ValueError) else f"{type(error).__name__}: {said}"
 
 
-class _AsTheyAre(HTTPErrorProcessor):
+class AsTheyAre(HTTPErrorProcessor):
     """Returns every response: the login in the request is for this server, not for a redirect."""
 
     def http_response(self, request: Request, response: HTTPResponse) -> HTTPResponse:
@@ -171,7 +171,7 @@ async def post_form(
             urlencode(form).encode(),
             {"User-Agent": "invalidator", **headers},
         )
-        opener = build_opener(_AsTheyAre, HTTPSHandler(context=trusted))
+        opener = build_opener(AsTheyAre, HTTPSHandler(context=trusted))
         async with asyncio.timeout(within):
             return await asyncio.to_thread(_post, opener, request, within)
     except (HTTPException, OSError) as error:

@@ -7,9 +7,9 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
 from prometheus_client.parser import text_string_to_metric_families as plain_metrics
 
-from invalidator.admin.http import Request, Response
 from invalidator.admin.server import Admin
 from invalidator.runtime import metrics
+from invalidator.runtime.http import Request, Response
 from invalidator.settings import Settings
 
 PROMETHEUS = (  # what Prometheus 2.53 sends

@@ -55,6 +55,8 @@ def test_every_setting_is_read_from_the_environment(monkeypatch: pytest.MonkeyPa
         "REWIND": "2h",
         "KAFKA__BOOTSTRAP_SERVERS": "a:9092,[::1]:9093",
         "KAFKA__TOPICS": "orders,users",
+        "KAFKA__REGISTRY__URL": "https://registry:8081",
+        "KAFKA__REGISTRY__FORMAT": "apicurio",
         "KAFKA__GROUP_ID": "g",
         "RULES_LAST_GOOD": "/var/lib/last-good.json",
         "DRY_RUN": "true",
