@@ -9,5 +9,9 @@ TAG_STAMP = "invalidator:stamp:{tag}"  # a random token, as invalidator.cache ke
 VERSION = "cache:version:{name}"  # a number that only grows
 WORK = "invalidator:work:"  # a tag set while it is consumed, and a pointer to it
 WORKS = "invalidator:works"  # set: all such pointers, to consume what a crash left
+# Sweeps that a fleet shares; the braces keep the keys of one group in one slot of a cluster.
+SWEEP_WANTED = "invalidator:sweep:{{{group}}}:wanted"  # hash: patterns that members wait for
+SWEEP_LEASE = "invalidator:sweep:{{{group}}}:lease"  # who sweeps for all of them
+SWEEP_DONE = "invalidator:sweep:{{{group}}}:done:{number}"  # the answer to one request
 APPLIED = "invalidator:applied"  # channel: what was applied
 PLACE = "invalidator:place:{group}:{stream}"  # how far back a failover leads in a stream

@@ -171,6 +171,9 @@ NAMES = Counter(
 )
 EXISTED = Counter("invalidator_keys_existed_total", "Keys that existed when they were deleted.")
 SWEEPS = Counter("invalidator_sweeps_total", "Completed sweeps over the whole keyspace.")
+SWEEPS_SHARED = Counter(
+    "invalidator_sweeps_shared_total", "Sweeps that another member of the fleet made for this one."
+)
 SWEEP_SECONDS = Histogram(
     "invalidator_sweep_seconds",
     "From the start of a sweep to its end, including repeated passes.",

@@ -75,8 +75,8 @@ class AvroDecoder:
                 await self._look_up(batch)
             except Unavailable as error:
                 attempt += 1
-                metrics.RETRIES.labels(self._part.name, error.code or "away").inc()
-                self._part.away(str(error))
+                metrics.RETRIES.labels(self._part.name, error.code or "unavailable").inc()
+                self._part.not_ready(str(error))
                 await source.keep_alive()
                 await rest(attempt, self._stopping)
             else:

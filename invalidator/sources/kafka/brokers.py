@@ -135,7 +135,7 @@ class Brokers:
         return context
 
     def trusted(self) -> ssl.SSLContext:
-        """Return a context that trusts, for the servers of tokens and schemas, the CAs of system and brokers."""
+        """Return a context that trusts the CAs of system and brokers: for tokens and schemas."""
         context = ssl.create_default_context()
         if self._tls.ca_file:
             context.load_verify_locations(self._tls.ca_file)
