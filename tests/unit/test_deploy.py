@@ -26,11 +26,14 @@ def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_compose_file_sets_what_the_daemon_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     services = yaml.safe_load((TOP / "deploy" / "compose.yaml").read_text())["services"]
-    for name, value in services["invalidator"]["environment"].items():
-        monkeypatch.setenv(name, value)
-    settings = load()
-    assert settings.kafka.bootstrap_servers
-    assert settings.redis_url.get_secret_value() == "redis://redis:6379/0"
+    for daemon, has_kafka in (("invalidator", True), ("alone", False)):
+        with monkeypatch.context() as patch:
+            for name, value in services[daemon]["environment"].items():
+                patch.setenv(name, value)
+            settings = load()
+        assert bool(settings.kafka.bootstrap_servers) is has_kafka
+        assert settings.has_sources
+        assert settings.redis_url.get_secret_value() == "redis://redis:6379/0"
 
 
 def test_the_image_knows_only_real_settings() -> None:
@@ -98,6 +101,20 @@ def test_a_service_of_compose_names_what_there_is(name: str) -> None:
         source, _, _ = mount.partition(":")
         if source.startswith("."):
             assert (TOP / "deploy" / source).is_file(), mount
+
+
+@pytest.mark.parametrize("profiles", [{"alone"}, {"kafka"}, {"kafka", "monitoring"}], ids=str)
+def test_each_profile_has_what_its_services_need(profiles: set[str]) -> None:
+    started = {
+        name: service
+        for name, service in COMPOSE.items()
+        if not service.get("profiles") or profiles & set(service["profiles"])
+    }
+    ports = [port for service in started.values() for port in service.get("ports", [])]
+    assert len(ports) == len(set(ports))
+    assert "127.0.0.1:8080:8080" in ports
+    for service in started.values():
+        assert set(service.get("depends_on", {})) <= set(started)
 
 
 def test_only_this_machine_can_call_what_compose_runs() -> None:

@@ -18,6 +18,7 @@ from invalidator.rules import load as load_rules
 from invalidator.rules.explain.run_tests import run_tests
 from invalidator.rules.lint import check
 from invalidator.settings import defaults, load
+from tests.pages import Page
 
 TOP = Path(__file__).parents[2] / "deploy" / "kubernetes"
 BASE, OVERLAY, MONITORING = TOP / "base", TOP / "overlays" / "production", TOP / "monitoring"
@@ -154,6 +155,30 @@ def documented_secret() -> dict[str, str]:
     return {
         name: value.strip("'") for name, value in re.findall(r"--from-literal=(\w+)=(\S+)", text)
     }
+
+
+def test_the_documented_patch_mounts_the_rules_of_several_teams(tmp_path: Path) -> None:
+    tool = shutil.which("kustomize") or shutil.which("kubectl")
+    if tool is None:
+        pytest.skip("there is no kustomize and no kubectl")
+    page = Page(TOP.parents[1] / "docs" / "operations.md")
+    (patch,) = (block.text for block in page.blocks if "rules-of-orders" in block.text)
+    shutil.copytree(TOP, tmp_path / "kubernetes")
+    folder = tmp_path / "kubernetes" / "overlays" / "teams"
+    folder.mkdir()
+    named = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: invalidator}\n"
+    (folder / "patch.yaml").write_text(named + patch)
+    overlay = {"resources": ["../production"], "patches": [{"path": "patch.yaml"}]}
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
+    verb = ["kustomize"] if tool.endswith("kubectl") else ["build"]
+    done = subprocess.run([tool, *verb, str(folder)], capture_output=True, text=True, check=True)
+    deployment = of_kind("Deployment", list(yaml.safe_load_all(done.stdout)))
+    kubernetes_validate.validate(deployment, VERSIONS[-1], strict=True)
+    spec = deployment["spec"]["template"]["spec"]
+    (rules,) = (volume for volume in spec["volumes"] if volume["name"] == "rules")
+    assert "configMap" not in rules
+    items = [source["configMap"]["items"][0] for source in rules["projected"]["sources"]]
+    assert [item["path"] for item in items] == ["orders.yaml", "customers.yaml"]
 
 
 def literals(folder: Path) -> Iterator[tuple[str, str]]:
