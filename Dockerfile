@@ -1,15 +1,18 @@
-ARG PYTHON=python:3.12.11-slim-bookworm
+# Pin it by digest where builds must be repeatable: --build-arg PYTHON=python@sha256:...
+ARG PYTHON=python:3.13.9-slim-trixie
 
 FROM ${PYTHON} AS build
-# otel: with the packages that traces need
-ARG REQUIREMENTS=runtime
+# The extras to install: any of otel, avro and aws, separated by spaces.
+ARG EXTRAS=
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 RUN python -m venv /opt/invalidator
 ENV PATH=/opt/invalidator/bin:$PATH
 WORKDIR /src
 # Dependencies first, because they change less often than the code.
-COPY requirements/${REQUIREMENTS}.txt requirements/build.txt requirements/
-RUN pip install --require-hashes --only-binary :all: -r requirements/${REQUIREMENTS}.txt
+COPY requirements requirements
+RUN for each in runtime ${EXTRAS}; do \
+      pip install --require-hashes --only-binary :all: -r requirements/$each.txt || exit 1; \
+    done
 # setuptools builds the wheel, in an environment that is not part of the image
 RUN python -m venv /opt/build \
  && /opt/build/bin/pip install --require-hashes --only-binary :all: -r requirements/build.txt
@@ -21,6 +24,15 @@ RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheels 
  && python -m compileall -q /opt/invalidator
 
 FROM ${PYTHON}
+ARG VERSION=unknown
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title=invalidator \
+      org.opencontainers.image.description="Event-driven cache invalidation" \
+      org.opencontainers.image.source=https://git.example.com/platform/invalidator \
+      org.opencontainers.image.documentation=https://git.example.com/platform/invalidator/blob/main/docs/operations.md \
+      org.opencontainers.image.licenses=MIT \
+      org.opencontainers.image.version=${VERSION} \
+      org.opencontainers.image.revision=${REVISION}
 # Nothing is written at run time, so the root file system can be read-only.
 ENV PATH=/opt/invalidator/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
     INVALIDATOR_RULES=/etc/invalidator/rules.yaml

@@ -1,12 +1,14 @@
 # Everything is installed into .venv; a second call starts immediately.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow faults mutants check format lock clients bench clean
+.PHONY: help run test test-slow pythons faults mutants check format lock clients helm audit dist bench clean
 .DELETE_ON_ERROR:
 
 # The tests start hundreds of processes, each of which would compile every module again.
 unexport PYTHONDONTWRITEBYTECODE
 
-BIN := .venv/bin
+# VENV=... and PYTHON=... together: another environment, with another Python
+VENV ?= .venv
+BIN := $(VENV)/bin
 INSTALL := pip --disable-pip-version-check install --quiet
 PIP := scripts/install.sh
 LOCKED := $(PIP) --require-hashes
@@ -20,31 +22,38 @@ PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-r
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-run: .venv/.run  ## start the daemon on a Redis of its own (ARGS="..." for more options)
+run: $(VENV)/.run  ## start the daemon on a Redis of its own (ARGS="..." for more options)
 	@exec $(BIN)/invalidator run --embedded $(ARGS)
 
-test: .venv/.dev  ## run all tests, with a real Redis and a real Kafka (ARGS="..." for pytest)
+test: $(VENV)/.dev  ## run all tests, with a real Redis and a real Kafka (ARGS="..." for pytest)
 	@scripts/packages.sh tests
 	@$(PYTEST) $(ARGS)
 
-test-slow: .venv/.dev  ## run the slow tests: repeated failovers and resharding, long documentation pages
+test-slow: $(VENV)/.dev  ## run the slow tests: repeated failovers and resharding, long documentation pages
 	@scripts/packages.sh tests
 	@$(PYTEST) -m slow $(ARGS)
 
-faults: .venv/.dev  ## inject faults into real servers, write the table in docs/reliability.md (ARGS="--rows 1,16")
+pythons:  ## run all tests with every Python from 3.11 to 3.14 that is found here
+	@scripts/python.sh --all | while read -r python; do \
+	  version=$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+	  echo "Python $$version: $$python"; \
+	  $(MAKE) test VENV=.cache/python$$version PYTHON=$$python ARGS="$(ARGS)" </dev/null || exit 1; \
+	done
+
+faults: $(VENV)/.dev  ## inject faults into real servers, write the table in docs/reliability.md (ARGS="--rows 1,16")
 	@scripts/packages.sh tests
 	@$(BIN)/python -m tests.faults --write docs/reliability.md $(ARGS)
 
-mutants: .venv/.dev  ## sabotage copies of the daemon: the fault rows must fail (ARGS="--only NAME")
+mutants: $(VENV)/.dev  ## sabotage copies of the daemon: the fault rows must fail (ARGS="--only NAME")
 	@scripts/packages.sh tests
 	@$(BIN)/python -m tests.mutants $(ARGS)
 
-check: .venv/.dev  ## check formatting, lint and types
+check: $(VENV)/.dev  ## check formatting, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-format: .venv/.dev  ## format the code, and fix what ruff can fix
+format: $(VENV)/.dev  ## format the code, and fix what ruff can fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
@@ -54,7 +63,15 @@ lock:  ## write requirements/*.txt (UPGRADE=1: with the newest versions)
 clients:  ## give the clients of other languages the scripts of the protocol
 	@for client in node go; do cp invalidator/cache/scripts/*.lua clients/$$client/scripts/; done
 
-bench: .venv/.bench .cache/installed/.made  ## compare the daemon's speed with alternatives (ARGS="--help")
+helm: .cache/bin/helm  ## build helm by Go, for the tests of the chart
+
+audit:  ## look for known vulnerabilities in what is locked
+	@scripts/audit.sh
+
+dist:  ## build what is committed into dist/: sdist, wheel, bill of materials
+	@scripts/dist.sh
+
+bench: $(VENV)/.bench .cache/installed/.made  ## compare the daemon's speed with alternatives (ARGS="--help")
 	@scripts/packages.sh tests
 	@rm -rf build
 	@.cache/installed/bin/$(INSTALL) --no-deps --no-build-isolation --force-reinstall .
@@ -64,17 +81,20 @@ clean:  ## remove everything that make created
 	rm -rf .venv .cache build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.venv/.made:
-	@scripts/venv.sh
+.cache/bin/helm:
+	GOBIN=$(CURDIR)/.cache/bin go install helm.sh/helm/v3/cmd/helm@v3.22.0
+
+$(VENV)/.made:
+	@scripts/venv.sh $(VENV)
 	@touch $@
 
-.venv/.run: .venv/.made requirements/embedded.txt requirements/build.txt pyproject.toml
-	@echo "Installing $$(grep -ch == requirements/embedded.txt) packages into .venv: a minute the first time ..."
+$(VENV)/.run: $(VENV)/.made requirements/embedded.txt requirements/build.txt pyproject.toml
+	@echo "Installing $$(grep -ch == requirements/embedded.txt) packages into $(VENV): a minute the first time ..."
 	@$(LOCKED) -r requirements/embedded.txt -r requirements/build.txt
 	@$(PACKAGE)
 	@touch $@
 
-.venv/.bench: .venv/.dev requirements/bench.txt
+$(VENV)/.bench: $(VENV)/.dev requirements/bench.txt
 	@$(LOCKED) -r requirements/bench.txt
 	@touch $@
 
@@ -85,8 +105,8 @@ clean:  ## remove everything that make created
 	@.cache/installed/bin/$(INSTALL) --require-hashes $(addprefix -r ,$^)
 	@touch $@
 
-.venv/.dev: .venv/.made requirements/dev.txt pyproject.toml
-	@echo "Installing $$(grep -ch == requirements/dev.txt) packages into .venv: some minutes the first time ..."
+$(VENV)/.dev: $(VENV)/.made requirements/dev.txt pyproject.toml
+	@echo "Installing $$(grep -ch == requirements/dev.txt) packages into $(VENV): some minutes the first time ..."
 	@$(LOCKED) -r requirements/dev.txt
 	@$(PACKAGE)
 	@touch $@

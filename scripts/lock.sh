@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Writes requirements/*.txt: every version and every hash, for Python 3.11 and 3.12 on Linux.
+# Writes requirements/*.txt: every version and every hash, for Python 3.11 to 3.14 on Linux.
 # UPGRADE=1 selects the newest versions; without it, locked versions are kept.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -27,19 +27,23 @@ with open("pyproject.toml", "rb") as file:
     project = tomllib.load(file)
 print("# Written by `make lock` from pyproject.toml.")
 groups = project["dependency-groups"]
-with open("requirements/bench.in", "w") as file:
-    print("# Written by `make lock` from pyproject.toml.", *groups.pop("bench"), sep="\n", file=file)
+for apart in ("bench", "release"):
+    with open(f"requirements/{apart}.in", "w") as file:
+        print("# Written by `make lock` from pyproject.toml.", *groups.pop(apart), sep="\n", file=file)
 with open("requirements/example.in", "w") as file:
     print("# Written by `make lock` from pyproject.toml.", *groups["example"], sep="\n", file=file)
 for group in groups.values():
     print(*group, sep="\n")
 print(*project["build-system"]["requires"], sep="\n")
 EOF
-compile dev.txt pyproject.toml requirements/dev.in --extra embedded --extra otel
+extras="embedded otel avro aws"
+compile dev.txt pyproject.toml requirements/dev.in $(printf -- '--extra %s ' $extras)
 unset UPGRADE
 compile runtime.txt pyproject.toml -c requirements/dev.txt
-compile embedded.txt pyproject.toml --extra embedded -c requirements/dev.txt
-compile otel.txt pyproject.toml --extra otel -c requirements/dev.txt
+for extra in $extras; do
+  compile "$extra.txt" pyproject.toml --extra "$extra" -c requirements/dev.txt
+done
 compile build.txt pyproject.toml --only-build-deps --build-deps-for wheel -c requirements/dev.txt
 compile example.txt pyproject.toml requirements/example.in -c requirements/dev.txt
 compile bench.txt requirements/bench.in -c requirements/dev.txt
+compile release.txt requirements/release.in -c requirements/dev.txt

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Creates .venv.
+# venv.sh FOLDER: creates a virtual environment there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 python=$(scripts/python.sh)
-echo "Creating .venv with $("$python" --version) ..."
-"$python" -m venv --clear .venv
+echo "Creating $1 with $("$python" --version) ..."
+"$python" -m venv --clear "$1"

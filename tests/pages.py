@@ -132,7 +132,7 @@ class Page:
 
 def pages() -> list[Page]:
     """Return all pages for people who use or change the daemon."""
-    paths = [TOP / "README.md", TOP / "CHANGELOG.md", *sorted((TOP / "docs").rglob("*.md"))]
+    paths = [*sorted(TOP.glob("*.md")), *sorted((TOP / "docs").rglob("*.md"))]
     return [Page(path) for path in paths]
 
 

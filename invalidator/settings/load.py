@@ -166,7 +166,17 @@ def load(
     if mistakes:
         raise ConfigError("\n".join(mistakes))
     settings._origins.update(origins)
+    settings._hidden.update(_hidden(secrets, layers[1:3]))
     return settings
+
+
+def _hidden(secrets: Layer, over: list[Layer]) -> dict[str, str]:
+    """Return what is wrong with each secret file that has no effect, by the setting's name."""
+    return {
+        name: f"{secrets.origin(name)} has no effect: {layer.label} takes precedence"
+        for layer in reversed(over)
+        for name in secrets.values.keys() & layer.values.keys()
+    }
 
 
 def _build(env_file: Path | None, secrets_dir: Path | None, given: dict[str, Any]) -> Settings:

@@ -30,6 +30,8 @@ from invalidator.settings.values import (
     PositiveDuration,
     Rate,
     RedisUrl,
+    RegistryFormat,
+    RegistryUrl,
     Route,
     Servers,
     SessionTimeout,
@@ -76,6 +78,21 @@ class Edge(Group):
     )
 
 
+class Registry(Group):
+    url: RegistryUrl = Field(
+        default=SecretStr(""),
+        description="The schema registry, for events in Avro, with a login if it requires one "
+        "(https://KEY:SECRET@registry.example.com). Requires invalidator[avro]. Empty: events are "
+        "JSON.",
+    )
+    format: RegistryFormat = Field(
+        default="confluent",
+        description="How the registry's clients frame records, and its API: confluent (a schema id "
+        "of 4 bytes; also Apicurio's /apis/ccompat/v7) or apicurio (a global id of 8 bytes, in "
+        "front of the value or in a header; the URL ends in /apis/registry/v2).",
+    )
+
+
 class Kafka(Group):
     bootstrap_servers: Servers = Field(
         default=(), description="Kafka brokers to ask first, as host:port. Empty: no Kafka."
@@ -108,6 +125,7 @@ class Kafka(Group):
     )
     tls: Tls = Tls()
     sasl: Sasl = Sasl()
+    registry: Registry = Registry()
 
     @model_validator(mode="after")
     def _complete(self) -> "Kafka":
@@ -386,6 +404,7 @@ class Settings(BaseSettings):
     )
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
+    _hidden: dict[str, str] = PrivateAttr(default_factory=dict)  # secret files without effect
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Settings":

@@ -89,7 +89,7 @@ class Sasl(Group):
     mechanism: Mechanism = Field(
         default="none",
         description="How to authenticate to the Kafka brokers: none, plain, scram-sha-256, "
-        "scram-sha-512 or oauthbearer.",
+        "scram-sha-512, oauthbearer, or aws-msk-iam (IAM of AWS, which requires invalidator[aws]).",
     )
     username: OptionalText = Field(default="", description="User name, for plain and scram.")
     password: Secret = Field(default=_NO_SECRET, description="Password, for plain and scram.")
@@ -106,6 +106,9 @@ class Sasl(Group):
         description="SASL extensions that the brokers require, for oauthbearer: name=value, "
         "separated by commas.",
     )
+    region: OptionalText = Field(
+        default="", description="AWS region of the brokers, for aws-msk-iam (eu-west-1)."
+    )
     allow_unencrypted: Switch = Field(
         default=False,
         description="Whether to permit a password (plain) or a token (oauthbearer) without TLS, "
@@ -115,7 +118,7 @@ class Sasl(Group):
     @model_validator(mode="after")
     def _complete(self) -> "Sasl":
         needed = _NEEDED[self.mechanism]
-        for name in ("username", "password", "token_url", "client_id", "client_secret"):
+        for name in ("username", "password", "token_url", "client_id", "client_secret", "region"):
             given = getattr(self, name) not in ("", _NO_SECRET)
             if name in needed and not given:
                 reason = f"because {_SASL}MECHANISM is {self.mechanism}"
@@ -132,7 +135,7 @@ class Sasl(Group):
     @property
     def is_readable(self) -> bool:
         """Return true if someone on the network could use what is sent."""
-        return self.mechanism in ("plain", "oauthbearer")
+        return self.mechanism in ("plain", "oauthbearer", "aws-msk-iam")
 
 
 _NEEDED: dict[str, tuple[str, ...]] = {
@@ -141,6 +144,7 @@ _NEEDED: dict[str, tuple[str, ...]] = {
     "scram-sha-256": ("username", "password"),
     "scram-sha-512": ("username", "password"),
     "oauthbearer": ("token_url", "client_id", "client_secret"),
+    "aws-msk-iam": ("region",),
 }
 
 

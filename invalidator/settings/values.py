@@ -193,6 +193,17 @@ _token_url = _where(
     re.compile(r"(https?://[^\s/@?#]+(/[^\s@#]*)?)?").fullmatch,
     "a URL such as https://login.example.com/oauth2/token, without a password",
 )
+
+
+def _registry_url(text: str) -> SecretStr:
+    found = re.fullmatch(r"(https?)://([^\s/@?#]+@)?[^\s/@?#]+(/[^\s@?#]*)?", text)
+    if text and (not found or (found[1] == "http" and found[2])):
+        raise ValueError(
+            "a URL such as https://KEY:SECRET@registry.example.com; a login needs https"
+        )
+    return SecretStr(text)
+
+
 _token = _where(
     str,
     re.compile(r"([!-~]{16,})?").fullmatch,
@@ -219,6 +230,8 @@ Token = Annotated[
 Route = Annotated[tuple[str, str], Written(_route, lambda route: f"{route[0]}:***", secret=True)]
 Pairs = Annotated[tuple[str, ...], _each(r"[A-Za-z]+=.+", "name=value pairs separated by commas")]
 FieldPaths = Annotated[tuple[str, ...], Written(_field_paths, ",".join)]
+RegistryUrl = Annotated[SecretStr, Written(_registry_url, _show_url, secret=True)]
+RegistryFormat = Annotated[Literal["confluent", "apicurio"], _choice("confluent", "apicurio")]
 TokenUrl = Annotated[str, Written(_token_url, redact, secret=True)]  # a wrong one may have a login
 OptionalTopic = Annotated[str, Written(_optional_topic)]
 Topics = Annotated[tuple[str, ...], Written(_topics, ",".join)]
@@ -240,8 +253,8 @@ Rate = Annotated[float, Written(_rate, _show_rate)]  # requests per second; 0: t
 Announce = Annotated[Literal["listened", "always", "never"], _choice("listened", "always", "never")]
 Start = Annotated[Literal["latest", "earliest"] | float, Written(_start, _show_start)]
 Mechanism = Annotated[
-    Literal["none", "plain", "scram-sha-256", "scram-sha-512", "oauthbearer"],
-    _choice("none", "plain", "scram-sha-256", "scram-sha-512", "oauthbearer"),
+    Literal["none", "plain", "scram-sha-256", "scram-sha-512", "oauthbearer", "aws-msk-iam"],
+    _choice("none", "plain", "scram-sha-256", "scram-sha-512", "oauthbearer", "aws-msk-iam"),
 ]
 LogFormat = Annotated[Literal["auto", "json", "console"], _choice("auto", "json", "console")]
 LogLevel = Annotated[

@@ -35,6 +35,7 @@ def store_of(
             pacer=pacer,
             observe=observe,
             progress=health.progress,
+            shares=observe is None,  # a person waits for a sweep of their own
         )
 
     main = settings.redis_url.get_secret_value()

@@ -27,7 +27,9 @@ class Certificates:
 
 def make_certificates(folder: Path) -> Certificates:
     own = ["req", "-x509", "-days", "1"]
-    authority = _openssl(folder, "authority", "/CN=authority", own, ["-nodes"])
+    # Python 3.13 and later trust no authority that does not say what its key is for.
+    signs = [*own, "-addext", "keyUsage=critical,keyCertSign,cRLSign"]
+    authority = _openssl(folder, "authority", "/CN=authority", signs, ["-nodes"])
     sign = [*own, "-CA", str(authority.certificate), "-CAkey", str(authority.key)]
     sign += ["-addext", "basicConstraints=critical,CA:FALSE"]
     server = [*sign, "-addext", "subjectAltName=IP:127.0.0.1"]

@@ -1,11 +1,12 @@
 """A Docker engine: the one that answers, or one of our own; and an image with Python in it.
 
 No registry need be reachable. The base of our image is then a stand-in, made of Debian's packages
-by debootstrap: Python 3.11 in place of the 3.12 of the real one.
+by debootstrap: of the same Debian, whose own Python is 3.13 as well.
 """
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import tarfile
@@ -16,7 +17,7 @@ from typing import Any
 
 from tests.backends.waiting import until_sync
 
-STAND_IN = "invalidator-test-base:bookworm"
+STAND_IN = "invalidator-test-base:trixie"
 PACKAGES = "python3,python3-venv,ca-certificates"
 # How this machine reaches package indexes is for the stand-in as well.
 FROM_HERE = ("/etc/pip.conf", "/etc/ssl/certs/ca-certificates.crt")
@@ -103,7 +104,7 @@ def python_image(engine: Engine, wanted: str, folder: Path) -> str:
 
 def _import_stand_in(engine: Engine, folder: Path) -> None:
     root = folder / "root"
-    command = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", "bookworm", str(root)]
+    command = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", "trixie", str(root)]
     subprocess.run([*command, *_mirror()], check=True, capture_output=True, timeout=1800)
     (root / "usr" / "bin" / "python").symlink_to("python3")
     for path in FROM_HERE:
@@ -124,6 +125,6 @@ def _mirror() -> list[str]:
         text = path.read_text() if path.is_file() else ""
         said = "\n".join(line for line in text.splitlines() if not line.startswith("#"))
         for part in said.split("\n\n" if path.suffix == ".sources" else "\n"):
-            if {"bookworm", "main"} <= {*part.split()}:
+            if "main" in part.split() and re.search(r"\b(bookworm|trixie)\b", part):
                 return [word for word in part.split() if "://" in word][:1]
     return []

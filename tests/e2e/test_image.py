@@ -69,10 +69,13 @@ def test_a_verb_runs_without_writing_anything(docker: Engine, image: str) -> Non
     assert "Read-only file system" in refused.stderr
 
 
-def test_an_image_with_tracing_can_be_built(docker: Engine, base: str) -> None:
-    image = built(docker, base, REQUIREMENTS="otel")
+def test_an_image_with_extras_can_be_built(docker: Engine, base: str) -> None:
+    image = built(docker, base, EXTRAS="otel avro aws", VERSION="1.2.3")
     words = ["run", "--rm", "--network", "none", "--entrypoint", "python", image]
-    docker.docker(*words, "-c", "from invalidator.tracing import traces; traces()")
+    docker.docker(*words, "-c", "from invalidator.pipeline.tracing import traces; traces()")
+    docker.docker(*words, "-c", "import fastavro, aws_msk_iam_sasl_signer")
+    labels = docker.inspect(image)["Config"]["Labels"]
+    assert labels["org.opencontainers.image.version"] == "1.2.3"
 
 
 def test_it_becomes_healthy_does_its_work_and_ends_in_order(

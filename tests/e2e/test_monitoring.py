@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -28,7 +29,9 @@ OPERATIONS = Page(TOP / "docs" / "operations.md")
 _METRIC = re.compile(r"\b(?:invalidator|process)_[a-z_]+\b")
 _BY = re.compile(r"\bby \(([^)]*)\)")
 _MATCHERS = re.compile(r"\{([^}]*)\}")
-_OURS = {"le", "job", "instance"}  # labels that Prometheus adds, and its buckets
+_OURS = {"le", "job", "namespace", "instance"}  # labels that Prometheus adds, and its buckets
+PROJECT = tomllib.loads((TOP / "pyproject.toml").read_text())["project"]
+RUNBOOKS = PROJECT["urls"]["Runbooks"]
 
 Expressions = list[tuple[str, str]]  # where it stands, and what it is
 
@@ -145,11 +148,27 @@ def test_panels_do_not_overlap() -> None:
 
 
 def test_every_alert_has_a_runbook_and_every_runbook_an_alert() -> None:
-    named = {rule["alert"]: rule["annotations"]["runbook"] for rule in ALERTS}
+    named = {rule["alert"]: rule["annotations"]["runbook_url"] for rule in ALERTS}
     for alert, runbook in named.items():
-        assert runbook == f"docs/operations.md#{alert.lower()}"
+        assert runbook == f"{RUNBOOKS}#{alert.lower()}"
+    linked = [link for panel in DASHBOARD["panels"] for link in panel.get("links", [])]
+    assert {link["title"]: link["url"] for link in linked}.items() <= named.items()
+    assert len({link["title"] for link in linked}) == len(named)
     sections = set(re.findall(r"^### (Invalidator\w+)$", OPERATIONS.prose, re.MULTILINE))
     assert sections == set(named)
+
+
+def test_every_alert_says_which_deployment_it_is_about() -> None:
+    for rule in ALERTS:
+        for labels in _BY.findall(rule["expr"]):
+            assert {"job", "namespace"} <= set(labels.split(", ")), rule["alert"]
+
+
+def test_the_operator_gets_the_same_alerts() -> None:
+    path = TOP / "deploy" / "kubernetes" / "monitoring" / "prometheusrule.yaml"
+    written = yaml.safe_load(path.read_text())["spec"]["groups"]
+    told = "they differ: scripts/prometheusrule.sh writes them"
+    assert written == yaml.safe_load((FOLDER / "alerts.yaml").read_text())["groups"], told
 
 
 def test_every_alert_has_a_severity() -> None:

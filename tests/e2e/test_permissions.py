@@ -40,6 +40,7 @@ NOTICES = "Notices, on the state's server"
 KEEPING = "Keeping dead letters within bounds, on the state's server"
 STREAMS = "Streams, on the source's server"
 PATTERNS = ["Rules with patterns"]
+SHARING = "Sweeps shared by a fleet, on the cache's server"
 TAGS = ["Rules with tags: `set` and `sorted-set`", "Rules with tags: `stamp`"]
 VERSIONS = ["Rules with versions"]
 DATABASE = ["A URL with a database number"]
@@ -132,7 +133,7 @@ def changed() -> bytes:
     ("kinds", "titles", "gone"),
     [
         ("key", [], {b"order:1"}),
-        ("key|pattern", PATTERNS, {b"order:1", b"order:list:1:a"}),
+        ("key|pattern", [*PATTERNS, SHARING], {b"order:1", b"order:list:1:a"}),
         (
             "key|tag|version",
             TAGS + VERSIONS,
@@ -217,6 +218,20 @@ def test_without_announcements_it_continues_and_logs_that_once(site: Site, tmp_p
         assert daemon.stop() == 0
         assert not daemon.events("not-announced")
         assert site.denied() == []
+
+
+def test_without_shared_sweeps_it_sweeps_alone_and_logs_that_once(
+    site: Site, tmp_path: Path
+) -> None:
+    site.grant([*EVERY, KEEPING, ANNOUNCING, NOTICING, *PATTERNS])
+    with running(site, tmp_path, "pattern") as daemon:
+        daemon.await_ready()
+        for _ in range(2):
+            fill(site.admin)
+            site.admin.publish("orders", changed())
+            until_sync(lambda: not site.admin.exists("order:list:1:a"))
+        assert len(daemon.events("sweeps-not-shared")) == 1
+        assert daemon.stop() == 0
 
 
 def test_sharded_channels_need_one_permission_more(site: Site, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from packaging.utils import canonicalize_name
 from invalidator.settings import defaults, load
 
 TOP = Path(__file__).parents[2]
+APART = {"bench", "release"}  # groups with a lock of their own
 PROJECT = tomllib.loads((TOP / "pyproject.toml").read_text())
 
 
@@ -25,11 +26,14 @@ def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_compose_file_sets_what_the_daemon_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     services = yaml.safe_load((TOP / "deploy" / "compose.yaml").read_text())["services"]
-    for name, value in services["invalidator"]["environment"].items():
-        monkeypatch.setenv(name, value)
-    settings = load()
-    assert settings.kafka.bootstrap_servers
-    assert settings.redis_url.get_secret_value() == "redis://redis:6379/0"
+    for daemon, has_kafka in (("invalidator", True), ("alone", False)):
+        with monkeypatch.context() as patch:
+            for name, value in services[daemon]["environment"].items():
+                patch.setenv(name, value)
+            settings = load()
+        assert bool(settings.kafka.bootstrap_servers) is has_kafka
+        assert settings.has_sources
+        assert settings.redis_url.get_secret_value() == "redis://redis:6379/0"
 
 
 def test_the_image_knows_only_real_settings() -> None:
@@ -42,11 +46,13 @@ def test_the_image_knows_only_real_settings() -> None:
     ("file", "wanted"),
     [
         ("runtime.txt", PROJECT["project"]["dependencies"]),
-        ("embedded.txt", PROJECT["project"]["optional-dependencies"]["embedded"]),
-        ("otel.txt", PROJECT["project"]["optional-dependencies"]["otel"]),
+        *(
+            (f"{extra}.txt", wanted)
+            for extra, wanted in PROJECT["project"]["optional-dependencies"].items()
+        ),
         ("build.txt", PROJECT["build-system"]["requires"]),
         *(
-            ("bench.txt" if name == "bench" else "dev.txt", group)
+            (f"{name}.txt" if name in APART else "dev.txt", group)
             for name, group in PROJECT["dependency-groups"].items()
         ),
     ],
@@ -65,7 +71,7 @@ def test_all_lock_files_agree(file: str) -> None:
     everything = locked("dev.txt")
     shared = {name: version for name, version in locked(file).items() if name in everything}
     assert shared.items() <= everything.items()
-    assert file == "bench.txt" or shared == locked(file)
+    assert file.removesuffix(".txt") in APART or shared == locked(file)
 
 
 def test_no_lock_file_says_where_packages_come_from() -> None:
@@ -95,6 +101,20 @@ def test_a_service_of_compose_names_what_there_is(name: str) -> None:
         source, _, _ = mount.partition(":")
         if source.startswith("."):
             assert (TOP / "deploy" / source).is_file(), mount
+
+
+@pytest.mark.parametrize("profiles", [{"alone"}, {"kafka"}, {"kafka", "monitoring"}], ids=str)
+def test_each_profile_has_what_its_services_need(profiles: set[str]) -> None:
+    started = {
+        name: service
+        for name, service in COMPOSE.items()
+        if not service.get("profiles") or profiles & set(service["profiles"])
+    }
+    ports = [port for service in started.values() for port in service.get("ports", [])]
+    assert len(ports) == len(set(ports))
+    assert "127.0.0.1:8080:8080" in ports
+    for service in started.values():
+        assert set(service.get("depends_on", {})) <= set(started)
 
 
 def test_only_this_machine_can_call_what_compose_runs() -> None:

@@ -1,8 +1,11 @@
 """What is in deploy/kubernetes: valid for Kubernetes, and what the daemon expects."""
 
+import json
+import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ from invalidator.rules import load as load_rules
 from invalidator.rules.explain.run_tests import run_tests
 from invalidator.rules.lint import check
 from invalidator.settings import defaults, load
+from tests.pages import Page
 
 TOP = Path(__file__).parents[2] / "deploy" / "kubernetes"
 BASE, OVERLAY, MONITORING = TOP / "base", TOP / "overlays" / "production", TOP / "monitoring"
@@ -107,6 +111,76 @@ def test_the_overlay_builds_what_kubernetes_takes() -> None:
     )
 
 
+def test_the_rendered_pod_takes_every_url_from_the_documented_secret(tmp_path: Path) -> None:
+    tool = shutil.which("kustomize") or shutil.which("kubectl")
+    if tool is None:
+        pytest.skip("there is no kustomize and no kubectl: literals were compared instead")
+    verb = ["kustomize"] if tool.endswith("kubectl") else ["build"]
+    done = subprocess.run([tool, *verb, str(OVERLAY)], capture_output=True, text=True, check=True)
+    built = list(yaml.safe_load_all(done.stdout))
+    (reference,) = of_kind("Deployment", built)["spec"]["template"]["spec"]["containers"][0][
+        "envFrom"
+    ]
+    (given,) = [
+        each["data"]
+        for each in built
+        if each["kind"] == "ConfigMap"
+        and each["metadata"]["name"] == reference["configMapRef"]["name"]
+    ]
+    secret = {
+        name: value.replace("…", "s3cret-of-this-test")
+        for name, value in documented_secret().items()
+    }
+    assert {"redis_url", "state_url", "source_redis_url", "caches__search"} <= set(secret)
+    for name, value in secret.items():
+        (tmp_path / name).write_text(value)
+    asked = subprocess.run(
+        [sys.executable, "-m", "invalidator", "settings", "--json"],
+        env={"PATH": os.environ["PATH"], "INVALIDATOR_SECRETS_DIR": str(tmp_path)} | given,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "s3cret" not in asked.stdout
+    shown = {entry["name"]: entry for entry in json.loads(asked.stdout)}
+    for name in secret:
+        entry = shown[f"INVALIDATOR_{name.upper()}"]
+        assert entry["origin"] == f"secret file {tmp_path / name}"
+    assert [entry["name"] for entry in shown.values() if entry["hidden"]] == []
+    assert shown["INVALIDATOR_KAFKA__TOPICS"]["value"] == "orders,customers"
+
+
+def documented_secret() -> dict[str, str]:
+    text = (OVERLAY / "kustomization.yaml").read_text()
+    return {
+        name: value.strip("'") for name, value in re.findall(r"--from-literal=(\w+)=(\S+)", text)
+    }
+
+
+def test_the_documented_patch_mounts_the_rules_of_several_teams(tmp_path: Path) -> None:
+    tool = shutil.which("kustomize") or shutil.which("kubectl")
+    if tool is None:
+        pytest.skip("there is no kustomize and no kubectl")
+    page = Page(TOP.parents[1] / "docs" / "operations.md")
+    (patch,) = (block.text for block in page.blocks if "rules-of-orders" in block.text)
+    shutil.copytree(TOP, tmp_path / "kubernetes")
+    folder = tmp_path / "kubernetes" / "overlays" / "teams"
+    folder.mkdir()
+    named = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: invalidator}\n"
+    (folder / "patch.yaml").write_text(named + patch)
+    overlay = {"resources": ["../production"], "patches": [{"path": "patch.yaml"}]}
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
+    verb = ["kustomize"] if tool.endswith("kubectl") else ["build"]
+    done = subprocess.run([tool, *verb, str(folder)], capture_output=True, text=True, check=True)
+    deployment = of_kind("Deployment", list(yaml.safe_load_all(done.stdout)))
+    kubernetes_validate.validate(deployment, VERSIONS[-1], strict=True)
+    spec = deployment["spec"]["template"]["spec"]
+    (rules,) = (volume for volume in spec["volumes"] if volume["name"] == "rules")
+    assert "configMap" not in rules
+    items = [source["configMap"]["items"][0] for source in rules["projected"]["sources"]]
+    assert [item["path"] for item in items] == ["orders.yaml", "customers.yaml"]
+
+
 def literals(folder: Path) -> Iterator[tuple[str, str]]:
     for made in kustomization(folder)["configMapGenerator"]:
         for literal in made.get("literals", []):
@@ -116,9 +190,8 @@ def literals(folder: Path) -> Iterator[tuple[str, str]]:
 
 def test_no_setting_hides_one_of_the_secret() -> None:
     """The environment takes precedence over mounted files."""
-    shown = re.findall(r"--from-literal=(\w+)=", (OVERLAY / "kustomization.yaml").read_text())
-    assert "redis_url" in shown
-    secret = {f"INVALIDATOR_{name.upper()}" for name in shown}
+    secret = {f"INVALIDATOR_{name.upper()}" for name in documented_secret()}
+    assert "INVALIDATOR_REDIS_URL" in secret
     assert secret & {name for name, _ in [*literals(BASE), *literals(OVERLAY)]} == set()
 
 
@@ -192,7 +265,7 @@ def test_probes_ask_what_the_daemon_answers() -> None:
 def test_all_selectors_find_the_pods_and_the_port() -> None:
     labels = of_kind("Deployment")["spec"]["template"]["metadata"]["labels"]
     service = of_kind("Service")
-    (monitor,) = resources(MONITORING)
+    monitor = of_kind("ServiceMonitor", resources(MONITORING))
     assert of_kind("Deployment")["spec"]["selector"]["matchLabels"] == labels
     assert of_kind("PodDisruptionBudget")["spec"]["selector"]["matchLabels"] == labels
     assert of_kind("NetworkPolicy")["spec"]["podSelector"]["matchLabels"] == labels

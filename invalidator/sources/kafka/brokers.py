@@ -40,7 +40,11 @@ class Brokers:
             # Imported here, since it loads for 20 ms, and few log in with tokens.
             from invalidator.sources.kafka import oauth
 
-            self._tokens = oauth.Tokens(self._sasl, self._trusted)
+            self._tokens = oauth.Tokens(self._sasl, self.trusted)
+        if self._sasl.mechanism == "aws-msk-iam":
+            from invalidator.sources.kafka import aws
+
+            self._tokens = aws.IamTokens(self._sasl, self.trusted)
 
     @classmethod
     def of(cls, kafka: Kafka) -> Self:
@@ -64,12 +68,17 @@ class Brokers:
         if self._sasl.mechanism != "none":
             options |= {
                 "security_protocol": f"SASL_{protocol}",
-                "sasl_mechanism": self._sasl.mechanism.upper(),
+                "sasl_mechanism": self._mechanism,
                 "sasl_plain_username": self._sasl.username,
                 "sasl_plain_password": self._sasl.password.get_secret_value(),
                 "sasl_oauth_token_provider": self._tokens,
             }
         return options
+
+    @property
+    def _mechanism(self) -> str:
+        """Return the name on the wire. IAM is a token like OAuth's."""
+        return "OAUTHBEARER" if self._tokens else self._sasl.mechanism.upper()
 
     def unavailable(self, reason: str) -> Unavailable:
         """Return the error to raise where a source cannot be read."""
@@ -101,7 +110,7 @@ class Brokers:
                 self._tokens.drop()
             return f"it rejects our login: {error.args[0] if error.args else describe(error)}"
         except UnsupportedSaslMechanismError:
-            return f"it does not accept logins by {self._sasl.mechanism.upper()}"
+            return f"it does not accept logins by {self._mechanism}"
         except Exception as error:  # noqa: BLE001 - the reason is what was asked for
             refusal = self._tokens.refusal if self._tokens else ""
             return refusal or _reason(error, tls=self._tls.enabled)
@@ -127,8 +136,8 @@ class Brokers:
                 raise _unusable("CERT_FILE and KEY_FILE", files, error) from None
         return context
 
-    def _trusted(self) -> ssl.SSLContext:
-        """Return a context that trusts, for the token's server, the CAs of system and brokers."""
+    def trusted(self) -> ssl.SSLContext:
+        """Return a context that trusts the CAs of system and brokers: for tokens and schemas."""
         context = ssl.create_default_context()
         if self._tls.ca_file:
             context.load_verify_locations(self._tls.ca_file)

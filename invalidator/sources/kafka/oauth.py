@@ -40,10 +40,15 @@ LARGEST = 64 << 10  # bytes of a response
 PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
 
 
-class _Token(Struct, frozen=True):
+class Token(Struct, frozen=True):
     text: str
     renew_at: float
     ends_at: float
+
+    @classmethod
+    def living(cls, text: str, life: float, now: float) -> "Token":
+        """Return a token that is valid for so many seconds."""
+        return cls(text, now + life * RENEW_AT, now + life)
 
 
 class Tokens(AbstractTokenProvider):  # type: ignore[misc]  # it ships no types
@@ -56,10 +61,11 @@ class Tokens(AbstractTokenProvider):  # type: ignore[misc]  # it ships no types
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.refusal = ""  # why there is no new token; empty while all is well
+        self.server = sasl.token_url  # for a person
         self._sasl = sasl
         self._trusted = trusted
         self._clock = clock
-        self._token: _Token | None = None
+        self._token: Token | None = None
         self._ask_at = 0.0  # not before
         self._asking = asyncio.Lock()
 
@@ -81,25 +87,26 @@ class Tokens(AbstractTokenProvider):  # type: ignore[misc]  # it ships no types
 
     async def _renew(self) -> None:
         try:
-            status, body = await self._ask()
-            self._token = _parse(status, body, self._clock())
+            self._token = await self._fetch()
         except Exception as error:  # noqa: BLE001 - it would kill the library
             self._ask_at = self._clock() + ASK_AGAIN
             before = self.refusal
-            self.refusal = f"no token from {self._sasl.token_url}: {_reason(error)}"
+            self.refusal = f"no token from {self.server}: {_reason(error)}"
             if before != self.refusal:
                 log.warning("kafka-token-rejected", reason=self.refusal)
         else:
             if self.refusal:
-                log.info("kafka-token-renewed", server=self._sasl.token_url)
+                log.info("kafka-token-renewed", server=self.server)
             self.refusal = ""
 
-    async def _ask(self) -> tuple[int, bytes]:
+    async def _fetch(self) -> Token:
+        """Return a new token. Any error is a reason not to have one."""
         sasl = self._sasl
         form = {"grant_type": "client_credentials"} | ({"scope": sasl.scope} if sasl.scope else {})
         headers = {"Accept": "application/json", "Authorization": _login(sasl)}
         trusted = self._trusted()
-        return await post_form(sasl.token_url, form, headers, trusted, within=ANSWER_WITHIN)
+        status, body = await post_form(sasl.token_url, form, headers, trusted, within=ANSWER_WITHIN)
+        return _parse(status, body, self._clock())
 
 
 def _login(sasl: Sasl) -> str:
@@ -108,7 +115,7 @@ def _login(sasl: Sasl) -> str:
     return "Basic " + b64encode(":".join(map(quote_plus, words)).encode()).decode()
 
 
-def _parse(status: int, body: bytes, now: float) -> _Token:
+def _parse(status: int, body: bytes, now: float) -> Token:
     """Return the token of a response.
 
     Raises ValueError, whose text is for a person and never contains the token.
@@ -128,7 +135,7 @@ def _parse(status: int, body: bytes, now: float) -> _Token:
     life = float(answer.get("expires_in") or USUAL_LIFE)
     if not 0 < life < math.inf:
         raise ValueError(f"the response says expires_in: {life:g}")
-    return _Token(text, now + life * RENEW_AT, now + life)
+    return Token.living(text, life, now)
 
 
 def _reason(error: Exception) -> str:
@@ -136,7 +143,7 @@ def _reason(error: Exception) -> str:
     return said if said and isinstance(error, ValueError) else f"{type(error).__name__}: {said}"
 
 
-class _AsTheyAre(HTTPErrorProcessor):
+class AsTheyAre(HTTPErrorProcessor):
     """Returns every response: the login in the request is for this server, not for a redirect."""
 
     def http_response(self, request: Request, response: HTTPResponse) -> HTTPResponse:
@@ -164,7 +171,7 @@ async def post_form(
             urlencode(form).encode(),
             {"User-Agent": "invalidator", **headers},
         )
-        opener = build_opener(_AsTheyAre, HTTPSHandler(context=trusted))
+        opener = build_opener(AsTheyAre, HTTPSHandler(context=trusted))
         async with asyncio.timeout(within):
             return await asyncio.to_thread(_post, opener, request, within)
     except (HTTPException, OSError) as error:

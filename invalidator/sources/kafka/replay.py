@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
@@ -22,6 +23,9 @@ from invalidator.sources.kafka.private import (
 from invalidator.sources.replay import Newest, NotThere, Offsets, Part, Times
 from invalidator.sources.source import Groupless
 
+if TYPE_CHECKING:
+    from invalidator.sources.kafka.avro import AvroDecoder
+
 MOMENT = 0.3  # seconds that an empty read waits
 LOOK_UP_WITHIN = 20.0  # seconds; the library would ask for ever, whatever the brokers answer
 
@@ -32,10 +36,15 @@ class KafkaReplay(Groupless):
     name = NAME
 
     def __init__(
-        self, brokers: Brokers, topics: Sequence[str], wanted: Times | Offsets | Newest
+        self,
+        brokers: Brokers,
+        topics: Sequence[str],
+        wanted: Times | Offsets | Newest,
+        decoder: "AvroDecoder | None" = None,
     ) -> None:
         """`topics` are those of the settings; offsets name their own."""
         self._brokers = brokers
+        self._decoder = decoder
         self._topics = Wanted(topics)
         self._wanted = wanted
         self._consumer: AIOKafkaConsumer | None = None
@@ -97,7 +106,13 @@ class KafkaReplay(Groupless):
             raise self._brokers.unavailable(describe(error)) from error
         wanted = self._cut(consumer, polled)
         slices = [slice_of(tp, records) for tp, records in wanted.items()]
-        return Batch.of(NAME, slices, None) if slices else None
+        batch = Batch.of(NAME, slices, None) if slices else None
+        return await self._decoder.decode(batch, self) if batch and self._decoder else batch
+
+    async def stop(self) -> None:
+        await super().stop()
+        if self._decoder:
+            self._decoder.stop()
 
     async def close(self) -> None:
         if self._consumer:

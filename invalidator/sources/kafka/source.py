@@ -7,6 +7,7 @@ assignment knows the next offset of each partition, and we seek to it after any 
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import structlog
 from aiokafka import TopicPartition
@@ -26,6 +27,9 @@ from invalidator.sources.kafka.reread import read_again
 from invalidator.sources.kafka.unreadable import UnreadablePartitions
 from invalidator.sources.reread import UNWATCHED, Servers
 from invalidator.sources.source import Lag, Start
+
+if TYPE_CHECKING:
+    from invalidator.sources.kafka.avro import AvroDecoder
 
 log = structlog.get_logger("invalidator")
 
@@ -56,8 +60,10 @@ class KafkaSource:
         instance_id: str = "",
         servers: Servers = UNWATCHED,
         clock: Callable[[], float] = time.time,
+        decoder: "AvroDecoder | None" = None,
     ) -> None:
         self._brokers = brokers
+        self._decoder = decoder
         self._wanted = Wanted(topics)
         self._group = group_id
         self._part = part
@@ -81,6 +87,8 @@ class KafkaSource:
     async def open(self) -> None:
         await self.close()
         self._stopped = False
+        if self._decoder:
+            self._decoder.start()
         try:
             consumer = build(self._brokers, self._group, self._timing, self._instance_id)
             member = self._member = Membership(
@@ -135,7 +143,10 @@ class KafkaSource:
             await self._fill_up(member, taken, limit)
         if assignment is not member.assignment:
             return None  # after a rebalance, what we had is read again by its new owner
-        if not (batch := batch_of(assignment, taken)):
+        batch = batch_of(assignment, taken)
+        if batch and self._decoder:
+            batch = await self._decoder.decode(batch, self)
+        if not batch or assignment is not member.assignment:
             return None
         if not member.busy:
             member.note_records()
@@ -163,6 +174,8 @@ class KafkaSource:
 
     async def stop(self) -> None:
         self._stopped = True
+        if self._decoder:
+            self._decoder.stop()
 
     async def close(self) -> None:
         """Commit, leave the group, close: bounded, and quiet when the brokers are unavailable."""

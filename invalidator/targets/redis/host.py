@@ -23,6 +23,7 @@ from invalidator.targets.redis.apply import CacheStore, layouts, spared
 from invalidator.targets.redis.count import Counted, counted, matched
 from invalidator.targets.redis.failover import IdentityWatch, Servers
 from invalidator.targets.redis.keys import Keys
+from invalidator.targets.redis.sweep_fleet import Fleet
 from invalidator.targets.redis.sweeper import Sweeper
 from invalidator.targets.redis.walk import Node, Progress, nodes_on
 from invalidator.targets.redis.walk import Ticket as Sweep
@@ -49,8 +50,10 @@ class Host:
         pacer: Pacer | None = None,
         observe: Callable[[Progress], None] | None = None,
         progress: Callable[[], None] = lambda: None,
+        shares: bool = False,
     ) -> None:
-        """`progress` is called with each step of what may take long."""
+        """`progress` is called with each step of what may take long; `shares` is whether this is
+        a member of a fleet, of which one sweeps for all."""
         self.name = name
         self.part = part
         self.sweeps = sweeps
@@ -70,6 +73,7 @@ class Host:
             observe=observe or partial(_observe, name),
             observe_every=WATCHED_EVERY if observe else LOGGED_EVERY,
             progress=progress,
+            fleet=Fleet(self._server) if shares else None,
         )
         sweeps.ready()
 
@@ -232,6 +236,7 @@ def _observe(redis: str, progress: Progress) -> None:
         protected=progress.protected,
         passes=progress.passes,
         seconds=round(progress.seconds, 2),
+        **({"for_others": progress.for_others} if progress.for_others else {}),
         **({"again": progress.again} if progress.again else {}),
     )
     if progress.ended:

@@ -5,78 +5,26 @@ each sweep serves all that were requested before it began.
 """
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import TypeVar
 
-from msgspec import Struct
 from msgspec.structs import replace
 
-from invalidator import layout
-from invalidator.errors import Unavailable
 from invalidator.redisclient.errors import Verdict
-from invalidator.redisclient.server import Server, Sleep, run_id
+from invalidator.redisclient.server import Sleep
 from invalidator.runtime import metrics
 from invalidator.runtime.health import Part
 from invalidator.runtime.retry import Backoff, until_available
+from invalidator.targets.redis.moved import moved, places
 from invalidator.targets.redis.patterns import Matcher
+from invalidator.targets.redis.sweep_fleet import Fleet, Result, Turn
 from invalidator.targets.redis.walk import Node, Pace, Progress, Ticket, Walk
 
-RUN = ("INFO", "server")
-NODES = ("CLUSTER", "NODES")
-
-
-class Place(Struct, frozen=True):
-    """One primary, and the keys it has, as only the server itself reports them.
-
-    A cursor means nothing to another process of the server, and a moving slot takes its keys past
-    a walk that has not reached them.
-    """
-
-    run: bytes  # its process
-    slots: frozenset[bytes] = frozenset()  # ranges, as CLUSTER NODES writes them
-    open: frozenset[bytes] = frozenset()  # slots moving from or to it
-
-
-def own_line(text: bytes) -> list[bytes]:
-    """Return the words of a node's own line in CLUSTER NODES: only there are open slots listed."""
-    lines = (line.split() for line in text.splitlines())
-    return next(words for words in lines if words and b"myself" in words[2].split(b","))
-
-
-async def look(server: Server, *, cluster: bool) -> Place:
-    """Return the place of a server. Raises Unavailable, also for a replica: it may lag behind."""
-    if not cluster:
-        info, _ = await server.insist([RUN, ("UNLINK", layout.PROBE)])
-        return Place(run_id(info))
-    info, text = await server.insist([RUN, NODES])
-    words = own_line(text)
-    if b"master" not in words[2].split(b","):
-        raise Unavailable(server.name, "is a replica")
-    return place_of(run_id(info), words)
-
-
-def place_of(run: bytes, own_line: list[bytes]) -> Place:
-    ranges = frozenset(own_line[8:])
-    moving = frozenset(each for each in ranges if each.startswith(b"["))
-    return Place(run, ranges - moving, moving)
-
-
-def moved(before: Mapping[str, Place], after: Mapping[str, Place]) -> str:
-    """Return why a walk between the two may have missed a key; empty where it cannot."""
-    if before.keys() != after.keys():
-        return "primaries came or went"
-    for name, was in before.items():
-        now = after[name]
-        if was.run != now.run:
-            return f"{name} is another process now"
-        if was.open or now.open:
-            return f"{name} has moving slots"
-        if was.slots != now.slots:
-            return f"{name} has other slots now"
-    return ""
-
-
+T = TypeVar("T")
 PACE = Pace()
 BACKOFF = Backoff()
 AT_ONCE = 500  # patterns that are compiled in the event loop; more, in a thread
@@ -92,6 +40,7 @@ class Sweeper:
         part: Part,
         *,
         progress: Callable[[], None] = lambda: None,
+        fleet: Fleet | None = None,
         pace: Pace = PACE,
         backoff: Backoff = BACKOFF,
         observe: Callable[[Progress], None] = lambda progress: None,
@@ -103,11 +52,14 @@ class Sweeper:
     ) -> None:
         """`nodes` returns all that have keys, or raises Unavailable; it is called before each pass.
 
-        `progress` is called with every page. `observe` is called every `observe_every` seconds with
+        `progress` is called with every page, and while another member of the fleet sweeps.
+        `observe` is called every `observe_every` seconds with
         the progress of a long sweep, and at the end of every sweep.
         """
         self._nodes = nodes
         self.part = part
+        self._fleet = fleet
+        self._progress = progress
         self._walk = Walk(
             protect, pace, progress, self._report_seldom, clock=clock, cpu=cpu, sleep=sleep
         )
@@ -150,8 +102,15 @@ class Sweeper:
         """Serve tickets until cancelled."""
         while True:
             await self._wanted.wait()
+            ticket, self._next = self._next, None
+            self._wanted.clear()
+            assert ticket
+            turn = await self._wait_for_turn(self._fleet, ticket) if self._fleet else None
+            if ticket.done:  # another member swept for us
+                continue
             with metrics.SWEEPS_RUNNING.track_inprogress():
-                await self._serve()
+                async with turn or contextlib.nullcontext():
+                    await self._serve(ticket, turn)
 
     async def survey(self, patterns: Iterable[bytes]) -> Progress:
         """Count what a sweep would delete, in one pass. Raises Unavailable.
@@ -166,29 +125,57 @@ class Sweeper:
         await self._walk.over(nodes, await _compile(wanted), progress)
         return progress
 
-    async def _serve(self) -> None:
-        """Sweep until a pass was enough; tickets requested meanwhile join the next pass."""
+    async def _wait_for_turn(self, fleet: Fleet, ticket: Ticket) -> Turn | None:
+        """Wait until it is our turn to sweep, or another member has swept for this ticket."""
+        spared = self._walk.spared.patterns
+        request = await self._insist(lambda: fleet.ask(ticket.patterns, spared))
+        while request:
+            found = await self._insist(partial(fleet.look, request))
+            if isinstance(found, Turn):
+                return found
+            if found:
+                self._take_over(ticket, found)
+                return None
+            self._progress()
+            await self._sleep(fleet.look_every)
+        return None
+
+    def _take_over(self, ticket: Ticket, result: Result) -> None:
+        """Finish a ticket with the result of another member's sweep."""
+        ticket.progress = Progress(
+            refused=result.refused, failed=result.failed, ended=True, elsewhere=True
+        )
+        ticket.finish()
+        metrics.SWEEPS_SHARED.inc()
+
+    async def _serve(self, first: Ticket, turn: Turn | None) -> None:
+        """Sweep until a pass was enough; what is requested meanwhile joins the next pass."""
         served: list[Ticket] = []
         progress = Progress(began=self._clock())
         self._observed_at = progress.began
+        self._join(first, served, progress)
+        others: Mapping[str, frozenset[bytes]] = {}
 
         async def attempt() -> str:
+            nonlocal others
             self._include_waiting(served, progress)
-            patterns = set().union(*(ticket.patterns for ticket in served))
-            progress.patterns = len(patterns)
+            others = await turn.requests() if turn else {}
+            patterns = set().union(*(ticket.patterns for ticket in served), *others.values())
+            progress.patterns, progress.for_others = len(patterns), max(0, len(others) - 1)
             return await self._pass(await _compile(patterns), progress) if patterns else ""
 
         tries = 0
         while True:
-            progress.again = await until_available(
-                attempt, self.part, backoff=self._backoff, sleep=self._sleep, chance=self._chance
-            )
+            progress.again = await self._insist(attempt)
             if not progress.again:
                 break
             self._report(progress)
             tries += 1
             await self._sleep(self._backoff.delay(tries, self._chance()))
         progress.ended = True
+        if turn:
+            result = Result(progress.refused, progress.failed)
+            await self._insist(lambda: turn.finish(others, result))
         for ticket in served:
             ticket.finish()
         self._report(progress)
@@ -197,16 +184,24 @@ class Sweeper:
         self._wanted.clear()
         ticket, self._next = self._next, None
         if ticket:
-            ticket.progress = progress
-            progress.watch(ticket.watched & ticket.patterns)
-            served.append(ticket)
+            self._join(ticket, served, progress)
+
+    def _join(self, ticket: Ticket, served: list[Ticket], progress: Progress) -> None:
+        ticket.progress = progress
+        progress.watch(ticket.watched & ticket.patterns)
+        served.append(ticket)
+
+    async def _insist(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        return await until_available(
+            attempt, self.part, backoff=self._backoff, sleep=self._sleep, chance=self._chance
+        )
 
     async def _pass(self, matcher: Matcher, progress: Progress) -> str:
         """Walk all keys once. Return why another pass is needed, or nothing."""
         nodes = await self._nodes()
-        before = await _places(nodes)
+        before = await places(nodes)
         await self._walk.over(nodes, matcher, progress)
-        return moved(before, await _places(await self._nodes()))
+        return moved(before, await places(await self._nodes()))
 
     def _report_seldom(self, progress: Progress) -> None:
         if self._clock() - self._observed_at >= self._observe_every:
@@ -222,10 +217,6 @@ async def _compile(patterns: set[bytes]) -> Matcher:
     if len(patterns) < AT_ONCE:
         return Matcher(patterns)
     return await asyncio.to_thread(Matcher, patterns)
-
-
-async def _places(nodes: Sequence[Node]) -> Mapping[str, Place]:
-    return {node.server.name: await look(node.server, cluster=node.cluster) for node in nodes}
 
 
 async def _unlink_nothing(keys: Sequence[bytes]) -> tuple[int, dict[bytes, Verdict]]:

@@ -51,6 +51,8 @@ class Progress(Struct):
     reported: dict[str, Sequence[Failure]] = field(default_factory=dict)  # by cache, at the end
     again: str = ""  # why another pass is needed
     ended: bool = False
+    for_others: int = 0  # requests of other members that it served
+    elsewhere: bool = False  # another member swept
     unhit: dict[bytes, Matcher] = field(default_factory=dict)  # watched, without a key
 
     def watch(self, patterns: Iterable[bytes]) -> None:
@@ -77,8 +79,9 @@ class Ticket:
         return self._done.is_set()
 
     def hit(self, pattern: str) -> bool | None:
-        """Return whether a watched pattern matched a key; None: not requested, or not over."""
-        known = self.done and pattern.encode() in self.patterns
+        """Return whether a watched pattern matched a key; None: not requested, not over, or
+        swept by another member."""
+        known = self.done and pattern.encode() in self.patterns and not self.progress.elsewhere
         return pattern.encode() not in self.progress.unhit if known else None
 
     async def wait(self) -> Progress:

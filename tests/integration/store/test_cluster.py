@@ -14,8 +14,9 @@ from invalidator.redisclient.server import Server
 from invalidator.runtime.health import Part
 from invalidator.targets.redis.apply import Versions
 from invalidator.targets.redis.keys import Keys, NodeKeys
+from invalidator.targets.redis.moved import look
 from invalidator.targets.redis.patterns import protected
-from invalidator.targets.redis.sweeper import Sweeper, look
+from invalidator.targets.redis.sweeper import Sweeper
 from invalidator.targets.redis.tags import ClusterTags, Layout, Tags
 from invalidator.targets.redis.walk import Node, Pace
 from tests.backends import until

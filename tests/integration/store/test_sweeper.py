@@ -223,7 +223,7 @@ async def test_a_restart_that_no_connection_noticed_begins_it_anew(
     listening: Listening, redis_now: "redis.Redis", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs = iter([b"one", b"two", b"two", b"two"])
-    monkeypatch.setattr("invalidator.targets.redis.sweeper.run_id", lambda info: next(runs))
+    monkeypatch.setattr("invalidator.targets.redis.moved.run_id", lambda info: next(runs))
     redis_now.set("k:1", "x")
     async with sweeping(listening) as sweeper:
         progress = await outcome(sweeper.request({b"k:*"}))

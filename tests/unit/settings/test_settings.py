@@ -61,6 +61,8 @@ def test_every_setting_is_read_from_the_environment(monkeypatch: pytest.MonkeyPa
         "REWIND": "2h",
         "KAFKA__BOOTSTRAP_SERVERS": "a:9092,[::1]:9093",
         "KAFKA__TOPICS": "orders,users",
+        "KAFKA__REGISTRY__URL": "https://registry:8081",
+        "KAFKA__REGISTRY__FORMAT": "apicurio",
         "KAFKA__GROUP_ID": "g",
         "RULES_LAST_GOOD": "/var/lib/last-good.json",
         "DRY_RUN": "true",
@@ -198,6 +200,21 @@ def test_files_of_other_programs_beside_our_secrets_are_let_be(tmp_path: Path) -
     (tmp_path / "ca.crt").write_text("x")
     (tmp_path / "kubernetes.io").mkdir()
     assert load(secrets_dir=tmp_path).log.level == "info"
+
+
+@pytest.mark.parametrize("where", ["environment", "env file"])
+def test_a_secret_file_that_another_source_hides_is_reported(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, where: str
+) -> None:
+    mounted = secrets(tmp_path, redis_url="redis://secret/0", state_url="redis://state/0")
+    env_file = tmp_path / ".env"
+    env_file.write_text("INVALIDATOR_REDIS_URL=redis://plain/0" if where == "env file" else "")
+    if where == "environment":
+        set_all(monkeypatch, REDIS_URL="redis://plain/0")
+    described = describe(load(env_file, mounted))
+    (hidden,) = [entry for entry in described if entry.hidden]
+    assert (hidden.name, hidden.value) == ("INVALIDATOR_REDIS_URL", "redis://plain/0")
+    assert hidden.hidden.startswith(f"secret file {mounted / 'redis_url'} has no effect: {where}")
 
 
 # --- secrets stay secret ---

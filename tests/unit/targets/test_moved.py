@@ -1,6 +1,6 @@
 import pytest
 
-from invalidator.targets.redis.sweeper import Place, moved, own_line, place_of
+from invalidator.targets.redis.moved import Place, moved, own_line, place_of
 
 NODES = (
     b"07c 127.0.0.1:30004@31004,host4 slave e7d 0 1426238317239 4 connected\n"
