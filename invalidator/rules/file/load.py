@@ -13,7 +13,7 @@ from invalidator.rules.envelope import Envelope
 from invalidator.rules.file.build import Parts, read_parts
 from invalidator.rules.file.validate import validate
 from invalidator.rules.file.yaml import MAX_BYTES, MAX_PROBLEMS, Report
-from invalidator.rules.rule import Cache
+from invalidator.rules.rule import Cache, Rule
 from invalidator.rules.ruleset import RuleSet
 
 SUFFIXES: Final = (".yaml", ".yml")
@@ -45,7 +45,7 @@ def compile_rules(sources: Sequence[Source]) -> RuleSet:
         raise RulesError(_shown(problems))
     try:
         return RuleSet(
-            [rule for part in parts for rule in part.rules],
+            _rules(parts),
             _caches(parts),
             content_hash(sources),
             envelopes=_envelopes(parts),
@@ -120,6 +120,13 @@ def _listed(path: Path) -> list[Path]:
         and not entry.name.startswith(".")
         and (entry.is_file() or (entry.is_symlink() and not entry.exists()))
     )
+
+
+def _rules(parts: Sequence[Parts]) -> list[Rule]:
+    rules = [rule for part in parts for rule in part.rules]
+    if any(part.values == "segment" for part in parts):
+        return [rule.in_segments() for rule in rules]
+    return rules
 
 
 def _caches(parts: Sequence[Parts]) -> dict[str, Cache]:

@@ -17,7 +17,7 @@ from invalidator.rules.file.types import (
     duration,
     number,
 )
-from invalidator.rules.rule import LAYOUTS, MAX_KEYS, MEMBERS
+from invalidator.rules.rule import LAYOUTS, MAX_KEYS, MEMBERS, VALUES
 
 MAX_RULE_NAME: Final = 100  # it labels metrics
 TEXTS: Final = Listed(Text(most=4096), single=True)
@@ -186,6 +186,11 @@ FILE: Final = Object(
     "the file",
     {
         "version": Field(number(1, 1), "the version of this language", default=1),
+        "values": Field(
+            choice(*VALUES),
+            "how fields are inserted into names: unchanged, or each as by the filter segment",
+            default=VALUES[0],
+        ),
         "envelope": Field(ENVELOPE, "how events are read"),
         "caches": Field(Object("caches", others=CACHE), "where names live"),
         "rules": Field(Listed(RULE, empty=True), "what is invalidated when"),
