@@ -10,4 +10,5 @@ VERSION = "cache:version:{name}"  # a number that only grows
 WORK = "invalidator:work:"  # a tag set while it is consumed, and a pointer to it
 WORKS = "invalidator:works"  # set: all such pointers, to consume what a crash left
 APPLIED = "invalidator:applied"  # channel: what was applied
+OFFSETS = "invalidator:offsets:{group}"  # hash: what a Kafka group had settled
 PLACE = "invalidator:place:{group}:{stream}"  # how far back a failover leads in a stream

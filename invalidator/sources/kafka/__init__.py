@@ -2,6 +2,7 @@
 
 from invalidator.runtime.health import Health
 from invalidator.settings import Settings
+from invalidator.sources.build import state_redis
 from invalidator.sources.reread import Servers
 from invalidator.sources.source import Source, Start
 
@@ -14,6 +15,7 @@ def build(settings: Settings, health: Health, servers: Servers) -> Source | None
     from invalidator.sources.kafka.brokers import Brokers
     from invalidator.sources.kafka.client import Timing
     from invalidator.sources.kafka.source import KafkaSource
+    from invalidator.sources.kafka.stored_offsets import StoredOffsets
 
     kafka = settings.kafka
     return KafkaSource(
@@ -27,4 +29,5 @@ def build(settings: Settings, health: Health, servers: Servers) -> Source | None
         timing=Timing(session=kafka.session_timeout),
         instance_id=kafka.instance_id,
         servers=servers,
+        stored=None if settings.dry_run else StoredOffsets(state_redis(settings), kafka.group_id),
     )

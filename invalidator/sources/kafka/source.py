@@ -23,6 +23,7 @@ from invalidator.sources.kafka.membership import Membership
 from invalidator.sources.kafka.offsets import GroupPositions, Wanted
 from invalidator.sources.kafka.private import Unreadable, describe, poll, show_life
 from invalidator.sources.kafka.reread import read_again
+from invalidator.sources.kafka.stored_offsets import StoredOffsets
 from invalidator.sources.kafka.unreadable import UnreadablePartitions
 from invalidator.sources.reread import UNWATCHED, Servers
 from invalidator.sources.source import Lag, Start
@@ -56,7 +57,9 @@ class KafkaSource:
         instance_id: str = "",
         servers: Servers = UNWATCHED,
         clock: Callable[[], float] = time.time,
+        stored: StoredOffsets | None = None,
     ) -> None:
+        """Without `stored`, a group that the brokers have forgotten starts as a new one."""
         self._brokers = brokers
         self._wanted = Wanted(topics)
         self._group = group_id
@@ -68,7 +71,8 @@ class KafkaSource:
         self._servers = servers
         self._clock = clock
         self._same_at = clock()  # when the servers last had the assignment's identity
-        self._positions = GroupPositions(self._wanted, start, clock)
+        self._stored = stored
+        self._positions = GroupPositions(self._wanted, start, clock, stored)
         self._gaps = Gaps(NAME)
         self._member: Membership | None = None
         self._topics: list[str] = []  # what we are subscribed to
@@ -169,6 +173,8 @@ class KafkaSource:
         if self._member:
             await self._member.end()
             await stop(self._member.consumer)
+        if self._stored:
+            await self._stored.close()
         self._member = None
 
     # --- the group ------------------------------------------------------------------------

@@ -46,6 +46,9 @@ class Group:
     def started(self, start: GroupStart) -> None:
         assert self.commits
 
+    async def store(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Nothing is stored."""
+
     def seek(self, tp: TopicPartition, offset: int) -> None:
         self.seeks.append(offset)
 
