@@ -90,6 +90,7 @@ def test_tables_whose_old_rows_hold_their_key_only_say_so(rules: Any) -> None:
     ("old", "key"),
     [
         (None, {"team_id": 99}),  # message.key.columns
+        (None, {"id": 1, "team_id": 99}),
         ({"id": 0, "team_id": 0, "email": "a@x"}, {"id": 1}),  # identity by an index
         ({"id": 0, "team_id": 0, "email": "a@x"}, {"email": "a@x"}),
         ({"email": "a@x"}, {"team_id": 99}),
@@ -111,6 +112,15 @@ def test_an_update_without_an_old_row_kept_its_primary_key(rules: Any) -> None:
     event = change("u", None, {"id": 5, "team_id": 99})
     made = plan(rules("envelope: {old_rows: key}" + RULES), event, key=b'{"team_id":99}')
     assert (names(made).keys, faults(made)) == ({"team:99"}, [("user", "no-before")])
+
+
+def test_a_key_column_of_another_name_may_have_changed(rules: Any) -> None:
+    event = change("u", None, {"team_id": 99, "name": "n"})  # a table without an `id`
+    made = plan(rules(RULES), event, key=b'{"team_id":99}')
+    assert (names(made).keys, ("team", "no-before") in faults(made)) == (set(), True)
+    messages = [fault.message for fault in made.rejections[0].faults if fault.rule == "team"]
+    assert "envelope: {old_rows: key}" in messages[0]
+    assert "REPLICA IDENTITY to FULL" in messages[0]
 
 
 @pytest.mark.parametrize(
