@@ -1,6 +1,6 @@
 # Everything is installed into .venv; a second call starts immediately.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow faults mutants check format lock clients bench clean
+.PHONY: help run test test-slow test-real faults mutants check format lock clients bench clean
 .DELETE_ON_ERROR:
 
 # The tests start hundreds of processes, each of which would compile every module again.
@@ -30,6 +30,11 @@ test: .venv/.dev  ## run all tests, with a real Redis and a real Kafka (ARGS="..
 test-slow: .venv/.dev  ## run the slow tests: repeated failovers and resharding, long documentation pages
 	@scripts/packages.sh tests
 	@$(PYTEST) -m slow $(ARGS)
+
+test-real: .venv/.dev  ## run PostgreSQL, Kafka Connect and Debezium before the daemon (RECORD=1: keep what they write)
+	@scripts/packages.sh tests
+	@scripts/packages.sh real
+	@$(BIN)/python -m pytest -n 0 -m real tests/real $(ARGS)
 
 faults: .venv/.dev  ## inject faults into real servers, write the table in docs/reliability.md (ARGS="--rows 1,16")
 	@scripts/packages.sh tests

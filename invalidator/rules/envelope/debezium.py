@@ -62,7 +62,14 @@ def of_key(part: Slice, index: int) -> Reading | None:
 
 
 def of_unwrapped(
-    row: dict[str, Any], kind: str, part: Slice, index: int, envelope: Envelope, *, guessed: bool
+    row: dict[str, Any],
+    around: dict[str, Any],
+    kind: str,
+    part: Slice,
+    index: int,
+    envelope: Envelope,
+    *,
+    guessed: bool,
 ) -> Reading:
     """Return a row that ExtractNewRecordState flattened; of a deleted one not all is trusted."""
     unknown: Unknown = {}
@@ -70,7 +77,7 @@ def of_unwrapped(
         columns = {name: value for name, value in row.items() if not name.startswith("__")}
         key = rows.key_of(part, index)
         _, unknown = rows.of_deletion(columns, key, {}, envelope.old_rows)
-    return Reading(kind, row, row, (row,), unknown, guessed=guessed)
+    return Reading(kind, row, around, (row,), unknown, guessed=guessed)
 
 
 def is_change(event: dict[str, Any]) -> bool:
