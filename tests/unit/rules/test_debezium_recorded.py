@@ -9,10 +9,12 @@ import pytest
 
 from invalidator.model import Batch, Plan, Record, Slice
 from invalidator.rules import RuleSet
+from invalidator.rules.explain.run_tests import run_tests
 from tests.unit.rules.conftest import LIMIT, faults, names
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "debezium.md").read_text()
+BLOCKS = re.findall(r"```yaml\n(.*?)```", PAGE, re.S)
 RECORDED = sorted((ROOT / "tests" / "fixtures" / "debezium").glob("*.json"))
 
 
@@ -35,6 +37,13 @@ def planned(ruleset: RuleSet, record: dict[str, Any]) -> Plan:
     one = Record("kafka", record["topic"], "0@1", raw, key, headers)
     part = Slice(record["topic"], [raw, raw], lambda _: one, [headers] * 2)
     return ruleset.plan(Batch("kafka", [part], 2, 0, None), max_event_bytes=LIMIT)
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=[str(at) for at in range(len(BLOCKS))])
+def test_an_example_of_the_page_does_what_it_says(rules: Any, block: str) -> None:
+    results = run_tests(rules(block))
+    assert results.results
+    assert [(result.test.name, result.differences) for result in results.failed] == []
 
 
 def test_every_setting_of_the_page_is_recorded() -> None:
