@@ -81,6 +81,16 @@ def unsent(row: Row, key: Iterable[str], defaults: Mapping[str, Any], old_rows: 
     return _without(partial + filled) if partial or filled == others else {}
 
 
+def unsent_of(
+    row: Row, key: Row, defaults: Mapping[str, Any], old_rows: OldRows, *, updated: bool
+) -> Unknown:
+    """Return the columns of an updated or deleted row that were probably not sent."""
+    if not updated:
+        return unsent(row, key or [*row][:1], defaults, old_rows)
+    known = [*key, *(name for name in _ID if name not in key)]
+    return unsent(row, known, defaults, old_rows) if key else {}
+
+
 def _without(names: Iterable[str]) -> Unknown:
     return {name: ("no-before", _NO_ROW.format(name=name)) for name in names}
 
@@ -100,7 +110,7 @@ def may_be_large(events: bytes) -> bool:
     return _MARKS[0] in events or _MARKS[1] in events
 
 
-def are_large(raw: bytes, row: Row, other: Row = {}) -> bool:  # noqa: B006 - never changed
+def are_large(row: Row, other: Row = {}) -> bool:  # noqa: B006 - never changed
     """Return whether these rows may lack a large column."""
     try:
         return not (_TEXTS.isdisjoint(row.values()) and _TEXTS.isdisjoint(other.values()))
@@ -144,8 +154,7 @@ def of_update(
 ) -> tuple[tuple[Row, Row], Unknown]:
     """Return both rows, and the columns that the old one lacks."""
     if old:
-        known = [*key, *(name for name in _ID if name not in key)] if key else ()
-        filled = unsent(old, known, defaults, old_rows) if key else {}
+        filled = unsent_of(old, key, defaults, old_rows, updated=True)
         old = {name: value for name, value in old.items() if name not in filled}
     else:  # what identifies the row did not change; the record's key may hold other columns
         unchanged = [name for name in key if name in _ID or old_rows == "key"]
@@ -159,7 +168,7 @@ def of_update(
 def of_deletion(row: Row | None, key: Row, defaults: Row, old_rows: OldRows) -> tuple[Row, Unknown]:
     """Return a deleted row, and the columns that it lacks."""
     if row:
-        return row, unsent(row, key or [*row][:1], defaults, old_rows)
+        return row, unsent_of(row, key, defaults, old_rows, updated=False)
     return key, {EVERY: ("no-before", _NO_ROW.format(name="its columns"))}
 
 

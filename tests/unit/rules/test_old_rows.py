@@ -75,6 +75,20 @@ def test_rows_without_defaults_stay_on_the_fast_path(rules: Any) -> None:
     assert (names(made).keys, taken) == ({"user:1", "team:5", "team:6"}, [0])
 
 
+@pytest.mark.parametrize("blank", [None, 0, "", False])
+def test_a_whole_row_with_blank_columns_stays_on_the_fast_path(rules: Any, blank: Any) -> None:
+    row = {"id": 1, "team_id": 5, "seen": blank, "name": "n"}
+    text = "rules: [{name: r, on: users.*, invalidate: {keys: 'seen:{seen?}:{team_id}'}}]"
+    ruleset = rules(text)
+    events = [change("u", row, {**row, "team_id": 6}), change("d", row), wrapped(change("d", row))]
+    with slow_path(ruleset) as taken:
+        made = plan(ruleset, *events, key=KEY)
+    assert (made.rejections, taken) == ([], [0])  # the first shows the form
+    filled = {**row, "team_id": 0, "name": ""}
+    made = plan(ruleset, *events, change("d", filled), key=KEY)
+    assert faults(made) == [("r", "no-before")]
+
+
 def test_tables_that_are_full_say_so(rules: Any) -> None:
     made = plan(rules("envelope: {old_rows: full}" + RULES), DELETED, DELETED, key=KEY)
     assert (names(made).keys, made.rejections) == ({"user:1", "team:0"}, [])
