@@ -170,6 +170,30 @@ SCENARIOS = [
         + '{keys: "mail:{email}"}}',
     ),
     Scenario(
+        "no-primary-key",
+        "a table without a primary key, whose identity is an index",
+        users(
+            "CREATE UNIQUE INDEX by_email ON users (email);"
+            "ALTER TABLE users REPLICA IDENTITY USING INDEX by_email;"
+        ).replace(" PRIMARY KEY", " NOT NULL"),
+        [
+            Step(INSERT, ("user:1", "team:6")),
+            Step("UPDATE users SET email = 'u2@x'", ("user:1", "team:6"), ("team", "user")),
+            Step("UPDATE users SET team_id = 7", (), ("team", "user")),
+            Step("DELETE FROM users", (), ("team", "user")),
+        ],
+    ),
+    Scenario(
+        "no-primary-key-full",
+        "a table without a primary key and with REPLICA IDENTITY FULL",
+        users(FULL).replace(" PRIMARY KEY", " NOT NULL"),
+        [
+            Step(INSERT, ("user:1", "team:6")),
+            Step("UPDATE users SET team_id = 7", ("user:1", "team:6", "team:7")),
+            Step("DELETE FROM users", ("user:1", "team:7")),
+        ],
+    ),
+    Scenario(
         "message-key-columns",
         "a key by message.key.columns is of the new row",
         users(),
