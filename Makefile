@@ -1,6 +1,6 @@
 # Everything is installed into .venv; a second call starts immediately.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow pythons faults mutants check format lock clients helm audit dist bench clean
+.PHONY: help run test test-slow test-real pythons faults mutants check format lock clients helm audit dist bench clean
 .DELETE_ON_ERROR:
 
 # The tests start hundreds of processes, each of which would compile every module again.
@@ -32,6 +32,11 @@ test: $(VENV)/.dev  ## run all tests, with a real Redis and a real Kafka (ARGS="
 test-slow: $(VENV)/.dev  ## run the slow tests: repeated failovers and resharding, long documentation pages
 	@scripts/packages.sh tests
 	@$(PYTEST) -m slow $(ARGS)
+
+test-real: $(VENV)/.dev  ## run PostgreSQL, Kafka Connect and Debezium before the daemon (RECORD=1: keep what they write)
+	@scripts/packages.sh tests
+	@scripts/packages.sh real
+	@$(BIN)/python -m pytest -n 0 -m real tests/real $(ARGS)
 
 pythons:  ## run all tests with every Python from 3.11 to 3.14 that is found here
 	@scripts/python.sh --all | while read -r python; do \

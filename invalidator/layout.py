@@ -16,5 +16,6 @@ SWEEP_WANTED = "invalidator:sweep:{{{group}}}:wanted"  # hash: patterns that mem
 SWEEP_LEASE = "invalidator:sweep:{{{group}}}:lease"  # who sweeps for all of them
 SWEEP_DONE = "invalidator:sweep:{{{group}}}:done:{number}"  # the answer to one request
 APPLIED = "invalidator:applied"  # channel: what was applied
+OFFSETS = "invalidator:offsets:{group}"  # hash: what a Kafka group had settled
 PLACE = "invalidator:place:{group}:{stream}"  # how far back a failover leads in a stream
 BEHIND = "invalidator:behind:{name}"  # stream: writes that wait to be flushed

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# packages.sh tests|ci: installs missing Debian packages (as root), or lists them.
+# packages.sh tests|real|ci: installs missing Debian packages (as root), or lists them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -20,12 +20,18 @@ case ${1:-} in
     need varnishd varnish          # a cache at the edge, with tags:
     compgen -G "/usr/lib/*/varnish/vmods/libvmod_xkey.so" >/dev/null || missing+=(varnish-modules)
     ;;
+  real)
+    need psql postgresql-client
+    [ -d /usr/lib/postgresql ] || missing+=(postgresql)
+    need java default-jre-headless # runs Kafka Connect and Debezium
+    need mvn maven                 # fetches them
+    ;;
   ci)
     need make make
     scripts/python.sh >/dev/null 2>&1 || missing+=(python3 python3-venv)
     ;;
   *)
-    echo "usage: $0 tests|ci" >&2
+    echo "usage: $0 tests|real|ci" >&2
     exit 2
     ;;
 esac

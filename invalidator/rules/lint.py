@@ -1,9 +1,9 @@
 """`check`: every mistake of the rules, and what their author probably meant otherwise."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path as FilePath
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from msgspec import Struct
 
@@ -15,7 +15,7 @@ from invalidator.rules.envelope.reading import type_of
 from invalidator.rules.file.load import load
 from invalidator.rules.file.validate import problem
 from invalidator.rules.plan.event_types import Pattern, is_wild
-from invalidator.rules.rule import Effect, Rule
+from invalidator.rules.rule import Effect, Rule, Test
 from invalidator.rules.ruleset import RuleSet
 from invalidator.runtime.text import nearest, visible
 from invalidator.runtime.units import show_duration
@@ -38,7 +38,7 @@ class Checked(Struct, frozen=True):
         return self.ruleset is not None
 
 
-_UNAMBIGUOUS: Final = frozenset({"segment", "urlencode", "md5", "sha1", "sha256"})
+_UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _EXPRESSION: Final = re.compile(r"\^|.*\$$|.*(?:[:/]|^)\.\*", re.S)
 
 
@@ -52,7 +52,8 @@ def check(path: FilePath, *, drain: float | None = None, origins: Sequence[str] 
     except RulesError as error:
         return Checked(tuple(Finding("error", found) for found in error.problems), None)
     findings = [Finding("warning", found) for found in _warnings(ruleset)]
-    notes = [*unread(ruleset.rules, origins), *ambiguous(ruleset.rules)]
+    findings += ambiguous(ruleset)
+    notes = [*unread(ruleset.rules, origins)]
     notes += outlasting(ruleset.rules, drain) if drain is not None else ()
     findings += [Finding("note", problem(rule.place, said, rule.name)) for rule, said in notes]
     findings += [Finding("note", found) for found in _hash_tags(ruleset)]
@@ -86,28 +87,60 @@ def unread(rules: Iterable[Rule], origins: Sequence[str]) -> Iterator[tuple[Rule
             yield rule, f"it is only for {wanted}, which is not read here{hint}"
 
 
-def ambiguous(rules: Iterable[Rule]) -> Iterator[tuple[Rule, str]]:
-    """Yield the rules where "a:b" and "c" give the same name as "a" and "b:c"."""
-    for rule in rules:
-        texts = [effect.template for effect in rule.effects if _is_ambiguous(effect.template)]
-        if texts:
-            yield (
-                rule,
-                f"{texts[0].text}: values may hold a colon, and then name what other values name: "
-                "end them with |segment, here and where the cache writes the key, unless they are "
-                "numbers or ids",
-            )
+def ambiguous(ruleset: RuleSet) -> Iterator[Finding]:
+    """Yield the rules where "a:b" and "c" give the same name as "a" and "b:c".
+
+    It is a warning, unless the tests show that all values but one are numbers or UUIDs.
+    """
+    texts, ids = _fields_of_tests(ruleset.tests)
+    for rule in ruleset.rules:
+        for effect in rule.effects:
+            fields = _loose(effect.template)
+            if len(fields) < 2:
+                continue
+            unsure = [name for name in fields if name in texts or name not in ids]
+            if len(unsure) > 1:
+                said = f"{' and '.join(unsure)} may hold a colon, and then name what other values "
+                said += "name: end them with |segment, here and where the cache writes the key "
+                said += "(values: segment does it in all rules), or show by tests that they are "
+                said += "numbers or UUIDs"
+            else:
+                sure = [name for name in fields if name not in unsure]
+                said = f"no other values have this name as long as {' and '.join(sure)} "
+                said += "hold no colon, as the tests show it"
+            severity: Severity = "warning" if len(unsure) > 1 else "note"
+            yield Finding(severity, problem(effect.place, said, effect.template.text))
+            break
 
 
-def _is_ambiguous(template: Template) -> bool:
-    loose = [
-        slot
+def _loose(template: Template) -> list[str]:
+    """Return the last names of fields that share a template with colons, if there are several."""
+    if not any(isinstance(part, str) and ":" in part for part in template.parts[1:]):
+        return []
+    return [
+        next((str(step) for step in reversed(path.steps) if isinstance(step, str)), path.text)
         for slot in template.slots()
-        if isinstance(slot.source, Path)
-        and slot.source.root != "match"
-        and not _UNAMBIGUOUS & {entry.name for entry in slot.filters}
+        if isinstance(path := slot.source, Path)
+        and path.root != "match"
+        and not slot.is_one_segment
     ]
-    return len(loose) > 1 and any(isinstance(p, str) and ":" in p for p in template.parts[1:])
+
+
+def _fields_of_tests(tests: Iterable[Test]) -> tuple[set[str], set[str]]:
+    """Return the fields that hold any text in the events of tests, and those that hold ids."""
+    texts, ids = set[str](), set[str]()
+    todo: list[tuple[str, Any]] = [("", test.event) for test in tests]
+    while todo:
+        name, value = todo.pop()
+        if isinstance(value, Mapping):
+            todo += value.items()
+        elif isinstance(value, list):
+            todo += ((name, each) for each in value)
+        elif isinstance(value, str) and not _UUID.fullmatch(value):
+            texts.add(name)
+        elif value is not None:
+            ids.add(name)
+    return texts, ids
 
 
 def _reached(sources: Iterable[str], origins: Sequence[str]) -> bool:

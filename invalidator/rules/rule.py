@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from invalidator import layout
 from invalidator.model import DEFAULT_CACHE, KINDS, Kind
@@ -37,6 +38,8 @@ TARGETS: Final[dict[str, Target]] = {
 EDGE_REPEAT_AFTER: Final = 5.0  # seconds, where a rule for the edge does not say
 Members = Literal["full", "relative"]
 MEMBERS: Final[tuple[Members, ...]] = ("full", "relative")
+Values = Literal["verbatim", "segment"]
+VALUES: Final[tuple[Values, ...]] = ("verbatim", "segment")
 
 
 class Place(Struct, frozen=True):
@@ -78,6 +81,11 @@ class Rule(Struct, frozen=True):
     enabled: bool = True
     description: str = ""
     owner: str = ""
+
+    def in_segments(self) -> "Rule":
+        """Return the rule with each value kept within one segment of its names."""
+        effects = (replace(each, template=each.template.in_segments()) for each in self.effects)
+        return replace(self, effects=tuple(effects))
 
 
 class Layout(Struct, frozen=True):

@@ -71,27 +71,33 @@ class RuleSet:
         """Yield a batch in portions, each with its plan.
 
         One ends where its names from lists take so many bytes, or planning it so many seconds:
-        a few events may name millions of keys.
+        a few events may name millions of keys. A record that is a list of events becomes a slice
+        of them.
         """
         slices: list[Slice] = []
         own: list[Slice] = []
-        divided = False
-        left = sum(len(part.values) for part in (*batch.slices, *batch.own))
+        changed = False
         draft = Draft.of(self._lanes, name_bytes, seconds)
-        for parts, planned in ((batch.slices, slices), (batch.own, own)):
-            for part in parts:
-                at, end = 0, len(part.values)
-                while at < end:
-                    first, at = at, self._plan_slice(part, at, max_event_bytes, draft)
-                    planned.append(part.between(first, at))
-                    left -= at - first
-                    if left and draft.stopped is not None:
-                        yield batch.portion([*slices], [*own], continued=True), draft.finished()
-                        slices.clear()
-                        own.clear()
-                        divided = True
-                        draft = Draft.of(self._lanes, name_bytes, seconds)
-        if divided:
+        todo = [(part, 0, planned) for parts, planned in ((batch.own, own), (batch.slices, slices))
+                for part in reversed(parts) if part.values]  # fmt: skip
+        while todo:
+            part, first, planned = todo.pop()
+            at = self._plan_slice(part, first, max_event_bytes, draft)
+            if at > first:
+                planned.append(part.between(first, at))
+            events = draft.take_list()
+            if at + (events is not None) < len(part.values):
+                todo.append((part, at + (events is not None), planned))
+            if events is not None:
+                todo.append((events, 0, planned))
+                changed = True
+            elif todo and draft.stopped is not None:
+                yield batch.portion([*slices], [*own], continued=True), draft.finished()
+                slices.clear()
+                own.clear()
+                changed = True
+                draft = Draft.of(self._lanes, name_bytes, seconds)
+        if changed:
             batch = batch.portion(slices, own)
         yield batch, draft.finished()
 

@@ -24,6 +24,12 @@ def sources_of(settings: Settings, health: Health, servers: Servers) -> list[Sou
     return [source for source in built if source]
 
 
+def state_redis(settings: Settings) -> Client:
+    """Return a client of the Redis with the state."""
+    url = settings.state_url.get_secret_value()
+    return client(url, settings.redis_timeout, settings.redis_tls.options())
+
+
 def source_redis(settings: Settings) -> Client:
     """Return a client of the Redis with the channels and streams."""
     url = settings.source_redis_url.get_secret_value()

@@ -28,6 +28,9 @@ def segment(text: str) -> str:
     return text.replace("%", "%25").replace(":", "%3A")
 
 
+# Their results hold no colon.
+ONE_SEGMENT: Final = frozenset({"segment", "urlencode", "md5", "sha1", "sha256"})
+
 TEXT_FILTERS: Final[dict[str, Callable[[str], str]]] = {  # those without an argument
     "lower": str.lower,
     "upper": str.upper,

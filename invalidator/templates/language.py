@@ -4,9 +4,10 @@ import re
 from typing import Final, Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from invalidator.runtime.text import nearest
-from invalidator.templates.filters import TEXT_FILTERS
+from invalidator.templates.filters import ONE_SEGMENT, TEXT_FILTERS
 
 ROOTS: Final = ("data", "event", "root", "headers", "before", "after", "match")
 EVENT: Final = ("type", "id", "source", "time", "key", "subject", "extensions")
@@ -44,6 +45,19 @@ class Slot(Struct, frozen=True):
     default: str | None  # {path:-text}
     text: str  # as written
 
+    @property
+    def is_one_segment(self) -> bool:
+        """Return whether its filters leave no colon in the value."""
+        return any(entry.name in ONE_SEGMENT for entry in self.filters)
+
+    def in_segment(self) -> "Slot":
+        """Return the slot with its values escaped as by the filter `segment`."""
+        if isinstance(self.source, Template):
+            return replace(self, source=self.source.in_segments())
+        if self.is_one_segment:
+            return self
+        return replace(self, filters=(*self.filters, Filter("segment")))
+
 
 class Template(Struct, frozen=True):
     text: str  # as written
@@ -57,6 +71,13 @@ class Template(Struct, frozen=True):
                 inner = part.source
                 found.extend(inner.slots() if isinstance(inner, Template) else [part])
         return tuple(found)
+
+    def in_segments(self) -> "Template":
+        """Return the template with each value kept within one segment of the name."""
+        return replace(
+            self,
+            parts=tuple(p if isinstance(p, str) else p.in_segment() for p in self.parts),
+        )
 
     def paths(self) -> tuple[Path, ...]:
         return tuple(slot.source for slot in self.slots() if isinstance(slot.source, Path))

@@ -1,20 +1,17 @@
 """A private Kafka broker: one JVM in KRaft mode, broker and controller in one."""
 
-import fcntl
-import hashlib
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from tests.backends.maven import fetch_jars, jars_of
 from tests.backends.server import Server, free_port
 
 POM = Path(__file__).with_name("pom.xml")
-CACHE = Path(__file__).parents[2] / ".cache" / "kafka"
 CLUSTER_ID = "aW52YWxpZGF0b3ItdGVzdA"  # 22 characters, as Kafka wants them
 JVM = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"]
 LOGGER = ["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
@@ -33,7 +30,7 @@ class KafkaBroker(Server):
     @staticmethod
     def available() -> bool:
         return shutil.which("java") is not None and (
-            _jars().exists() or shutil.which("mvn") is not None
+            jars_of(POM).exists() or shutil.which("mvn") is not None
         )
 
     @property
@@ -44,7 +41,7 @@ class KafkaBroker(Server):
         return [*self._java(), "kafka.Kafka", str(self._properties)]
 
     def prepare(self) -> None:
-        fetch_jars()
+        fetch_jars(POM)
         self._properties.write_text(
             "".join(f"{name}={value}\n" for name, value in self._settings().items())
         )
@@ -67,7 +64,7 @@ class KafkaBroker(Server):
         return self.directory / "data"
 
     def _java(self) -> list[str]:
-        return [shutil.which("java") or "java", *self.jvm, *LOGGER, "-cp", f"{_jars()}/*"]
+        return [shutil.which("java") or "java", *self.jvm, *LOGGER, "-cp", f"{jars_of(POM)}/*"]
 
     def _format(self) -> None:
         """Format the folder: Kafka stores nothing in one that was not formatted for its cluster."""
@@ -109,40 +106,3 @@ class KafkaBroker(Server):
             "log.cleaner.backoff.ms": "200",
             **self.config,
         }
-
-
-def fetch_jars() -> Path:
-    """Return the folder of Kafka's jars. Maven fills it once, for whoever comes first."""
-    jars = _jars()
-    if jars.exists():
-        return jars
-    with _alone():
-        if not jars.exists():
-            _download(jars)
-    return jars
-
-
-def _download(jars: Path) -> None:
-    partial = jars.with_suffix(".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    copy = ["dependency:copy-dependencies", "-DincludeScope=runtime"]
-    subprocess.run(
-        ["mvn", "-q", "-B", "-f", str(POM), *copy, f"-DoutputDirectory={partial}"],
-        check=True,
-        stdin=subprocess.DEVNULL,
-    )
-    partial.rename(jars)
-
-
-@contextmanager
-def _alone() -> Iterator[None]:
-    """Keep other processes of the test run from doing the same."""
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with (CACHE / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def _jars() -> Path:
-    """Return the name of the folder: a changed pom.xml needs another one."""
-    return CACHE / hashlib.sha256(POM.read_bytes()).hexdigest()[:12]

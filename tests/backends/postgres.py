@@ -36,6 +36,7 @@ class PostgresServer(Server):
             "port": self.port,
             "listen_addresses": "127.0.0.1",
             "unix_socket_directories": "",
+            "wal_level": "logical",  # Debezium reads it
             "fsync": "off",  # this machine's own crash is not tested
             "max_connections": 100,
         }
@@ -70,6 +71,17 @@ class PostgresServer(Server):
         except (OSError, psycopg.OperationalError):
             return False
         return True
+
+    @property
+    def version(self) -> str:
+        return self.sql("SHOW server_version").split()[0]
+
+    def sql(self, text: str) -> str:
+        """Run statements, each in a transaction of its own; return what they print."""
+        words = ["psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", self.url]
+        found = subprocess.run(words, input=text, capture_output=True, text=True, check=False)
+        assert found.returncode == 0, found.stderr
+        return found.stdout.strip()
 
     def empty(self) -> None:
         """Remove all tables."""

@@ -191,6 +191,7 @@ def test_no_line_lets_the_daemon_do_more_to_the_cache_than_delete(site: Site) ->
         "other": ["UNLINK", "EXISTS"],
         "invalidator:dead": ["UNLINK", "SET", "GET"],
         "invalidator:place:a": ["UNLINK", "SADD"],
+        "invalidator:offsets:a": ["UNLINK", "SET", "GET"],
         "cache:version:a": ["UNLINK", "SADD"],
         "tag:a": ["GET", "SET", "XADD"],
         "orders": ["XADD", "UNLINK", "GET"],

@@ -219,7 +219,7 @@ def test_a_new_group_begins_where_it_is_told_to(
         KAFKA__START=start,
     )
     until_sync(lambda: kafka.committed(group, topic) == {0: 3})
-    until_sync(lambda: count_keys(redis_now) == first)
+    until_sync(lambda: count_keys(redis_now, "order:*") == first)
     assert daemon.stop() == 0
 
 

@@ -302,6 +302,54 @@ async def test_a_group_that_is_destroyed_goes_on_where_all_was_settled(
     assert pending(redis_now) == 0
 
 
+@pytest.mark.parametrize("window", [300.0, 0.0])
+@pytest.mark.parametrize("lost", ["group", "entries", "stream"])
+async def test_a_group_that_vanished_while_no_daemon_ran_goes_on_or_is_a_gap(
+    redis_url: str, redis_now: "redis.Redis", make: Make, lost: str, window: float
+) -> None:
+    fleet = Fleet("one" if window else "")
+    fleet.window = window
+    first = make(redis_url, start=Start("latest"), servers=fleet)
+    await first.open()
+    publish(redis_now, 0, 10)
+    await settle(first, await read(first, 10))
+    await first._groups[KEY].look_after(trim=False)
+    await first.close()
+    ids = publish(redis_now, 10, 20)
+    ask(redis_now, "XGROUP", "DESTROY", KEY, "caches")
+    if lost == "stream":
+        redis_now.delete(KEY)
+    if lost == "entries":
+        redis_now.xtrim(KEY, minid=ids[5], approximate=False)
+    second = make(redis_url, start=Start("latest"), servers=fleet)
+    await second.open()
+    if lost == "stream":
+        await gap(second, "stream-vanished")
+        return
+    wanted = numbers(10, 20) if lost == "group" else numbers(15, 20)
+    batches = await read(second, len(wanted))
+    while wanted[-1] not in raws(batches):  # with a window, earlier entries come first
+        batches += await read(second, 1)
+    assert set(wanted) <= set(raws(batches))
+    assert [data["cause"] for data in told(batches)] == ["trimmed-unread"] * (lost == "entries")
+
+
+@pytest.mark.parametrize(("start", "first"), [(Start("earliest"), 0), (Start("ago", 60.0), 1)])
+async def test_a_start_before_that_still_holds(
+    redis_url: str, redis_now: "redis.Redis", make: Make, start: Start, first: int
+) -> None:
+    redis_now.xadd(KEY, {"event": "0"}, id="1-1")
+    source = make(redis_url, start=Start("latest"), servers=Fleet("one"))
+    await source.open()
+    publish(redis_now, 1, 3)
+    await settle(source, await read(source, 2))
+    await source.close()
+    ask(redis_now, "XGROUP", "DESTROY", KEY, "caches")
+    again = make(redis_url, start=start, servers=Fleet("one"))
+    await again.open()
+    assert raws(await read(again, 3 - first)) == numbers(first, 3)
+
+
 async def test_an_empty_server_after_a_restart_is_a_gap(
     start_redis: Callable[..., RedisServer], make: Make
 ) -> None:

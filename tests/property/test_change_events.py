@@ -10,8 +10,8 @@ from msgspec.structs import replace
 
 from invalidator.model import Plan
 from invalidator.rules import RuleSet
+from invalidator.rules.envelope import WholeRows
 from invalidator.rules.envelope.rows import PLACEHOLDER
-from invalidator.rules.plan import fast_path
 from tests.property.test_rules import made
 from tests.unit.rules.conftest import plan, slow_path
 
@@ -63,7 +63,7 @@ def outcome(made: Plan) -> Plan:
 def test_the_quick_way_plans_what_the_exact_one_does(events: list[dict[str, Any]]) -> None:
     quickly = outcome(planned(RULES, events))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fast_path, "whole_rows", lambda *_: None)
+        patch.setattr(WholeRows, "read", lambda *_, **__: None)
         exact = outcome(planned(RULES, events))
     assert quickly == exact
 

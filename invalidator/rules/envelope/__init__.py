@@ -4,7 +4,6 @@ The fast path of planning handles the plain cases itself; all others come here.
 """
 
 from invalidator.rules.envelope.cloudevents import extensions
-from invalidator.rules.envelope.debezium import whole_rows
 from invalidator.rules.envelope.hints import hint
 from invalidator.rules.envelope.parse import decode_json
 from invalidator.rules.envelope.reading import (
@@ -26,6 +25,7 @@ from invalidator.rules.envelope.unwrap import (
     in_binary_mode,
     unwrap,
 )
+from invalidator.rules.envelope.whole_rows import WholeRows
 
 __all__ = [
     "AUTO",
@@ -37,6 +37,7 @@ __all__ = [
     "Format",
     "OldRows",
     "Reading",
+    "WholeRows",
     "decode",
     "decode_json",
     "elements_of",
@@ -46,5 +47,4 @@ __all__ = [
     "in_binary_mode",
     "may_be_large",
     "unwrap",
-    "whole_rows",
 ]

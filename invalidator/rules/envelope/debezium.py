@@ -7,13 +7,11 @@ large columns that did not change), a rule that needs it must not pass silently.
 
 from typing import Any, Final
 
-from msgspec import Raw
-
 from invalidator.errors import Rejected
 from invalidator.model import Slice
 from invalidator.rules.envelope import rows
 from invalidator.rules.envelope.reading import EVERY, Envelope, OldRows, Reading
-from invalidator.rules.envelope.rows import BLANK, PLACEHOLDERS, Row, Unknown, are_large, is_blank
+from invalidator.rules.envelope.rows import Row, Unknown
 
 VERBS: Final = {"c": "created", "u": "updated", "d": "deleted", "r": "read", "t": "truncated"}
 NAMED_ONLY: Final = frozenset(["r", "t"])
@@ -62,7 +60,14 @@ def of_key(part: Slice, index: int) -> Reading | None:
 
 
 def of_unwrapped(
-    row: dict[str, Any], kind: str, part: Slice, index: int, envelope: Envelope, *, guessed: bool
+    row: dict[str, Any],
+    around: dict[str, Any],
+    kind: str,
+    part: Slice,
+    index: int,
+    envelope: Envelope,
+    *,
+    guessed: bool,
 ) -> Reading:
     """Return a row that ExtractNewRecordState flattened; of a deleted one not all is trusted."""
     unknown: Unknown = {}
@@ -70,7 +75,7 @@ def of_unwrapped(
         columns = {name: value for name, value in row.items() if not name.startswith("__")}
         key = rows.key_of(part, index)
         _, unknown = rows.of_deletion(columns, key, {}, envelope.old_rows)
-    return Reading(kind, row, row, (row,), unknown, guessed=guessed)
+    return Reading(kind, row, around, (row,), unknown, guessed=guessed)
 
 
 def is_change(event: dict[str, Any]) -> bool:
@@ -83,64 +88,6 @@ def is_change(event: dict[str, Any]) -> bool:
         and isinstance(body.get("source"), dict)
         and ("after" in body or "before" in body or body["op"] == "t")
     )
-
-
-# Its type, the new row (of a deleted one: its last state), the old row of an update, and the event
-# without a schema. A bare tuple: there is one for each change event.
-Rows = tuple[str, Row, Row | None, dict[str, Any]]
-
-
-def whole_rows(
-    event: dict[str, Any], kind: str, raw: bytes | None, old_rows: OldRows
-) -> Rows | None:
-    """Read most change events fast; return None or raise anything where `read_change` must.
-
-    `kind` is the field in which a plain event would have its type; one of ours has it in `type`.
-    Without `raw` no large column can be missing.
-    """
-    if kind in event or "type" in event:
-        return None
-    wrapped = "schema" in event
-    body = event["payload"] if wrapped else event
-    table, op = body["source"]["table"], body["op"]
-    if type(table) is not str or not table or "id" in body or (wrapped and "op" in event):
-        return None
-    if op == "c":
-        new = body["after"]
-        if type(new) is dict and body.get("before") is None and not (raw and are_large(raw, new)):
-            return table + ".created", new, None, body
-        return None
-    old = body["before"]
-    if type(old) is not dict or old_rows == "key":
-        return None
-    values = old.values()
-    try:
-        filled = not BLANK.isdisjoint(values)
-    except TypeError:  # lists, objects
-        if any(value in PLACEHOLDERS for value in (*values, *(body["after"] or {}).values())):
-            return None
-        filled = any(map(is_blank, values))
-    if old_rows != "full" and (filled or (wrapped and _has_defaults(event["schema"]))):
-        return None
-    if op == "u":
-        new = body["after"]
-        if (
-            type(new) is dict
-            and new.keys() <= old.keys()
-            and not (raw and are_large(raw, new, old))
-        ):
-            return table + ".updated", new, old, body
-    elif op == "d" and body.get("after") is None and old and not (raw and are_large(raw, old)):
-        return table + ".deleted", old, None, body
-    return None
-
-
-def _has_defaults(schema: object) -> bool:
-    """Return whether columns may have a default, as far as this is seen without decoding."""
-    if type(schema) is not Raw:
-        return True
-    text = bytes(schema)
-    return b'"default"' in text[: text.rfind(b'"before"')]
 
 
 def read_change(event: dict[str, Any], part: Slice, index: int, old_rows: OldRows) -> Reading:

@@ -36,7 +36,7 @@ BLANK: Final = frozenset(
         "00000000-0000-0000-0000-000000000000",
     ]
 )
-_ID: Final = ("id", "_id")  # where a row has one of these, it is of the primary key
+_ID: Final = ("id", "_id")  # names that only a primary key's column has
 
 _FULL: Final = (
     "set the table's REPLICA IDENTITY to FULL (MongoDB: pre-images); where it is, "
@@ -45,6 +45,11 @@ _FULL: Final = (
 _NO_BEFORE: Final = (
     f"the old row came without {{name}}: {_FULL}; "
     "or write {{after.{name}}} where the new value is enough"
+)
+_MAYBE_NEW: Final = (
+    "the old row was not sent, and {name} of the record's key may have changed "
+    "(message.key.columns): where keys are the primary keys, envelope: {{old_rows: key}} says so; "
+    f"else {_FULL}"
 )
 _NO_ROW: Final = f"the deleted row came without {{name}}: {_FULL}"
 _LARGE: Final = "the value of {name} was not sent: large columns are only sent when they change"
@@ -76,6 +81,16 @@ def unsent(row: Row, key: Iterable[str], defaults: Mapping[str, Any], old_rows: 
     return _without(partial + filled) if partial or filled == others else {}
 
 
+def unsent_of(
+    row: Row, key: Row, defaults: Mapping[str, Any], old_rows: OldRows, *, updated: bool
+) -> Unknown:
+    """Return the columns of an updated or deleted row that were probably not sent."""
+    if not updated:
+        return unsent(row, key or [*row][:1], defaults, old_rows)
+    known = [*key, *(name for name in _ID if name not in key)]
+    return unsent(row, known, defaults, old_rows) if key else {}
+
+
 def _without(names: Iterable[str]) -> Unknown:
     return {name: ("no-before", _NO_ROW.format(name=name)) for name in names}
 
@@ -95,7 +110,7 @@ def may_be_large(events: bytes) -> bool:
     return _MARKS[0] in events or _MARKS[1] in events
 
 
-def are_large(raw: bytes, row: Row, other: Row = {}) -> bool:  # noqa: B006 - never changed
+def are_large(row: Row, other: Row = {}) -> bool:  # noqa: B006 - never changed
     """Return whether these rows may lack a large column."""
     try:
         return not (_TEXTS.isdisjoint(row.values()) and _TEXTS.isdisjoint(other.values()))
@@ -139,24 +154,21 @@ def of_update(
 ) -> tuple[tuple[Row, Row], Unknown]:
     """Return both rows, and the columns that the old one lacks."""
     if old:
-        known = [*key, *(name for name in _ID if name not in key)] if key else ()
-        filled = unsent(old, known, defaults, old_rows) if key else {}
+        filled = unsent_of(old, key, defaults, old_rows, updated=True)
         old = {name: value for name, value in old.items() if name not in filled}
-    else:  # what identifies the row did not change
-        old = {name: new[name] for name in key if name in new and _identify(key, new, old_rows)}
-    lacking = [name for name in new if name not in old]
-    return (new, old), {name: ("no-before", _NO_BEFORE.format(name=name)) for name in lacking}
-
-
-def _identify(key: Row, new: Row, old_rows: OldRows) -> bool:
-    """Return whether a record's key is its row's identity, and not of message.key.columns."""
-    return old_rows == "key" or all(name in key or name not in new for name in _ID)
+    else:  # what identifies the row did not change; the record's key may hold other columns
+        unchanged = [name for name in key if name in _ID or old_rows == "key"]
+        old = {name: new[name] for name in unchanged if name in new}
+    lacking = {name: _MAYBE_NEW if name in key else _NO_BEFORE for name in new if name not in old}
+    return (new, old), {
+        name: ("no-before", said.format(name=name)) for name, said in lacking.items()
+    }
 
 
 def of_deletion(row: Row | None, key: Row, defaults: Row, old_rows: OldRows) -> tuple[Row, Unknown]:
     """Return a deleted row, and the columns that it lacks."""
     if row:
-        return row, unsent(row, key or [*row][:1], defaults, old_rows)
+        return row, unsent_of(row, key, defaults, old_rows, updated=False)
     return key, {EVERY: ("no-before", _NO_ROW.format(name="its columns"))}
 
 

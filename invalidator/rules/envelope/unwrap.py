@@ -1,5 +1,6 @@
 """Recognize the format of a record and unwrap the event in it."""
 
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -160,24 +161,35 @@ def _own(event: Any, first: str | None) -> Reading | None:
 
 
 def _plain(event: Any, envelope: Envelope, part: Slice, index: int) -> Reading:
-    found = type_of(event, envelope.types, lambda: _texts(headers_at(part, index)))
+    headers = partial(_texts, part, index)
+    found = type_of(event, envelope.types, headers)
+    if not found and envelope.data == AUTO and _has_schema(event):
+        event = event["payload"]
+        found = type_of(event, envelope.types, headers)
     kind, guessed = found or part.origin, not found
     around = event if isinstance(event, dict) else {}
     data = opened(at(event, "data" if envelope.data == AUTO else envelope.data))
-    if isinstance(data, dict):
-        return Reading(kind, data, around, guessed=guessed)
-    if envelope.data != AUTO:
-        said = f"data: is {envelope.data}, where the event has no object: {shown(data)}"
-        raise Rejected(said, error="no-data")
-    if "__deleted" in around or "__op" in around:
-        return debezium.of_unwrapped(event, kind, part, index, envelope, guessed=guessed)
-    return Reading(kind, around, around, guessed=guessed)
+    if not isinstance(data, dict):
+        if envelope.data != AUTO:
+            said = f"data: is {envelope.data}, where the event has no object: {shown(data)}"
+            raise Rejected(said, error="no-data")
+        data = around
+    if "__deleted" in data or "__op" in data:
+        return debezium.of_unwrapped(data, around, kind, part, index, envelope, guessed=guessed)
+    return Reading(kind, data, around, guessed=guessed)
 
 
-def _texts(headers: Any) -> dict[str, str]:
+def _has_schema(event: Any) -> bool:
+    """Return whether this is an object with the schema that Kafka Connect puts around it."""
+    if not isinstance(event, dict) or event.keys() != {"schema", "payload"}:
+        return False
+    return isinstance(event["payload"], dict)
+
+
+def _texts(part: Slice, index: int) -> dict[str, str]:
     """Return headers as text; the first of each name counts."""
     found: dict[str, str] = {}
-    for name, value in headers:
+    for name, value in headers_at(part, index):
         text = (value or b"").decode("utf-8", "replace")
         if len(text) > 1 and text[0] == text[-1] == '"':
             text = text[1:-1]  # as JSON converters of headers write it

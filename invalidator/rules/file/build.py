@@ -25,6 +25,7 @@ from invalidator.rules.rule import (
     Place,
     Rule,
     Test,
+    Values,
 )
 from invalidator.runtime.text import nearest
 from invalidator.runtime.units import parse_duration
@@ -42,6 +43,8 @@ class Parts(Struct, frozen=True):
 
     rules: tuple[Rule, ...] = ()
     caches: tuple[Cache, ...] = ()
+    values: Values | None = None  # None: not written
+    values_place: Place | None = None
     envelope: Envelope | None = None
     envelope_place: Place | None = None
     sources: tuple[tuple[str, Envelope], ...] = ()
@@ -69,6 +72,8 @@ class _Builder:
         return Parts(
             rules=tuple(self._rule(node) for node in _items(fields, "rules")),
             caches=tuple(self._cache(entry) for entry in _named(fields, "caches")),
+            values=_value(fields, "values", None),
+            values_place=self._place(fields["values"].value) if "values" in fields else None,
             envelope=self._envelope(around) if set(around) - {"sources"} else None,
             envelope_place=self._place(envelope.key) if envelope else None,
             sources=tuple(

@@ -14,7 +14,7 @@ from invalidator.rules.file.build import Parts, read_parts
 from invalidator.rules.file.edge import repeated
 from invalidator.rules.file.validate import validate
 from invalidator.rules.file.yaml import MAX_BYTES, MAX_PROBLEMS, Report
-from invalidator.rules.rule import Cache
+from invalidator.rules.rule import Cache, Rule
 from invalidator.rules.ruleset import RuleSet
 
 SUFFIXES: Final = (".yaml", ".yml")
@@ -47,7 +47,7 @@ def compile_rules(sources: Sequence[Source]) -> RuleSet:
     try:
         caches = _caches(parts)
         return RuleSet(
-            [repeated(rule, caches[rule.cache]) for part in parts for rule in part.rules],
+            [repeated(rule, caches[rule.cache]) for rule in _rules(parts)],
             caches,
             content_hash(sources),
             envelopes=_envelopes(parts),
@@ -122,6 +122,13 @@ def _listed(path: Path) -> list[Path]:
         and not entry.name.startswith(".")
         and (entry.is_file() or (entry.is_symlink() and not entry.exists()))
     )
+
+
+def _rules(parts: Sequence[Parts]) -> list[Rule]:
+    rules = [rule for part in parts for rule in part.rules]
+    if any(part.values == "segment" for part in parts):
+        return [rule.in_segments() for rule in rules]
+    return rules
 
 
 def _caches(parts: Sequence[Parts]) -> dict[str, Cache]:

@@ -19,7 +19,7 @@ from invalidator.rules.file.types import (
     duration,
     number,
 )
-from invalidator.rules.rule import LAYOUTS, MAX_KEYS, MEMBERS, TARGETS
+from invalidator.rules.rule import LAYOUTS, MAX_KEYS, MEMBERS, TARGETS, VALUES
 
 _HEADER: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,60}")
 MAX_RULE_NAME: Final = 100  # it labels metrics
@@ -213,6 +213,11 @@ FILE: Final = Object(
     "the file",
     {
         "version": Field(number(1, 1), "the version of this language", default=1),
+        "values": Field(
+            choice(*VALUES),
+            "how fields are inserted into names: unchanged, or each as by the filter segment",
+            default=VALUES[0],
+        ),
         "envelope": Field(ENVELOPE, "how events are read"),
         "caches": Field(Object("caches", others=CACHE), "where names live"),
         "rules": Field(Listed(RULE, empty=True), "what is invalidated when"),

@@ -31,6 +31,7 @@ def validate(parts: Sequence[Parts]) -> list[Problem]:
     found = [
         *_twins(rules, caches),
         *_envelopes(parts),
+        *_values(parts),
         *_layouts(known, rules),
         *_rejectors(rules, tests),
         *(
@@ -85,6 +86,16 @@ def _envelopes(parts: Sequence[Parts]) -> Iterator[Problem]:
                 said = f"the envelope of {name} is already described"
                 yield problem(part.envelope_place, said, name)
             seen.add(name)
+
+
+def _values(parts: Sequence[Parts]) -> Iterator[Problem]:
+    """Yield where files disagree on how values are inserted: it holds for the names of all."""
+    written = [part for part in parts if part.values]
+    for part in written[1:]:
+        place = written[0].values_place
+        if part.values != written[0].values and place:
+            said = f"values: holds for all files, and {place.file}:{place.line} has "
+            yield problem(part.values_place, f"{said}{written[0].values}", str(part.values))
 
 
 class _Kept(Struct, frozen=True):

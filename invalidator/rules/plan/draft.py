@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from msgspec import Struct, field
 
-from invalidator.model import Kind, Names, Note, Plan
+from invalidator.model import Kind, Names, Note, Plan, Slice
 
 LISTED: Final = -3  # the sink that counts the names of a list
 NOTE: Final = -2  # the sink that takes notes about rules
@@ -27,16 +27,17 @@ class Draft(Struct):
     room: float = float("inf")  # bytes that names from lists may still take, about
     deadline: float = float("inf")  # no event is planned after it: the event loop has to run
     following: list[bytes | None] = field(default_factory=list)  # the events being planned
-    stopped: int | None = None  # the first event that does not fit in any more
+    stopped: int | None = None  # the first event that is not planned
+    listed: Slice | None = None  # the events of that one, which is a list
 
     @classmethod
     def of(cls, lanes: Sequence[Lane], room: float, seconds: float) -> "Draft":
         draft = cls(Plan(), room=room, deadline=time.monotonic() + seconds)
         draft.sinks = [getattr(draft.names(cache, delay), kind).add for cache, kind, delay in lanes]
-        draft.sinks += [draft.listed, draft.note, draft.unmatched.append]
+        draft.sinks += [draft.count, draft.note, draft.unmatched.append]
         return draft
 
-    def listed(self, names: Sequence[str], index: int) -> None:
+    def count(self, names: Sequence[str], index: int) -> None:
         """Count the names that an event gave: a small one may give very many."""
         self.room -= sum(map(len, names)) + AROUND * len(names)
         self.planned(index)
@@ -44,8 +45,23 @@ class Draft(Struct):
     def planned(self, index: int) -> None:
         """Stop after this event if there is no more room or time."""
         if self.stopped is None and (self.room < 0 or time.monotonic() > self.deadline):
-            self.stopped = index + 1
-            self.following.clear()  # whoever iterates over them ends
+            self._stop(index + 1)
+
+    def open_list(self, index: int, events: Slice) -> None:
+        """Stop before a record that is a list of events, which are planned as a slice."""
+        self.listed = events
+        self._stop(index)
+
+    def take_list(self) -> Slice | None:
+        """Return the events of the list before which planning stopped, so that it goes on."""
+        events, self.listed = self.listed, None
+        if events is not None:
+            self.stopped = None
+        return events
+
+    def _stop(self, at: int) -> None:
+        self.stopped = at
+        self.following.clear()  # whoever iterates over them ends
 
     def names(self, cache: str, delay: float | None = None) -> Names:
         plan = self.plan

@@ -104,13 +104,6 @@ class Engine:
                 return draft.stopped
         return len(part.values)
 
-    def _elements(self, part: Slice, limit: int, draft: Draft) -> None:
-        """Plan all events of one record: a draft ends between records only."""
-        following, at = draft.following, 0
-        while at < len(part.values):
-            at, draft.stopped = self.plan(part, limit, draft, at), None
-        draft.following = following
-
     def _event(
         self, part: Slice, index: int, limit: int, draft: Draft, *, binary: bool = False
     ) -> Form | None:
@@ -128,7 +121,7 @@ class Engine:
         """
         elements = None if binary else elements_of(part.values[index], self.envelope, limit)
         if elements is not None:
-            self._elements(_slice_of(elements, part, index), limit, draft)
+            draft.open_list(index, _slice_of(elements, part, index))
             return None
         try:
             reading = self.read(part, index, limit, binary=binary)
@@ -180,7 +173,7 @@ class Engine:
                 faults.append(ruling.fault)
             for noted in ruling.noted:
                 draft.note((rule.name, *noted), index)
-            draft.listed([name.name for name in ruling.names], index)
+            draft.count([name.name for name in ruling.names], index)
             for name in ruling.names:
                 getattr(draft.names(name.cache), name.kind).add(name.name)
                 if rule.repeat_after:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, Literal
 
 from invalidator.model import Slice
-from invalidator.rules.envelope import AUTO, OPENED, Envelope, may_be_large, whole_rows
+from invalidator.rules.envelope import AUTO, OPENED, Envelope, WholeRows, may_be_large
 from invalidator.rules.plan.compile import Apply
 from invalidator.rules.plan.decode import Decode, Decoders
 from invalidator.rules.plan.draft import Draft
@@ -39,7 +39,7 @@ class FastPath:
         self._strict = envelope.data != AUTO or envelope.format == "cloudevents"
         self._inner = envelope.inner
         self._mixed = envelope.is_mixed
-        self._old_rows = envelope.old_rows
+        self._rows = WholeRows(self._first or "type", envelope.old_rows)
         self._table = table
         self._updates = updates
         self.fallback = fallback
@@ -119,11 +119,10 @@ class FastPath:
         """Plan change events with all their rows."""
         loads = self.decoders.change if text else _checked(self.decoders.change, limit)
         table, updates, sinks = self._table, self._updates, draft.sinks
-        first, large = self._first or "type", text is None or may_be_large(text)
-        old_rows = self._old_rows
+        read, large = self._rows.read, text is None or may_be_large(text)
         for index, raw in left:
             try:
-                rows = whole_rows(loads(raw), first, raw if large else None, old_rows)  # type: ignore[arg-type]
+                rows = read(loads(raw), part, index, large=large)  # type: ignore[arg-type]
                 if rows is None:
                     raise ValueError
                 kind, new, old, body = rows

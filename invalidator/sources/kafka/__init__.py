@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from invalidator.errors import ConfigError
 from invalidator.runtime.health import Health
 from invalidator.settings import Settings
+from invalidator.sources.build import state_redis
 from invalidator.sources.reread import Servers
 from invalidator.sources.source import Source, Start
 
@@ -22,6 +23,7 @@ def build(settings: Settings, health: Health, servers: Servers) -> Source | None
     from invalidator.sources.kafka.brokers import Brokers
     from invalidator.sources.kafka.client import Timing
     from invalidator.sources.kafka.source import KafkaSource
+    from invalidator.sources.kafka.stored_offsets import StoredOffsets
 
     kafka = settings.kafka
     brokers = Brokers.of(kafka)
@@ -37,6 +39,7 @@ def build(settings: Settings, health: Health, servers: Servers) -> Source | None
         instance_id=kafka.instance_id,
         servers=servers,
         decoder=decoder_of(settings, health, brokers),
+        stored=None if settings.dry_run else StoredOffsets(state_redis(settings), kafka.group_id),
     )
 
 

@@ -117,6 +117,11 @@ class Assignment:
         self.passed.clear()
         return {tp: End(p.next, p.round) for tp, p in parts.items()}, rejected
 
+    @property
+    def done(self) -> Mapping[TopicPartition, int]:
+        """Return up to where each partition is settled."""
+        return {tp: partition.done for tp, partition in self.partitions.items()}
+
     def pause(self, topics: Collection[str]) -> None:
         """Pause exactly these topics. What is not settled of them is read again later."""
         for tp, partition in self.partitions.items():

@@ -7,16 +7,22 @@ that another member may have read the same records, and more.
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 
 import structlog
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka import (
+    AIOKafkaConsumer,
+    ConsumerRebalanceListener,
+    OffsetAndMetadata,
+    TopicPartition,
+)
 
 from invalidator.runtime.health import Part
 from invalidator.runtime.tasks import end
 from invalidator.sources.kafka.assignment import Assignment, partitions_of
 from invalidator.sources.kafka.brokers import Brokers
 from invalidator.sources.kafka.client import Progress, Timing, ends_of, share_out
-from invalidator.sources.kafka.offsets import GroupPositions
+from invalidator.sources.kafka.offsets import GroupPositions, Positions
 from invalidator.sources.kafka.private import (
     Refused,
     commit,
@@ -33,6 +39,7 @@ from invalidator.sources.source import Lag
 log = structlog.get_logger("invalidator")
 
 COMMIT_EVERY = 0.2  # seconds: a commit per batch would burden the brokers when batches are small
+STORE_EVERY = 15.0  # seconds: what is stored is needed only where the brokers forget the group
 COMMIT_WITHIN = 10.0  # seconds; the library would retry for ever
 LAST_COMMIT_WITHIN = 4.0  # seconds
 
@@ -78,6 +85,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
         self._tasks = [
             asyncio.create_task(self._commit_for_ever(), name="kafka-committer"),
             asyncio.create_task(self._watch_for_ever(), name="kafka-watch"),
+            asyncio.create_task(self._store_for_ever(), name="kafka-offsets"),
         ]
         for task in self._tasks:
             task.add_done_callback(self._note_end)
@@ -97,6 +105,9 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
         except TimeoutError:
             reason = "no answer in time"
             log.warning("kafka-commit-abandoned", reason=reason, read_again="at the next start")
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_COMMIT_WITHIN):
+                await self._positions.store(self.assignment.done)
 
     def check(self) -> None:
         """Note why the client will never return a record again, if that is so."""
@@ -169,7 +180,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
         assignment = Assignment(generation(self.consumer), found.start, places)
         assignment.pause(self._paused)
         if found.fresh:
-            await insist(lambda: self._put(assignment, found.fresh), COMMIT_WITHIN)
+            await insist(lambda: self._put_first(assignment, found), COMMIT_WITHIN)
             if self._commits:
                 self._positions.started = found.start
         assignment.steer(self.consumer)
@@ -213,6 +224,20 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships n
         if self._commits:
             offsets = assignment.commits(partitions, self._clock())
             await commit(self.consumer, assignment.generation, offsets)
+
+    async def _put_first(self, assignment: Assignment, found: Positions) -> None:
+        """Commit where partitions without a position begin; those of other members as well, where
+        the brokers have forgotten them all."""
+        if self._commits:
+            offsets = assignment.commits(found.fresh, self._clock())
+            for tp, at in found.others.items():
+                offsets[tp] = OffsetAndMetadata(at, found.start.dump(tp.topic))
+            await commit(self.consumer, assignment.generation, offsets)
+
+    async def _store_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(STORE_EVERY)
+            await self._positions.store(self.assignment.done)
 
     async def _commit_for_ever(self) -> None:
         while True:

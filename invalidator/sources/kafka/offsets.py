@@ -5,6 +5,9 @@ each topic had: so a member that finds a partition without a position knows whet
 the start (then the setting applies, as of the start) or was added later (then everything in it is
 new, and it is read from its beginning).
 
+Brokers forget a group that had no member for a week. Its positions are also stored in the state's
+Redis: there it reads on from them.
+
 They also carry which cache servers have applied all before them, and from which time on events are
 to be read again where others answer now: so a failover that no member saw is found by the next one.
 """
@@ -16,10 +19,12 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import orjson
+import structlog
 from aiokafka import AIOKafkaConsumer, OffsetAndMetadata, TopicPartition
 from msgspec import Struct, field
 
 from invalidator.sources.kafka.private import group_offsets, insist, partition_counts
+from invalidator.sources.kafka.stored_offsets import StoredOffsets
 from invalidator.sources.source import Start
 
 
@@ -47,6 +52,8 @@ class Wanted:
         absent += [p.pattern for p in self._patterns if not self.choose(existing)]
         return f"there is no topic named {', '.join(map(repr, absent))}" if absent else ""
 
+
+log = structlog.get_logger("invalidator")
 
 Committed = Mapping[TopicPartition, OffsetAndMetadata]
 
@@ -120,17 +127,25 @@ class Positions(Struct, frozen=True):
     positions: Mapping[TopicPartition, int]
     fresh: frozenset[TopicPartition]  # those that had no position before
     notes: Mapping[TopicPartition, Note] = field(default_factory=dict)
+    # Of partitions that are not asked for: where the brokers have forgotten the group, its first
+    # member commits them for the others.
+    others: Mapping[TopicPartition, int] = field(default_factory=dict)
 
 
 class GroupPositions:
     """Finds the positions of one group on its topics."""
 
     def __init__(
-        self, wanted: Wanted, start: Start, clock: Callable[[], float] = time.time
+        self,
+        wanted: Wanted,
+        start: Start,
+        clock: Callable[[], float] = time.time,
+        stored: StoredOffsets | None = None,
     ) -> None:
         self._wanted = wanted
         self._start = start
         self._clock = clock
+        self._stored = stored
         # The partitions when this process looked first: what came later is new to its group.
         self._first: dict[str, int] | None = None
         self.started: GroupStart | None = None  # set once commits say so
@@ -151,6 +166,11 @@ class GroupPositions:
     ) -> Positions:
         """Return the positions from which to read these partitions."""
         committed = await self._committed(consumer)
+        if not committed and (known := await self._known()):
+            # A member that begins a new group commits before it stores.
+            committed = await self._committed(consumer)
+            if not committed:
+                return await self._read_on(consumer, partitions, known)
         start = self._start_of(committed)
         positions = {tp: committed[tp].offset for tp in partitions if tp in committed}
         fresh = [tp for tp in partitions if tp not in positions]
@@ -164,6 +184,44 @@ class GroupPositions:
             self.started = start
         notes = {tp: Note.parse(c.metadata or "") for tp, c in committed.items()}
         return Positions(start, positions, frozenset(fresh), notes)
+
+    async def store(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Store up to where partitions are settled."""
+        if self._stored:
+            await self._stored.store(positions)
+
+    async def _known(self) -> Mapping[TopicPartition, int]:
+        """Return the stored positions, unless there are none, or none that matter."""
+        if self._stored is None or self.started or self._start.at == "earliest":
+            return {}
+        counts = self._first or {}
+        found = await self._stored.load()
+        return {tp: at for tp, at in found.items() if tp.partition < counts.get(tp.topic, 0)}
+
+    async def _read_on(
+        self,
+        consumer: AIOKafkaConsumer,
+        partitions: Sequence[TopicPartition],
+        known: Mapping[TopicPartition, int],
+    ) -> Positions:
+        """Return where a group reads on that the brokers have forgotten.
+
+        Topics that it never read begin as the setting says, and partitions that its topics did not
+        have then at their beginning. A position that the log no longer has is reported when it is
+        read.
+        """
+        topics = {tp.topic for tp in known}
+        unread = {topic: n for topic, n in (self._first or {}).items() if topic not in topics}
+        start = GroupStart(int(self._clock() * 1000), unread)
+        added = [tp for tp in partitions if tp.topic in topics and tp not in known]
+        configured = [*known, *(tp for tp in partitions if tp.topic not in topics)]
+        positions = await self._at_start(consumer, configured, start, new=True)
+        latest = self._start.at == "latest"
+        positions |= {tp: at if latest else min(at, positions[tp]) for tp, at in known.items()}
+        positions |= await consumer.beginning_offsets(added) if added else {}
+        log.warning("kafka-group-forgotten", source="kafka", continues="at the stored positions")
+        others = {tp: positions.pop(tp) for tp in known if tp not in partitions}
+        return Positions(start, positions, frozenset(partitions), others=others)
 
     def _start_of(self, committed: Committed) -> GroupStart:
         """Return the earliest start that a commit names; now, if there is no commit.

@@ -24,6 +24,7 @@ from invalidator.sources.kafka.membership import Membership
 from invalidator.sources.kafka.offsets import GroupPositions, Wanted
 from invalidator.sources.kafka.private import Unreadable, describe, poll, show_life
 from invalidator.sources.kafka.reread import read_again
+from invalidator.sources.kafka.stored_offsets import StoredOffsets
 from invalidator.sources.kafka.unreadable import UnreadablePartitions
 from invalidator.sources.reread import UNWATCHED, Servers
 from invalidator.sources.source import Lag, Start
@@ -61,7 +62,9 @@ class KafkaSource:
         servers: Servers = UNWATCHED,
         clock: Callable[[], float] = time.time,
         decoder: "AvroDecoder | None" = None,
+        stored: StoredOffsets | None = None,
     ) -> None:
+        """Without `stored`, a group that the brokers have forgotten starts as a new one."""
         self._brokers = brokers
         self._decoder = decoder
         self._wanted = Wanted(topics)
@@ -74,7 +77,8 @@ class KafkaSource:
         self._servers = servers
         self._clock = clock
         self._same_at = clock()  # when the servers last had the assignment's identity
-        self._positions = GroupPositions(self._wanted, start, clock)
+        self._stored = stored
+        self._positions = GroupPositions(self._wanted, start, clock, stored)
         self._gaps = Gaps(NAME)
         self._member: Membership | None = None
         self._topics: list[str] = []  # what we are subscribed to
@@ -182,6 +186,8 @@ class KafkaSource:
         if self._member:
             await self._member.end()
             await stop(self._member.consumer)
+        if self._stored:
+            await self._stored.close()
         self._member = None
 
     # --- the group ------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from invalidator.sources.stream.server import StreamServer, Vanished, is_no_key
 
 log = structlog.get_logger("invalidator")
 
+LATEST: Final = "$"  # after the last entry
 TOGETHER: Final = 500  # ids in one command
 GONE_AFTER: Final = 3600.0  # idle seconds of a consumer that has nothing pending
 _REMOVE: Final = b"""
@@ -90,11 +91,14 @@ class Group:
 
     # --- existence -------------------------------------------------------------------
 
-    async def join(self) -> None:
-        """Create the group unless it exists. Raises Unavailable."""
+    async def join(self, known: Id | None = None) -> None:
+        """Create the group unless it exists. Raises Unavailable.
+
+        Earlier processes had settled all up to `known`, if there were any.
+        """
         state = await state_of(self._server, self.key, self._name)
         if state is None or state.delivered is None:
-            await self._create(state)
+            await self._create(state, known)
             state = await state_of(self._server, self.key, self._name)
         if state is None or state.delivered is None:
             raise Unavailable(self._server.name, f"the stream {self.key} vanishes again and again")
@@ -105,15 +109,30 @@ class Group:
         if self.safe is None:
             self.safe = _settled(state.delivered, await self._pending())
 
-    async def _create(self, state: State | None) -> None:
-        new = self.safe is None
-        at = await begin(self._server, self._start, state) if new else self._resume(state)
+    async def _create(self, state: State | None, known: Id | None) -> None:
+        if self.safe is not None:
+            at = self._resume(state)
+        else:
+            at = await begin(self._server, self._start, state)
+            at = at if known is None else self._read_on(state, known, at)
         command: Command = ("XGROUP", "CREATE", self.key, self._name, at, "MKSTREAM")
         (reply,) = await self._server.ask([command])
         created_by_another = "BUSYGROUP" in str(reply)
         if isinstance(reply, Exception) and not created_by_another:
             raise self._server.rejected(reply, f"the stream {self.key}")
         log.info("stream-group-created", stream=self.key, group=self._name, at=at)
+
+    def _read_on(self, state: State | None, known: Id, configured: str) -> str:
+        """Return where a group continues that vanished while no process was running."""
+        log.warning("stream-group-vanished", stream=self.key, group=self._name)
+        if state is None or state.last < known:
+            self._gaps.report("stream-vanished", [self.key], group=self._name)
+            return show_id(NOTHING)
+        if configured != LATEST and parse_id(configured.encode()) <= known:
+            return configured
+        if state.may_lack(known):
+            self._gaps.report("trimmed-unread", [self.key], group=self._name)
+        return show_id(known)
 
     def _resume(self, state: State | None) -> str:
         """Return where a group that existed continues: nothing may be passed over."""
@@ -255,7 +274,7 @@ async def state_of(server: StreamServer, key: str, name: str = "") -> State | No
 async def begin(server: StreamServer, start: Start, state: State | None) -> str:
     """Return the id after which reading begins. Raises Unavailable."""
     if start.at == "latest":
-        return "$"
+        return LATEST
     if start.at == "earliest" or state is None:
         return show_id(NOTHING)
     (now,) = await server.insist([("TIME",)])

@@ -2,7 +2,8 @@
 
 They were acknowledged, so they are read outside the group, and nothing is acknowledged. Where to
 begin is an id and not a time: entries may be settled long after they were published, and ids need
-not be times. It is stored beside the stream, together with the identity of the caches' servers.
+not be times. It is stored beside the stream, together with the identity of the caches' servers. If
+the group is deleted while no daemon runs, it reads on from there.
 """
 
 import time
@@ -66,12 +67,20 @@ class Reread:
         """Return the position from which entries may be read again; None if none ever are."""
         return self._settled[0][1] if self._settled else None
 
-    async def begin(self) -> None:
-        """Load the stored place, if there is one. Raises Unavailable."""
-        if self._servers.window and not self._settled:
-            (stored,) = await self._server.insist([("GET", self._key)])
-            self._identity, since = _parse(stored or b"")
-            self._settled.append((0.0, since or self._group.safe or NOTHING))
+    async def load(self) -> Id | None:
+        """Return the stored place, if there is one. Raises Unavailable."""
+        if self._settled:
+            return None
+        (stored,) = await self._server.insist([("GET", self._key)])
+        self._identity, since = _parse(stored or b"")
+        if since:
+            self._settled.append((0.0, since))
+        return since
+
+    def begin(self) -> None:
+        """Begin at the group's position, unless a place was stored."""
+        if not self._settled:
+            self._settled.append((0.0, self._group.safe or NOTHING))
 
     async def look(self) -> Back | None:
         """Go back if the servers' identity changed; return the entries that are read again.
@@ -137,11 +146,11 @@ class Reread:
         safe = self._group.safe
         if self._back or safe is None or self._identity != self._servers.identity:
             return
-        if not self._settled or not self._identity:
+        if not self._settled or (self._servers.window and not self._identity):
             return
         now = time.time()
         self._settled.append((now, safe))
-        while self._settled[1][0] <= now - self._servers.window:
+        while len(self._settled) > 1 and self._settled[1][0] <= now - self._servers.window:
             self._settled.popleft()
         place = {"v": 2, "identity": self._identity, "since": show_id(self._settled[0][1])}
         if (said := orjson.dumps(place)) != self._stored:

@@ -218,8 +218,8 @@ class StreamSource:
     async def _join(self) -> None:
         try:
             for key, group in self._groups.items():
-                await group.join()
-                await self._rereads[key].begin()
+                await group.join(known=await self._rereads[key].load())
+                self._rereads[key].begin()
         except Vanished as news:  # between two of our own questions
             raise Unavailable(self.name, str(news)) from news
 

@@ -1,6 +1,8 @@
 """When a topic is paused because of its rules, and when it is resumed."""
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from prometheus_client import REGISTRY
@@ -8,6 +10,7 @@ from structlog.testing import capture_logs
 
 from invalidator.model import Batch, Fault, Plan, Record, Rejection, Slice
 from invalidator.pipeline.reject_brake import FIRST_LOOK, LAST_LOOK, ORIGINS, RejectBrake
+from invalidator.rules import load
 from invalidator.runtime.health import Part
 from tests.memory_source import MemorySource
 
@@ -175,3 +178,21 @@ def test_what_is_remembered_is_bounded(bench: Bench) -> None:
     for number in range(2 * ORIGINS):
         bench.judge(1, 1, origin=f"channel {number}")
     assert len(bench.brake._flowing) == ORIGINS
+
+
+@pytest.mark.parametrize(("bad", "pauses"), [(4, False), (6, True)])
+def test_the_events_of_a_record_that_is_a_list_count_one_by_one(
+    bench: Bench, tmp_path: Path, bad: int, pauses: bool
+) -> None:
+    path = tmp_path / "rules.yaml"
+    path.write_text("rules: [{name: rule, on: t, invalidate: {keys: 'k:{id}'}}]")
+    rules = load(path)
+    events = [{"type": "t", "id": n} if n >= bad else {"type": "t"} for n in range(10)]
+    values: list[bytes | None] = [json.dumps(events).encode()] * 12
+    record = Record("memory", "orders", "", values[0], time_ms=900_000)
+    batch = Batch("memory", [Slice("orders", values, lambda _: record)], 12, 0, None)
+    ((batch, plan),) = rules.portions(
+        batch, max_event_bytes=10_000, name_bytes=float("inf"), seconds=float("inf")
+    )
+    assert (batch.events, len(plan.rejections)) == (120, 12 * bad)
+    assert bool(bench.brake.judge(batch, plan, "r")) is pauses

@@ -1,11 +1,15 @@
 """Warnings and notes of `check`: rules that are valid, but probably not what was meant."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from invalidator.rules import RuleSet
+from invalidator.errors import RulesError
+from invalidator.model import Record
+from invalidator.rules import RuleSet, load
 from invalidator.rules.lint import check, unread
 
 
@@ -123,19 +127,64 @@ def test_a_rule_that_is_off_or_takes_all_is_no_matter(rules: Callable[[str], Rul
 
 
 @pytest.mark.parametrize(
-    ("keys", "noted"),
+    ("keys", "warned"),
     [
         ("user:{a}:{b}", True),
         ("{a}:user:{b}", True),
+        ("user:{a.x}:{b[].y}", True),
         ("user:{a|segment}:{b}", False),
         ("user:{a|md5}:{b}", False),
         ("user:{a}-{b}", False),
         ("user:{a}", False),
     ],
 )
-def test_values_that_may_hold_the_separator_are_noted(
-    keys: str, noted: bool, tmp_path: Path
+def test_values_that_may_hold_the_separator_are_warned_of(
+    keys: str, warned: bool, tmp_path: Path
 ) -> None:
-    notes = said(tmp_path, rule(f"keys: '{keys}'"), "note")
-    assert bool(notes) == noted
-    assert all("|segment" in note for note in notes)
+    text = rule(f"keys: '{keys}'")
+    warnings = said(tmp_path, text)
+    assert bool(warnings) == warned
+    assert all("|segment" in each and "values: segment" in each for each in warnings)
+    assert said(tmp_path, f"values: segment\n{text}") == []
+
+
+@pytest.mark.parametrize(
+    ("event", "severity", "words"),
+    [
+        ("{a: 1, b: x}", "note", "as long as a hold no colon"),
+        ("{a: 0b9f0f4e-0d1c-4b7e-9e57-0f6a3c1d2e3f, b: x}", "note", "as long as a hold"),
+        ("{a: 1, b: 2}", "note", "as long as a and b hold"),
+        ("{a: x, b: y}", "warning", "a and b may hold"),
+        ("{a: 1}", "note", "as long as a hold"),
+        ("{c: 1}", "warning", "a and b may hold"),
+        ("{a: [{a: 1}, {a: x}], b: x}", "warning", "a and b may hold"),
+    ],
+)
+def test_values_that_tests_show_to_be_ids_are_a_note(
+    event: str, severity: str, words: str, tmp_path: Path
+) -> None:
+    text = rule("keys: 'user:{a}:{b}'")
+    text += f"\ntests: [{{event: {{type: t, data: {event}}}, expect: nothing}}]"
+    [found] = said(tmp_path, text, severity)
+    assert words in found
+
+
+def test_the_switch_keeps_each_value_in_its_segment(rules: Callable[[str], RuleSet]) -> None:
+    text = rule("keys: 'u:{a}:{b[]?}', tags: \"{'{a}:{c}'}\", patterns: 'p:{a}:*'")
+    made = rules(f"values: segment\n{text}")
+    names = made.explain(record({"a": "1:2", "b": ["x:*"], "c": "3%"})).names
+    found = {name.name for name in names}
+    assert found == {"u:1%3A2:x%3A*", "1%3A2:3%25", "p:1%3A2:*"}
+
+
+def test_the_switch_holds_for_all_files_which_must_agree(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("values: segment\nrules: []\n")
+    (tmp_path / "b.yaml").write_text(rule("keys: 'u:{a}:{b}'"))
+    assert load(tmp_path).explain(record({"a": "1:2", "b": 3})).names[0].name == "u:1%3A2:3"
+    (tmp_path / "c.yaml").write_text("values: verbatim\nrules: []\n")
+    with pytest.raises(RulesError, match=r"holds for all files, and .*a.yaml:1 has segment"):
+        load(tmp_path)
+
+
+def record(data: dict[str, Any]) -> Record:
+    return Record("test", "t", "", json.dumps({"type": "t", "data": data}).encode())

@@ -75,6 +75,20 @@ def test_rows_without_defaults_stay_on_the_fast_path(rules: Any) -> None:
     assert (names(made).keys, taken) == ({"user:1", "team:5", "team:6"}, [0])
 
 
+@pytest.mark.parametrize("blank", [None, 0, "", False])
+def test_a_whole_row_with_blank_columns_stays_on_the_fast_path(rules: Any, blank: Any) -> None:
+    row = {"id": 1, "team_id": 5, "seen": blank, "name": "n"}
+    text = "rules: [{name: r, on: users.*, invalidate: {keys: 'seen:{seen?}:{team_id}'}}]"
+    ruleset = rules(text)
+    events = [change("u", row, {**row, "team_id": 6}), change("d", row), wrapped(change("d", row))]
+    with slow_path(ruleset) as taken:
+        made = plan(ruleset, *events, key=KEY)
+    assert (made.rejections, taken) == ([], [0])  # the first shows the form
+    filled = {**row, "team_id": 0, "name": ""}
+    made = plan(ruleset, *events, change("d", filled), key=KEY)
+    assert faults(made) == [("r", "no-before")]
+
+
 def test_tables_that_are_full_say_so(rules: Any) -> None:
     made = plan(rules("envelope: {old_rows: full}" + RULES), DELETED, DELETED, key=KEY)
     assert (names(made).keys, made.rejections) == ({"user:1", "team:0"}, [])
@@ -90,6 +104,7 @@ def test_tables_whose_old_rows_hold_their_key_only_say_so(rules: Any) -> None:
     ("old", "key"),
     [
         (None, {"team_id": 99}),  # message.key.columns
+        (None, {"id": 1, "team_id": 99}),
         ({"id": 0, "team_id": 0, "email": "a@x"}, {"id": 1}),  # identity by an index
         ({"id": 0, "team_id": 0, "email": "a@x"}, {"email": "a@x"}),
         ({"email": "a@x"}, {"team_id": 99}),
@@ -111,6 +126,15 @@ def test_an_update_without_an_old_row_kept_its_primary_key(rules: Any) -> None:
     event = change("u", None, {"id": 5, "team_id": 99})
     made = plan(rules("envelope: {old_rows: key}" + RULES), event, key=b'{"team_id":99}')
     assert (names(made).keys, faults(made)) == ({"team:99"}, [("user", "no-before")])
+
+
+def test_a_key_column_of_another_name_may_have_changed(rules: Any) -> None:
+    event = change("u", None, {"team_id": 99, "name": "n"})  # a table without an `id`
+    made = plan(rules(RULES), event, key=b'{"team_id":99}')
+    assert (names(made).keys, ("team", "no-before") in faults(made)) == (set(), True)
+    messages = [fault.message for fault in made.rejections[0].faults if fault.rule == "team"]
+    assert "envelope: {old_rows: key}" in messages[0]
+    assert "REPLICA IDENTITY to FULL" in messages[0]
 
 
 @pytest.mark.parametrize(

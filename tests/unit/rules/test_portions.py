@@ -90,15 +90,24 @@ def test_an_empty_batch_is_one_portion(rules: Any) -> None:
     assert (portion.ends, portion.continued, plan.names) == ("ends", False, 0)
 
 
-def test_a_record_that_is_a_list_of_events_is_planned_whole(rules: Any) -> None:
-    found: RuleSet = rules(LISTS)
-    listed = b"[" + b",".join(event(n, 100) for n in range(20)) + b"]"
-    batch = whole([event(100, 5), listed, event(101, 5)] * 3)
+@pytest.mark.parametrize("text", [LISTS, FAULTY])
+def test_a_record_that_is_a_list_of_events_is_divided_too(rules: Any, text: str) -> None:
+    found: RuleSet = rules(text)
+    many = [event(n, 100) for n in range(40)]
+    listed = b"[" + b",".join(many) + b"]"
+    batch = whole([event(100, 5), listed, event(101, 5)] * 3, [listed, listed])
     portions = list(found.portions(batch, max_event_bytes=LIMIT, name_bytes=50_000, seconds=60))
     assert [record.raw for portion, _ in portions for record in portion.records()] == [
-        record.raw for record in batch.records()
+        *[event(100, 5), *many, event(101, 5)] * 3,
+        *many * 2,
     ]
-    assert len(portions) == 4
+    assert max(plan.names for _, plan in portions) < 2000
+    assert sum(portion.events for portion, _ in portions) == 6 + 5 * 40
+    whole_plan = found.plan(batch, max_event_bytes=LIMIT)
     together = {key for _, plan in portions for key in plan.caches["default"].keys}
-    assert together == found.plan(batch, max_event_bytes=LIMIT).caches["default"].keys
-    assert len(together) == 20 * 100 + 2 * 5
+    assert together == whole_plan.caches["default"].keys
+    assert len(together) == 40 * 100 + 2 * 5
+    rejected = [rejection for _, plan in portions for rejection in plan.rejections]
+    assert rejected == whole_plan.rejections
+    assert len(rejected) == (6 + 5 * 40 if text is FAULTY else 0)
+    assert rejected[1:2] == [] or rejected[1].record.position == "1[0]"

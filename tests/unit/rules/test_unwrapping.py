@@ -289,3 +289,22 @@ def test_frames_of_libraries_are_named(rules: Any, raw: bytes, error: str, remed
 def test_a_list_with_a_type_in_it_is_told_its_envelope(rules: Any) -> None:
     made = plan(rules(PLAIN), ["order.updated", {"orderId": 1}])
     assert "perhaps envelope: {type: '[0]', data: '[1]'}" in made.rejections[0].faults[0].message
+
+
+@pytest.mark.parametrize(
+    "envelope",
+    [
+        "envelope: {type: '{__table}.{__op}'}",
+        "envelope: {type: '{payload.__table}.{payload.__op}', data: payload}",
+    ],
+)
+def test_an_unwrapped_row_with_a_schema_is_trusted_no_more(rules: Any, envelope: str) -> None:
+    ruleset = rules(envelope + USERS)
+    added = {"__op": "d", "__table": "users", "__deleted": "true"}
+    row = {"id": 1, "team_id": 0, "email": "", **added}
+    wrapped = {"schema": {"type": "struct"}, "payload": row}
+    made = plan(ruleset, wrapped, origin=TOPIC, key=KEY)
+    assert (names(made).keys, faults(made)) == ({"user:1"}, [("team", "no-before")])
+    wrapped["payload"] = {**row, "email": "a@x", "__op": "u", "__deleted": "false"}
+    made = plan(ruleset, wrapped, wrapped, origin=TOPIC, key=KEY)
+    assert names(made).keys == {"user:1", "team:0"}

@@ -31,6 +31,7 @@ class Group:
 
     def __init__(self) -> None:
         self.commits: list[int] = []
+        self.last: Mapping[TopicPartition, OffsetAndMetadata] = {}
         self.seeks: list[int] = []
         self.answers: list[Answer | Exception] = []  # one per commit; then all is well
         self.found = Positions(START, {TP: 7}, frozenset())
@@ -46,6 +47,9 @@ class Group:
     def started(self, start: GroupStart) -> None:
         assert self.commits
 
+    async def store(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Nothing is stored."""
+
     def seek(self, tp: TopicPartition, offset: int) -> None:
         self.seeks.append(offset)
 
@@ -57,6 +61,7 @@ class Group:
             raise answer
         if answer:
             await answer()
+        self.last = offsets
         committed = offsets[TP]
         assert GroupStart.parse(committed.metadata) == START
         self.commits.append(committed.offset)
@@ -110,6 +115,16 @@ async def test_nothing_is_read_before_a_new_position_is_committed(
     await member.on_partitions_assigned({TP})
     assert "no route" in member.failure
     assert group.seeks == [7]
+
+
+async def test_where_a_group_was_forgotten_the_first_member_commits_for_all(
+    group: Group, member: Membership
+) -> None:
+    other = TopicPartition("orders", 1)
+    group.found = Positions(START, {TP: 7}, frozenset({TP}), others={other: 9})
+    await member.on_partitions_assigned({TP})
+    assert {tp: found.offset for tp, found in group.last.items()} == {TP: 7, other: 9}
+    assert GroupStart.parse(group.last[other].metadata) == START
 
 
 async def test_a_group_that_moved_on_meanwhile_is_waited_for(

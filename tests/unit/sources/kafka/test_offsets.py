@@ -1,14 +1,22 @@
 """Where a group begins, and what its commits say about that."""
 
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from aiokafka import OffsetAndMetadata, TopicPartition
 from aiokafka.errors import CoordinatorLoadInProgressError
 from aiokafka.structs import OffsetAndTimestamp
 
-from invalidator.sources.kafka.offsets import GroupStart, Note, first_since
+from invalidator.sources.kafka import offsets
+from invalidator.sources.kafka.offsets import (
+    GroupPositions,
+    GroupStart,
+    Note,
+    Positions,
+    Wanted,
+    first_since,
+)
 from invalidator.sources.kafka.private import group_offsets
 from invalidator.sources.source import Start
 
@@ -131,3 +139,69 @@ async def test_partitions_without_a_commit_are_left_out() -> None:
 async def test_an_error_of_the_coordinator_is_not_taken_for_no_commit(answer: Any) -> None:
     with pytest.raises(CoordinatorLoadInProgressError):
         await group_offsets(answer)
+
+
+FIRST, SECOND = TopicPartition("orders", 0), TopicPartition("orders", 1)
+METADATA = GroupStart(60_000, {"orders": 2}).dump("orders")
+
+
+class Brokers:
+    """Stands for a consumer: each log ends at 20, and the last minute began at 7."""
+
+    async def end_offsets(self, partitions: list[TopicPartition]) -> dict[Any, int]:
+        return dict.fromkeys(partitions, 20)
+
+    async def offsets_for_times(self, times: dict[TopicPartition, int]) -> dict[Any, Any]:
+        return {tp: OffsetAndTimestamp(7, time) for tp, time in times.items()}
+
+
+class Stored:
+    """Stands for the positions in Redis."""
+
+    def __init__(self, positions: dict[TopicPartition, int]) -> None:
+        self.positions = positions
+
+    async def load(self) -> dict[TopicPartition, int]:
+        return self.positions
+
+
+async def find(
+    monkeypatch: pytest.MonkeyPatch,
+    known: dict[TopicPartition, int],
+    partition: TopicPartition,
+    *committed: dict[TopicPartition, OffsetAndMetadata],
+) -> Positions:
+    """Return where one partition of two begins; `committed` is what the brokers answer in turn."""
+    answers = [*committed]
+
+    async def partition_counts(_: object) -> dict[str, int]:
+        return {"orders": 2}
+
+    async def commits(*_: object) -> object:
+        return answers.pop(0)
+
+    monkeypatch.setattr(offsets, "partition_counts", partition_counts)
+    monkeypatch.setattr(GroupPositions, "_committed", commits)
+    stored, consumer = cast("Any", Stored(known)), cast("Any", Brokers())
+    positions = GroupPositions(Wanted(["orders"]), Start("ago", 60.0), stored=stored)
+    await positions.topics(consumer)
+    found = await positions.find(consumer, [partition])
+    assert answers == []
+    return found
+
+
+async def test_a_forgotten_group_begins_where_it_was_for_every_member(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = await find(monkeypatch, {FIRST: 5, SECOND: 9}, FIRST, {}, {})
+    assert (found.positions, found.others) == ({FIRST: 5}, {SECOND: 7})  # -60s is before 9
+    assert not found.start.had(FIRST)
+
+
+async def test_a_group_that_another_member_begins_meanwhile_is_a_new_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its first member commits before it stores: what it stored is no forgotten group's."""
+    begun = {FIRST: OffsetAndMetadata(9, METADATA)}
+    found = await find(monkeypatch, {FIRST: 9}, SECOND, {}, begun)
+    assert (found.positions, found.others) == ({SECOND: 7}, {})

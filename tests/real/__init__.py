@@ -1,0 +1,1 @@
+"""The daemon behind software that nobody here wrote: `make test-real`."""
