@@ -40,7 +40,7 @@ def _head(status: Answer) -> Iterator[str]:
         yield from _alarm(f"{name} makes no progress", "red")
     if status["dry_run"]:
         yield "dry run: nothing is written"
-    for held in status["brake"]["paused_topics"]:
+    for held in status.get("brake", {}).get("paused_topics", ()):
         yield from _alarm(f"{held['source']} topic {held['topic']} is paused: {held['why']}", "red")
     rules = status["rules"]
     loaded = f"{plural(rules['count'], 'rule')} from {rules['path']} ({rules['hash']}), loaded "

@@ -42,7 +42,12 @@ class Stage:
     """One scenario on real servers."""
 
     def __init__(
-        self, scenario: Scenario, postgres: PostgresServer, connect: Connect, kafka: Kafka, cache: Any
+        self,
+        scenario: Scenario,
+        postgres: PostgresServer,
+        connect: Connect,
+        kafka: Kafka,
+        cache: Any,
     ) -> None:
         self.scenario = scenario
         self.postgres = postgres
