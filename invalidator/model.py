@@ -177,6 +177,15 @@ class Names(Struct):
         for kind in KINDS:
             getattr(self, kind).update(getattr(other, kind))
 
+    def without(self, failures: "Sequence[Failure]") -> "Names":
+        """Return the names that did not fail."""
+        if not failures:
+            return self
+        left = Names(set(self.keys), set(self.patterns), set(self.tags), set(self.versions))
+        for failure in failures:
+            getattr(left, failure.kind).discard(failure.name)
+        return left
+
 
 class Rejection(Struct, frozen=True):
     """An event for the dead letters, with every reason."""

@@ -16,6 +16,8 @@ case ${1:-} in
     need kcat kcat                 # likewise
     need promtool prometheus       # tests the alerts; the server is not started
     need chromium chromium         # opens the admin page
+    need varnishd varnish          # a cache at the edge, with tags:
+    compgen -G "/usr/lib/*/varnish/vmods/libvmod_xkey.so" >/dev/null || missing+=(varnish-modules)
     ;;
   ci)
     need make make

@@ -166,7 +166,7 @@ function showSources(status) {
 
 function showCaches(status) {
   fill("caches", status.caches.map((cache) => [
-    make("span", "name", cache.name), code(cache.redis), state(cache.waiting),
+    make("span", "name", cache.name), code(cache.servers.join(", ")), state(cache.waiting),
   ]), "The rules have no cache");
 }
 

@@ -194,13 +194,18 @@ def _reasons(view: DaemonView) -> list[Plain]:
 
 def _caches(view: DaemonView, waiting: Mapping[str, str]) -> Iterator[Plain]:
     rules = view.rules
-    for name in sorted(rules.caches):
-        host = view.store.home(name, rules.caches)
+    for name, cache in sorted(rules.caches.items()):
+        edge = view.store.edge(cache)
+        host = None if edge else view.store.home(name, rules.caches)
+        servers = edge.servers if edge else [host.name] if host else []
+        parts = edge.parts if edge else [host.part.name, host.sweeps.name] if host else []
         yield {
             "name": name,
-            "redis": host.name,
-            "prefix": rules.caches[name].prefix,
-            "waiting": waiting.get(host.part.name) or waiting.get(host.sweeps.name),
+            "target": cache.target,
+            "servers": servers,
+            "redis": host.name if host else None,
+            "prefix": cache.prefix,
+            "waiting": next(filter(None, map(waiting.get, parts)), None),
         }
 
 

@@ -109,13 +109,18 @@ def _names(args: argparse.Namespace) -> "Names":
 
 def _check(args: argparse.Namespace, names: "Names", caches: "dict[str, Cache]") -> None:
     from invalidator import layout
+    from invalidator.model import KINDS
     from invalidator.rules.globs import literal_start
+    from invalidator.rules.rule import TARGETS
 
     if args.cache not in caches:
         listed = ", ".join(sorted(caches))
         raise UsageError(f"the rules have no cache {args.cache}; they have {listed}")
     if not (args.why.strip() or args.dry_run):
         raise UsageError("--why is required: it is written to the log")
+    kinds = TARGETS[caches[args.cache].target].kinds
+    if foreign := [kind for kind in KINDS if getattr(names, kind) and kind not in kinds]:
+        raise UsageError(f"the cache {args.cache} has no {foreign[0]}; it has {', '.join(kinds)}")
     broad = sorted(p for p in names.patterns if not literal_start(p))
     if broad and not args.allow_broad:
         raise UsageError(

@@ -290,7 +290,6 @@ class Pipeline:
             work.names,
             applied_at - work.planned_at,
             waits,
-            applied_at + max(plan.repeats, default=0.0),
             work.seen,
         )
 

@@ -12,7 +12,7 @@ from invalidator.rules import Cache, RuleSet
 from invalidator.rules.lint import outlasting, unread
 from invalidator.runtime import metrics
 from invalidator.settings import Settings
-from invalidator.settings.caches import read_origins, unknown_caches
+from invalidator.settings.caches import misplaced_caches, read_origins
 
 log = structlog.get_logger("invalidator")
 
@@ -52,10 +52,10 @@ class RulesInForce:
         return await answer
 
     def load(self, rules: RuleSet) -> None:
-        """Put valid rules in force, unless the settings name caches that they do not have."""
-        if unknown := [*unknown_caches(self._settings, rules.caches)]:
+        """Put valid rules in force, unless the settings do not fit their caches."""
+        if misplaced := [*misplaced_caches(self._settings, rules.caches)]:
             where = str(self._settings.rules)
-            self.reject(RulesError([Problem(where, 0, 0, said) for said in unknown]))
+            self.reject(RulesError([Problem(where, 0, 0, said) for said in misplaced]))
             return
         before, self.rules = self.rules, rules
         self.loaded = time.time()

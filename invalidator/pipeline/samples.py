@@ -210,7 +210,11 @@ class Hits:
 
     def _watch(self, names: Aimed, rules: RuleSet) -> None:
         """Watch patterns: only a sweep can say whether they match anything."""
-        patterns = [(aim, name) for aim, name in names if name.kind == "patterns"]
+        patterns = [
+            (aim, name)
+            for aim, name in names
+            if name.kind == "patterns" and not rules.caches[name.cache].at_edge
+        ]
         if patterns and not self._watched:
             cache = patterns[0][1].cache
             chosen = [(aim, name.name) for aim, name in patterns if name.cache == cache][:PATTERNS]
@@ -255,6 +259,8 @@ def _any(answers: list[bool | None]) -> bool | None:
 
 def _keys(name: Yield, rules: RuleSet) -> list[str]:
     """Return the keys of Redis that exist if the name hits anything."""
+    if rules.caches[name.cache].at_edge:
+        return []
     if name.kind == "keys":
         return [name.name]
     if name.kind == "tags":

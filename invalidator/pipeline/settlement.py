@@ -13,12 +13,14 @@ from typing import Protocol
 from invalidator.model import Failure, Fault, Record, Rejection
 from invalidator.pipeline.inflight import InFlight
 from invalidator.pipeline.report import Reporter
+from invalidator.pipeline.tickets import Waited, Waits
 from invalidator.pipeline.work import Applied
 from invalidator.runtime.health import Part, Unsettled
 from invalidator.runtime.retry import until_available
 from invalidator.sources.source import Source
 
 MOST_WAITING = 10_000  # applied batches; then applying waits, too
+LOOK_EVERY = 30.0  # seconds
 BURIED_TOGETHER = 100  # each carries its whole event
 
 
@@ -71,8 +73,7 @@ class Settlement:
         """Return whether it could be settled: a drain does not wait for everything."""
         rejections = applied.rejections
         if waits := applied.waits:
-            self._account.expect(applied.due)
-            waited = await asyncio.shield(waits)
+            waited = await self._waited(waits)
             if waited.left:
                 return False
             rejections = [*rejections, *unexplained(self._source.name, waited.failures)]
@@ -86,6 +87,13 @@ class Settlement:
         self._account.settled()
         self._reporter.settled(applied, rejections)
         return True
+
+    async def _waited(self, waits: Waits) -> Waited:
+        """Wait for a batch's tickets; meanwhile a server that was unavailable may defer them."""
+        while not waits.task.done():
+            self._account.expect(waits.due)
+            await asyncio.wait({waits.task}, timeout=LOOK_EVERY)
+        return waits.task.result()
 
     async def _bury(self, rejections: Sequence[Rejection], rules_hash: str) -> None:
         """Store a few at a time: these are not stored again when their server becomes unavailable

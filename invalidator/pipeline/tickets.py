@@ -1,4 +1,4 @@
-"""Sweeps and second passes (`repeat_after`) that applied batches still wait for.
+"""Sweeps, the edge, and second passes (`repeat_after`) that applied batches still wait for.
 
 Their events are not acknowledged meanwhile, so that a restart loses neither: it makes both passes
 again. The names wait in memory and count towards the bytes in flight; reading waits at the bound.
@@ -6,8 +6,9 @@ again. The names wait in memory and count towards the bytes in flight; reading w
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from typing import Final
 
 import structlog
@@ -33,6 +34,16 @@ class Waited(Struct, frozen=True):
 
     failures: list[Failure]
     left: bool = False  # its second pass is due after our end: it must not be acknowledged
+
+
+class Waits:
+    """An applied batch that waits for its tickets."""
+
+    def __init__(
+        self, due: float, wait: Callable[["Waits"], Coroutine[object, object, Waited]]
+    ) -> None:
+        self.due = due  # nothing is over before; moved while a server is unavailable
+        self.task = asyncio.create_task(wait(self), name="tickets")
 
 
 class Tickets:
@@ -62,15 +73,17 @@ class Tickets:
         self._repeats = Repeats(clock)
         self._reported: deque[Sequence[Failure]] = deque(maxlen=REMEMBERED)
 
-    def begin(self, outcome: Outcome, plan: Plan, rules: RuleSet) -> "asyncio.Task[Waited]":
+    def begin(self, outcome: Outcome, plan: Plan, rules: RuleSet) -> Waits:
         """Start to wait for what a batch that was just applied asks for."""
-        names, size = _kept(plan.repeats, plan.caches if outcome.sweeps else {})
-        waiting = self._wait(outcome, plan.repeats, rules, self._clock())
-        task = asyncio.create_task(waiting, name="tickets")
-        self._tasks.add(task)
+        names, size = _kept(plan.repeats, _awaited(plan, rules) if outcome.sweeps else ())
+        waits = Waits(
+            self._clock() + max(plan.repeats, default=0.0),
+            partial(self._wait, outcome, plan.repeats, rules),
+        )
+        self._tasks.add(waits.task)
         self._keep(names, size)
-        task.add_done_callback(partial(self._over, names, size))
-        return task
+        waits.task.add_done_callback(partial(self._over, names, size))
+        return waits
 
     @property
     def waiting(self) -> int:
@@ -88,10 +101,10 @@ class Tickets:
         for task in self._tasks:
             task.cancel()
 
-    async def _wait(
-        self, outcome: Outcome, passes: Passes, rules: RuleSet, applied_at: float
-    ) -> Waited:
+    async def _wait(self, outcome: Outcome, passes: Passes, rules: RuleSet, waits: Waits) -> Waited:
         failures = await self._swept(outcome)
+        applied_at = self._clock()  # at the edge, too
+        waits.due = applied_at + max(passes, default=0.0)
         failed = {(entry.cache, entry.kind, entry.name) for entry in outcome.failures}
         for delay, names in sorted(passes.items()):
             if not await self._is_due(applied_at + delay):
@@ -149,16 +162,24 @@ class Tickets:
         self._in_flight.remove(0, size)
 
 
-def _kept(passes: Passes, swept: Mapping[str, Names]) -> tuple[int, int]:
+def _awaited(plan: Plan, rules: RuleSet) -> Iterator[set[str]]:
+    """Yield the names that a sweep or the edge has yet to forget."""
+    for cache, names in plan.caches.items():
+        if rules.caches[cache].at_edge:
+            yield from _groups(names)
+        else:
+            yield names.patterns
+
+
+def _kept(passes: Passes, awaited: Iterable[set[str]]) -> tuple[int, int]:
     """Return how many names wait, and how many bytes they take."""
     count = size = 0
-    groups = [
-        group
-        for caches in passes.values()
-        for names in caches.values()
-        for group in (names.keys, names.patterns, names.tags, names.versions)
-    ]
-    for group in (*groups, *(names.patterns for names in swept.values())):
+    repeated = (names for caches in passes.values() for names in caches.values())
+    for group in chain(awaited, chain.from_iterable(map(_groups, repeated))):
         count += len(group)
         size += sum(map(len, group)) + AROUND * len(group)
     return count, size
+
+
+def _groups(names: Names) -> tuple[set[str], ...]:
+    return names.keys, names.patterns, names.tags, names.versions

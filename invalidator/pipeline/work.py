@@ -1,6 +1,5 @@
 """A batch on its way: what it needs rides on it, from its read to its acknowledgement."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -8,7 +7,7 @@ from msgspec import Struct
 
 from invalidator.model import Batch, Outcome, Plan, Rejection
 from invalidator.pipeline.samples import Sample
-from invalidator.pipeline.tickets import Waited
+from invalidator.pipeline.tickets import Waits
 from invalidator.rules import RuleSet
 
 if TYPE_CHECKING:
@@ -50,8 +49,7 @@ class Applied(Struct, frozen=True):
     unmatched: int
     names: int
     seconds: float  # from planned to applied
-    waits: "asyncio.Task[Waited] | None"  # None: there is nothing to wait for
-    due: float  # nothing it waits for is over before
+    waits: Waits | None  # None: there is nothing to wait for
     seen: Seen
 
     @property

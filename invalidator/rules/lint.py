@@ -203,7 +203,8 @@ def _hash_tags(ruleset: RuleSet) -> Iterator[Problem]:
     """Yield where literal braces choose the slot in a Redis Cluster."""
     for rule in ruleset.rules:
         for effect in rule.effects:
-            tag = _hash_tag(effect.template) if effect.kind == "keys" else ""
+            on_redis = effect.kind == "keys" and not ruleset.caches[rule.cache].at_edge
+            tag = _hash_tag(effect.template) if on_redis else ""
             if tag:
                 said = f"in a Redis Cluster the slot is that of {tag}"
                 if tag.isidentifier():

@@ -15,6 +15,26 @@ MAX_KEYS: Final = 10_000  # names that one rule may give for one event, unless i
 
 TagLayout = Literal["set", "sorted-set", "stamp"]
 LAYOUTS: Final[tuple[TagLayout, ...]] = ("set", "sorted-set", "stamp")
+
+
+class Target(Struct, frozen=True):
+    """A sort of cache, as the rules may write it."""
+
+    kinds: tuple[Kind, ...]  # that it can forget
+    fields: tuple[str, ...] = ()  # of a cache, besides its target and prefix
+    begins: tuple[str, ...] = ("",)  # keys and patterns begin so, with the prefix
+    prefixes: bool = False  # patterns are a literal text and one * at the end
+
+
+URLS: Final = ("https://", "http://")
+TARGETS: Final[dict[str, Target]] = {
+    "redis": Target(KINDS, ("tags", "versions", "protect")),
+    "varnish": Target(("keys", "patterns", "tags"), ("soft", "header", "bans"), (*URLS, "/")),
+    "fastly": Target(("keys", "tags"), ("soft",), URLS),
+    "cloudflare": Target(("keys", "patterns", "tags"), (), URLS, prefixes=True),
+    "http": Target(KINDS),
+}
+EDGE_REPEAT_AFTER: Final = 5.0  # seconds, where a rule for the edge does not say
 Members = Literal["full", "relative"]
 MEMBERS: Final[tuple[Members, ...]] = ("full", "relative")
 
@@ -48,7 +68,7 @@ class Rule(Struct, frozen=True):
     name: str = ""  # only of one that is reported
     when: Condition | None = None
     on_error: Literal["apply", "skip", "reject"] = "apply"  # where the condition fails
-    repeat_after: float | None = None  # seconds
+    repeat_after: float | None = None  # seconds; None: not written, 0: never
     cache: str = DEFAULT_CACHE
     cache_place: Place | None = None  # None: not written
     sources: tuple[str, ...] = ()  # the origins that it is limited to; `*` is any text; none: all
@@ -78,7 +98,7 @@ DEFAULT_LAYOUTS: Final = (Layout("set", layout.TAG_SET),)
 
 
 class Cache(Struct, frozen=True):
-    """The keys under which one cache stores its entries, tags and version counters."""
+    """One cache: on Redis, the keys of its entries, tags and version counters."""
 
     name: str = DEFAULT_CACHE
     prefix: str = ""  # before keys and patterns
@@ -87,6 +107,16 @@ class Cache(Struct, frozen=True):
     protect: tuple[str, ...] = ()  # globs that no sweep ever deletes
     place: Place | None = None  # None: not written
     tagged: bool = False  # the rules say how it stores tags
+    target: str = "redis"
+    soft: bool = False  # entries become stale instead of disappearing
+    header: str = ""  # that carries tags to Varnish; empty: the usual one
+    bans: bool = False  # tags are bans, for a Varnish without xkey
+    written: tuple[str, ...] = ()  # the fields that are there
+
+    @property
+    def at_edge(self) -> bool:
+        """Return whether it is in front of the services, and not a Redis."""
+        return self.target != "redis"
 
 
 class Test(Struct, frozen=True):

@@ -190,6 +190,17 @@ RETRIES = Counter(
     "retried; by part of readiness, and by reason (timeout, connection, readonly, oom).",
     ["part", "reason"],
 )
+EDGE_REQUESTS = Counter(
+    "invalidator_edge_requests_total",
+    "Requests to caches at the edge, by status of the answer, or timeout, connection, protocol, "
+    "tls.",
+    ["cache", "status"],
+)
+EDGE_WAITING = Asked(
+    "invalidator_edge_waiting_names",
+    "Names that wait until others are sent to a server at the edge, by part of readiness.",
+    ["part"],
+)
 PAUSED = Gauge("invalidator_paused", "1 while a person has paused reading, otherwise 0.")
 READY = Asked("invalidator_ready", "Parts of readiness: 1 while ready, otherwise 0.", ["part"])
 DEAD_LENGTH = Gauge(

@@ -111,6 +111,37 @@ def parse_redis_url(url: str) -> Address:
     )
 
 
+class HttpUrl(Struct, frozen=True):
+    """Where an HTTP service is."""
+
+    tls: bool
+    host: str
+    port: int
+    path: str  # with the query; empty for the root
+
+    @property
+    def authority(self) -> str:
+        """Return host and port as a Host header has them."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == (443 if self.tls else 80) else f"{host}:{self.port}"
+
+
+def parse_http_url(url: str) -> HttpUrl:
+    """Return the parsed URL. Raises ValueError with what was expected."""
+    expected = "a URL such as http://10.0.0.1:6081, without a password"
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise ValueError(expected) from None
+    wrong = parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc
+    if wrong or parts.fragment or re.search(r"[^!-~]", url):
+        raise ValueError(expected)
+    tls = parts.scheme == "https"
+    path = parts.path.rstrip("/") if not parts.query else f"{parts.path}?{parts.query}"
+    return HttpUrl(tls, parts.hostname or "", port or (443 if tls else 80), path)
+
+
 def _hosts(kind: Kind, where: str) -> Iterator[Host]:
     if kind == "socket":
         return

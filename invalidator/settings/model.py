@@ -15,6 +15,7 @@ from invalidator.settings.values import (
     Announce,
     Count,
     Duration,
+    EdgeUrls,
     FieldPaths,
     FilePath,
     Limit,
@@ -26,8 +27,10 @@ from invalidator.settings.values import (
     OptionalTopic,
     Port,
     PositiveDuration,
+    Rate,
     RedisUrl,
     Route,
+    Secret,
     Servers,
     SessionTimeout,
     Size,
@@ -42,6 +45,35 @@ from invalidator.settings.values import (
 PREFIX = "INVALIDATOR_"
 SERVERS, TOPICS = f"{PREFIX}KAFKA__BOOTSTRAP_SERVERS", f"{PREFIX}KAFKA__TOPICS"
 DEAD_TOPIC = f"{PREFIX}DEAD_LETTERS__TOPIC"
+
+
+class Edge(Group):
+    urls: dict[str, EdgeUrls] = Field(
+        default={},
+        description="Where the cache NAME is, if the rules give it a target at the edge: for "
+        "varnish all its servers, separated by commas (http://10.0.0.1:6081,http://10.0.0.2:6081); "
+        "for fastly https://api.fastly.com/service/ID; for cloudflare "
+        "https://api.cloudflare.com/client/v4/zones/ID; for http a URL of your own. docs/edge.md.",
+    )
+    secrets: dict[str, Secret] = Field(
+        default={},
+        description="The secret of the cache NAME: the API token (fastly, cloudflare), the key "
+        "that signs requests (http), or a bearer token that your VCL checks (varnish).",
+    )
+    timeout: PositiveDuration = Field(
+        default=5.0,
+        description="How long a request to the edge may take before its server is unavailable.",
+    )
+    rate: Rate = Field(
+        default=0.0,
+        description="How many requests each cache at the edge may be sent, such as 10/s or 5/min. "
+        "Empty: 5/s for cloudflare, no limit for others.",
+    )
+    burst: Limit = Field(
+        default=0,
+        description="How many of them may come together after a quiet time (the size of the token "
+        "bucket). 0: 25 for cloudflare, 1 for others.",
+    )
 
 
 class Kafka(Group):
@@ -312,6 +344,7 @@ class Settings(BaseSettings):
         description="Raise an alarm (an error in the log and a metric) if more names than this are "
         "deleted within a minute. 0: never.",
     )
+    edge: Edge = Edge()
     redis_tls: RedisTls = RedisTls()
     rewind: Duration = Field(
         default=300.0,

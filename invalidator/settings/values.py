@@ -11,7 +11,7 @@ from pydantic import GetCoreSchemaHandler, SecretStr
 from pydantic_core import CoreSchema, core_schema
 
 from invalidator.runtime.units import parse_duration, parse_size, show_duration, show_size
-from invalidator.runtime.urls import parse_redis_url, redact
+from invalidator.runtime.urls import parse_http_url, parse_redis_url, redact
 
 T = TypeVar("T")
 
@@ -134,6 +134,37 @@ def _route(text: str) -> tuple[str, str]:
     return scheme, secret
 
 
+def _edge_urls(text: str) -> SecretStr:
+    urls = _names(text)
+    if not urls:
+        raise ValueError("a URL, or several separated by commas")
+    for url in urls:
+        parse_http_url(url)
+    return SecretStr(",".join(urls))
+
+
+def _show_urls(urls: SecretStr) -> str:
+    return ",".join(map(redact, _names(urls.get_secret_value())))
+
+
+def _rate(text: str) -> float:
+    number, _, per = text.partition("/")
+    try:
+        rate = float(number) / _PER[per.strip()] if text else 0.0
+    except (ValueError, KeyError):
+        rate = -1.0
+    if not 0 <= rate < math.inf:
+        raise ValueError("a rate such as 5/s, 100/min or 1000/h")
+    return rate
+
+
+def _show_rate(rate: float) -> str:
+    for unit, seconds in _PER.items():
+        if rate and (rate * seconds).is_integer():
+            return f"{rate * seconds:g}/{unit}"
+    return f"{rate * 3600:g}/h" if rate else ""
+
+
 def _start(text: str) -> str | float:
     if text in ("latest", "earliest"):
         return text
@@ -150,6 +181,7 @@ def _show_start(start: str | float) -> str:
     return start if isinstance(start, str) else f"-{show_duration(-start)}"
 
 
+_PER = {"s": 1.0, "min": 60.0, "h": 3600.0}  # seconds
 _size = _where(parse_size, lambda size: size >= 1, "a size greater than 0")
 _positive = _where(parse_duration, lambda s: s > 0, "a duration greater than 0, such as 2s")
 _session = _where(parse_duration, lambda s: 1 <= s <= 45, "a duration from 1s to 45s")
@@ -198,6 +230,8 @@ OptionalPath = Annotated[
     Path | None, Written(lambda text: Path(_path(text)), lambda path: str(path or ""))
 ]
 RedisUrl = Annotated[SecretStr, Written(_redis_url, _show_url, secret=True)]
+EdgeUrls = Annotated[SecretStr, Written(_edge_urls, _show_urls, secret=True)]
+Rate = Annotated[float, Written(_rate, _show_rate)]  # requests per second; 0: the target's own
 Announce = Annotated[Literal["listened", "always", "never"], _choice("listened", "always", "never")]
 Start = Annotated[Literal["latest", "earliest"] | float, Written(_start, _show_start)]
 Mechanism = Annotated[

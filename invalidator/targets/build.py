@@ -1,8 +1,6 @@
 """Builds the targets from the settings."""
 
-from collections.abc import Callable, Iterator
-from importlib import import_module
-from typing import Final
+from collections.abc import Callable
 
 from invalidator.redisclient import client
 from invalidator.runtime import metrics
@@ -10,20 +8,19 @@ from invalidator.runtime.health import Health
 from invalidator.runtime.urls import redact
 from invalidator.settings import Settings
 from invalidator.settings.caches import cache_urls
+from invalidator.targets.edge.edge import Edges
 from invalidator.targets.pace import Pacer
 from invalidator.targets.redis.host import Host
 from invalidator.targets.redis.walk import Progress
 from invalidator.targets.store import Store
-from invalidator.targets.target import Downstream
 
-DOWNSTREAM: Final[tuple[str, ...]] = ()  # modules of targets/, besides redis/
 MAIN = "redis"  # the part of readiness for INVALIDATOR_REDIS_URL
 
 
 def store_of(
     settings: Settings, health: Health, *, observe: Callable[[Progress], None] | None = None
 ) -> Store:
-    """Build a store with one host for each Redis, however many caches are on it."""
+    """Build a store with one host for each Redis, however many caches are on it, and the edges."""
     pacer = Pacer(settings.max_deletes_per_second, settings.alarm_deletes, progress=health.progress)
     if settings.max_deletes_per_second or settings.alarm_deletes:
         metrics.LAST_MINUTE.set_function(pacer.last_minute)
@@ -48,13 +45,7 @@ def store_of(
         if url not in hosts:
             hosts[url] = host(url, f"cache {called}", f"sweeps of {called}")
     others = {name: hosts[url] for name, url in urls.items()}
-    return Store(hosts[main], others, [*_downstream(settings)])
-
-
-def _downstream(settings: Settings) -> Iterator[Downstream]:
-    for name in DOWNSTREAM:
-        if target := import_module(f"invalidator.targets.{name}").build(settings):
-            yield target
+    return Store(hosts[main], others, Edges(settings, health, pacer, health.progress))
 
 
 def gate(store: Store) -> str:

@@ -5,17 +5,22 @@ All caches live on one Redis unless the settings say otherwise.
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 
-from invalidator.model import Application as Applicable
-from invalidator.model import Cause, Names, Outcome
+from msgspec import Struct
+
+from invalidator.model import Cause, Failure, Names, Outcome, Ticket
 from invalidator.rules.rule import Cache
 from invalidator.runtime.tasks import all_of
 from invalidator.settings.caches import env_spelling
+from invalidator.targets.edge.edge import Edge, Edges
+from invalidator.targets.edge.service import each
 from invalidator.targets.redis.apply import CacheStore
 from invalidator.targets.redis.count import Counted
 from invalidator.targets.redis.host import Host
-from invalidator.targets.target import Downstream
+
+UNSEEN = "at the edge, which does not say"
 
 Caches = Mapping[str, Cache]
 
@@ -28,18 +33,20 @@ class Application:
         self,
         todo: Mapping[Host, list[tuple[CacheStore, Names]]],
         cause: Cause,
-        downstream: list[Applicable],
+        outcome: Outcome,
+        later: Ticket | None,
     ) -> None:
+        """`later` is what Redis must have forgotten before, its sweeps included."""
         self._todo = todo
         self._cause = cause
-        self._downstream = downstream
-        self._outcome = Outcome()
+        self._outcome = outcome
+        self._later = later
 
     async def apply_names(self) -> Outcome:
         await all_of(map(self._apply_on, self._todo))
-        while self._downstream:
-            self._outcome.add(await self._downstream[0].apply_names())
-            self._downstream.pop(0)
+        if self._later:
+            self._outcome.sweeps.append(self._later)
+            self._later = None
         return self._outcome
 
     async def _apply_on(self, host: Host) -> None:
@@ -50,17 +57,31 @@ class Application:
             todo.pop(0)
 
 
+class EdgeTicket(Struct, frozen=True):
+    """Names for the edge. A page that was rendered before Redis forgot would be cached again, so
+    their turn comes after it; nothing else waits for them but the acknowledgement."""
+
+    parts: Sequence[tuple[Edge, Names]]
+    announce: Callable[[str, Names], Awaitable[None]]
+
+    async def wait(self) -> Sequence[Failure]:
+        found = await all_of(self._forget(edge, names) for edge, names in self.parts)
+        return [failure for failures in found for failure in failures]
+
+    async def _forget(self, edge: Edge, names: Names) -> Sequence[Failure]:
+        failures = await edge.forget(names)
+        await self.announce(edge.cache, names.without(failures))
+        return failures
+
+
 class Store:
-    """Applies names on the Redis servers of their caches."""
+    """Applies names on the Redis servers of their caches, and then at the edge."""
 
     def __init__(
-        self,
-        main: Host,
-        others: Mapping[str, Host] | None = None,
-        downstream: Sequence[Downstream] = (),
+        self, main: Host, others: Mapping[str, Host] | None = None, edges: Edges | None = None
     ) -> None:
         """`others` are by the name of their cache, as the settings spell it."""
-        self._downstream = downstream
+        self._edges = edges
         self._main = main
         self._others = dict(others or {})
         self.hosts: Sequence[Host] = list(dict.fromkeys([main, *self._others.values()]))
@@ -71,20 +92,27 @@ class Store:
         """Return the application of all that is named. Nothing is applied yet."""
         configured = self._configured(caches)
         todo: dict[Host, list[tuple[CacheStore, Names]]] = {}
+        outcome, parts = Outcome(), []
         for name, wanted in names.items():
-            host, cache = configured[name]
-            todo.setdefault(host, []).append((cache, wanted))
-        asked = (target.application(names, caches, cause) for target in self._downstream)
-        return Application(todo, cause, [*asked] if self._downstream else [])
+            if edge := self.edge(caches[name]):
+                refusals = edge.refusals(wanted)
+                outcome.failures += refusals
+                parts.append((edge, wanted.without(refusals)))
+            else:
+                host, cache = configured[name]
+                todo.setdefault(host, []).append((cache, wanted))
+        later = EdgeTicket(parts, partial(self._main.announce, cause)) if parts else None
+        return Application(todo, cause, outcome, later)
 
     async def count(self, names: Mapping[str, Names], caches: Caches) -> list[Counted]:
         """Return how much exists of what is named. Reads only. Raises Unavailable."""
-        homes = {name: self._configured(caches)[name][0] for name in names}
-        return [
-            found
-            for name, wanted in names.items()
-            for found in await homes[name].count(caches[name], wanted)
-        ]
+        found: list[Counted] = []
+        for name, wanted in names.items():
+            if caches[name].at_edge:
+                found += [Counted(kind, one, 0, UNSEEN) for kind, one in each(wanted)]
+            else:
+                found += await self.home(name, caches).count(caches[name], wanted)
+        return found
 
     def home(self, cache: str, caches: Caches) -> Host:
         """Return where a cache lives."""
@@ -106,6 +134,8 @@ class Store:
     async def run(self) -> None:
         """Serve patterns and announce deletions, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
+            if self._edges:
+                tasks.create_task(self._edges.run())
             for host in self.hosts:
                 tasks.create_task(host.run())
 
@@ -113,14 +143,20 @@ class Store:
         """Close all connections."""
         for host in self.hosts:
             await host.close()
-        for target in self._downstream:
-            await target.close()
+        if self._edges:
+            await self._edges.close()
 
     def enforce(self, caches: Caches) -> None:
         """Have sweeps spare what these caches protect, also for batches of earlier rules."""
         self._enforced = True
+        if self._edges:
+            self._edges.enforce(caches)
         for host, living in self._homes(caches).items():
             host.spare(living)
+
+    def edge(self, cache: Cache) -> Edge | None:
+        """Return the edge of a cache; None for one on Redis."""
+        return self._edges.of(cache) if self._edges and cache.at_edge else None
 
     def _configured(self, caches: Caches) -> dict[str, tuple[Host, CacheStore]]:
         """Return the stores for these rules; batches of earlier ones may still be applied."""
@@ -141,5 +177,7 @@ class Store:
         """Return all hosts, with the caches that live there."""
         homes: dict[Host, dict[str, Cache]] = {host: {} for host in self.hosts}
         for name, cache in caches.items():
+            if cache.at_edge:
+                continue
             homes[self._others.get(env_spelling(name), self._main)][name] = cache
         return homes

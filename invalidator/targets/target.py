@@ -30,18 +30,6 @@ class Home(Protocol):
         """Return the sweep that will serve these patterns, without asking for one."""
 
 
-class Downstream(Protocol):
-    """A target that forgets after the caches did, such as a CDN in front of them."""
-
-    def application(
-        self, names: Mapping[str, Names], caches: Mapping[str, Cache], cause: Cause
-    ) -> Application:
-        """Return the application of names, by the name of their cache. Nothing is applied yet."""
-
-    async def close(self) -> None:
-        """Close all connections."""
-
-
 class Target(Protocol):
     """Makes all caches of the rules forget names."""
 

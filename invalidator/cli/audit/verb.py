@@ -105,7 +105,9 @@ def _servers(settings: "Settings", ruleset: "RuleSet") -> "dict[str, Expected]":
 
     main, own = settings.redis_url.get_secret_value(), cache_urls(settings)
     homes: dict[str, list[str]] = {}
-    for name in ruleset.caches:
+    for name, cache in ruleset.caches.items():
+        if cache.at_edge:
+            continue
         homes.setdefault(own.get(env_spelling(name), main), []).append(name)
     source, state = settings.source_redis_url, settings.state_url
     return {

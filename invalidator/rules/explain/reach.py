@@ -75,6 +75,6 @@ def protections(ruleset: RuleSet, key: str) -> Iterator[str]:
     """Yield the reasons why sweeps spare this key."""
     wanted: list[globs.Token] = [("=", char) for char in key]
     for cache in ruleset.caches.values():
-        for name, glob in protected(cache):
+        for name, glob in () if cache.at_edge else protected(cache):
             if globs.meet(glob, wanted):
                 yield f"{name} of the cache {cache.name}"

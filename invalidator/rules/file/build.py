@@ -33,6 +33,7 @@ T = TypeVar("T")
 # Fields of a rule that are stored as they are written.
 AS_WRITTEN = ("name", "on_error", "cache", "max_keys", "allow_broad", "enabled", "description",
               "owner")  # fmt: skip
+OF_CACHE = ("target", "soft", "header", "bans")  # likewise, of a cache
 Fields = dict[str, Entry]
 
 
@@ -170,6 +171,8 @@ class _Builder:
             protect=tuple(node.value for node in _items(fields, "protect")),
             place=self._place(entry.key),
             tagged=bool(layouts),
+            written=tuple(fields),
+            **{name: fields[name].value.value for name in OF_CACHE if name in fields},
         )
 
     def _layout(self, fields: Fields) -> Layout:

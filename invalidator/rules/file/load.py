@@ -11,6 +11,7 @@ from invalidator.errors import Problem, RulesError
 from invalidator.model import DEFAULT_CACHE
 from invalidator.rules.envelope import Envelope
 from invalidator.rules.file.build import Parts, read_parts
+from invalidator.rules.file.edge import repeated
 from invalidator.rules.file.validate import validate
 from invalidator.rules.file.yaml import MAX_BYTES, MAX_PROBLEMS, Report
 from invalidator.rules.rule import Cache
@@ -44,9 +45,10 @@ def compile_rules(sources: Sequence[Source]) -> RuleSet:
     if problems:
         raise RulesError(_shown(problems))
     try:
+        caches = _caches(parts)
         return RuleSet(
-            [rule for part in parts for rule in part.rules],
-            _caches(parts),
+            [repeated(rule, caches[rule.cache]) for part in parts for rule in part.rules],
+            caches,
             content_hash(sources),
             envelopes=_envelopes(parts),
             tests=[test for part in parts for test in part.tests],

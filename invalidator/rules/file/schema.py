@@ -1,6 +1,7 @@
 """The rules language, field by field: it is checked, published and documented from here."""
 
 import json
+import re
 from typing import Any, Final
 
 from invalidator.model import DEFAULT_CACHE, KINDS
@@ -12,13 +13,15 @@ from invalidator.rules.file.types import (
     Field,
     Listed,
     Object,
+    Simple,
     Text,
     choice,
     duration,
     number,
 )
-from invalidator.rules.rule import LAYOUTS, MAX_KEYS, MEMBERS
+from invalidator.rules.rule import LAYOUTS, MAX_KEYS, MEMBERS, TARGETS
 
+_HEADER: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,60}")
 MAX_RULE_NAME: Final = 100  # it labels metrics
 TEXTS: Final = Listed(Text(most=4096), single=True)
 
@@ -48,7 +51,9 @@ RULE: Final = Object(
         ),
         "invalidate": Field(INVALIDATE, "what the caches must forget", required=True),
         "repeat_after": Field(
-            duration(3600), "apply once more after this time, for lagging replicas"
+            duration(3600, zero=True),
+            "apply once more after this time, for lagging replicas; for a cache at the edge the "
+            "default is 5s, and 0s is never",
         ),
         "cache": Field(Text(), "the cache that is meant", default=DEFAULT_CACHE),
         "source": Field(
@@ -130,9 +135,19 @@ LAYOUT: Final = Object(
     },
 )
 
+HEADER: Final = Simple(
+    lambda node: "" if _HEADER.fullmatch(node.text) else "expected the name of a header",
+    {"type": "string", "pattern": f"^{_HEADER.pattern}$"},
+)
+
 CACHE: Final = Object(
     "a cache",
     {
+        "target": Field(
+            choice(*TARGETS),
+            "what the cache is: a Redis, or a service at the edge",
+            default="redis",
+        ),
         "prefix": Field(Text(empty=True, most=512), "prepended to keys and patterns", default=""),
         "tags": Field(
             Listed(LAYOUT), "how tags are kept, one or several ways", default=[{"layout": "set"}]
@@ -147,6 +162,18 @@ CACHE: Final = Object(
         "protect": Field(
             Listed(Text(most=1024), single=True, empty=True), "globs no sweep ever deletes"
         ),
+        "soft": Field(
+            FLAG,
+            "true: what is purged becomes stale, and may be served while it is fetched anew "
+            "(varnish: tags only; fastly)",
+            default=False,
+        ),
+        "header": Field(
+            HEADER,
+            "the header of a PURGE request that carries tags to Varnish; its VCL reads it",
+            default="xkey-purge, or xkey-softpurge",
+        ),
+        "bans": Field(FLAG, "true: tags are bans, for a Varnish without xkey", default=False),
     },
 )
 

@@ -94,15 +94,17 @@ def number(least: int, most: int) -> Simple:
     return Simple(mistake, {"type": "integer", "minimum": least, "maximum": most})
 
 
-def duration(most: float) -> Simple:
+def duration(most: float, *, zero: bool = False) -> Simple:
     """Return the type of durations up to so many seconds."""
+    wanted = f"at most {most:g}s" if zero else f"more than 0 and at most {most:g}s"
 
     def mistake(node: Node) -> str:
         try:
             found = parse_duration(node.text)
         except ValueError as error:
             return f"expected {error}"
-        return "" if 0 < found <= most else f"expected more than 0 and at most {most:g}s"
+        fits = (zero or found) and found <= most
+        return "" if fits else f"expected {wanted}"
 
     return Simple(mistake, {"type": "string", "pattern": _DURATION})
 

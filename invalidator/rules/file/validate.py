@@ -12,6 +12,7 @@ from invalidator.rules import condition, globs
 from invalidator.rules.envelope import Envelope
 from invalidator.rules.envelope.reading import type_of
 from invalidator.rules.file.build import Parts
+from invalidator.rules.file.edge import cannot, foreign_fields
 from invalidator.rules.rule import Cache, Place, Rule, Test
 from invalidator.runtime.text import nearest, visible
 from invalidator.templates import Template
@@ -32,12 +33,19 @@ def validate(parts: Sequence[Parts]) -> list[Problem]:
         *_envelopes(parts),
         *_layouts(known, rules),
         *_rejectors(rules, tests),
+        *(
+            problem(cache.place, said, cache.name)
+            for cache in caches
+            for said in foreign_fields(cache)
+        ),
     ]
     for rule in rules:
         cache = known.get(rule.cache)
         if cache is None:
             said = f"no cache is called {rule.cache}{nearest(rule.cache, known)}"
             found.append(problem(rule.cache_place, said, rule.cache))
+        elif cache.at_edge:
+            found.extend(problem(e.place, said, e.template.text) for e, said in cannot(rule, cache))
         else:
             found.extend(_patterns(rule, cache))
             found.extend(_own_keys(rule, cache))
@@ -112,7 +120,7 @@ def _layouts(caches: dict[str, Cache], rules: Sequence[Rule]) -> Iterator[Proble
     tagging = {rule.cache for rule in rules if any(entry.kind == "tags" for entry in rule.effects)}
     owners: dict[str, _Kept] = {}
     for cache in caches.values():
-        for kept in _kept(cache):
+        for kept in () if cache.at_edge else _kept(cache):
             if kept.shared_by and not cache.tagged and cache.name not in tagging:
                 continue  # a default layout that nobody uses
             other = owners.setdefault(kept.glob, kept)

@@ -102,6 +102,14 @@ class Host:
         replies = await self._server.ask([("EXISTS", key) for key in keys])
         return [None if isinstance(reply, Exception) else bool(reply) for reply in replies]
 
+    async def announce(self, cause: Cause, cache: str, names: Names) -> None:
+        """Announce what was applied elsewhere, at the edge."""
+        await until_available(
+            lambda: self._announcer.announce(cause, cache, names),
+            self.part,
+            who=f"{cause.source}, announcing",
+        )
+
     def watch(self, patterns: Collection[str]) -> Sweep:
         """Return the sweep that will serve them, and make it note whether each matched a key."""
         return self._sweeper.watch([pattern.encode() for pattern in patterns])

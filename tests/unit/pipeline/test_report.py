@@ -45,7 +45,7 @@ def planned(report: Reporter, *parts: Slice) -> Work:
 
 
 def settle(report: Reporter, batch: Batch, seen: Seen) -> None:
-    applied = Applied(batch.ended(), RULES, [], Outcome(), 0, 0, 0.0, None, 0.0, seen)
+    applied = Applied(batch.ended(), RULES, [], Outcome(), 0, 0, 0.0, None, seen)
     report.settled(applied, [])
 
 

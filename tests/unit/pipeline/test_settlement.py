@@ -49,7 +49,7 @@ class Bench:
     async def join(self, end: int, *rejected: Record) -> None:
         rejections = [Rejection(record, None, FAULTS) for record in rejected]
         batch, rules, seen = Batch("memory", [], 1, 0, Ends(end, 0)), RuleSet([], {}, "r"), NOTHING
-        applied = Applied(batch, rules, rejections, Outcome(), 0, 0, 0.0, None, 0.0, seen)
+        applied = Applied(batch, rules, rejections, Outcome(), 0, 0, 0.0, None, seen)
         await self.settlement.join(applied)
 
 

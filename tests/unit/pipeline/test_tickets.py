@@ -31,5 +31,5 @@ def waiting() -> Tickets:
 
 async def test_of_a_sweep_that_several_batches_wait_for_the_first_one_reports() -> None:
     tickets, sweep = waiting(), Outcome(sweeps=[Sweep()])
-    tasks = [tickets.begin(sweep, Plan(), RULES) for _ in range(2)]
-    assert [(await task).failures for task in tasks] == [[FAILURE], []]
+    begun = [tickets.begin(sweep, Plan(), RULES) for _ in range(2)]
+    assert [(await waits.task).failures for waits in begun] == [[FAILURE], []]

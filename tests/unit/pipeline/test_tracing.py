@@ -38,7 +38,7 @@ async def spans_of(rules: RuleSet, *batches: Batch) -> Sequence[ReadableSpan]:
     for batch, span in zip(batches, begun, strict=True):
         seen = Seen((), {}, span)
         outcome = Outcome(existed=2)
-        spans.end(Applied(batch.ended(), rules, [], outcome, 1, 5, 0.1, None, 0.0, seen), 1)
+        spans.end(Applied(batch.ended(), rules, [], outcome, 1, 5, 0.1, None, seen), 1)
     await tracing.close()
     return exporter.get_finished_spans()
 

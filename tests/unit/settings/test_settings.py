@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from invalidator.errors import ConfigError
+from invalidator.rules.rule import Cache
 from invalidator.settings import Settings, defaults, describe, load
-from invalidator.settings.caches import cache_urls, unknown_caches
+from invalidator.settings.caches import cache_urls, misplaced_caches
 
 
 def set_all(monkeypatch: pytest.MonkeyPatch, **values: str) -> None:
@@ -49,6 +50,11 @@ def test_every_setting_is_read_from_the_environment(monkeypatch: pytest.MonkeyPa
         "STATE_URL": "redis://state:1/1",
         "REDIS_TIMEOUT": "500ms",
         "CACHES__ORDERS_EU": "redis://orders:1/1",
+        "EDGE__URLS__PAGES": "http://a:6081,https://b",
+        "EDGE__SECRETS__PAGES": "***",
+        "EDGE__TIMEOUT": "1s",
+        "EDGE__RATE": "100/min",
+        "EDGE__BURST": "7",
         "ANNOUNCE": "always",
         "MAX_DELETES_PER_SECOND": "1000",
         "ALARM_DELETES": "50000",
@@ -467,15 +473,19 @@ def test_the_group_of_caches_is_told_how_to_name_one(monkeypatch: pytest.MonkeyP
     ]
 
 
+def named(*names: str) -> dict[str, Cache]:
+    return {name: Cache(name) for name in names}
+
+
 def test_a_cache_that_the_rules_do_not_know_is_told_the_nearest_that_they_do(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     set_all(monkeypatch, CACHES__ORDERS_EU="redis://a:1/0", CACHES__UZERS="redis://b:1/0")
-    assert [*unknown_caches(load(), ["default", "Orders-EU", "users"])] == [
+    assert [*misplaced_caches(load(), named("default", "Orders-EU", "users"))] == [
         "INVALIDATOR_CACHES__UZERS (environment): the rules have no cache uzers; "
         "did you mean INVALIDATOR_CACHES__USERS?"
     ]
-    assert [*unknown_caches(load(), ["default", "orders.eu"])] == [
+    assert [*misplaced_caches(load(), named("default", "orders.eu"))] == [
         "INVALIDATOR_CACHES__UZERS (environment): the rules have no cache uzers; "
         "they have default, orders.eu"
     ]

@@ -1,0 +1,1 @@
+"""Caches in front of the services: Varnish, Fastly, Cloudflare, or anything that takes a POST."""
