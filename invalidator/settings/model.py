@@ -15,6 +15,7 @@ from invalidator.settings.values import (
     Announce,
     Count,
     Duration,
+    EdgeSecret,
     EdgeUrls,
     FieldPaths,
     FilePath,
@@ -30,7 +31,6 @@ from invalidator.settings.values import (
     Rate,
     RedisUrl,
     Route,
-    Secret,
     Servers,
     SessionTimeout,
     Size,
@@ -55,7 +55,7 @@ class Edge(Group):
         "for fastly https://api.fastly.com/service/ID; for cloudflare "
         "https://api.cloudflare.com/client/v4/zones/ID; for http a URL of your own. docs/edge.md.",
     )
-    secrets: dict[str, Secret] = Field(
+    secrets: dict[str, EdgeSecret] = Field(
         default={},
         description="The secret of the cache NAME: the API token (fastly, cloudflare), the key "
         "that signs requests (http), or a bearer token that your VCL checks (varnish).",

@@ -198,6 +198,7 @@ _token = _where(
     re.compile(r"([!-~]{16,})?").fullmatch,
     "16 characters or more, printable ASCII without spaces",
 )
+_in_header = _where(str, re.compile(r"[!-~]*").fullmatch, "printable ASCII without spaces")
 
 Duration = Annotated[float, Written(parse_duration, show_duration)]
 PositiveDuration = Annotated[float, Written(_positive, show_duration)]
@@ -230,6 +231,10 @@ OptionalPath = Annotated[
     Path | None, Written(lambda text: Path(_path(text)), lambda path: str(path or ""))
 ]
 RedisUrl = Annotated[SecretStr, Written(_redis_url, _show_url, secret=True)]
+EdgeSecret = Annotated[
+    SecretStr,
+    Written(lambda text: SecretStr(_in_header(text)), lambda it: "***" if it else "", secret=True),
+]
 EdgeUrls = Annotated[SecretStr, Written(_edge_urls, _show_urls, secret=True)]
 Rate = Annotated[float, Written(_rate, _show_rate)]  # requests per second; 0: the target's own
 Announce = Annotated[Literal["listened", "always", "never"], _choice("listened", "always", "never")]

@@ -50,7 +50,7 @@ class Varnish(Server):
 
     def is_ready(self) -> bool:
         try:
-            return self.get("/", method="BAN")[0] == 200
+            return self.get("/", method="BAN")[0] > 0
         except OSError:
             return False
 

@@ -7,6 +7,7 @@ from email.utils import parsedate_to_datetime
 from typing import Final
 
 LONGEST: Final = 3600.0  # seconds that a server may have us wait
+ROUNDING: Final = 1e-6  # of a token
 
 
 class Bucket:
@@ -48,7 +49,8 @@ class Bucket:
             return 0.0
         self._tokens = min(self._burst, self._tokens + (now - self._then) * self._rate)
         self._then = now
-        return (1 - self._tokens) / self._rate if self._tokens < 1 else 0.0
+        missing = 1 - self._tokens
+        return missing / self._rate if missing > ROUNDING else 0.0
 
 
 def retry_after(text: str, now: float) -> float:

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Final
 
-from invalidator.model import KINDS, Failure, Names
-from invalidator.rules.rule import Cache
+from invalidator.model import KINDS, Failure, Kind, Names
+from invalidator.rules.rule import TARGETS, Cache
 from invalidator.runtime import metrics
 from invalidator.runtime.health import Health
 from invalidator.runtime.tasks import all_of
@@ -25,9 +25,10 @@ PROBE_EVERY: Final = 10.0  # seconds
 class Edge:
     """One cache at the edge, with all its servers."""
 
-    def __init__(self, cache: str, service: Service, lanes: Sequence[Lane], pacer: Pacer) -> None:
-        self.cache = cache
+    def __init__(self, cache: Cache, service: Service, lanes: Sequence[Lane], pacer: Pacer) -> None:
+        self.cache = cache.name
         self.lanes = lanes
+        self._begins = TARGETS[cache.target].begins
         self._service = service
         self._pacer = pacer
 
@@ -50,7 +51,7 @@ class Edge:
         return [
             Failure(self.cache, kind, name, "edge", said)
             for kind, name in each(names)
-            if (said := self._service.refusal(kind, name))
+            if (said := self._foreign(kind, name) or self._service.refusal(kind, name))
         ]
 
     async def forget(self, names: Names) -> list[Failure]:
@@ -69,6 +70,12 @@ class Edge:
             for (kind, name), said in refused.items()
             if (kind, name) in wanted
         ]
+
+    def _foreign(self, kind: Kind, name: str) -> str:
+        """Return why it is no URL where one is needed: a person may purge any name."""
+        if kind in ("tags", "versions") or name.startswith(self._begins):
+            return ""
+        return f"it must begin with {' or '.join(self._begins)}"
 
     async def close(self) -> None:
         await all_of(lane.close() for lane in self.lanes)
@@ -129,7 +136,7 @@ class Edges:
         module = import_module(f"invalidator.targets.edge.{cache.target}")
         service: Service = module.build(cache, secret, url)
         lanes = [self._lane(cache, server, service, alone=len(servers) == 1) for server in servers]
-        return Edge(cache.name, service, lanes, self._pacer)
+        return Edge(cache, service, lanes, self._pacer)
 
     def _lane(self, cache: Cache, server: str, service: Service, *, alone: bool) -> Lane:
         url, settings = parse_http_url(server), self._settings.edge

@@ -498,3 +498,74 @@ def test_each_setting_is_described_for_a_user() -> None:
     for setting in defaults():
         assert re.fullmatch(r"[A-Za-z$].{15,}[.]", setting.meaning, re.DOTALL), setting
         assert setting.value == setting.default
+
+
+# --- the edge ---
+
+
+def at_edge(target: str) -> dict[str, Cache]:
+    return {"default": Cache(), "shop-pages": Cache("shop-pages", target=target)}
+
+
+def test_a_cache_at_the_edge_needs_its_url_and_a_cdn_its_token(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    url = "INVALIDATOR_EDGE__URLS__SHOP_PAGES"
+    assert [*misplaced_caches(load(), at_edge("varnish"))] == [
+        f"{url}: missing, because the rules have target: varnish"
+    ]
+    set_all(monkeypatch, EDGE__URLS__SHOP_PAGES="https://api.example.com")
+    assert [*misplaced_caches(load(), at_edge("varnish"))] == []
+    assert [*misplaced_caches(load(), at_edge("cloudflare"))] == [
+        f"{url}: must end with /zones/ID, because the rules have target: cloudflare",
+        "INVALIDATOR_EDGE__SECRETS__SHOP_PAGES: missing, because the rules have target: cloudflare",
+    ]
+    set_all(
+        monkeypatch,
+        EDGE__URLS__SHOP_PAGES="https://api.example.com/zones/1",
+        EDGE__SECRETS__SHOP_PAGES="token",
+    )
+    assert [*misplaced_caches(load(), at_edge("cloudflare"))] == []
+
+
+def test_a_url_of_the_other_sort_of_cache_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_all(
+        monkeypatch,
+        CACHES__SHOP_PAGES="redis://a:1/0",
+        EDGE__URLS__SHOP_PAGES="http://a",
+        EDGE__URLS__DEFAULT="http://a",
+    )
+    assert [*misplaced_caches(load(), at_edge("varnish"))] == [
+        "INVALIDATOR_CACHES__SHOP_PAGES (environment): by its target in the rules, the cache "
+        "shop_pages is at the edge",
+        "INVALIDATOR_EDGE__URLS__DEFAULT (environment): by its target in the rules, the cache "
+        "default is on Redis",
+    ]
+
+
+@pytest.mark.parametrize(
+    "url", ["", "a:6081", "http://", "ftp://a", "http://u:secret@a", "http://a/#b"]
+)
+def test_a_url_of_the_edge_is_http_without_a_password(
+    monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    set_all(monkeypatch, EDGE__URLS__PAGES=url)
+    (said,) = mistakes()
+    assert "expected a URL" in said
+    assert "secret" not in said
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [("5/s", 5.0), ("30/min", 0.5), ("1800/h", 0.5), ("", 0.0), ("0.1/s", 0.1)],
+)
+def test_a_rate_is_shown_as_it_can_be_read(
+    monkeypatch: pytest.MonkeyPatch, text: str, rate: float
+) -> None:
+    set_all(monkeypatch, EDGE__RATE=text)
+    assert load().edge.rate == rate
+    shown = next(
+        entry.value for entry in describe(load()) if entry.name == "INVALIDATOR_EDGE__RATE"
+    )
+    set_all(monkeypatch, EDGE__RATE=shown)
+    assert load().edge.rate == pytest.approx(rate)
