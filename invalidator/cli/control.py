@@ -189,7 +189,8 @@ def _lines(status: Answer) -> Iterator[str]:
     for source in status["sources"]:
         yield f"source   {source['name']:8} {_source(source)}"
     for cache in status["caches"]:
-        yield f"cache    {cache['name']:8} {cache['redis']}  {cache['waiting'] or 'ready'}"
+        servers = ", ".join(cache["servers"])
+        yield f"cache    {cache['name']:8} {servers}  {cache['waiting'] or 'ready'}"
     sweeps = status["sweeps"]
     yield (
         f"sweeps   {sweeps['running']:g} running, {sweeps['patterns_waiting']} patterns waiting, "

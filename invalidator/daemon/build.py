@@ -62,6 +62,9 @@ def connect_gauges(pipelines: Sequence[Pipeline], store: Store, health: Health) 
     metrics.LAG.ask(lambda: [((p.name,), sum(lag.values())) for p in pipelines if (lag := p.lag())])
     metrics.PARTITION_LAG.ask(lambda: [entry for p in pipelines for entry in _partitions(p)])
     metrics.PATTERNS_WAITING.ask(lambda: [((host.name,), host.waiting) for host in store.hosts])
+    metrics.EDGE_WAITING.ask(
+        lambda: [((lane.part.name,), float(lane.waiting)) for lane in store.edge_servers]
+    )
     metrics.READY.ask(
         lambda: [((part.name,), float(not part.reason)) for part in health.parts.values()]
     )

@@ -15,6 +15,7 @@ from invalidator.rules.rule import Cache
 from invalidator.runtime.tasks import all_of
 from invalidator.settings.caches import env_spelling
 from invalidator.targets.edge.edge import Edge, Edges
+from invalidator.targets.edge.lane import Lane
 from invalidator.targets.edge.service import each
 from invalidator.targets.redis.apply import CacheStore
 from invalidator.targets.redis.count import Counted
@@ -157,6 +158,11 @@ class Store:
     def edge(self, cache: Cache) -> Edge | None:
         """Return the edge of a cache; None for one on Redis."""
         return self._edges.of(cache) if self._edges and cache.at_edge else None
+
+    @property
+    def edge_servers(self) -> Sequence[Lane]:
+        """Return all servers at the edge."""
+        return self._edges.lanes if self._edges else ()
 
     def _configured(self, caches: Caches) -> dict[str, tuple[Host, CacheStore]]:
         """Return the stores for these rules; batches of earlier ones may still be applied."""

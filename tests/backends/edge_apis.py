@@ -38,6 +38,10 @@ class EdgeApi:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}{self.path}"
 
+    @property
+    def stopped(self) -> bool:
+        return self._server is None
+
     def answer(self, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
         raise NotImplementedError
 

@@ -3,6 +3,7 @@
 import http.client
 import re
 import shutil
+import subprocess
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
@@ -20,7 +21,9 @@ class Varnish(Server):
 
     def __init__(self, backend: int, vcl: str = "", port: int | None = None) -> None:
         super().__init__(port)
+        self.backend = backend
         self._vcl = (vcl or documented_vcl()).replace('"8080"', f'"{backend}"')
+        self._versions = 0
 
     @staticmethod
     def available() -> bool:
@@ -53,6 +56,16 @@ class Varnish(Server):
             return self.get("/", method="BAN")[0] > 0
         except OSError:
             return False
+
+    def use(self, vcl: str) -> None:
+        """Put another VCL in force; what is cached stays."""
+        self._versions += 1
+        name = f"version{self._versions}"
+        path = self.directory / f"{name}.vcl"
+        path.write_text(vcl.replace('"8080"', f'"{self.backend}"'))
+        for words in (("vcl.load", name, str(path)), ("vcl.use", name)):
+            command = ["varnishadm", "-n", str(self.directory / "work"), *words]
+            subprocess.run(command, check=True, capture_output=True)
 
     def get(
         self,

@@ -126,6 +126,7 @@ def test_a_varnish_that_is_down_holds_up_nothing_but_the_acknowledgement(
         redis_now.xadd("events", {"event": EVENT.replace("7", str(number))})
         until_sync(partial(is_gone, redis_now, key))
     until_sync(lambda: "cache pages" in daemon.admin("/readyz")[1])
+    assert daemon.metric("invalidator_edge_waiting_names", part="cache pages") >= 3
     assert daemon.admin("/livez")[0] == 200
     pending: Any = redis_now.xpending("events", "invalidator")
     assert pending["pending"] == 2

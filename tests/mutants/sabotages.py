@@ -35,6 +35,9 @@ _KAFKA = "invalidator/sources/kafka/reread.py"
 _MEMBERSHIP = "invalidator/sources/kafka/membership.py"
 _STREAM = "invalidator/sources/stream/source.py"
 _PUBSUB = "invalidator/sources/pubsub/source.py"
+_STORE = "invalidator/targets/store.py"
+_EDGE = "invalidator/targets/edge/service.py"
+_VARNISH = "invalidator/targets/edge/varnish.py"
 
 SABOTAGES = (
     # --- names ---
@@ -147,5 +150,27 @@ SABOTAGES = (
         "channels-not-given-again",
         "29",
         (_PUBSUB, '        if before in ("", current):\n', "        if True:\n"),
+    ),
+    # --- the edge ---
+    sabotage(
+        "edge-refusals-taken-for-success",
+        "41",
+        (_EDGE, "    if 200 <= response.status < 300:\n", "    if True:\n"),
+    ),
+    sabotage(
+        "edge-not-awaited",
+        "41",
+        (_STORE, "        return [failure for failures in found for failure in failures]\n", ""),
+        (
+            _STORE,
+            "await all_of(self._forget(edge, names) for edge, names in self.parts)\n",
+            "[asyncio.create_task(self._forget(*each)) for each in self.parts]\n"
+            "        return []\n",
+        ),
+    ),
+    sabotage(
+        "varnish-believed-whatever-it-says",
+        "40",
+        (_VARNISH, "        if response.status == 200:\n", "        if response.status:\n"),
     ),
 )

@@ -53,7 +53,7 @@ class Lane:
         self._bucket = bucket
         self._progress = progress
         self._now = now
-        self._gathering = Turn()
+        self._gathering, self._leaving = Turn(), Turn()
         self._tasks: set[asyncio.Task[Refused]] = set()
         self._sending = asyncio.Lock()
 
@@ -64,8 +64,8 @@ class Lane:
 
     @property
     def waiting(self) -> int:
-        """Return how many names wait for others to be sent."""
-        return self._gathering.names.count()
+        """Return how many names wait, or are being sent."""
+        return self._gathering.names.count() + self._leaving.names.count()
 
     async def forget(self, names: Names) -> Refused:
         """Send names, together with all that gather until the last ones are sent: what is on its
@@ -94,10 +94,11 @@ class Lane:
 
     async def _send(self, turn: Turn) -> Refused:
         async with self._sending:
-            self._gathering = Turn()
+            self._gathering, self._leaving = Turn(), turn
             refused: Refused = {}
             purges = self._service.purges(turn.names)
             await all_of(self._work(purges, refused) for _ in range(CONNECTIONS))
+            self._leaving = Turn()
             return refused
 
     async def _work(self, purges: Iterator[Purge], refused: Refused) -> None:

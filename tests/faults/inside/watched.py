@@ -14,18 +14,21 @@ import invalidator.redisclient
 import invalidator.redisclient.cluster
 from invalidator.daemon.daemon import Daemon
 from invalidator.rules.ruleset import RuleSet
+from invalidator.targets.edge.client import Client
 from tests.faults.gauges import Gauges
 
 P = ParamSpec("P")
 T = TypeVar("T")
 EVERY = 0.1  # seconds
 _POOLS: "WeakSet[ConnectionPool]" = WeakSet()
+_EDGES: "WeakSet[Client]" = WeakSet()
 
 
 def watch(gauges: Gauges) -> None:
     for module in (invalidator.redisclient, invalidator.redisclient.cluster):
         module.talk = _timed(module.talk, gauges)  # type: ignore[attr-defined]
-    ConnectionPool.__init__ = _noted(ConnectionPool.__init__)  # type: ignore[method-assign]
+    ConnectionPool.__init__ = _noted(ConnectionPool.__init__, _POOLS)  # type: ignore[method-assign]
+    Client.__init__ = _noted(Client.__init__, _EDGES)  # type: ignore[method-assign]
     RuleSet.portions = _counted(RuleSet.portions, gauges)  # type: ignore[method-assign]
     Daemon.run = _observed(Daemon.run, gauges)  # type: ignore[assignment, method-assign]
 
@@ -42,18 +45,20 @@ def _timed(talk: Callable[P, Awaitable[T]], gauges: Gauges) -> Callable[P, Await
     return timed
 
 
-def _noted(build: Callable[..., None]) -> Callable[..., None]:
+def _noted(build: Callable[..., None], known: "WeakSet[Any]") -> Callable[..., None]:
     @wraps(build)
-    def noted(self: ConnectionPool, *args: Any, **kwargs: Any) -> None:
+    def noted(self: Any, *args: Any, **kwargs: Any) -> None:
         build(self, *args, **kwargs)
-        _POOLS.add(self)
+        known.add(self)
 
     return noted
 
 
 def _pooled() -> int:
     found = [[*pool._available_connections, *pool._in_use_connections] for pool in [*_POOLS]]
-    return sum(connection.is_connected for pool in found for connection in pool)
+    idle: int = sum(len(client._idle) for client in [*_EDGES])
+    connected: int = sum(connection.is_connected for pool in found for connection in pool)
+    return idle + connected
 
 
 def _counted(plan: Callable[..., T], gauges: Gauges) -> Callable[..., T]:

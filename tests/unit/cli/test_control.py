@@ -52,7 +52,7 @@ def other() -> Iterator[Other]:
 def test_status_escapes_what_could_control_the_terminal(
     other: Other, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    part = {"name": "a\x1b[2J", "waiting": "b\x9b31m", "redis": "c\x07"}
+    part = {"name": "a\x1b[2J", "waiting": "b\x9b31m", "servers": ["c\x07"]}
     figures: dict[str, object] = {
         "events_per_second": {},
         "lag": None,
