@@ -54,6 +54,7 @@ class EdgeApi:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            wbufsize = -1  # head and body in one packet
 
             def do_POST(self) -> None:
                 self.body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
@@ -129,6 +130,7 @@ def half(api: EdgeApi, request: Any) -> None:
     api.answered(request)
     with suppress(OSError):
         request.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")
+        request.wfile.flush()
     _gone(api, request)
 
 

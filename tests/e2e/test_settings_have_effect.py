@@ -36,6 +36,7 @@ def test_every_setting_occurs_in_a_test_that_runs_the_daemon() -> None:
     names = [setting.name.removeprefix("INVALIDATOR_") for setting in defaults()]
     names = [name.replace("CACHES__NAME", "CACHES__USERS") for name in names]
     names = [name.replace("ROUTES__NAME", "ROUTES__ORDERS") for name in names]
+    names = [re.sub("^(EDGE__.*)__NAME$", r"\1__PAGES", name) for name in names]
     options = {name: "--" + name.lower().replace("_", "-") for name in names}
     assert [n for n in names if not re.search(rf"\b{n}\b|{options[n]}\b", texts)] == []
 

@@ -84,7 +84,7 @@ class Lane:
             try:
                 await self._client.probe()
             except Unavailable as error:
-                self.part.away(str(error), "probe")
+                self.part.not_ready(str(error), "probe")
             else:
                 self.part.ready("probe")
 
