@@ -159,7 +159,7 @@ SABOTAGES = (
     ),
     sabotage(
         "edge-not-awaited",
-        "37",
+        "39",
         (_STORE, "        return [failure for failures in found for failure in failures]\n", ""),
         (
             _STORE,

@@ -143,7 +143,7 @@ def _rules(target: str) -> str:
     return RULES.replace("caches:\n", f"caches:\n  pages: {{target: {target}}}\n") + rule
 
 
-def _play(at: Stage, target: str, edge: Edge, **more: int) -> None:
+def _play(at: Stage, target: str, edge: Edge, *, kills: bool = False, **more: int) -> None:
     redis = at.redis()
     load = at.events(Edged(redis, edge), at.topic(), at.stream(redis), **more)
     member = at.daemon(_rules(target), **SETTINGS, **edge.settings)
@@ -154,7 +154,12 @@ def _play(at: Stage, target: str, edge: Edge, **more: int) -> None:
             at.pause(2.5)
             at.note(member.ready(), "ready, though the edge took nothing")
             at.note(_redis_waits(at), "names for Redis waited for the edge")
+            if kills:  # it may have acknowledged nothing that the edge has not taken
+                member.kill()
+                member = at.daemon(**SETTINGS, **edge.settings)
             end()
+            if kills:
+                member.await_ready()
             at.pause(1)
     load.publish()
     at.healed()
@@ -189,6 +194,6 @@ def cloudflare(at: Stage) -> None:
     _play(at, "cloudflare", Api(at.start(CloudflareApi(rate=60, bucket=500))))
 
 
-@row(39, f"a service that takes webhooks is {FAULTS}", recover=20)
+@row(39, f"a service that takes webhooks is {FAULTS}; in each the daemon is killed", recover=20)
 def webhook(at: Stage) -> None:
-    _play(at, "http", Api(at.start(Webhook())))
+    _play(at, "http", Api(at.start(Webhook())), kills=True)
