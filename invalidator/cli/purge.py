@@ -207,8 +207,14 @@ class _Purge:
                 as_json({**told, "failures": [f"{f.kind} {f.name}: {f.message}" for f in failures]})
             )
         else:
-            print(f"purged: {plural(deleted, 'key')} deleted{self._raised(failures)}")
+            print(f"purged: {self._done(deleted, failures)}")
         return int(bool(failures))
+
+    def _done(self, deleted: int, failures: "Sequence[Failure]") -> str:
+        if self._caches[self._args.cache].at_edge:
+            count = self._names[self._args.cache].without(failures).count()
+            return f"{plural(count, 'name')} at the edge"
+        return f"{plural(deleted, 'key')} deleted{self._raised(failures)}"
 
     def _raised(self, failures: "Sequence[Failure]") -> str:
         names = self._names[self._args.cache]

@@ -147,6 +147,7 @@ def test_verbs_know_the_edge(
     assert (code, changed(varnish, before)) == (0, set())
     code, said = run_program(*words, "--why", "test", "--yes", **settings)
     assert (code, changed(varnish, before)) == (0, {"/home"}), said
+    assert "purged: 1 name at the edge" in said
     code, said = run_program(*words[:3], "--version", "v", "--why", "x", "--yes", **settings)
     assert code == 2
     assert "has no versions" in said

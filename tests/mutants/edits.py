@@ -8,7 +8,10 @@ from tests.mutants.sabotages import Edit, Sabotage
 from tests.pages import TOP
 
 FOLDERS = ("invalidator", "tests")
-FILES = ("pyproject.toml",)
+FILES = (
+    "docs/edge.md",
+    "pyproject.toml",
+)
 
 
 class MisfitError(Exception):
@@ -40,6 +43,7 @@ def copy(target: Path, edits: Iterable[Edit] = ()) -> None:
     for name in FOLDERS:
         shutil.copytree(TOP / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in FILES:
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(TOP / name, target / name)
     for edit in edits:
         path = target / edit.file

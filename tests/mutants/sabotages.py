@@ -154,12 +154,12 @@ SABOTAGES = (
     # --- the edge ---
     sabotage(
         "edge-refusals-taken-for-success",
-        "41",
+        "37",
         (_EDGE, "    if 200 <= response.status < 300:\n", "    if True:\n"),
     ),
     sabotage(
         "edge-not-awaited",
-        "41",
+        "39",
         (_STORE, "        return [failure for failures in found for failure in failures]\n", ""),
         (
             _STORE,
@@ -170,7 +170,7 @@ SABOTAGES = (
     ),
     sabotage(
         "varnish-believed-whatever-it-says",
-        "40",
+        "36",
         (_VARNISH, "        if response.status == 200:\n", "        if response.status:\n"),
     ),
 )

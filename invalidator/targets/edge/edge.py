@@ -112,6 +112,7 @@ class Edges:
             if edge not in wanted and not edge.busy:
                 del self._known[key]
                 for lane in edge.lanes:
+                    lane.rest()
                     if lane.part.name not in parts:
                         self._health.parts.pop(lane.part.name, None)
 

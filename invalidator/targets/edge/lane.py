@@ -89,7 +89,12 @@ class Lane:
                 self.part.ready("probe")
 
     async def close(self) -> None:
+        """Give up what is left, and close all connections."""
         await end(*self._tasks)
+        self.rest()
+
+    def rest(self) -> None:
+        """Close the connections that are idle."""
         self._client.close()
 
     async def _send(self, turn: Turn) -> Refused:

@@ -193,3 +193,22 @@ async def test_what_no_edge_can_take_is_found_before_it_is_sent() -> None:
             failures = await purge(store, cache, Names(paths, set(), {*bad, "good"}))
     assert {failure.name for failure in failures} == bad | paths
     assert api.purged == ["good"]
+
+
+async def test_what_rules_no_longer_name_leaves_readiness_and_its_connections() -> None:
+    health, hard = Health(), Cache("pages", target="fastly")
+    soft = Cache("pages", target="fastly", soft=True)
+    with FastlyApi() as api:
+        async with stored(api, health) as store:
+            store.enforce({"pages": hard})
+            assert "cache pages" in health.parts
+            assert await purge(store, hard, Names(tags={"a"})) == []
+            store.enforce({"pages": soft})  # another edge, the same part
+            assert "cache pages" in health.parts
+            assert await purge(store, soft, Names(tags={"b"})) == []
+            assert api.soft
+            store.enforce({"default": Cache()})
+            assert "cache pages" not in health.parts
+            assert store.edge_servers == []
+            assert await purge(store, hard, Names(tags={"c"})) == []  # a batch of earlier rules
+    assert sorted(api.purged) == ["a", "b", "c"]

@@ -8,7 +8,8 @@ from invalidator.runtime.metrics import Asked
 # What a label may be about. None of these comes out of an event.
 LABELS = {
     "bound", "cache", "cause", "error", "hash", "kind", "le", "note", "outcome", "part",
-    "partition", "reason", "redis", "result", "rule", "source", "topic", "type", "version",
+    "partition", "reason", "redis", "result", "rule", "source", "status", "topic",
+    "type", "version",
 }  # fmt: skip
 
 
