@@ -16,13 +16,15 @@ from invalidator.cache.errors import (
     UnsafeSet,
 )
 from invalidator.cache.kinds import Kind, Kinds
+from invalidator.cache.l1 import L1, Near
 from invalidator.cache.loading import Loaded, current_load, current_sync_load
-from invalidator.cache.process import Stats
+from invalidator.cache.stats import Stats
 from invalidator.cache.sync_cache import SyncCache, SyncWriting
 from invalidator.cache.thread_driver import SyncLoadContext
 from invalidator.cache.warming import Progress
 
 __all__ = [
+    "L1",
     "MISSING",
     "SETTINGS",
     "BadName",
@@ -38,6 +40,7 @@ __all__ = [
     "Loaded",
     "LoadsExhausted",
     "Missing",
+    "Near",
     "NotFound",
     "Progress",
     "Stats",

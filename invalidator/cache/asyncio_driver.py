@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from invalidator.cache import protocol
+from invalidator.cache.backplane import Announced
 from invalidator.cache.base import MOST_REFRESHES, PERMIT
 from invalidator.cache.breaker import Breaker
 from invalidator.cache.codecs import Undecodable, value_of, value_start
@@ -88,7 +89,7 @@ class Driver:
             except Undecodable:
                 pass
             else:
-                here.stats.hits += 1
+                spec.stats.hits += 1
                 return value
         return await self.drive(protocol.read(names, spec, here, found), load)
 
@@ -100,9 +101,15 @@ class Driver:
         with self._breaker:
             return await self._server.send(commands)
 
-    async def send_whatever_happens(self, command: Command) -> None:
-        """Run a command to its end, also where its caller is cancelled."""
-        await asyncio.shield(self._spawn(self.send([command])))
+    async def change(
+        self, commands: Sequence[Command], kind: Announced, names: Sequence[str]
+    ) -> list[Any]:
+        """Run a writer's commands, which invalidate these names."""
+        return await self.send(commands)
+
+    async def change_whatever_happens(self, command: Command, key: str) -> None:
+        """Run a writer's command to its end, also where its caller is cancelled."""
+        await asyncio.shield(self._spawn(self.change([command], "keys", [key])))
 
     async def drive(self, steps: Steps, load: Loader) -> Any:
         """Take all steps, and return what they return."""

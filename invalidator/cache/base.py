@@ -1,22 +1,26 @@
 """What both caches do alike: names, kinds, and the commands of writers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Final
 
 from msgspec import Struct
 
 from invalidator import layout
+from invalidator.cache import steering
 from invalidator.cache.breaker import Breaker
 from invalidator.cache.codecs import Codec, Undecodable, json_codec, value_of, value_start
 from invalidator.cache.entry import EARLY, HIT, STALE, Names, judge, new_token, writer_token
 from invalidator.cache.errors import BadName, CacheError, UnsafeSet
 from invalidator.cache.filling import RECORD, framed, takes
-from invalidator.cache.kinds import Kind, Kinds, Policy
+from invalidator.cache.kinds import Kind, Kinds, Policy, Time, seconds
+from invalidator.cache.l1 import L1
 from invalidator.cache.loading import Loaded
-from invalidator.cache.process import Process, Spec, Stats
+from invalidator.cache.process import Process, Spec
 from invalidator.cache.render import Layout, Render, declared, renderer
 from invalidator.cache.requests import Found
 from invalidator.cache.scripts import BUMP, EXPIRE, FINISH, LEASE, REPLACE, Command
+from invalidator.cache.stats import Stats, summed
 from invalidator.templates.declared import Declared
 from invalidator.templates.values import MAX_NAME
 
@@ -50,7 +54,15 @@ class Base:
         loads: int = LOADS,
         stamp: str = layout.TAG_STAMP,
         version: str = layout.VERSION,
+        l1: L1 | None = None,
+        backplane: bool = False,
     ) -> None:
+        if l1 is not None and not backplane:
+            raise CacheError("an L1 learns from the backplane what it must drop: backplane=True")
+        self.l1 = self.near = (
+            l1  # copies in this process; `near`: where cached functions look first
+        )
+        self.backplane = backplane  # announce what this process invalidates
         self.prefix = prefix
         self.kinds = kinds or Kinds()
         self.breaker = Breaker()
@@ -65,13 +77,46 @@ class Base:
     @property
     def stats(self) -> Stats:
         """Return counts since the cache was made."""
+        return summed(self._here.stats.values())
+
+    @property
+    def stats_by_template(self) -> Mapping[str, Stats]:
+        """Return counts by template; what has none counts under `kind:` and its kind."""
         return self._here.stats
 
-    def spec(self, kind: str | Kind, codec: Codec | None = None, schema: int | None = None) -> Spec:
+    @property
+    def loads_in_flight(self) -> int:
+        return len(self._here.flights)
+
+    # --- for tests ------------------------------------------------------------------------------
+
+    def off(self) -> AbstractContextManager[None]:
+        """Return a context in which reads load, and nothing is cached."""
+        return steering.changed(self, steering.Off())
+
+    def watch(self) -> AbstractContextManager[steering.Watch]:
+        """Return a context whose value says what was read, loaded and hit."""
+        return steering.watched(self)
+
+    def chaos(self, fail: float = 0.0, slow: Time = 0.0) -> AbstractContextManager[None]:
+        """Return a context in which a share of calls to Redis fails, and each takes longer."""
+        return steering.changed(self, steering.Chaos(fail, seconds(slow)))
+
+    # --- names and kinds ------------------------------------------------------------------------
+
+    def spec(
+        self,
+        kind: str | Kind,
+        codec: Codec | None = None,
+        schema: int | None = None,
+        template: str = "",
+    ) -> Spec:
         policy = self.kinds.policy(kind)
         if schema is not None:
             policy = Kind(schema=schema).over(policy)
-        return Spec(policy, codec or self._plain)
+        label = template or f"kind:{kind if isinstance(kind, str) else 'custom'}"
+        stats = self._here.stats.setdefault(label, Stats())
+        return Spec(policy, codec or self._plain, stats=stats)
 
     def renderer(
         self, function: Any, key: str, tags: Sequence[str], versions: Sequence[str]
@@ -156,6 +201,10 @@ class WritePlan:
         self._here = here
         self._token = writer_token()
         self._stamps: Sequence[bytes] | None = None
+
+    @property
+    def key(self) -> str:
+        return self._names.key
 
     def before(self) -> list[Command]:
         """Return the commands before the transaction: the lease, and every stamp."""

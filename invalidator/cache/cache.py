@@ -8,6 +8,7 @@ from typing import Any, ParamSpec, Protocol, Self, TypeVar, overload
 
 from invalidator.cache.annotations import returned
 from invalidator.cache.asyncio_driver import Driver, LoadContext
+from invalidator.cache.backplane import Announced
 from invalidator.cache.base import MISSING, Base, Missing, Write, WritePlan
 from invalidator.cache.cached import Cached
 from invalidator.cache.client import TIMEOUT, client_of
@@ -17,6 +18,7 @@ from invalidator.cache.errors import CacheUnavailable
 from invalidator.cache.kinds import Kind
 from invalidator.cache.loading import Loaded
 from invalidator.cache.many import Results, read_many
+from invalidator.cache.near import driver_of
 from invalidator.cache.process import Spec
 from invalidator.cache.scripts import Command
 from invalidator.cache.servers import server_of
@@ -46,7 +48,8 @@ class Cache(Base):
         """
         super().__init__(**options)
         self._client = client
-        self.driver = Driver(server_of(client, timeout), self._here, self.breaker, self._loads)
+        server = server_of(client, timeout)
+        self.driver = driver_of(self, client, server, self._here, self.breaker, self._loads)
 
     @classmethod
     def from_url(cls, url: str, **options: Any) -> Self:
@@ -74,7 +77,7 @@ class Cache(Base):
 
         def decorate(function: Any) -> Any:
             render = self.renderer(function, key, tags, versions)
-            spec = self.spec(kind, codec or json_codec(returned(function)), schema)
+            spec = self.spec(kind, codec or json_codec(returned(function)), schema, key)
             return Cached(self, function, render, spec)
 
         return decorate
@@ -180,30 +183,34 @@ class Cache(Base):
 
     async def invalidate(self, *keys: str, quiet: bool = False) -> bool:
         """Delete entries. Raise CacheUnavailable if they may still be there; `quiet`: say False."""
-        return await self._done(self._unlinks([self.names(key).key for key in keys]), quiet)
+        names = [self.names(key).key for key in keys]
+        return await self._done(self._unlinks(names), "keys", names, quiet)
 
     async def invalidate_tags(self, *tags: str, quiet: bool = False) -> bool:
         """Invalidate every entry that carries one of these tags."""
-        return await self._done(self._unlinks(self.stamps(tags)), quiet)
+        return await self._done(self._unlinks(self.stamps(tags)), "tags", tags, quiet)
 
     async def bump(self, *versions: str, quiet: bool = False) -> bool:
         """Raise versions, which invalidates every entry that depends on one of them."""
-        return await self._done(self._bumps(versions), quiet)
+        return await self._done(self._bumps(versions), "versions", versions, quiet)
 
     async def expire(self, *keys: str, quiet: bool = False) -> bool:
         """End values' freshness: they stay for those who may serve stale values."""
-        return await self._done(self._expires([self.names(key).key for key in keys]), quiet)
+        names = [self.names(key).key for key in keys]
+        return await self._done(self._expires(names), "keys", names, quiet)
 
     async def delete(self, key: str) -> None:
-        await self.driver.send(self._unlinks([key]))
+        await self.driver.change(self._unlinks([key]), "keys", [key])
 
     async def soften(self, key: str) -> None:
-        await self.driver.send(self._expires([key]))
+        await self.driver.change(self._expires([key]), "keys", [key])
 
-    async def _done(self, commands: Sequence[Command], quiet: bool) -> bool:
+    async def _done(
+        self, commands: Sequence[Command], kind: Announced, names: Sequence[str], quiet: bool
+    ) -> bool:
         try:
             if commands:
-                await self.driver.send(commands)
+                await self.driver.change(commands, kind, names)
         except CacheUnavailable:
             if not quiet:
                 raise
@@ -241,8 +248,9 @@ class Cache(Base):
         Return whether the value was cached. Without a version, raise UnsafeSet.
         """
         spec = self.spec(kind, codec)
-        command = self._replacing(self.names(key), value, version, spec)
-        (reply,) = await self.driver.send([command])
+        names = self.names(key)
+        command = self._replacing(names, value, version, spec)
+        (reply,) = await self.driver.change([command], "keys", [names.key])
         return bool(reply == 1)
 
     async def refresh(
@@ -272,7 +280,7 @@ class Writing:
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
         if error is None:
-            await self._driver.send_whatever_happens(self._plan.after())
+            await self._driver.change_whatever_happens(self._plan.after(), self._plan.key)
             return
         with suppress(CacheUnavailable):  # the transaction's own error matters more
-            await self._driver.send_whatever_happens(self._plan.dropping())
+            await self._driver.change_whatever_happens(self._plan.dropping(), self._plan.key)

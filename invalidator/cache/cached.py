@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 from invalidator.cache.base import Missing
 from invalidator.cache.entry import Names
 from invalidator.cache.errors import BadName
+from invalidator.cache.l1 import Nothing
 from invalidator.cache.process import Spec
 from invalidator.cache.render import Render
 from invalidator.errors import Rejected
@@ -34,8 +35,11 @@ class _Named(Generic[P]):
         return self._names(args, kwargs).key
 
     def _names(self, args: Any, kwargs: Any) -> Names:
+        return Names(*self._rendered(args, kwargs))
+
+    def _rendered(self, args: Any, kwargs: Any) -> tuple[str, tuple[str, ...]]:
         try:
-            return Names(*self._render(*args, **kwargs))
+            return self._render(*args, **kwargs)
         except Rejected as error:
             raise BadName(f"{error.what}: {error}") from None
 
@@ -59,7 +63,12 @@ class Cached(_Named[P], Generic[P, R]):
             inspect.markcoroutinefunction(self)
 
     async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        names, function = self._names(args, kwargs), self._function
+        key, stamps = self._rendered(args, kwargs)
+        if (l1 := self._cache.near) is not None:
+            copy: R | Nothing = l1.look(key, stamps, self._spec)
+            if not isinstance(copy, Nothing):
+                return copy
+        names, function = Names(key, stamps), self._function
         value: R = await self._cache.driver.read(
             names, self._spec, lambda _: function(*args, **kwargs)
         )
@@ -98,7 +107,12 @@ class SyncCached(_Named[P], Generic[P, R]):
         self._cache = cache
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        names, function = self._names(args, kwargs), self._function
+        key, stamps = self._rendered(args, kwargs)
+        if (l1 := self._cache.near) is not None:
+            copy: R | Nothing = l1.look(key, stamps, self._spec)
+            if not isinstance(copy, Nothing):
+                return copy
+        names, function = Names(key, stamps), self._function
         value: R = self._cache.driver.read(names, self._spec, lambda _: function(*args, **kwargs))
         return value
 

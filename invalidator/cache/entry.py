@@ -74,7 +74,7 @@ class Names:
 
     def fitting(self, entry: bytes | None) -> "Names":
         """Return the names that the entry itself lists, if those declared are among them."""
-        listed = _listed(entry)
+        listed = listed_names(entry)
         count = len(self.declared)
         if listed is None or listed == self.stamps or listed[:count] != self.declared:
             return self
@@ -93,7 +93,7 @@ def _part(name: str) -> bytes:
     return part
 
 
-def _listed(entry: bytes | None) -> tuple[str, ...] | None:
+def listed_names(entry: bytes | None) -> tuple[str, ...] | None:
     """Return the names in an entry's line of stamps; None where it is no value."""
     if entry is None or entry[:5] not in (VALUE, ABSENT):
         return None

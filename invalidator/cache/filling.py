@@ -31,7 +31,7 @@ class Filling:
     def steps(self, stamps: Sequence[bytes]) -> Steps:
         """Load, and put what was loaded; the steps return the value."""
         here, load = self.here, self._load(stamps)
-        here.stats.loads += 1
+        self.spec.stats.loads += 1
         try:
             began = here.timer()
             loaded, absent = yield from self._call(load)
@@ -41,12 +41,13 @@ class Filling:
                 yield from self._release(0)
                 return outcome
             took = (here.timer() - began) * 1000
+            self.spec.stats.took(took)
             line = self._line(load)
             entry, ttl = framed(loaded, absent, line, self.token, self.spec, here, took=took)
         except GeneratorExit:  # dropped: the lease runs out by itself
             raise
         except BaseException as error:
-            here.stats.failed += 1
+            self.spec.stats.failed += 1
             pause = self.policy.cooldown if isinstance(error, Exception) else 0.0
             yield from self._release(int(1000 * pause))
             raise
@@ -94,7 +95,7 @@ class Filling:
 
     def _put(self, entry: bytes, ttl: float) -> Steps:
         """Put the entry; the answer says whether it was put. A failure is the cache's alone."""
-        stats = self.here.stats
+        stats = self.spec.stats
         if ttl <= 0 or len(entry) > self.policy.max_bytes:
             stats.too_large += ttl > 0
             yield from self._release(0)

@@ -40,6 +40,8 @@ class Policy(Struct, frozen=True, dict=True):
     compress_from: int = 2048  # bytes; 0: never
     schema: bytes = b"0000"  # an entry of another schema is a miss
     background: bool = False  # refresh in the background: the loader needs nothing of a request
+    l1_ttl: float = 10.0  # seconds for which L1 keeps a copy, where there is an L1; 0: not at all
+    share: bool = False  # readers of a copy share one object: nobody changes it
 
     @cached_property
     def kept(self) -> float:
@@ -69,6 +71,8 @@ class Kind(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     compress_from: Size | None = None
     schema: int | None = None
     background: bool | None = None
+    l1_ttl: Time | None = None
+    share: bool | None = None
 
     def over(self, base: Policy) -> Policy:
         """Return the policy in which this kind's fields stand over those of another."""
@@ -157,7 +161,9 @@ def _check(policy: Policy) -> None:
         raise CacheError("jitter is a share of the ttl, from 0 to below 1")
 
 
-_TIMES: Final = (*("ttl", "swr", "stale_if_error", "negative_ttl", "lease", "wait", "cooldown"),)
+_TIMES: Final = (
+    *("ttl", "swr", "stale_if_error", "negative_ttl", "lease", "wait", "cooldown", "l1_ttl"),
+)
 _READ: Final = {
     **dict.fromkeys(_TIMES, seconds),
     "max_bytes": size,

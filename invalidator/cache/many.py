@@ -69,7 +69,7 @@ class _Many:
 
     def _alone(self, missing: list[str]) -> Steps:
         """Load what is missing in one call, as Redis is unavailable."""
-        self.here.stats.bypassed += 1
+        self.spec.stats.bypassed += 1
         loaded = yield CallMany(missing, alone=True)
         for name in missing:
             value = loaded.get(name)
@@ -93,7 +93,7 @@ class _Many:
             self.kept[name] = _Kept(value, verdict != EXPIRED)
             return False
         self.values[name] = value
-        self.here.stats.hits += 1
+        self.spec.stats.hits += 1
         return True
 
     def _stale(self, name: str) -> bool:
@@ -102,7 +102,7 @@ class _Many:
         if kept is None or not kept.usable:
             return False
         self.values[name] = kept.value
-        self.here.stats.stale += 1
+        self.spec.stats.stale += 1
         return True
 
     def _is_bridged(self, names: Collection[str], error: BaseException) -> bool:
@@ -110,7 +110,7 @@ class _Many:
         if not isinstance(error, self.spec.policy.stale_on) or not self.kept.keys() >= {*names}:
             return False
         self.values.update({name: self.kept[name].value for name in names})
-        self.here.stats.stale += len(names)
+        self.spec.stats.stale += len(names)
         return True
 
     def _lease(self, missing: list[str], found: Mapping[str, bytes | None]) -> Steps:
@@ -134,11 +134,12 @@ class _Many:
         }
 
     def _load(self, granted: Mapping[str, tuple[bytes, list[bytes]]]) -> Steps:
-        stats, began = self.here.stats, self.here.timer()
+        stats, began = self.spec.stats, self.here.timer()
         stats.loads += 1
         try:
             loaded = yield CallMany(list(granted))
             took = (self.here.timer() - began) * 1000
+            stats.took(took)
             puts = [self._put(name, loaded.get(name), *granted[name], took) for name in granted]
         except GeneratorExit:
             raise

@@ -4,33 +4,16 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from invalidator import layout
 from invalidator.cache.codecs import Codec
 from invalidator.cache.entry import Names
 from invalidator.cache.kinds import Policy
 from invalidator.cache.loading import Flight
+from invalidator.cache.stats import Stats
 
 MOST_EXTRAS = 10_000  # keys of which the last load's own tags are remembered
-
-
-class Stats(Struct):
-    """Counts since the cache was made."""
-
-    hits: int = 0
-    stale: int = 0  # served after they were no longer fresh
-    loads: int = 0  # under a lease
-    shared: int = 0  # loads of the same process that were shared
-    waits: int = 0  # for a load of another process
-    alone: int = 0  # loads without caching, after waiting or around a foreign value
-    bypassed: int = 0  # loads while Redis was unavailable
-    failed: int = 0  # loads that raised
-    puts: int = 0
-    refused: int = 0  # stale fills that did not happen
-    older: int = 0  # puts of a row that is older than the one there
-    too_large: int = 0
-    undecodable: int = 0
 
 
 class Spec(Struct):
@@ -39,6 +22,7 @@ class Spec(Struct):
     policy: Policy
     codec: Codec
     tagging: bool = False  # a load has named tags of its own
+    stats: Stats = field(default_factory=Stats)
 
 
 class Process:
@@ -52,7 +36,7 @@ class Process:
         self.clock = clock
         self.timer = timer
         self._lock = threading.Lock()  # of `extras`
-        self.stats = Stats()
+        self.stats: dict[str, Stats] = {}  # by template
         self.flights: dict[bytes, Flight] = {}
         self.extras: dict[str, tuple[str, ...]] = {}
         self.stamp = layout.TAG_STAMP

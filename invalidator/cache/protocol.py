@@ -62,7 +62,7 @@ class _Read:
             except CacheUnavailable:
                 outcome = None
         if outcome is None:
-            self.here.stats.bypassed += 1
+            self.spec.stats.bypassed += 1
             return (yield from self._alone())
         if outcome.error is not None:
             raise outcome.error
@@ -79,7 +79,7 @@ class _Read:
             line = self.names.line(found[1:])
             verdict, kept = self._judged(entry, line) if entry else (MISS, None)
             if verdict == HIT:
-                self.here.stats.hits += 1
+                self.spec.stats.hits += 1
                 return kept
             if verdict == BUSY:
                 outcome = yield from self._busy(entry, line, kept)
@@ -99,7 +99,7 @@ class _Read:
         except NotFound as error:
             return verdict, Outcome(error=error)
         except Undecodable:
-            self.here.stats.undecodable += 1
+            self.spec.stats.undecodable += 1
             return MISS, None
 
     def _is_bridged(self, outcome: Outcome) -> bool:
@@ -108,7 +108,7 @@ class _Read:
         return isinstance(error, self.policy.stale_on) and not isinstance(error, NotFound)
 
     def _instead(self, kept: Outcome) -> Outcome:
-        self.here.stats.stale += 1
+        self.spec.stats.stale += 1
         return kept
 
     # --- somebody else loads --------------------------------------------------------------------
@@ -124,7 +124,7 @@ class _Read:
             return kept or (yield from self._without_caching())
         flight = self.here.flights.get(lease.token)
         if flight is not None and line is not None and flight.line == line:
-            self.here.stats.shared += 1
+            self.spec.stats.shared += 1
             outcome: Outcome | None = yield Join(flight, left)
             return outcome if outcome and outcome.shared else None
         yield from self._wait(lease)
@@ -132,13 +132,13 @@ class _Read:
 
     def _wait(self, lease: Lease) -> Steps:
         """Wait until the lease is given back, or may be taken over."""
-        self.here.stats.waits += 1
+        self.spec.stats.waits += 1
         until = max(0.0, lease.until - self.here.now()) / 1000
         left = max(0.0, self.give_up - self.here.timer())
         yield Wait(self.names.key, lease.token, min(left, until + 0.001))
 
     def _without_caching(self) -> Steps:
-        self.here.stats.alone += 1
+        self.spec.stats.alone += 1
         return Outcome((yield from self._alone()))
 
     def _alone(self) -> Steps:
@@ -174,8 +174,8 @@ class _Read:
 
     def _old(self, verdict: int, kept: Outcome | None) -> Outcome:
         assert kept is not None
-        self.here.stats.hits += verdict == EARLY
-        self.here.stats.stale += verdict == STALE
+        self.spec.stats.hits += verdict == EARLY
+        self.spec.stats.stale += verdict == STALE
         return kept
 
     def _lease(self, token: bytes, entry: bytes | None, *, keep: bool) -> Steps:

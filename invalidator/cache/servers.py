@@ -56,12 +56,16 @@ def closed() -> CacheError:
 
 def server_of(client: Any, timeout: float | None = None) -> Server:
     """Return the server behind a client of redis.asyncio; a command may take `timeout` seconds."""
+    if getattr(client, "is_server", False):
+        return client  # type: ignore[no-any-return]
     _check(client, asynchronous=True)
     return _Cluster(client, timeout) if _is_cluster(client) else _Standalone(client, timeout)
 
 
 def sync_server_of(client: Any) -> SyncServer:
     """Return the server behind a client of redis."""
+    if getattr(client, "is_server", False):
+        return client  # type: ignore[no-any-return]
     _check(client, asynchronous=False)
     return _SyncCluster(client) if _is_cluster(client) else _SyncStandalone(client)
 

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any, ParamSpec, Protocol, Self, TypeVar, overload
 
 from invalidator.cache.annotations import returned
+from invalidator.cache.backplane import Announced
 from invalidator.cache.base import MISSING, Base, Missing, Write, WritePlan
 from invalidator.cache.cached import SyncCached
 from invalidator.cache.client import client_of
@@ -16,6 +17,7 @@ from invalidator.cache.errors import CacheUnavailable
 from invalidator.cache.kinds import Kind
 from invalidator.cache.loading import Loaded
 from invalidator.cache.many import Results, read_many
+from invalidator.cache.near_threads import sync_driver_of
 from invalidator.cache.process import Spec
 from invalidator.cache.scripts import Command
 from invalidator.cache.servers import sync_server_of
@@ -43,7 +45,8 @@ class SyncCache(Base):
         """Make a cache; the options are those of `Base`."""
         super().__init__(**options)
         self._client = client
-        self.driver = SyncDriver(sync_server_of(client), self._here, self.breaker, self._loads)
+        server = sync_server_of(client)
+        self.driver = sync_driver_of(self, client, server, self._here, self.breaker, self._loads)
 
     @classmethod
     def from_url(cls, url: str, **options: Any) -> Self:
@@ -71,7 +74,7 @@ class SyncCache(Base):
 
         def decorate(function: Any) -> Any:
             render = self.renderer(function, key, tags, versions)
-            spec = self.spec(kind, codec or json_codec(returned(function)), schema)
+            spec = self.spec(kind, codec or json_codec(returned(function)), schema, key)
             return SyncCached(self, function, render, spec)
 
         return decorate
@@ -172,30 +175,34 @@ class SyncCache(Base):
 
     def invalidate(self, *keys: str, quiet: bool = False) -> bool:
         """Delete entries. Raise CacheUnavailable if they may still be there; `quiet`: say False."""
-        return self._done(self._unlinks([self.names(key).key for key in keys]), quiet)
+        names = [self.names(key).key for key in keys]
+        return self._done(self._unlinks(names), "keys", names, quiet)
 
     def invalidate_tags(self, *tags: str, quiet: bool = False) -> bool:
         """Invalidate every entry that carries one of these tags."""
-        return self._done(self._unlinks(self.stamps(tags)), quiet)
+        return self._done(self._unlinks(self.stamps(tags)), "tags", tags, quiet)
 
     def bump(self, *versions: str, quiet: bool = False) -> bool:
         """Raise versions, which invalidates every entry that depends on one of them."""
-        return self._done(self._bumps(versions), quiet)
+        return self._done(self._bumps(versions), "versions", versions, quiet)
 
     def expire(self, *keys: str, quiet: bool = False) -> bool:
         """End values' freshness: they stay for those who may serve stale values."""
-        return self._done(self._expires([self.names(key).key for key in keys]), quiet)
+        names = [self.names(key).key for key in keys]
+        return self._done(self._expires(names), "keys", names, quiet)
 
     def delete(self, key: str) -> None:
-        self.driver.send(self._unlinks([key]))
+        self.driver.change(self._unlinks([key]), "keys", [key])
 
     def soften(self, key: str) -> None:
-        self.driver.send(self._expires([key]))
+        self.driver.change(self._expires([key]), "keys", [key])
 
-    def _done(self, commands: Sequence[Command], quiet: bool) -> bool:
+    def _done(
+        self, commands: Sequence[Command], kind: Announced, names: Sequence[str], quiet: bool
+    ) -> bool:
         try:
             if commands:
-                self.driver.send(commands)
+                self.driver.change(commands, kind, names)
         except CacheUnavailable:
             if not quiet:
                 raise
@@ -233,8 +240,9 @@ class SyncCache(Base):
         Return whether the value was cached. Without a version, raise UnsafeSet.
         """
         spec = self.spec(kind, codec)
-        command = self._replacing(self.names(key), value, version, spec)
-        (reply,) = self.driver.send([command])
+        names = self.names(key)
+        command = self._replacing(names, value, version, spec)
+        (reply,) = self.driver.change([command], "keys", [names.key])
         return bool(reply == 1)
 
     def refresh(
@@ -264,7 +272,7 @@ class SyncWriting:
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
         if error is None:
-            self._driver.send([self._plan.after()])
+            self._driver.change_whatever_happens(self._plan.after(), self._plan.key)
             return
         with suppress(CacheUnavailable):  # the transaction's own error matters more
-            self._driver.send([self._plan.dropping()])
+            self._driver.change_whatever_happens(self._plan.dropping(), self._plan.key)

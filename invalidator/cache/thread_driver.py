@@ -8,6 +8,7 @@ from typing import Any
 
 from invalidator.cache import protocol
 from invalidator.cache.asyncio_driver import FIRST_POLL, LAST_POLL
+from invalidator.cache.backplane import Announced
 from invalidator.cache.base import MOST_REFRESHES, PERMIT
 from invalidator.cache.breaker import Breaker
 from invalidator.cache.codecs import Undecodable, value_of, value_start
@@ -90,7 +91,7 @@ class SyncDriver:
             except Undecodable:
                 pass
             else:
-                here.stats.hits += 1
+                spec.stats.hits += 1
                 return value
         return self.drive(protocol.read(names, spec, here, found), load)
 
@@ -101,6 +102,16 @@ class SyncDriver:
     def send(self, commands: Sequence[Command]) -> list[Any]:
         with self._breaker:
             return self._server.send(commands)
+
+    def change(
+        self, commands: Sequence[Command], kind: Announced, names: Sequence[str]
+    ) -> list[Any]:
+        """Run a writer's commands, which invalidate these names."""
+        return self.send(commands)
+
+    def change_whatever_happens(self, command: Command, key: str) -> None:
+        """Run a writer's command to its end: nothing cancels a thread."""
+        self.change([command], "keys", [key])
 
     def drive(self, steps: Steps, load: SyncLoader) -> Any:
         """Take all steps, and return what they return."""

@@ -14,6 +14,8 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from invalidator.cache.memory import SyncMemoryCache
+from invalidator.cache.metrics import CacheCollector
 from invalidator.runtime import metrics
 from tests.e2e.process import DaemonProcess
 from tests.pages import TOP, Page
@@ -26,12 +28,16 @@ ALERTS = [
     for rule in group["rules"]
 ]
 OPERATIONS = Page(TOP / "docs" / "operations.md")
-_METRIC = re.compile(r"\b(?:invalidator|process)_[a-z_]+\b")
+_METRIC = re.compile(r"\b(?:invalidator|process)_[a-z0-9_]+\b")
 _BY = re.compile(r"\bby \(([^)]*)\)")
 _MATCHERS = re.compile(r"\{([^}]*)\}")
 _OURS = {"le", "job", "namespace", "instance"}  # labels that Prometheus adds, and its buckets
 PROJECT = tomllib.loads((TOP / "pyproject.toml").read_text())["project"]
 RUNBOOKS = PROJECT["urls"]["Runbooks"]
+
+_CACHE = SyncMemoryCache()
+_CACHE.spec("default")
+OF_SERVICES = [*CacheCollector(shop=_CACHE).collect()]  # that use the read side
 
 Expressions = list[tuple[str, str]]  # where it stands, and what it is
 
@@ -60,7 +66,8 @@ def shown(shared_redis: str, tmp_path_factory: pytest.TempPathFactory) -> set[st
         daemon.await_ready()
         _, text = daemon.admin("/metrics")
         assert daemon.stop() == 0
-    return {name for family in text_string_to_metric_families(text) for name in names_of(family)}
+    families = [*text_string_to_metric_families(text), *OF_SERVICES]
+    return {name for family in families for name in names_of(family)}
 
 
 def names_of(family: Any) -> list[str]:
@@ -89,6 +96,7 @@ def declared() -> dict[str, set[str]]:
             found[name] = set(labels)
         elif hasattr(metric, "_labelnames"):
             found[metric._name] = set(metric._labelnames)
+    found |= {family.name: set(getattr(family, "_labelnames", ())) for family in OF_SERVICES}
     return found | {"invalidator_rules": {"hash"}, "invalidator_build": {"version"}}
 
 

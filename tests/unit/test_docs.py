@@ -16,6 +16,7 @@ import yaml
 from prometheus_client.metrics import MetricWrapperBase
 
 from invalidator import cli
+from invalidator.cache.metrics import CacheCollector
 from invalidator.model import Record
 from invalidator.rules import load
 from invalidator.rules.explain.run_tests import run_tests
@@ -91,6 +92,7 @@ def test_metrics_that_are_named_exist() -> None:
     kinds = (MetricWrapperBase, metrics.Asked)
     declared = [found for found in vars(metrics).values() if isinstance(found, kinds)]
     families = [family.name for metric in declared for family in metric.describe()]
+    families += [family.name for family in CacheCollector().collect()]
     known = {name for family in families for name in names_of(family)}
     texts = [page.text for page in PAGES] + [path.read_text() for path in BESIDE]
     named = {name for text in texts for name in re.findall(r"\binvalidator_[a-z_]+\b", text)}

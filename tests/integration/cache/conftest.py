@@ -10,7 +10,7 @@ import redis.asyncio
 import redis.asyncio.cluster
 import redis.cluster
 
-from invalidator.cache import SETTINGS, Cache, Kind, Kinds, SyncCache
+from invalidator.cache import SETTINGS, Cache, Kind, Kinds, Stats, SyncCache
 from tests.backends.redis_cluster import RedisCluster
 from tests.backends.redis_server import RedisServer
 from tests.backends.waiting import LIMIT
@@ -45,7 +45,10 @@ class Caller:
 
     def __init__(self, cache: Cache | SyncCache) -> None:
         self.cache = cache
-        self.stats = cache.stats
+
+    @property
+    def stats(self) -> Stats:
+        return self.cache.stats
 
     async def call(self, name: str, *args: Any, **options: Any) -> Any:
         method: Any = getattr(self.cache, name)
