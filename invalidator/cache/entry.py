@@ -153,6 +153,11 @@ def id_of(entry: bytes | None) -> bytes:
     return entry[13:29]
 
 
+def fresh_until(entry: bytes) -> int:
+    """Return when an entry's value is no longer fresh, in ms of Redis's clock."""
+    return int(entry[61:74])
+
+
 def load_time(entry: bytes | None) -> float | None:
     """Return the seconds that the entry's value took to load."""
     return int(entry[92:98]) / 1000 if id_of(entry) and entry else None

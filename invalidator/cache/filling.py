@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from invalidator.cache import codecs
 from invalidator.cache.codecs import NONE
-from invalidator.cache.entry import Frame, Names, new_token
+from invalidator.cache.entry import Frame, Names, fresh_until, new_token
 from invalidator.cache.errors import CacheUnavailable, NotFound
 from invalidator.cache.kinds import Policy, seconds
 from invalidator.cache.loading import Load, Loaded, Outcome
@@ -52,6 +52,7 @@ class Filling:
             yield from self._release(int(1000 * pause))
             raise
         outcome.cached = yield from self._put(entry, ttl)
+        outcome.until = fresh_until(entry) if outcome.cached else 0.0
         return outcome
 
     def _load(self, stamps: Sequence[bytes]) -> Load:

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from msgspec import Struct
 
+from invalidator import layout
 from invalidator.cache.seen import Seen, watching
 
 Scope = MutableMapping[str, Any]
@@ -61,6 +62,7 @@ class Edge(Struct, frozen=True):
     separator: str = " "
     s_maxage: float | None = None  # seconds at most, whatever is left of the entries
     max_age: float | None = None  # the same for browsers, which nobody can purge
+    stamp: str = layout.TAG_STAMP  # the key of a tag's stamp, as the cache has it
 
 
 class Headers:
@@ -112,7 +114,13 @@ class Headers:
         """Name what the response depends on; return false if that is too much for a header."""
         if not seen.keys:
             return True
-        names = self._edge.separator.join(map(edge_name, (*seen.tags, *seen.keys)))
+        before, _, after = self._edge.stamp.partition("{tag}")
+        tags = [
+            stamp[len(before) : len(stamp) - len(after)]
+            for stamp in seen.stamps
+            if stamp.startswith(before) and stamp.endswith(after)
+        ]
+        names = self._edge.separator.join(map(edge_name, (*tags, *seen.keys)))
         if len(names) > MOST_BYTES:
             return False
         given[self._edge.header.lower()] = names
@@ -156,11 +164,12 @@ class CacheHeaders:
         separator: str = " ",
         s_maxage: float | None = None,
         max_age: float | None = None,
+        stamp: str = layout.TAG_STAMP,
         vary: Sequence[str] = (),
         etag: bool = True,
     ) -> None:
         self._app = app
-        self._headers = Headers(Edge(header, separator, s_maxage, max_age), vary)
+        self._headers = Headers(Edge(header, separator, s_maxage, max_age, stamp), vary)
         self._etag = etag
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -18,6 +18,7 @@ from invalidator.cache.entry import HIT, Names, judge
 from invalidator.cache.errors import CacheError, LoadsExhausted, NotFound
 from invalidator.cache.kinds import Size, size
 from invalidator.cache.process import Process, Spec
+from invalidator.cache.seen import SEEN
 
 SILENCE: Final = 3.0  # seconds: a link that was silent for so long is not trusted
 OVERHEAD: Final = 500  # bytes of a copy, besides its entry and its names
@@ -108,6 +109,8 @@ class L1:
         now, policy = self.clock(), spec.policy
         if now >= copy.fresh_until or now >= self.trusted_until or now - copy.at >= policy.l1_ttl:
             return NOTHING
+        if (seen := SEEN.get()) is not None:
+            seen.note(key, copy.stamps, copy.fresh_until - now, policy.swr)
         value = _value(copy, declared, spec)
         if value is not NOTHING:
             copy.visited = True

@@ -59,6 +59,7 @@ class Outcome(Struct):
     error: BaseException | None = None
     shared: bool = True  # others of this process may take it as their own
     cached: bool = False
+    until: float = 0.0  # ms of Redis's clock at which it is no longer fresh
 
 
 class Flight(Struct):

@@ -6,13 +6,24 @@ from typing import Any
 from msgspec import Struct
 
 from invalidator.cache.codecs import Undecodable, value_of, value_start
-from invalidator.cache.entry import BUSY, EXPIRED, HIT, MISS, Names, id_of, judge, new_token
+from invalidator.cache.entry import (
+    BUSY,
+    EXPIRED,
+    HIT,
+    MISS,
+    Names,
+    fresh_until,
+    id_of,
+    judge,
+    new_token,
+)
 from invalidator.cache.errors import CacheUnavailable, NotFound
 from invalidator.cache.filling import RECORD, framed, lease_ms, prolongs, takes
 from invalidator.cache.loading import Loaded
 from invalidator.cache.process import Process, Spec
 from invalidator.cache.requests import CallMany, Get, Send, Steps
 from invalidator.cache.scripts import DONE, GRANTED, LEASE, PUT, RELEASE, Command
+from invalidator.cache.seen import SEEN
 
 
 class Results(Struct, frozen=True):
@@ -74,6 +85,7 @@ class _Many:
         for name in missing:
             value = loaded.get(name)
             self.values[name] = value.value if isinstance(value, Loaded) else value
+            self._note(self.wanted[name], 0.0)
         return Results(self.values, [])
 
     def _hit(self, name: str, found: Mapping[str, bytes | None]) -> bool:
@@ -94,7 +106,14 @@ class _Many:
             return False
         self.values[name] = value
         self.spec.stats.hits += 1
+        self._note(names, fresh_until(entry))
         return True
+
+    def _note(self, names: Names, until: float) -> None:
+        """Tell the request that reads what it may know of an entry's freshness."""
+        if (seen := SEEN.get()) is not None:
+            fresh = (until - self.here.now()) / 1000
+            seen.note(names.key, names.stamps, fresh, self.spec.policy.swr)
 
     def _stale(self, name: str) -> bool:
         """Serve a value that another reader refreshes, if it may be served."""
@@ -103,6 +122,7 @@ class _Many:
             return False
         self.values[name] = kept.value
         self.spec.stats.stale += 1
+        self._note(self.wanted[name], 0.0)
         return True
 
     def _is_bridged(self, names: Collection[str], error: BaseException) -> bool:
@@ -110,6 +130,8 @@ class _Many:
         if not isinstance(error, self.spec.policy.stale_on) or not self.kept.keys() >= {*names}:
             return False
         self.values.update({name: self.kept[name].value for name in names})
+        for name in names:
+            self._note(self.wanted[name], 0.0)
         self.spec.stats.stale += len(names)
         return True
 
@@ -167,6 +189,7 @@ class _Many:
         loaded = value if isinstance(value, Loaded) else Loaded(value)
         self.values[name] = loaded.value
         names = self.wanted[name]
+        self._note(names, 0.0)  # whether it was put is not known yet
         if not self.here.stamps(loaded.tags) <= set(names.stamps):
             self.tagged.append(name)
             return RELEASE(names.key, token, 0)

@@ -13,6 +13,7 @@ from invalidator.cache.entry import (
     STALE,
     Lease,
     Names,
+    fresh_until,
     id_of,
     judge,
     lease_of,
@@ -35,6 +36,7 @@ from invalidator.cache.requests import (
     Wait,
 )
 from invalidator.cache.scripts import CHANGED, FOREIGN, GRANTED, LEASE
+from invalidator.cache.seen import SEEN
 
 
 def read(names: Names, spec: Spec, here: Process, found: Found | None) -> Steps:
@@ -63,7 +65,9 @@ class _Read:
                 outcome = None
         if outcome is None:
             self.spec.stats.bypassed += 1
+            self._note(0.0)
             return (yield from self._alone())
+        self._note(outcome.until)
         if outcome.error is not None:
             raise outcome.error
         return outcome.value
@@ -95,12 +99,19 @@ class _Read:
         if verdict == MISS or entry is None or line is None or not id_of(entry):
             return verdict, None
         try:
-            return verdict, Outcome(value_of(entry, value_start(line), self.spec.codec))
+            value = value_of(entry, value_start(line), self.spec.codec)
+            return verdict, Outcome(value, until=fresh_until(entry))
         except NotFound as error:
-            return verdict, Outcome(error=error)
+            return verdict, Outcome(error=error, until=fresh_until(entry))
         except Undecodable:
             self.spec.stats.undecodable += 1
             return MISS, None
+
+    def _note(self, until: float) -> None:
+        """Tell the request that reads what it may know of the entry's freshness."""
+        if (seen := SEEN.get()) is not None:
+            fresh = (until - self.here.now()) / 1000
+            seen.note(self.names.key, self.names.stamps, fresh, self.policy.swr)
 
     def _is_bridged(self, outcome: Outcome) -> bool:
         """Return whether a load failed so that an old value may stand in."""

@@ -1,6 +1,6 @@
 """What a request has read from the cache: for its HTTP headers, and for logs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final
@@ -14,15 +14,15 @@ class Seen(Struct):
     """The entries that were read, taken together."""
 
     keys: dict[str, None] = field(default_factory=dict)  # in the order of their reads
-    tags: dict[str, None] = field(default_factory=dict)
+    stamps: dict[str, None] = field(default_factory=dict)  # and versions: their keys in Redis
     fresh: float = FRESH  # seconds for which all of them still are
     swr: float = FRESH  # seconds for which all may be served stale
 
-    def note(self, key: str, tags: tuple[str, ...], fresh: float, swr: float) -> None:
+    def note(self, key: str, stamps: Sequence[str], fresh: float, swr: float) -> None:
         """Note one more entry; `fresh` is 0 where it was stale, or is not cached at all."""
         self.keys[key] = None
-        self.tags.update(dict.fromkeys(tags))
-        self.fresh = min(self.fresh, fresh)
+        self.stamps.update(dict.fromkeys(stamps))
+        self.fresh = max(0.0, min(self.fresh, fresh))
         self.swr = min(self.swr, swr)
 
 

@@ -12,7 +12,7 @@ from invalidator.cache.backplane import Announced
 from invalidator.cache.base import MOST_REFRESHES, PERMIT
 from invalidator.cache.breaker import Breaker
 from invalidator.cache.codecs import Undecodable, value_of, value_start
-from invalidator.cache.entry import HIT, Names, judge, new_token
+from invalidator.cache.entry import HIT, Names, fresh_until, judge, new_token
 from invalidator.cache.errors import CacheUnavailable, LoadsExhausted
 from invalidator.cache.loading import CURRENT, Load, Outcome
 from invalidator.cache.process import Process, Spec
@@ -29,6 +29,7 @@ from invalidator.cache.requests import (
     Wait,
 )
 from invalidator.cache.scripts import Command
+from invalidator.cache.seen import SEEN
 from invalidator.cache.servers import ClosedSyncServer, SyncServer
 
 SyncLoader = Callable[[Any], Any]
@@ -86,6 +87,9 @@ class SyncDriver:
             return self.drive(protocol.read(names, spec, here, None), load)
         entry, line = found[0], names.line(found[1:])
         if judge(entry, line, here.now(), spec.policy) == HIT:
+            if (seen := SEEN.get()) is not None:
+                fresh = (fresh_until(entry) - here.now()) / 1000  # type: ignore[arg-type]
+                seen.note(names.key, names.stamps, fresh, spec.policy.swr)
             try:
                 value = value_of(entry, value_start(line), spec.codec)  # type: ignore[arg-type]
             except Undecodable:

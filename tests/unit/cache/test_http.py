@@ -18,7 +18,8 @@ def read(
     """Stand for a read of an entry."""
     seen = SEEN.get()
     assert seen
-    seen.note(key, tags, fresh, 30.0)
+    stamps = [*(f"invalidator:stamp:{tag}" for tag in tags), "cache:version:orders"]
+    seen.note(key, stamps, fresh, 30.0)
 
 
 class App:
