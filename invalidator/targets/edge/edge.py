@@ -16,7 +16,7 @@ from invalidator.settings.caches import edge_secret, edge_servers
 from invalidator.targets.edge.bucket import Bucket
 from invalidator.targets.edge.client import Client
 from invalidator.targets.edge.lane import Lane, Refused
-from invalidator.targets.edge.service import Service, each
+from invalidator.targets.edge.service import Service, url_refusal
 from invalidator.targets.pace import Pacer
 
 PROBE_EVERY: Final = 10.0  # seconds
@@ -50,7 +50,8 @@ class Edge:
         """Return the names that it could never take."""
         return [
             Failure(self.cache, kind, name, "edge", said)
-            for kind, name in each(names)
+            for kind in KINDS
+            for name in getattr(names, kind)
             if (said := self._foreign(kind, name) or self._service.refusal(kind, name))
         ]
 
@@ -64,18 +65,19 @@ class Edge:
         for kind in KINDS:
             if count := len(getattr(names, kind)):
                 metrics.NAMES.labels(self.cache, kind).inc(count)
-        wanted = {*each(names)}  # others were sent together with these
         return [
             Failure(self.cache, kind, name, "edge", said)
             for (kind, name), said in refused.items()
-            if (kind, name) in wanted
+            if name in getattr(names, kind)  # others were sent together with these
         ]
 
     def _foreign(self, kind: Kind, name: str) -> str:
         """Return why it is no URL where one is needed: a person may purge any name."""
-        if kind in ("tags", "versions") or name.startswith(self._begins):
+        if kind in ("tags", "versions") or self._begins == ("",):
             return ""
-        return f"it must begin with {' or '.join(self._begins)}"
+        if not name.startswith(self._begins):
+            return f"it must begin with {' or '.join(self._begins)}"
+        return url_refusal(name) if kind == "keys" else ""
 
     async def close(self) -> None:
         await all_of(lane.close() for lane in self.lanes)

@@ -18,7 +18,8 @@ T = TypeVar("T")
 Name = tuple[Kind, str]
 SAID: Final = 200  # characters of a server's reason that are shown
 NEVER: Final = (400, 413, 414, 422)  # what the request holds is refused, today and tomorrow
-HTTP: Final = re.compile(r"(https?)://([^/?]+)(.*)", re.DOTALL)
+HTTP: Final = re.compile(r"https?://([^/?]+)(.*)", re.DOTALL)
+HOST: Final = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
 SAFE: Final = "".join(char for char in map(chr, range(0x21, 0x7F)) if char not in '"#<>\\^`{|}')
 
 
@@ -78,8 +79,15 @@ def encoded(url: str) -> str:
 def divided(url: str) -> tuple[str, str]:
     """Return the host of a URL, and the path with its query; a path has no host."""
     if found := HTTP.fullmatch(url):
-        return found[2], f"/{found[3].lstrip('/')}" if found[3][:1] != "?" else f"/{found[3]}"
+        return found[1], found[2] if found[2].startswith("/") else f"/{found[2]}"
     return "", url
+
+
+def url_refusal(url: str) -> str:
+    """Return why this cannot be a URL: its host may be what an event said."""
+    host, _ = divided(url)
+    is_path = url.startswith("/")
+    return "" if is_path or HOST.fullmatch(host) else f"{host!r} is not the name of a host"
 
 
 def alone(name: Name) -> Names:

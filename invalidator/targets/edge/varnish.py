@@ -69,8 +69,8 @@ class Varnish(Service):
 
 def expression(pattern: str) -> str:
     """Return the regular expression of a glob, for host and path as the VCL notes them."""
-    host, path = divided(pattern)
-    return f"^{_translated(host) or '[^/]*'}{_translated(path)}$"
+    where = pattern.partition("://")[2]
+    return f"^{_translated(where)}$" if where else f"^[^/]*{_translated(pattern)}$"
 
 
 def _translated(glob: str) -> str:

@@ -185,7 +185,7 @@ async def test_a_wrong_token_is_no_dead_letter_whatever_status_it_has() -> None:
 
 
 async def test_what_no_edge_can_take_is_found_before_it_is_sent() -> None:
-    paths = {"/a", "ftp://www.example.com/a"}
+    paths = {"/a", "ftp://www.example.com/a", "https://two words/a", "https://u@a/b", "https:///a"}
     bad = {"two words", "a,b", "ü", "x" * 1025}
     with FastlyApi() as api:
         async with stored(api) as store:

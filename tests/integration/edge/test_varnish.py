@@ -59,10 +59,11 @@ async def test_tags_are_whole_words(varnish: Varnish, origin: Origin) -> None:
 async def test_urls_are_those_of_their_host_and_odd_characters_are_encoded(
     varnish: Varnish,
 ) -> None:
-    paths = ["/u1", "/u1?page=2", "/u2", "/k%C3%A4se%20%22x%22"]
+    paths = ["/u1", "/u1?page=2", "/u2", "/k%C3%A4se%20%22x%22", "//u3", "/?u4"]
     other = seen(varnish, "/u1", host="other.example.com")
-    urls = ["http://www.example.com/u1", 'http://www.example.com/käse "x"']
-    assert await purged(varnish, PAGES, names_of(urls=urls), *paths) == {"/u1", paths[3]}
+    urls = ["/u1", '/käse "x"', "//u3", "?u4"]
+    names = names_of(urls=[f"http://www.example.com{url}" for url in urls])
+    assert await purged(varnish, PAGES, names, *paths) == {"/u1", *paths[3:]}
     assert seen(varnish, "/u1", host="other.example.com") == other
 
 
@@ -72,6 +73,8 @@ async def test_patterns_are_globs_of_host_and_path(varnish: Varnish) -> None:
     patterns = ["http://www.example.com/s/7/*", "/w/?", "http://*.example.com/é\\*"]
     found = await purged(varnish, PAGES, names_of(patterns=patterns), *paths)
     assert found == {"/s/7/a", "/s/7/", "/w/1", "/%C3%A9*"}
+    everything = names_of(patterns=["http://www.example.com*"])
+    assert await purged(varnish, PAGES, everything, *paths) == {*paths}
 
 
 async def test_soft_purges_leave_pages_that_are_served_while_they_are_fetched(
