@@ -6,7 +6,8 @@ GET  /customers/ID/orders/count  how many orders a customer has, also from the c
 GET  /orders/ID/views            how often an order was read, as PostgreSQL knows it
 GET  /healthz                    200
 
-It never deletes what it cached: the daemon does, by rules.yaml. Views are counted write-behind.
+It never deletes what it cached: the daemon does, by the rules.yaml beside this file, and purges
+pages at the edge. Views are counted write-behind.
 """
 
 import os
@@ -24,6 +25,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from invalidator.cache import Cache, Kind, Kinds
 from invalidator.cache.behind import Flush, WriteBehind
+from invalidator.cache.http import CacheHeaders
 from invalidator.cache.starlette import lifespan
 
 DATABASE = os.environ.get("DATABASE_URL", "postgresql://postgres@127.0.0.1/postgres")
@@ -99,6 +101,7 @@ async def living(app: FastAPI) -> AsyncIterator[None]:
 
 
 app = FastAPI(lifespan=living)
+app.add_middleware(CacheHeaders, header="xkey", max_age=0)  # browsers ask again, the edge is purged
 
 
 @app.get("/orders/{order_id}")

@@ -11,8 +11,10 @@ from contextlib import closing
 import pytest
 
 from tests.backends import until_sync
+from tests.backends.choose import missing
 from tests.backends.kafka_client import Kafka, unique
 from tests.backends.server import free_port
+from tests.backends.varnish import NO_VARNISH, Varnish, documented_vcl
 from tests.e2e.process import DaemonProcess
 from tests.pages import TOP, apart
 
@@ -93,3 +95,37 @@ def test_an_order_without_a_total_is_refused(orders: str) -> None:
     said = typed(WRITE.replace('"total"', '"sum"'), orders)
     assert "expected customerId and total: Object missing required field `total`" in said
     assert ABSENT in typed(READ, orders)
+
+
+def test_a_change_reaches_the_page_at_the_edge(
+    redis_url: str, kafka: Kafka, topic: str, orders: str, allow_keys: Callable[..., None]
+) -> None:
+    """The entry in Redis and the page at a real Varnish are gone, and the next request is fresh."""
+    allow_keys("order:single:*")
+    if not Varnish.available():
+        missing(NO_VARNISH)
+    with Varnish(int(orders.partition(":")[2])) as varnish:
+        settings = {
+            "RULES": str(TOP / "deploy" / "example" / "rules.yaml"),
+            "REDIS_URL": redis_url,
+            "EDGE__URLS__PAGES": varnish.url,
+            "KAFKA__BOOTSTRAP_SERVERS": kafka.bootstrap,
+            "KAFKA__TOPICS": topic,
+            "KAFKA__GROUP_ID": unique("edge"),
+        }
+        with closing(DaemonProcess(settings)) as daemon:
+            daemon.await_ready()
+            typed(WRITE, orders)
+            until_sync(lambda: '"total":5' in varnish.get("/orders/1")[1], what="the page")
+            status, _, headers = varnish.get("/orders/1")
+            assert (status, headers["cache-control"].partition(",")[0]) == (200, "public")
+            until_sync(lambda: int(varnish.get("/orders/1")[2]["Age"]) > 0, what="it is cached")
+            typed(ANEW, orders)
+            until_sync(lambda: '"total":6' in varnish.get("/orders/1")[1], what="the new page")
+
+
+def test_the_vcl_of_the_example_is_the_documented_one() -> None:
+    ours = (TOP / "deploy" / "example" / "default.vcl").read_text().partition("\n")[2]
+    theirs = documented_vcl()
+    differ = [line for line in ours.splitlines() if line not in theirs.splitlines()]
+    assert [line.split()[0] for line in differ] == ["backend", "acl"]
