@@ -11,10 +11,10 @@ WORK = "invalidator:work:"  # a tag set while it is consumed, and a pointer to i
 WORKS = "invalidator:works"  # set: all such pointers, to consume what a crash left
 PAUSED = "invalidator:paused"  # string: while it exists, no daemon with this state Redis reads
 PURGES = "invalidator:purges"  # stream: purges by hand, for the logs of all daemons
-# Sweeps that a fleet shares; the braces keep the keys of one group in one slot of a cluster.
-SWEEP_WANTED = "invalidator:sweep:{{{group}}}:wanted"  # hash: patterns that members wait for
-SWEEP_LEASE = "invalidator:sweep:{{{group}}}:lease"  # who sweeps for all of them
-SWEEP_DONE = "invalidator:sweep:{{{group}}}:done:{number}"  # the answer to one request
+# Sweeps that a fleet shares. A group keeps its braces, and so its keys in one slot of a cluster.
+SWEEP_WANTED = "invalidator:sweep:{group}:wanted"  # hash: patterns that members wait for
+SWEEP_LEASE = "invalidator:sweep:{group}:lease"  # who sweeps for all of them
+SWEEP_DONE = "invalidator:sweep:{group}:done:{number}"  # the answer to one request
 APPLIED = "invalidator:applied"  # channel: what was applied
 OFFSETS = "invalidator:offsets:{group}"  # hash: what a Kafka group had settled
 PLACE = "invalidator:place:{group}:{stream}"  # how far back a failover leads in a stream

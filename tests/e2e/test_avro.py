@@ -30,6 +30,7 @@ def documented_rules(rules_file: Path) -> None:
     rules_file.write_text(rules)
 
 
+@pytest.mark.parametrize(("kind", "frame"), [("confluent", ">bI"), ("apicurio", ">bQ")])
 async def test_rules_over_avro_wait_for_the_registry_and_bury_what_it_does_not_know(
     run_daemon: RunDaemon,
     documented_rules: None,
@@ -38,6 +39,8 @@ async def test_rules_over_avro_wait_for_the_registry_and_bury_what_it_does_not_k
     redis_url: str,
     redis_now: redis.Redis,
     allow_keys: Callable[..., None],
+    kind: str,
+    frame: str,
 ) -> None:
     allow_keys("invalidator:dead")
     topic = kafka.topic()
@@ -51,8 +54,10 @@ async def test_rules_over_avro_wait_for_the_registry_and_bury_what_it_does_not_k
         KAFKA__GROUP_ID=unique("group"),
         KAFKA__START="earliest",
         KAFKA__REGISTRY__URL=registry.url,
+        KAFKA__REGISTRY__FORMAT=kind,
     )
-    kafka.produce(topic, [avro(7, EVENT), avro(99, EVENT), avro(7, EVENT | {"orderId": "o2"})])
+    events = [(7, EVENT), (99, EVENT), (7, EVENT | {"orderId": "o2"})]
+    kafka.produce(topic, [avro(number, event, frame=frame) for number, event in events])
     await until(lambda: registry.asked and "schema registry" in daemon.admin("/readyz")[1])
     assert redis_now.exists("order:single:o1", "order:single:o2") == 2
     registry.down = False

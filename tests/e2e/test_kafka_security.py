@@ -141,6 +141,28 @@ async def test_by_a_token(
     assert await asyncio.to_thread(daemon.stop) == 0
 
 
+def test_by_iam_a_daemon_without_a_role_says_that_it_needs_one(
+    run_daemon: RunDaemon,
+    secure_kafka: SecureBroker,
+    topic: str,
+    redis_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, "/no/such/file")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID", raising=False)
+    daemon = run_daemon(
+        **settings(secure_kafka, "oauth", topic, redis_url),
+        KAFKA__SASL__MECHANISM="aws-msk-iam",
+        KAFKA__SASL__REGION="eu-west-1",
+        KAFKA__SASL__ALLOW_UNENCRYPTED="true",
+    )
+    said = "no token from IAM in eu-west-1: no AWS credentials"
+    until_sync(lambda: said in daemon.admin("/readyz")[1])
+    assert daemon.stop() == 0
+
+
 def test_a_wrong_password_is_retried_and_logged_in_one_line(
     run_daemon: RunDaemon, secure_kafka: SecureBroker, topic: str, redis_url: str
 ) -> None:

@@ -31,7 +31,7 @@ from invalidator.runtime.tasks import end
 
 log = structlog.get_logger("invalidator")
 
-LEASE: Final = 15.0  # seconds, after which others take over from a silent member
+LEASE: Final = 5.0  # seconds, after which others take over from a silent member
 LOOK_EVERY: Final = 0.5  # seconds between two looks for a result
 KEPT: Final = 600  # seconds that a result waits for the member that asked
 FORGOTTEN: Final = 3600  # seconds after which requests of a fleet that is gone disappear
@@ -187,7 +187,9 @@ class Turn:
 
 
 def _group_of(spared: Collection[bytes]) -> str:
-    return hashlib.sha256(msgspec.msgpack.encode(sorted(spared))).hexdigest()[:12]
+    """Return the group of those that protect the same keys; in braces, a hash tag."""
+    digest = hashlib.sha256(msgspec.msgpack.encode(sorted(spared))).hexdigest()
+    return f"{{{digest[:12]}}}"
 
 
 def _wanted(group: str) -> str:
