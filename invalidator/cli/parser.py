@@ -76,7 +76,10 @@ def _filled(lines: Sequence[str], width: int) -> Iterator[str]:
 def _broken(line: str, width: int) -> Iterator[str]:
     found = _COMMENTED.fullmatch(line)
     if not found:
-        yield line
+        inside = " " * (len(line) - len(line.lstrip()))
+        yield from textwrap.wrap(
+            line.strip(), width, initial_indent=inside, subsequent_indent=inside
+        )
         return
     head, said = found[1], found[2]
     if len(head) <= _SHORT:
