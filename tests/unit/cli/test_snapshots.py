@@ -237,7 +237,8 @@ def test_replay(terminal: Terminal, redis_now: "redis.Redis") -> None:
 
 
 def test_audit(terminal: Terminal, redis_now: "redis.Redis") -> None:
-    redis_now.mset({"order:single:1": "x", "session:1": "x", "session:2": "x"})
+    redis_now.set("order:single:1", "x", ex=1000)
+    redis_now.set("session:1", "x")
     terminal.type("audit")
 
 
