@@ -28,7 +28,6 @@ from invalidator.sources.kafka.private import group_offsets, insist, partition_c
 from invalidator.sources.kafka.stored_offsets import StoredOffsets
 from invalidator.sources.source import Start
 
-
 log = structlog.get_logger("invalidator")
 
 SHOWN = 10  # topics that exist, in a message

@@ -83,10 +83,12 @@ STATUS = {
             "events_per_second": {"applied": 76.04, "rejected": 0.2, "unmatched": 3},
         }
     ],
-    "caches": [{"name": "default", "redis": "redis://cache:6379/0", "waiting": "refused"}],
+    "caches": [{"name": "default", "servers": ["redis://cache:6379/0"], "waiting": "refused"}],
     "sweeps": {"running": 1, "patterns_waiting": 2},
     "tickets": 3,
-    "brake": {"held": [{"source": "kafka", "topic": "orders", "why": "rules reject 9 of 10"}]},
+    "brake": {
+        "paused_topics": [{"source": "kafka", "topic": "orders", "why": "rules reject 9 of 10"}]
+    },
     "dead_letters": {"entries": 12},
     "by_rule": [
         {
