@@ -37,7 +37,7 @@ def table(
     """Return rows in columns. Columns of numbers are aligned to the right; the column `wraps` takes
     several lines where the terminal is too narrow. Cells must be safe for a terminal."""
     every = [head, *rows] if head else rows
-    if not every:
+    if not rows:
         return []
     numbers = [
         all(map(_NUMBER.fullmatch, map(_plain, column))) for column in zip(*rows, strict=True)

@@ -111,6 +111,12 @@ def test_14_a_field_that_the_event_has_elsewhere(event: str, said: str, capsys: 
     assert f"    rejected: o:{{order_id}}: {said} (missing-field)\n" in capsys.readouterr().out
 
 
+def test_the_id_of_an_event_is_not_the_field_that_is_missed(capsys: Output) -> None:
+    Path("rules.yaml").write_text(rules())
+    assert main(["explain", '{"type": "order.x", "id": "e1", "data": {"total": 5}}']) == 1
+    assert "the event has no id; it has total (missing-field)" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("on", "kind", "said"),
     [
