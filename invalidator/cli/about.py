@@ -4,7 +4,6 @@ import argparse
 
 from invalidator import __version__
 from invalidator.cli.common import UsageError, Verbs
-from invalidator.runtime.text import nearest
 
 
 def add(verbs: Verbs) -> None:
@@ -19,6 +18,7 @@ def add(verbs: Verbs) -> None:
 
 def _help(args: argparse.Namespace) -> int:
     from invalidator.cli import parser
+    from invalidator.runtime.text import nearest
 
     shown: argparse.ArgumentParser = parser()
     for word in args.words:

@@ -37,7 +37,7 @@ def table(
     """Return rows in columns. Columns of numbers are aligned to the right; the column `wraps` takes
     several lines where the terminal is too narrow. Cells must be safe for a terminal."""
     every = [head, *rows] if head else rows
-    if not every:
+    if not rows:
         return []
     numbers = [
         all(map(_NUMBER.fullmatch, map(_plain, column))) for column in zip(*rows, strict=True)
@@ -57,11 +57,11 @@ def table(
     return lines
 
 
-def wrapped(text: str, *, indent: str = "", first: str | None = None) -> list[str]:
+def wrapped(text: str, *, indent: str = "", first: str | None = None, inset: int = 0) -> list[str]:
     """Return a text as lines that fit the terminal, the first with an indent of its own."""
     return textwrap.wrap(
         text,
-        width(),
+        width() - inset,
         initial_indent=indent if first is None else first,
         subsequent_indent=indent,
         break_long_words=False,

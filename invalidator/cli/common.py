@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from invalidator.cli.columns import width, wrapped
 from invalidator.errors import ConfigError, InvalidatorError, RulesError
 from invalidator.runtime.terminal import printable
 
@@ -182,5 +183,12 @@ def _indented(error: Exception) -> str:
 
 
 def _fail(message: str, code: int) -> int:
-    warn(f"invalidator: {message}")
+    lines = f"invalidator: {message}".splitlines()
+    warn("\n".join(part for line in lines for part in _fitting(line)))
     return code
+
+
+def _fitting(line: str) -> list[str]:
+    inside = line[: len(line) - len(line.lstrip())]
+    fits = len(line) <= width()
+    return [line] if fits else wrapped(line.strip(), indent=f"{inside}  ", first=inside)

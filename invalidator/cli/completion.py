@@ -9,7 +9,8 @@ _PATHS = ("PATH", "RULES")  # metavars of files and directories
 
 _EPILOG = """\
 examples:
-  invalidator completion bash > ~/.local/share/bash-completion/completions/invalidator
+  invalidator completion bash \\
+    > ~/.local/share/bash-completion/completions/invalidator
   invalidator completion zsh > ~/.zfunc/_invalidator      with ~/.zfunc in your fpath
   invalidator completion fish > ~/.config/fish/completions/invalidator.fish
   source <(invalidator completion bash)                   in this bash only

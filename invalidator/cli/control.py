@@ -103,7 +103,7 @@ def _status(args: argparse.Namespace) -> int:
         answer = _ask(args, "GET", "/status")
         if args.watch and not args.json:
             print("\x1b[H\x1b[J" if sys.stdout.isatty() else "", end="")
-        _print(args, answer, "\n".join(lines(answer)))
+        print(as_json(answer) if args.json else "\n".join(lines(answer)))
         if not args.watch:
             return int(answer["status"] != "ready")
         sys.stdout.flush()
@@ -158,7 +158,7 @@ def _everywhere(args: argparse.Namespace, *, paused: bool) -> int:
     else:
         said = f"resumed all daemons with the state Redis {server}"
         said = said if done else f"nothing to resume: no pause of all daemons in {server}"
-    _print(args, answer, "\n".join(wrapped(said)))
+    _print(args, answer, said)
     return 0
 
 
@@ -171,7 +171,8 @@ def _reload(args: argparse.Namespace) -> int:
 
 
 def _print(args: argparse.Namespace, answer: Answer, text: str) -> None:
-    say(as_json(answer) if args.json else text)
+    fitting = (part for line in text.split("\n") for part in wrapped(line, indent="  ", first=""))
+    say(as_json(answer) if args.json else "\n".join(fitting))
 
 
 # --- the call ---------------------------------------------------------------------------------
@@ -205,7 +206,8 @@ def _ask(
             return said  # the rules were rejected
         raise InvalidatorError(f"{url}{path}: {said['error']}") from error
     except OSError as error:
-        reason = getattr(error, "reason", error)
+        cause = getattr(error, "reason", error)
+        reason = str(getattr(cause, "strerror", None) or cause).lower()
         raise InvalidatorError(
             f"{url}: no answer ({reason}). Is the daemon running, and is this its admin port? "
             "Use --url for another address"

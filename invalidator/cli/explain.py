@@ -218,25 +218,29 @@ def _split(raw: bytes) -> list[bytes]:
 
 
 def shown(
-    told: "Explanation", live: "Live | None" = None, rules: "RuleSet | None" = None
+    told: "Explanation",
+    live: "Live | None" = None,
+    rules: "RuleSet | None" = None,
+    *,
+    inset: int = 0,
 ) -> list[str]:
-    """Return the explanation as lines that are safe for a terminal."""
+    """Return the explanation as lines that are safe for a terminal, and so much narrower."""
     from invalidator.runtime.text import visible
 
     lines = [visible(line, LONGEST) for line in _text(told, live or {}, rules)]
-    return [line for long in lines for line in _fitting(long)]
+    return [line for long in lines for line in _fitting(long, inset)]
 
 
-def _fitting(line: str) -> Iterator[str]:
+def _fitting(line: str, inset: int = 0) -> Iterator[str]:
     """Yield a line in its colour, in several lines where the terminal is too narrow."""
     inside = line[: len(line) - len(line.lstrip())]
     name, by, template = line.partition("  by ")
-    if len(line) <= width():
+    if len(line) <= width() - inset:
         parts = [line]
     elif by:
         parts = [name, f"{inside}{' ' * 9}by {template}"]
     else:
-        parts = wrapped(line.strip(), indent=f"{inside}    ", first=inside)
+        parts = wrapped(line.strip(), indent=f"{inside}    ", first=inside, inset=inset)
     for part in parts:
         if line.startswith("+"):
             yield painted(part, "green")

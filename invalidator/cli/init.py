@@ -42,7 +42,8 @@ def run(args: argparse.Namespace) -> int:
     directory = Path(args.directory)
     if there := [name for name in FILES if (directory / name).exists()]:
         found = " and ".join(str(directory / name) for name in there)
-        raise UsageError(f"{found} exists already, so nothing was written")
+        exist = "exists" if len(there) == 1 else "exist"
+        raise UsageError(f"{found} {exist} already, so nothing was written")
     try:
         directory.mkdir(parents=True, exist_ok=True)
         for name in FILES:

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final, NoReturn
 
 from invalidator.runtime.terminal import printable
-from invalidator.runtime.text import closest, nearest
 
 WIDEST: Final = 100  # columns of help
 _COMMENTED = re.compile(r"( *\S.*?) {2,}(\S.*)")  # a command or exit code, and what it means
@@ -24,6 +23,8 @@ class Parser(argparse.ArgumentParser):
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         found, unknown = self.parse_known_args(args, namespace)
         if unknown:
+            from invalidator.runtime.text import closest  # which loads for 10 ms
+
             verb = _verb(self, found)
             near = closest(unknown[0].partition("=")[0], verb._option_string_actions)
             hint = f"; did you mean {near}?" if near and unknown[0].startswith("-") else ""
@@ -36,6 +37,8 @@ class Parser(argparse.ArgumentParser):
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is None or value in action.choices:
             return
+        from invalidator.runtime.text import nearest
+
         what = action.option_strings[0] if action.option_strings else str(action.metavar).lower()
         raise argparse.ArgumentError(
             None, f"unknown {what}: {printable(str(value))}{nearest(str(value), action.choices)}"
@@ -76,7 +79,10 @@ def _filled(lines: Sequence[str], width: int) -> Iterator[str]:
 def _broken(line: str, width: int) -> Iterator[str]:
     found = _COMMENTED.fullmatch(line)
     if not found:
-        yield line
+        inside = " " * (len(line) - len(line.lstrip()))
+        yield from textwrap.wrap(
+            line.strip(), width, initial_indent=inside, subsequent_indent=inside
+        )
         return
     head, said = found[1], found[2]
     if len(head) <= _SHORT:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from invalidator.cli.columns import width
+from invalidator.cli.columns import painted, width
 from invalidator.cli.common import (
     UsageError,
     Verbs,
@@ -18,7 +18,7 @@ from invalidator.cli.common import (
     settings_of,
     warn,
 )
-from invalidator.runtime.terminal import printable
+from invalidator.runtime.terminal import Colour, printable
 
 if TYPE_CHECKING:
     from invalidator.cli.listen import Gap, Lost
@@ -136,7 +136,7 @@ class Printer:
         from invalidator.targets.redis.messages import Message
 
         if not isinstance(received, Message):
-            self._print(_plain(received) if self._as_json else f"-- {received}")
+            self._print(_plain(received) if self._as_json else f"-- {received}", "yellow")
             return False
         names = self._wanted(received)
         if not names or received.type != "applied":
@@ -149,9 +149,9 @@ class Printer:
             self._left -= 1
         return self._left is not None and self._left <= 0
 
-    def _print(self, said: "str | Mapping[str, Any]") -> None:
-        text = said if isinstance(said, str) else as_json(said, indent=None)
-        print(printable(text), flush=True)
+    def _print(self, said: "str | Mapping[str, Any]", colour: "Colour | None" = None) -> None:
+        text = printable(said if isinstance(said, str) else as_json(said, indent=None))
+        print(painted(text, colour) if colour and isinstance(said, str) else text, flush=True)
 
 
 def _lines(message: "Message", names: tuple[str, ...]) -> list[str]:

@@ -179,7 +179,7 @@ def _param(page: Page) -> object:
 def test_the_commands_of_a_page_do_what_it_shows(
     page: Page, reader: Reader, allow_keys: Callable[..., None]
 ) -> None:
-    allow_keys("invalidator:dead")
+    allow_keys("invalidator:dead", "invalidator:purges")
     reader.follow(page)
     reader.stop_daemon()
 

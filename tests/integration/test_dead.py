@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from invalidator.cli import main
 from invalidator.deadletters import DeadLetters, Redactor
@@ -43,7 +44,8 @@ class Desk:
 
     def bury(self, *rejections: Rejection, paths: Sequence[str] = ()) -> list[str]:
         """As the daemon does; the ids of the entries."""
-        asyncio.run(self._put(rejections, paths))
+        with capture_logs():  # what the daemon says of it is no output of the verb
+            asyncio.run(self._put(rejections, paths))
         return [entry["entry"] for entry in self.listed()][: len(rejections)][::-1]
 
     async def _put(self, rejections: Sequence[Rejection], paths: Sequence[str]) -> None:
@@ -163,7 +165,7 @@ def test_show_prints_the_entry_where_its_rule_is_and_what_the_current_rules_say(
         assert wanted in said
     assert "audit" not in said
     assert json.loads(desk.run("show", entry, "--json"))["raw"].startswith("{")
-    assert desk.run("show") == said, "the newest"
+    assert desk.run("show").startswith(f"entry      {entry}\n"), "the newest"
     assert "no dead letter in redis://" in desk.run("show", "1-1", code=1)
     assert "expected an id" in desk.run("show", "latest", code=2)
 
@@ -225,7 +227,7 @@ def test_what_is_applied_goes_and_what_is_rejected_again_stays_and_counts(
     desk.run("replay", left["entry"], code=1)
     (again,) = desk.listed()
     assert (again["attempts"], again["first_seen"]) == (3, left["first_seen"])
-    assert "3 attempts since" in desk.run("show")
+    assert "3 times since" in desk.run("show")
     assert "1 were replayed" in desk.run("stats")
     assert good not in str(desk.listed())
 

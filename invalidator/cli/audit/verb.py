@@ -61,7 +61,12 @@ def add(verbs: Verbs) -> None:
     )
     add_rules(parser)
     parser.add_argument(
-        "--only", choices=KINDS, action="append", default=[], help="report only this; repeatable"
+        "--only",
+        metavar="KIND",
+        choices=KINDS,
+        action="append",
+        default=[],
+        help="report only this; repeatable",
     )
     parser.add_argument(
         "--speed",

@@ -75,6 +75,7 @@ def _add_replay(what: Verbs) -> None:
         "once everything its event names was applied. One that is rejected again is stored again.",
     )
     add_choice(parser, ids=True)
+    add_json(parser)
     parser.add_argument(
         "--rate", metavar="N", type=whole(1), default=1000, help="events per second (default 1000)"
     )
@@ -91,6 +92,7 @@ def _add_replay(what: Verbs) -> None:
 def _add_drop(what: Verbs) -> None:
     parser = what.add_parser("drop", help="delete them without applying; asks first")
     add_choice(parser, ids=True)
+    add_json(parser, "print JSON; needs --yes")
     parser.add_argument("--yes", action="store_true", help="do not ask")
     parser.set_defaults(run=_in("stored", "drop"))
 

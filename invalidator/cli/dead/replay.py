@@ -5,7 +5,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing
 
-from invalidator.cli.common import INTERRUPTED, UsageError, plural, rules_path, warn
+from invalidator.cli.common import INTERRUPTED, UsageError, as_json, plural, rules_path, warn
 from invalidator.cli.dead.args import choice, expect_choice, expect_stream
 from invalidator.daemon.once import Progress, once
 from invalidator.deadletters import DeadLetters, Redactor
@@ -46,7 +46,8 @@ async def replay(args: argparse.Namespace, settings: Settings) -> int:
             tell=lambda progress: _show(bar, progress),
         )
     chosen.report()
-    return _told(said, source.removed) or int(chosen.absent)
+    told = _told(said, source.removed, json=args.json)
+    return told or int(chosen.absent)
 
 
 class Chosen:
@@ -88,8 +89,12 @@ def _show(bar: Bar, progress: Progress) -> None:
     bar.show(progress.settled, progress.total or 0, rejected)
 
 
-def _told(said: Progress, removed: int) -> int:
+def _told(said: Progress, removed: int, *, json: bool) -> int:
     kept = said.settled - removed
+    if json:
+        told = {"applied": removed, "rejected_again": kept, "complete": said.complete}
+        print(as_json(told))
+        return int(bool(kept)) if said.complete else INTERRUPTED
     again = f"; {kept:,} rejected again and stored again" if kept else ""
     ended = "" if said.complete else "interrupted; "
     print(f"{ended}{plural(removed, 'dead letter')} applied and removed{again}")

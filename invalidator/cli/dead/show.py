@@ -110,7 +110,9 @@ def _show_today(letter: Letter, args: argparse.Namespace) -> None:
         print(f"\nno longer in the rules: {visible(', '.join(gone))}")
     if letter.record.raw is not None:
         print(f"\nwhat the current rules ({rules.hash}) make of it")
-        for line in explain.shown(rules.explain(letter.record, only_matching=True), None, rules):
+        for line in explain.shown(
+            rules.explain(letter.record, only_matching=True), None, rules, inset=2
+        ):
             print(f"  {line}")
     if letter.lacks:
         say(f"\nit cannot be replayed: {letter.lacks}; use `invalidator purge` to delete by hand")

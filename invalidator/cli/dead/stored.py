@@ -9,7 +9,7 @@ from msgspec import Struct, field
 from msgspec.structs import asdict
 
 from invalidator.cli.columns import painted, table, width, wrapped
-from invalidator.cli.common import NOT_CONFIRMED, as_json, confirmed, plural, say, warn
+from invalidator.cli.common import NOT_CONFIRMED, UsageError, as_json, confirmed, plural, say, warn
 from invalidator.cli.dead.args import ago, choice, expect_choice, expect_stream
 from invalidator.deadletters.entry import Letter, plain
 from invalidator.deadletters.shelf import Choice, DeadLetterStream
@@ -112,6 +112,11 @@ async def drop(args: argparse.Namespace, settings: Settings) -> int:
         absent = [each for each in args.ids if each not in ids]
         if absent:
             warn(f"no such entry: {', '.join(absent)}")
+        if args.json and not args.yes:
+            raise UsageError("--json asks no question, so it needs --yes")
+        if args.json:
+            print(as_json({"dropped": await _remove(stream, ids), "errors": errors}))
+            return int(bool(absent))
         if not ids:
             print("nothing to drop")
             return int(bool(absent))
@@ -121,11 +126,15 @@ async def drop(args: argparse.Namespace, settings: Settings) -> int:
         if not (args.yes or confirmed("drop? what they name stays stale [y/N] ")):
             print("not dropped")
             return NOT_CONFIRMED
-        dropped = 0
-        for at in range(0, len(ids), AT_ONCE):
-            dropped += await stream.remove(ids[at : at + AT_ONCE])
+        dropped = await _remove(stream, ids)
     print(f"{plural(dropped, 'dead letter')} dropped")
     return int(bool(absent))
+
+
+async def _remove(stream: DeadLetterStream, ids: Sequence[str]) -> int:
+    """Remove entries, some at a time, and return how many still existed."""
+    parts = [ids[at : at + AT_ONCE] for at in range(0, len(ids), AT_ONCE)]
+    return sum([await stream.remove(part) for part in parts])
 
 
 async def _chosen(

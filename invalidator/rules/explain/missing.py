@@ -8,6 +8,7 @@ from typing import Any, Final
 from invalidator.rules.envelope import Reading
 from invalidator.runtime.text import closest, visible
 from invalidator.templates import Step
+from invalidator.templates.language import EVENT
 from invalidator.templates.values import joined
 
 SHOWN: Final = 8  # fields
@@ -61,7 +62,8 @@ def _plain(name: str) -> str:
 def _elsewhere(name: str, reading: Reading) -> Iterator[str]:
     """Yield paths that end in this field, the shortest first: in the data, then around it."""
     yield from _paths(reading.data, "", name)
-    if reading.event is not reading.data and name in reading.event:
+    around = reading.event if reading.event is not reading.data else {}
+    if name in around and name not in EVENT:  # an event's own id is not the one that is missed
         yield f"root.{name}"
 
 

@@ -23,9 +23,14 @@ import structlog
 from aiokafka import AIOKafkaConsumer, OffsetAndMetadata, TopicPartition
 from msgspec import Struct, field
 
+from invalidator.runtime.text import closest
 from invalidator.sources.kafka.private import group_offsets, insist, partition_counts
 from invalidator.sources.kafka.stored_offsets import StoredOffsets
 from invalidator.sources.source import Start
+
+log = structlog.get_logger("invalidator")
+
+SHOWN = 10  # topics that exist, in a message
 
 
 class Wanted:
@@ -50,10 +55,23 @@ class Wanted:
         """Return which topics do not exist, as a sentence; empty if all do."""
         absent = [name for name in self.names if name not in existing]
         absent += [p.pattern for p in self._patterns if not self.choose(existing)]
-        return f"there is no topic named {', '.join(map(repr, absent))}" if absent else ""
+        if not absent:
+            return ""
+        return (
+            f"there is no topic named {', '.join(map(repr, absent))}{others(absent[0], existing)}"
+        )
 
 
-log = structlog.get_logger("invalidator")
+def others(absent: str, existing: Iterable[str]) -> str:
+    """Return `; did you mean …? There are …`: the topics that a person may have meant."""
+    names = sorted(name for name in existing if not name.startswith("__"))
+    if not names:
+        return "; there is none at all that we may see"
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    there = f"here are {', '.join(names[:SHOWN])}{more}"
+    near = closest(absent, names)
+    return f"; did you mean {near}? T{there}" if near else f"; t{there}"
+
 
 Committed = Mapping[TopicPartition, OffsetAndMetadata]
 

@@ -11,7 +11,7 @@ from invalidator.model import Batch
 from invalidator.sources.kafka.batches import NAME, name_of, slice_of
 from invalidator.sources.kafka.brokers import Brokers
 from invalidator.sources.kafka.client import alone, start, stop
-from invalidator.sources.kafka.offsets import Wanted, first_since
+from invalidator.sources.kafka.offsets import Wanted, first_since, others
 from invalidator.sources.kafka.private import (
     Polled,
     Unreadable,
@@ -151,14 +151,15 @@ class KafkaReplay(Groupless):
         if isinstance(self._wanted, Offsets):
             topic, number = self._wanted.topic, self._wanted.partition
             if topic not in counts:
-                raise NotThere(f"there is no topic named {topic!r} on {self._brokers.address}")
+                said = f"there is no topic named {topic!r}{others(topic, counts)}"
+                raise NotThere(f"{self._brokers.address}: {said}")
             if number >= counts[topic]:
                 raise NotThere(
                     f"topic {topic} has the partitions 0 to {counts[topic] - 1}, and no {number}"
                 )
             return [TopicPartition(topic, number)]
         if missing := self._topics.missing(counts):
-            raise NotThere(f"{missing} on {self._brokers.address}")
+            raise NotThere(f"{self._brokers.address}: {missing}")
         topics = self._topics.choose(counts)
         return [TopicPartition(t, number) for t in topics for number in range(counts[t])]
 

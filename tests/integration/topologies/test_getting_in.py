@@ -69,6 +69,19 @@ async def test_certificates_on_both_sides(
     assert "/nowhere/client.crt" in await refused(url, gone)
 
 
+async def test_a_port_of_the_other_kind_says_so(
+    start_redis: StartRedis, certificates: Certificates
+) -> None:
+    server = start_redis(config=server_config(certificates))
+    secured = f"127.0.0.1:{server.config['tls-port']}"
+    said = f"{secured} closed the connection: it may require TLS (rediss://)"
+    assert await refused(f"redis://{secured}/0") == said
+    plain = f"rediss://127.0.0.1:{server.port}/0"
+    async with client(plain, 1.0, client_options(certificates)) as redis:
+        with pytest.raises(RedisError, match=r"within 1 s; a port without TLS does not answer"):
+            await works(redis)
+
+
 async def test_certificates_that_were_replaced_are_read_again(
     start_redis: StartRedis, certificates: Certificates, tmp_path: Path
 ) -> None:

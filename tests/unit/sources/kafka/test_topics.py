@@ -26,13 +26,17 @@ def test_names_are_themselves_and_patterns_match_all_but_internal_ones(
     assert Wanted(entries).choose(ALL) == chosen
 
 
+THERE = "here are orders, orders.eu, orders.us, users"
+
+
 @pytest.mark.parametrize(
     ("entries", "missing"),
     [
         (["users", "^orders"], ""),
-        (["users", "gone", "lost"], "there is no topic named 'gone', 'lost'"),
+        (["users", "gone", "lost"], f"there is no topic named 'gone', 'lost'; t{THERE}"),
+        (["user"], f"there is no topic named 'user'; did you mean users? T{THERE}"),
         (["users", "^nothing"], ""),
-        (["^nothing", "gone"], "there is no topic named 'gone', '^nothing'"),
+        (["^nothing", "gone"], f"there is no topic named 'gone', '^nothing'; t{THERE}"),
     ],
 )
 def test_what_is_missing_is_named(entries: list[str], missing: str) -> None:
