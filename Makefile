@@ -1,6 +1,6 @@
 # Everything is installed into .venv; a second call starts immediately.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow test-real pythons faults mutants check format lock clients helm audit dist bench clean
+.PHONY: help run test test-slow test-real pythons faults mutants check format images docs lock clients helm audit dist bench clean
 .DELETE_ON_ERROR:
 
 # The tests start hundreds of processes, each of which would compile every module again.
@@ -18,6 +18,9 @@ PACKAGE := $(PIP) --no-deps --no-build-isolation --editable .
 WORKERS ?= 6
 # Sorted by name, slow files start early; sorted by number of tests, they would start last.
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+# A link that leads nowhere is an error. The variable silences a notice about the next MkDocs.
+SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,14 +56,24 @@ mutants: $(VENV)/.dev  ## sabotage copies of the daemon: the fault rows must fai
 	@scripts/packages.sh tests
 	@$(BIN)/python -m tests.mutants $(ARGS)
 
-check: $(VENV)/.dev  ## check formatting, lint and types
+check: $(VENV)/.dev $(VENV)/.docs  ## check formatting, lint, types and the documentation
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(SITE)
 
 format: $(VENV)/.dev  ## format the code, and fix what ruff can fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+images: $(VENV)/.dev  ## draw the pictures of the documentation again, from what the programs print
+	@$(BIN)/python -m scripts.images.chart
+	@$(BIN)/python -m scripts.images.recording
+	@$(BIN)/python -m scripts.images.page
+
+docs: $(VENV)/.docs  ## build the documentation as a site, in build/site
+	@$(SITE)
+	@echo "Open build/site/index.html"
 
 lock:  ## write requirements/*.txt (UPGRADE=1: with the newest versions)
 	scripts/lock.sh
@@ -101,6 +114,10 @@ $(VENV)/.run: $(VENV)/.made requirements/embedded.txt requirements/build.txt pyp
 
 $(VENV)/.bench: $(VENV)/.dev requirements/bench.txt
 	@$(LOCKED) -r requirements/bench.txt
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.dev requirements/docs.txt
+	@$(LOCKED) -r requirements/docs.txt
 	@touch $@
 
 # The daemon as users install it: the packages of the tests would slow down its start.

@@ -27,7 +27,7 @@ with open("pyproject.toml", "rb") as file:
     project = tomllib.load(file)
 print("# Written by `make lock` from pyproject.toml.")
 groups = project["dependency-groups"]
-for apart in ("bench", "release"):
+for apart in ("bench", "docs", "release"):
     with open(f"requirements/{apart}.in", "w") as file:
         print("# Written by `make lock` from pyproject.toml.", *groups.pop(apart), sep="\n", file=file)
 with open("requirements/example.in", "w") as file:
@@ -47,3 +47,4 @@ compile build.txt pyproject.toml --only-build-deps --build-deps-for wheel -c req
 compile example.txt pyproject.toml requirements/example.in -c requirements/dev.txt
 compile bench.txt requirements/bench.in -c requirements/dev.txt
 compile release.txt requirements/release.in -c requirements/dev.txt
+compile docs.txt requirements/docs.in -c requirements/dev.txt

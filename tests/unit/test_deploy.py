@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 from invalidator.settings import defaults, load
 
 TOP = Path(__file__).parents[2]
-APART = {"bench", "release"}  # groups with a lock of their own
+APART = {"bench", "docs", "release"}  # groups with a lock of their own
 PROJECT = tomllib.loads((TOP / "pyproject.toml").read_text())
 
 

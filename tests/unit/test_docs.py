@@ -23,6 +23,8 @@ from invalidator.rules.explain.run_tests import run_tests
 from invalidator.rules.lint import check
 from invalidator.runtime import metrics
 from invalidator.settings.fields import leaf_of
+from scripts import site
+from scripts.images import chart
 from tests.pages import HOUSE, TOP, Block, Page, appears, fits, pages
 
 PAGES = pages()
@@ -270,6 +272,31 @@ def test_rules_are_in_order_and_their_tests_pass(block: Block, tmp_path: Path) -
     assert checked.ruleset, [str(finding.problem) for finding in checked.findings]
     assert checked.findings == ()
     assert list(run_tests(checked.ruleset).failed) == []
+
+
+@each_page
+def test_the_site_shows_no_marks_of_tests(page: Page) -> None:
+    shown = site.on_page_markdown(page.text)
+    fences = re.findall(r"^ *```(.*)$", shown, re.MULTILINE)
+    assert [fence for fence in fences if not re.fullmatch(r"\w*", fence)] == []
+    assert len(shown.splitlines()) == len(page.text.splitlines())
+
+
+def test_rules_that_are_called_tested_are_those_of_the_tests() -> None:
+    shown = {block.text for block in Page(TOP / "docs" / "works-with.md").blocks}
+    tested = sorted((TOP / "tests" / "integration" / "compat").glob("*.yaml"))
+    assert tested
+    assert [path.name for path in tested if path.read_text() not in shown] == []
+
+
+def test_the_chart_is_drawn_from_the_table() -> None:
+    drawn = (TOP / "docs" / "images" / "performance.svg").read_text()
+    assert drawn == chart.chart((TOP / "docs" / "performance.md").read_text())
+
+
+def test_the_first_page_lists_every_verb() -> None:
+    listed = " ".join(Page(TOP / "README.md").spans).split()
+    assert [verb for verb in parsers(cli.parser()) if verb not in listed] == []
 
 
 def test_the_first_rule_does_what_the_first_page_says(tmp_path: Path) -> None:
