@@ -54,6 +54,8 @@ class Reader:
         self.board = Board(Path(args.board))
         self.publisher = Publisher(args.bootstrap, args.topic, args.source)
         self.draw = random.Random()
+        self.refused = 0
+        self.cache: Any
         self.options: dict[str, Any] = {"kinds": KINDS}
         if args.near:
             from invalidator.cache import L1  # type: ignore[attr-defined]
@@ -81,6 +83,13 @@ class Reader:
             return "get_or_load"
         return "writing" if chance < MANY + WRITES else "refresh"
 
+    def note_refused(self, judge: Judge) -> None:
+        """Count stale fills that did not happen since the last call."""
+        if not self.args.aside:
+            refused = self.cache.stats.refused
+            judge.count("refused", refused - self.refused)
+            self.refused = refused
+
     def client(self, sentinel: type[Any], plain: type[Any]) -> Any:
         args = self.args
         if not args.sentinels:
@@ -104,7 +113,7 @@ class Reader:
 class Coroutines(Reader):
     async def run(self) -> None:
         client = self.client(AsyncSentinel, redis.asyncio.Redis)
-        self.cache: Any = Aside(client) if self.args.aside else Cache(client, **self.options)
+        self.cache = Aside(client) if self.args.aside else Cache(client, **self.options)
         self.databases = [
             await psycopg.AsyncConnection.connect(self.args.postgres, autocommit=True)
             for _ in range(4)
@@ -123,6 +132,8 @@ class Coroutines(Reader):
         while True:
             how = self.how()
             rows = self.rows(how)
+            if worker == 0:
+                self.note_refused(judge)
             try:
                 await self.call(how, rows, judge, database, select)
             except TROUBLE:
@@ -195,6 +206,8 @@ class Threads(Reader):
         while True:
             how = self.how()
             rows = self.rows(how)
+            if worker == 0:
+                self.note_refused(judge)
             try:
                 self.call(how, rows, judge, database, select)
             except TROUBLE:

@@ -31,7 +31,7 @@ def run(system: System, options: argparse.Namespace) -> dict[str, Any]:
     until_sync(lambda: system.board.total("judged"), what="reads are judged")
     began, happened = time.monotonic(), Counter[str]()
     ahead: list[Any] = []
-    while not _enough(system, options, time.monotonic() - began):
+    while not _enough(system, options, time.monotonic() - began, happened):
         if not ahead:
             ahead = [fail_over, *draw.sample(FAULTS, len(FAULTS))] if not options.calm else [_calm]
         fault = ahead.pop(0)
@@ -47,10 +47,13 @@ def _calm(_: System, __: random.Random) -> None:
     time.sleep(0.5)
 
 
-def _enough(system: System, options: argparse.Namespace, seconds: float) -> bool:
+def _enough(
+    system: System, options: argparse.Namespace, seconds: float, happened: Counter[str]
+) -> bool:
     if options.until_stale and system.stale():
         return True
-    return bool(seconds >= options.seconds and system.board.total("judged") >= options.reads)
+    enough = seconds >= options.seconds and happened.total() >= options.faults
+    return bool(enough and system.board.total("judged") >= options.reads)
 
 
 def _result(system: System, happened: Counter[str], seconds: float) -> dict[str, Any]:
@@ -70,6 +73,7 @@ def main() -> None:
     parser.add_argument("--kafka", required=True, help="the address of a broker")
     parser.add_argument("--reads", type=int, default=0, help="that are judged, at least")
     parser.add_argument("--seconds", type=float, default=0.0, help="at least")
+    parser.add_argument("--faults", type=int, default=0, help="at least")
     parser.add_argument("--pause", type=float, default=1.0, help="between faults, at most")
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--near", action="store_true", help="half of the readers have an L1")
