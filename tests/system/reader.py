@@ -132,7 +132,7 @@ class Coroutines(Reader):
         while True:
             how = self.how()
             rows = self.rows(how)
-            if worker == 0:
+            if worker == 0 and self.draw.random() < 0.02:
                 self.note_refused(judge)
             try:
                 await self.call(how, rows, judge, database, select)
@@ -206,7 +206,7 @@ class Threads(Reader):
         while True:
             how = self.how()
             rows = self.rows(how)
-            if worker == 0:
+            if worker == 0 and self.draw.random() < 0.02:
                 self.note_refused(judge)
             try:
                 self.call(how, rows, judge, database, select)
