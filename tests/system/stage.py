@@ -22,7 +22,7 @@ from tests.backends.kafka_client import Kafka, unique
 from tests.backends.redis_sentinel import Watched
 from tests.backends.redis_server import RedisServer
 from tests.backends.server import dies_with_us
-from tests.e2e.process import DaemonProcess
+from tests.e2e.process import PROGRAM, DaemonProcess
 from tests.faults.proxy import Proxy
 from tests.system.board import READERS, ROWS, Board
 from tests.system.events import RULES, TABLE, by_pubsub
@@ -198,7 +198,7 @@ class System:
     # --- processes ------------------------------------------------------------------------------
 
     def start_daemon(self) -> None:
-        self.daemon = DaemonProcess(self.settings)
+        self.daemon = DaemonProcess(self.settings, command=[*dies_with_us(), str(PROGRAM), "run"])
 
     def start_reader(self, number: int) -> None:
         """Start a reader; half are of each world, and half keep copies in their process."""
