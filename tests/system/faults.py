@@ -31,7 +31,7 @@ def kill_daemon(system: System, draw: random.Random) -> None:
     system.daemon.close()
     time.sleep(draw.uniform(0, 1))
     system.start_daemon()
-    system.daemon.await_ready()
+    system.await_daemon()
 
 
 def freeze_reader(system: System, draw: random.Random) -> None:

@@ -10,7 +10,7 @@ import orjson
 from tests.system.board import Board
 
 PAD: Final = "x" * 300
-SLOW_LOADS: Final = 0.05  # the share of loads that take so long that much happens meanwhile
+SLOW_LOADS: Final = 0.15  # the share of loads that take so long that much happens meanwhile
 SLOWEST: Final = 0.2  # seconds
 
 

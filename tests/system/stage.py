@@ -28,6 +28,7 @@ from tests.system.board import READERS, ROWS, Board
 from tests.system.events import RULES, TABLE, by_pubsub
 
 WRITERS: Final = 2
+READY: Final = 120.0  # seconds; it starts while everybody else is busy
 PARTITIONS: Final = 3
 # Copies in a process go within 3 seconds; one more for a listener that waits for its turn.
 NEAR_LIMIT: Final = 4.0
@@ -182,7 +183,7 @@ class System:
         self._stack.callback(self._end)
         self.listener.listen_to(self.primary.port)
         self.start_daemon()
-        self.daemon.await_ready()
+        self.await_daemon()
         for number in range(READERS):
             self.start_reader(number)
         for number in range(WRITERS):
@@ -199,6 +200,12 @@ class System:
 
     def start_daemon(self) -> None:
         self.daemon = DaemonProcess(self.settings, command=[*dies_with_us(), str(PROGRAM), "run"])
+
+    def await_daemon(self) -> None:
+        try:
+            self.daemon.await_ready(READY)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.daemon.log()[-3000:]}") from None
 
     def start_reader(self, number: int) -> None:
         """Start a reader; half are of each world, and half keep copies in their process."""
