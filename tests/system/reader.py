@@ -18,7 +18,7 @@ import redis.asyncio
 from redis.asyncio.sentinel import Sentinel as AsyncSentinel
 from redis.sentinel import Sentinel
 
-from invalidator.cache import SETTINGS, Cache, Kind, Kinds, SyncCache
+from invalidator.cache import L1, SETTINGS, Cache, Kind, Kinds, SyncCache
 from invalidator.cache.errors import CacheError
 from tests.backends.redis_sentinel import SERVICE
 from tests.system.aside import Aside, SyncAside
@@ -58,8 +58,6 @@ class Reader:
         self.cache: Any
         self.options: dict[str, Any] = {"kinds": KINDS}
         if args.near:
-            from invalidator.cache import L1  # type: ignore[attr-defined]
-
             self.options.update(l1=L1(entries=400, bytes="1MiB"), backplane=True)
 
     def judge(self, worker: int) -> Judge:

@@ -76,7 +76,6 @@ def main() -> None:
     parser.add_argument("--faults", type=int, default=0, help="at least")
     parser.add_argument("--pause", type=float, default=1.0, help="between faults, at most")
     parser.add_argument("--seed", type=int, default=None)
-    parser.add_argument("--near", action="store_true", help="half of the readers have an L1")
     parser.add_argument("--aside", action="store_true", help="plain cache-aside, in place of ours")
     parser.add_argument("--calm", action="store_true", help="no faults")
     parser.add_argument("--until-stale", action="store_true", help="end with the first stale read")

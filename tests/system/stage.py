@@ -216,7 +216,7 @@ class System:
             words += ["--through", str(self.proxy.port)]
         if self.options.aside:
             words.append("--aside")
-        elif number % 2 and self.options.near:
+        elif number % 2:
             words.append("--near")
         self.readers[number] = self._popen("reader", words)
 
