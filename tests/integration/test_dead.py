@@ -54,6 +54,7 @@ class Desk:
         await letters.aclose()
 
     def run(self, *words: str, code: int = 0) -> str:
+        self._capsys.readouterr()  # the daemon's log of what it buried
         found = main(["dead", *words])
         said = self._capsys.readouterr()
         assert found == code, said
@@ -225,7 +226,7 @@ def test_what_is_applied_goes_and_what_is_rejected_again_stays_and_counts(
     desk.run("replay", left["entry"], code=1)
     (again,) = desk.listed()
     assert (again["attempts"], again["first_seen"]) == (3, left["first_seen"])
-    assert "3 attempts since" in desk.run("show")
+    assert "3 times since" in desk.run("show")
     assert "1 were replayed" in desk.run("stats")
     assert good not in str(desk.listed())
 
