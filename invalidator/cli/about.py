@@ -12,7 +12,9 @@ def add(verbs: Verbs) -> None:
     )
     parser.add_argument("words", metavar="VERB", nargs="*", help="such as publish, or dead list")
     parser.set_defaults(run=_help)
-    parser = verbs.add_parser("version", help="print the version", description="Prints the version")
+    parser = verbs.add_parser(
+        "version", help="print the version", description="Prints the version."
+    )
     parser.set_defaults(run=_version)
 
 

@@ -48,7 +48,7 @@ examples:
   invalidator pause --all --why "restoring the database"
       every daemon with this state Redis, also those that start later
 
-What was read is still applied, and Kafka and streams keep the rest. Redis pub/sub does not: what exceeds INVALIDATOR_PUBSUB__BUFFER is lost, and counted. A restart ends the pause of one daemon, but not the pause of all.
+What was read is still applied, and Kafka and streams keep the rest. HTTP requests wait, and are answered with a receipt. Redis pub/sub keeps nothing: what exceeds INVALIDATOR_PUBSUB__BUFFER is lost, and counted. A restart ends the pause of one daemon, but not the pause of all.
 
 --all needs no admin port and no token: it writes the key invalidator:paused into the Redis of INVALIDATOR_STATE_URL, which all daemons look at every second.
 """  # noqa: E501 - help is wrapped when it is shown

@@ -281,7 +281,7 @@ def _lines(verdict: "Verdict", live: Live) -> list[str]:
     if verdict.note:
         lines.append(f"    {verdict.note}")
     for name in verdict.names:
-        cache = "" if name.cache == "default" else f"  in {name.cache}"
+        cache = _in(name.cache)
         there = f"  ({live[name]})" if name in live else ""
         lines.append(f"    {name.kind:8} {name.name}  by {name.template}{cache}{there}")
     return lines
@@ -298,6 +298,10 @@ def _plain(told: "Explanation", live: Live) -> dict[str, Any]:
         **told.plain(),
         "live": [{**to_builtins(name), "found": said} for name, said in live.items()],
     }
+
+
+def _in(cache: str) -> str:
+    return "" if cache == "default" else f"  in {cache}"
 
 
 # --- a key --------------------------------------------------------------------------------------
@@ -322,6 +326,7 @@ def _key(args: argparse.Namespace, ruleset: "RuleSet") -> int:
         say(f"{key} {there}")
     for entry in found:
         said = f"{entry.rule}: {entry.kind} {entry.template}, on {', '.join(entry.on)}"
+        said += _in(entry.cache)
         say("\n".join(wrapped(said, indent="    ", first="")))
     if not found:
         print("no template names this key")
@@ -329,7 +334,7 @@ def _key(args: argparse.Namespace, ruleset: "RuleSet") -> int:
         say(f"sweeps spare it: {', '.join(spared)}")
     if tags:
         print("it is also deleted if it has one of these tags:")
-        say("\n".join(f"  {entry.template}  ({entry.rule})" for entry in tags))
+        say("\n".join(f"  {entry.template}  ({entry.rule}){_in(entry.cache)}" for entry in tags))
     return 0
 
 

@@ -204,7 +204,8 @@ def _welcome(settings: "Settings", rules: "RuleSet", admin: str) -> None:
     edit = "invalidator init DIR, and run it there" if sample else f"{settings.rules}, which is "
     edit += "" if sample else "loaded when you save it"
     steps = [
-        ("watch", f"invalidator tail --redis-url {url}"),
+        ("watch", shlex.join([*_program(), "tail"]) + " \\"),
+        ("", f"  --redis-url {url}"),
         ("edit rules", edit),
         ("look", f"the page, {admin}/"),
     ]
@@ -222,15 +223,19 @@ def _sources(settings: "Settings") -> list[str]:
     ]
 
 
+def _program() -> list[str]:
+    """Return how this program was called, for a terminal in which no environment is active."""
+    program = Path(sys.argv[0]).resolve()
+    return [str(program)] if program.suffix != ".py" else [sys.executable, "-m", "invalidator"]
+
+
 def _try_it(settings: "Settings", rules: "RuleSet", url: str) -> str:
     """Return a command that caches an entry and publishes an event that makes it stale."""
-    program = Path(sys.argv[0]).resolve()
-    call = [str(program)] if program.suffix != ".py" else [sys.executable, "-m", "invalidator"]
     data = {"orderId": "ord_1", "customerId": "cust_7"}
     kind, key = _example(rules, data)
     stream = settings.streams.keys[:1] if not settings.pubsub.channels else ()
     lines = [
-        [*call, "publish", kind],
+        [*_program(), "publish", kind],
         [json.dumps(data)],
         ["--set", f"{key}=cached"] if key else ["--wait"],
         ["--redis-url", url, *(word for name in stream for word in ("--stream", name))],

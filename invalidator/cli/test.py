@@ -27,6 +27,7 @@ examples:
   invalidator test --covered    also fail if a rule has no test
 
 In a difference, - is missing from the result and + was not expected.
+
 exit codes: 0 all pass, 1 some fail, 2 the rules cannot be used
 """
 
@@ -38,7 +39,7 @@ def add(verbs: Verbs) -> None:
     parser = verbs.add_parser(
         "test",
         help="run the tests in the rules",
-        description="Runs the tests: of the rules through the planner of the daemon, and names "
+        description="Runs the `tests:` of the rules through the planner of the daemon, and names "
         "the rules that no test covers.",
         epilog=_EPILOG,
     )

@@ -246,6 +246,7 @@ def test_embedded_prints_a_command_that_waits_for_its_effect(
         said = r"order:single:ord_1 was deleted after \d+ ms by rule order-changed"
         assert re.fullmatch(said, last)
         until_sync(lambda: "rule=order-changed" in daemon.log())
+        assert f"{command.split()[0]} " in daemon.out().split("Then:")[1]  # also how to watch
         assert f"page   {daemon.out().split('page')[1].split()[0]}" in daemon.out()
         assert daemon.stop() == 0
         assert not _answers(url)

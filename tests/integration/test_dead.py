@@ -56,6 +56,7 @@ class Desk:
         await letters.aclose()
 
     def run(self, *words: str, code: int = 0) -> str:
+        self._capsys.readouterr()  # the daemon's log of what it buried
         found = main(["dead", *words])
         said = self._capsys.readouterr()
         assert found == code, said

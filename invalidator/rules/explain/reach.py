@@ -18,6 +18,7 @@ class Reach(Struct, frozen=True):
     kind: Kind
     template: str
     on: tuple[str, ...]
+    cache: str
 
 
 def reaching(ruleset: RuleSet, key: str) -> list[Reach]:
@@ -32,14 +33,20 @@ def reaching(ruleset: RuleSet, key: str) -> list[Reach]:
             glob = effect.kind == "patterns"
             if globs.meet(globs.of_template(effect.template, prefix, glob=glob), wanted):
                 on = tuple(pattern.text for pattern in rule.on)
-                found.append(Reach(rule.name, effect.kind, effect.template.text, on))
+                found.append(Reach(rule.name, effect.kind, effect.template.text, on, rule.cache))
     return found
 
 
 def tagging(ruleset: RuleSet) -> list[Reach]:
-    """Return the tags that rules invalidate: they delete any key that carries them."""
+    """Return the tags that rules invalidate: they delete any key of their cache that has them."""
     return [
-        Reach(rule.name, "tags", effect.template.text, tuple(entry.text for entry in rule.on))
+        Reach(
+            rule.name,
+            "tags",
+            effect.template.text,
+            tuple(entry.text for entry in rule.on),
+            rule.cache,
+        )
         for rule in ruleset.rules
         if rule.enabled
         for effect in rule.effects

@@ -123,6 +123,20 @@ def test_explain_of_a_key_goes_backwards(good: str, capsys: pytest.CaptureFixtur
     assert "sweeps spare it: tags kept as set" in capsys.readouterr().out
 
 
+def test_explain_of_a_key_says_of_which_cache(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A tag deletes only keys of its own cache."""
+    (path := tmp_path / "rules.yaml").write_text(
+        "version: 1\ncaches: {pages: {target: varnish, prefix: 'http://a'}}\n"
+        "rules:\n- {name: r, on: x, cache: pages, invalidate: {keys: '/p/{id}', tags: 'p:{id}'}}\n"
+    )
+    assert main(["explain", "--key", "http://a/p/1", "--rules", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert "r: keys /p/{id}, on x  in pages\n" in out
+    assert "  p:{id}  (r)  in pages\n" in out
+
+
 def test_explain_wants_an_event_or_a_key(good: str) -> None:
     assert main(["explain", "--rules", good]) == 2
 
