@@ -80,11 +80,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> int:
-    import asyncio
+    from invalidator.cli.freshness_check import check
 
-    from invalidator.cli.freshness_check import check_keys
-
-    return asyncio.run(check_keys(args))
+    return check(args)
 
 
 def _lines(answer: Mapping[str, Any]) -> Iterator[str]:
@@ -103,7 +101,7 @@ def _lines(answer: Mapping[str, Any]) -> Iterator[str]:
 
 def _result(result: Mapping[str, Any]) -> str:
     apart = ", ".join(f"{count:,} {what}" for what, count in result["not_counted"].items())
-    return result["says"] + (f" (not counted: {apart})" if apart else "")
+    return str(result["says"]) + (f" (not counted: {apart})" if apart else "")
 
 
 def _finding(finding: Mapping[str, Any]) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """Reads what names stand for: a key, the members of a tag, some keys that match a pattern."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
 from invalidator.freshness.stored import MOST, Stored, Unreadable, stored
@@ -21,7 +21,7 @@ class Home(Protocol):
 
     async def look(self, commands: Sequence[Command]) -> list[Reply]: ...
 
-    async def some_matching(self, pattern: str, most: int, pages: int) -> list[bytes]: ...
+    def pages(self, pattern: str) -> AsyncIterator[list[bytes]]: ...
 
 
 async def keys_of(home: Home, cache: Cache, kind: Kind, name: str) -> list[bytes]:
@@ -29,7 +29,7 @@ async def keys_of(home: Home, cache: Cache, kind: Kind, name: str) -> list[bytes
     if kind == "keys":
         return [name.encode()]
     if kind == "patterns":
-        return await home.some_matching(name, MEMBERS, PAGES)
+        return await _matching(home, name)
     kept = [layout for layout in cache.layouts if layout.kind in _SAMPLES]
     commands: list[Command] = [
         (_SAMPLES[layout.kind], layout.key.replace("{tag}", name), MEMBERS) for layout in kept
@@ -41,6 +41,18 @@ async def keys_of(home: Home, cache: Cache, kind: Kind, name: str) -> list[bytes
         if isinstance(members, list)  # an error: this key is no set, so it has no members
         for member in members
     ]
+
+
+async def _matching(home: Home, pattern: str) -> list[bytes]:
+    """Return some keys that match, among the first pages of all keys."""
+    found: list[bytes] = []
+    looked = 0
+    async for keys in home.pages(pattern):
+        found += keys
+        looked += 1
+        if len(found) >= MEMBERS or looked == PAGES:
+            break
+    return found[:MEMBERS]
 
 
 def _key(cache: Cache, layout: Layout, member: bytes) -> bytes:

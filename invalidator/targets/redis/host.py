@@ -1,7 +1,7 @@
 """One Redis, and the caches that live on it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -119,20 +119,16 @@ class Host:
         """Send commands that only read. Raises Unavailable."""
         return await self._server.ask(commands)
 
-    async def some_matching(self, pattern: str, most: int, pages: int) -> list[bytes]:
-        """Return some keys that match, found on so many pages of all keys. Raises Unavailable."""
-        found: list[bytes] = []
+    async def pages(self, pattern: str) -> AsyncIterator[list[bytes]]:
+        """Yield the keys that match, page by page of all keys. Raises Unavailable."""
         for node in await self._nodes():
             cursor: bytes | int = 0
-            for _ in range(pages):
-                (reply,) = await node.server.insist(
-                    [("SCAN", cursor, "MATCH", pattern, "COUNT", PAGE)]
-                )
-                cursor, keys = reply
-                found += keys
-                if not int(cursor) or len(found) >= most:
+            while True:
+                asked: Command = ("SCAN", cursor, "MATCH", pattern, "COUNT", PAGE)
+                ((cursor, keys),) = await node.server.insist([asked])
+                yield keys
+                if not int(cursor):
                     break
-        return found[:most]
 
     def watch(self, patterns: Collection[str]) -> Sweep:
         """Return the sweep that will serve them, and make it note whether each matched a key."""
