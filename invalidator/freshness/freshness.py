@@ -154,8 +154,7 @@ class Freshness:
         """Make the checks that are due, until cancelled."""
         while True:
             self._wake.clear()
-            if due := self._take_due():
-                await self._check_all(due)
+            if await self.check_due():
                 continue
             wait = self._due[0][0] - self._now() if self._due else None
             try:
@@ -163,6 +162,12 @@ class Freshness:
                     await self._wake.wait()
             except TimeoutError:
                 pass
+
+    async def check_due(self) -> int:
+        """Make some of the checks that are due; return how many."""
+        due = self._take_due()
+        await self._check_all(due)
+        return len(due)
 
     def _take_due(self) -> list[Check]:
         found: list[Check] = []
