@@ -9,6 +9,7 @@ from invalidator.redisclient import Command, Reply
 from invalidator.rules.rule import Cache, Layout
 
 MEMBERS = 10  # of a tag or pattern
+LONGEST_STAMP = 100  # bytes
 PAGES = 10  # of all keys, in which those of a pattern are looked for
 
 Found = Stored | None | Unreadable  # a value, nothing, or something else than a string
@@ -81,7 +82,7 @@ async def _is_valid(home: Home, entry: Stored) -> bool:
     """Return whether an entry's stamps are still there: readers take it for absent otherwise."""
     if not (stamps := entry.stamps):
         return True
-    replies = await home.look([("GET", key) for key, _ in stamps])
+    replies = await home.look([("GETRANGE", key, 0, LONGEST_STAMP) for key, _ in stamps])
     return replies == [stamp.encode() for _, stamp in stamps]
 
 
