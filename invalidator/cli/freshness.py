@@ -5,15 +5,15 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from invalidator.cli.common import Verbs, add_rules, as_json, say, whole
+from invalidator.cli.common import Verbs, add_json, add_rules, add_settings, as_json, say, whole
 
 _EPILOG = """\
 examples:
   invalidator freshness                  how many nines, and each stale entry with its reason
   invalidator freshness --json | jq '.findings[].key'
   invalidator freshness --url http://invalidator:8080
-  invalidator freshness check rules.yaml --key order:single:o1
-  invalidator freshness check rules.yaml --rule order-changed --report report.json
+  invalidator freshness check --key order:single:o1
+  invalidator freshness check --rule order-changed --report report.json
 
 docs/freshness.md explains the figures.
 
@@ -22,9 +22,9 @@ command line, the settings or the rules cannot be used
 """
 _CHECK_EPILOG = """\
 examples:
-  invalidator freshness check rules.yaml --key order:single:o1 --key order:single:o2
-  invalidator freshness check rules.yaml --rule order-changed
-  invalidator freshness check rules.yaml --per-second 50 --report report.json
+  invalidator freshness check --key order:single:o1 --key order:single:o2
+  invalidator freshness check --rule order-changed
+  invalidator freshness check --per-second 50 --report report.json
 
 Only rules with verify: url: or verify: sql: can be checked without an event.
 
@@ -42,10 +42,10 @@ def add(verbs: Verbs) -> None:
         epilog=_EPILOG,
     )
     parser.add_argument("--url", metavar="URL", help="the admin port; default: as in the settings")
-    parser.add_argument("--env-file", metavar="PATH", help="file of NAME=value settings")
-    parser.add_argument("--json", action="store_true", help="print the daemon's answer as JSON")
+    add_settings(parser, redis=False)
+    add_json(parser)
     parser.set_defaults(run=run)
-    _add_check(parser.add_subparsers(title="verbs", metavar="VERB"))
+    _add_check(parser.add_subparsers(title="what else", metavar="WHAT"))
 
 
 def _add_check(verbs: Verbs) -> None:
@@ -55,7 +55,6 @@ def _add_check(verbs: Verbs) -> None:
         description="Compares entries with the source of truth that their rules name: the keys "
         "given, or all keys\nof the rules, at a pace. Reads only.",
         epilog=_CHECK_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_rules(parser)
     parser.add_argument("--key", action="append", default=[], help="check this key; repeatable")
@@ -66,8 +65,11 @@ def _add_check(verbs: Verbs) -> None:
         "--per-second", metavar="N", type=whole(1), default=100, help="keys a second (100)"
     )
     parser.add_argument("--report", metavar="PATH", help="write the report there, as JSON")
-    parser.add_argument("--env-file", metavar="PATH", help="file of NAME=value settings")
-    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    add_settings(parser)
+    add_json(parser)
+    parser.add_argument(
+        "--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks"
+    )
     parser.set_defaults(run=_check)
 
 

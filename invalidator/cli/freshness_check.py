@@ -9,7 +9,7 @@ from pathlib import Path
 
 from msgspec import to_builtins
 
-from invalidator.cli.common import UsageError, as_json, plural, rules_path, say
+from invalidator.cli.common import UsageError, as_json, plural, rules_path, say, settings_of
 from invalidator.freshness.family import Comparison, Report
 from invalidator.freshness.truth import Truths, check_truth
 from invalidator.rules import RuleSet
@@ -18,7 +18,6 @@ from invalidator.runtime import logs
 from invalidator.runtime.health import Health
 from invalidator.runtime.terminal import Progress
 from invalidator.runtime.text import nearest
-from invalidator.settings import load
 from invalidator.targets.build import store_of
 
 
@@ -32,11 +31,12 @@ def check(args: argparse.Namespace) -> int:
 
 
 async def _compared(args: argparse.Namespace) -> Report:
-    settings = load(args.env_file)
+    settings = settings_of(args)
     logs.configure("console", "error")
-    rules = load_rules(rules_path(args.rules))
+    rules = load_rules(rules_path(args))
     _check_names(args.rule, rules)
-    check_truth(rules.verified, settings)
+    chosen = args.rule or rules.verified
+    check_truth({n: each for n, each in rules.verified.items() if n in chosen}, settings)
     async with AsyncExitStack() as stack:
         store = store_of(settings, Health())
         stack.push_async_callback(store.close)

@@ -140,11 +140,10 @@ def test_the_truth_is_asked_for_by_http(
         text = TRUTH.text.replace("customers.internal", address)
         (tmp_path / "rules.yaml").write_text(text)
         code, said = run_program(
-            *("freshness", "check", str(tmp_path / "rules.yaml"), "--json"),
+            *("freshness", "check", "--rules", str(tmp_path / "rules.yaml"), "--json"),
             *("--rule", "customer-changed"),
             REDIS_URL=redis_url,
             FRESHNESS__URL_TOKEN="secret",
-            FRESHNESS__POSTGRES="postgresql://nobody@127.0.0.1:1/none",
         )
         server.shutdown()
         thread.join()
