@@ -179,7 +179,8 @@ class _Builder:
         known = {path.text for template in keys for path in template.paths()}
         for path in source.paths() if source else ():
             if path.text not in known:
-                said = f"verify: {{{path.text}}} is no field in a template of keys{nearest(path.text, known)}"
+                hint = nearest(path.text, known)
+                said = f"verify: {{{path.text}}} is no field in a template of keys{hint}"
                 self.report.add(fields["verify"].key, said)
 
     def _agree(self, fields: Fields, rule: Rule) -> None:
