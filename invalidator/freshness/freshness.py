@@ -201,11 +201,14 @@ class Freshness:
             for check in checks:
                 self._unavailable(check, error)
             return
-        judged = zip(checks, keys, entries, strict=True)
-        await all_of(
-            self._concluded(check, self._judge(check, [(key, entry)]))
-            for check, key, entry in judged
-        )
+        slow: list[Awaitable[None]] = []
+        for check, key, entry in zip(checks, keys, entries, strict=True):
+            if entry is None:  # by far the most common case, so no task is made for it
+                if not check.over:
+                    self._count(check, FRESH)
+            else:
+                slow.append(self._concluded(check, self._judge(check, [(key, entry)])))
+        await all_of(slow)
 
     async def _concluded(self, check: Check, judging: Awaitable[str]) -> None:
         """Count the outcome of a check unless it has to be repeated."""

@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from prometheus_client import Counter as PrometheusCounter
+
 from invalidator.freshness.nines import most_stale, nines, sentence
 from invalidator.runtime import metrics
 from invalidator.runtime.metrics import Bounded
@@ -18,11 +20,18 @@ class Tally:
     def __init__(self, delays: Sequence[float]) -> None:
         self._delays = delays
         self._counts: Counter[tuple[str, float, str]] = Counter()
+        self._metrics: dict[
+            tuple[str, float, str], PrometheusCounter
+        ] = {}  # finding one takes time
 
     def count(self, rule: str, delay: float, outcome: str) -> None:
-        label = _RULES.of(rule)
-        self._counts[label, delay, outcome] += 1
-        metrics.FRESHNESS.labels(label, show_duration(delay), outcome).inc()
+        key = (_RULES.of(rule), delay, outcome)
+        self._counts[key] += 1
+        metric = self._metrics.get(key)
+        if metric is None:
+            labels = (key[0], show_duration(delay), outcome)
+            metric = self._metrics[key] = metrics.FRESHNESS.labels(*labels)
+        metric.inc()
 
     def count_all(self, rule: str, outcome: str) -> None:
         """Count an event that is not checked at any delay."""
