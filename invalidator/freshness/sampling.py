@@ -128,6 +128,8 @@ class Sampler:
         trace = self._trace(explained, work, now)
         rule = _rule(work.rules, verdict.rule)
         for name in dict.fromkeys((n.cache, n.kind, n.name) for n in verdict.names):
+            if work.rules.caches[name[0]].at_edge:
+                continue  # its entries cannot be read
             sampled.checks.append(
                 Check(
                     name,

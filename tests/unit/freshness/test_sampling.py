@@ -69,3 +69,12 @@ def test_no_more_than_the_bound_are_taken_in_a_second(rules: RuleSet) -> None:
 def test_a_share_of_nothing_takes_nothing(rules: RuleSet) -> None:
     sampler = Sampler(0.0, 10, 10_000, Names(()), "d", chance=lambda: 0.999)
     assert names_of(sampler, work(rules, 50)) == []
+
+
+def test_pages_at_the_edge_are_not_sampled(tmp_path: Path) -> None:
+    caches = "caches: {pages: {target: varnish, prefix: /}}"
+    rules = rules_from(
+        caches + RULES.replace("    verify:", "    cache: pages\n    verify:"), tmp_path
+    )
+    sampler = Sampler(1.0, 100, 10_000, Names(()), "d")
+    assert names_of(sampler, work(rules, 3)) == []
