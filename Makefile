@@ -1,6 +1,6 @@
 # Everything is installed into .venv; a second call starts immediately.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow test-real pythons faults mutants check format images docs lock clients helm audit dist bench clean
+.PHONY: help run test test-slow test-freshness test-real pythons faults mutants check format images docs lock clients helm audit dist bench clean
 .DELETE_ON_ERROR:
 
 # The tests start hundreds of processes, each of which would compile every module again.
@@ -35,6 +35,10 @@ test: $(VENV)/.dev  ## run all tests, with a real Redis and a real Kafka (ARGS="
 test-slow: $(VENV)/.dev  ## run the slow tests: repeated failovers and resharding, a million reads, long pages
 	@scripts/packages.sh tests
 	@$(PYTEST) -m slow $(ARGS)
+
+test-freshness: $(VENV)/.dev  ## prove the measurement of freshness by a million checks
+	@scripts/packages.sh tests
+	FRESHNESS_PROOF=1000 $(BIN)/python -m pytest -n 0 -s tests/integration/freshness/test_proof.py $(ARGS)
 
 test-real: $(VENV)/.dev  ## run PostgreSQL, Kafka Connect and Debezium before the daemon (RECORD=1: keep what they write)
 	@scripts/packages.sh tests

@@ -107,6 +107,12 @@ VARIANTS: Mapping[str, Variant] = {
             keys=FULL,
             like="tag",
         ),
+        Variant(
+            "verified",
+            "1% of the events checked for freshness",
+            rules(when="verify: {cached: total, event: total}, "),
+            like="plain",
+        ),
         Variant("rules-10", "10 rules", rules(count=10), like="plain"),
         Variant("rules-1000", "1,000 rules", rules(count=1000), like="plain"),
     )

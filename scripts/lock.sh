@@ -36,7 +36,7 @@ for group in groups.values():
     print(*group, sep="\n")
 print(*project["build-system"]["requires"], sep="\n")
 EOF
-extras="embedded otel avro aws"
+extras="embedded otel avro aws postgres"
 compile dev.txt pyproject.toml requirements/dev.in $(printf -- '--extra %s ' $extras)
 unset UPGRADE
 compile runtime.txt pyproject.toml -c requirements/dev.txt

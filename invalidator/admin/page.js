@@ -73,6 +73,7 @@ function showStatus(status) {
   showTiles(status);
   showSources(status);
   showCaches(status);
+  showFreshness(status);
   showEvents(status);
   showDead(status);
 }
@@ -141,6 +142,8 @@ function showTiles(status) {
     ["Sweeps", count(sweeps.running),
       status.tickets ? `running; ${plural(status.tickets, "batch")} waiting` : "running"],
     ["Dead letters", count(status.dead_letters.entries), "in the stream"],
+    ...status.freshness.filter((result) => result.checks).slice(0, 1).map((result) => [
+      `Fresh after ${result.delay}`, plural(result.nines, "nine"), result.says]),
   ];
   byId("tiles").replaceChildren(...tiles.map(([name, value, hint]) =>
     make("div", "", make("dt", "", name),
@@ -170,6 +173,15 @@ function showCaches(status) {
   fill("caches", status.caches.map((cache) => [
     make("span", "name", cache.name), code(cache.servers.join(", ")), state(cache.waiting),
   ]), "The rules have no cache");
+}
+
+/** Only where a rule has verify:. */
+function showFreshness(status) {
+  byId("freshness-card").hidden = !status.freshness.length;
+  fill("freshness", status.freshness.map((result) => [
+    result.delay, result.stale ? word(result.says, "bad") : result.says,
+    count(sum(Object.values(result.not_counted))),
+  ]), "Nothing was checked yet");
 }
 
 /** A row for each type, a column for each source. */

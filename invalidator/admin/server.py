@@ -19,7 +19,7 @@ from invalidator.admin.control import Calls, Control
 from invalidator.admin.guard import HEADERS, guarding
 from invalidator.admin.history import History
 from invalidator.admin.rates import look_regularly
-from invalidator.admin.status import DaemonView, rules_in_force, status
+from invalidator.admin.status import DaemonView, findings, rules_in_force, status
 from invalidator.errors import ConfigError
 from invalidator.model import Record
 from invalidator.pipeline.tail import Watcher
@@ -101,6 +101,7 @@ class Admin:
             ("GET", "/metrics"): self._metrics,
             ("GET", "/status"): self._status,
             ("GET", "/rules"): self._rules,
+            ("GET", "/freshness"): self._freshness,
             ("GET", "/history"): self._past,
             ("GET", "/tail"): self._tail,
             ("POST", "/explain"): self._explain,
@@ -141,6 +142,9 @@ class Admin:
 
     async def _rules(self, _: Request) -> Response:
         return _json(rules_in_force(self._view))
+
+    async def _freshness(self, _: Request) -> Response:
+        return _json(findings(self._view))
 
     async def _past(self, _: Request) -> Response:
         return Response(200, orjson.dumps(self._history.plain()), {"Content-Type": JSON})

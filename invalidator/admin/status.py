@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from msgspec import Struct, field
+from msgspec import Struct, field, to_builtins
 from prometheus_client import REGISTRY
 
 from invalidator import __version__
 from invalidator.admin.rates import Rates
+from invalidator.freshness.findings import REASONS
+from invalidator.freshness.freshness import Freshness
 from invalidator.pipeline.pause import Pause
 from invalidator.pipeline.pipeline import Pipeline
 from invalidator.pipeline.rules_in_force import RulesInForce
@@ -52,6 +54,7 @@ class DaemonView(Struct):
     pause: Pause
     path: str  # of the rules
     dry_run: bool
+    freshness: Freshness | None = None
     rates: Rates = field(default_factory=Rates)
     now: Callable[[], float] = time.time
     started: float = 0.0
@@ -109,6 +112,22 @@ def status(view: DaemonView) -> Plain:
         },
         "by_rule": _by_rule(view),
         "unmatched": _unmatched(view),
+        "freshness": view.freshness.tally.plain() if view.freshness and view.rules.verified else [],
+    }
+
+
+def findings(view: DaemonView) -> Plain:
+    """Return the results, and each stale entry that is remembered, the newest first."""
+    if view.freshness is None:
+        return {"format": FORMAT, "results": [], "waiting": 0, "findings": []}
+    return {
+        "format": FORMAT,
+        "results": view.freshness.tally.plain(),
+        "waiting": view.freshness.waiting,
+        "findings": [
+            {**to_builtins(finding), "explanation": REASONS[finding.why]}
+            for finding in view.freshness.findings.newest()
+        ],
     }
 
 

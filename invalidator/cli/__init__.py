@@ -24,6 +24,7 @@ _VERBS = (  # modules, in the order of the help
     "purge",
     "replay",
     "audit.verb",
+    "freshness",
     "schema",
     "settings",
     "completion",
@@ -51,6 +52,7 @@ examples:
   invalidator replay --since 1d --dry-run --rules new.yaml
                                   show what other rules would have done
   invalidator audit               find problems in the caches; reads only
+  invalidator freshness           show how fresh the caches are, and why not
   invalidator status --watch      show the status of a running daemon
   invalidator settings            show every setting, its value and its origin
 

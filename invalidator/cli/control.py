@@ -100,7 +100,7 @@ def _status(args: argparse.Namespace) -> int:
     from invalidator.cli.status import lines
 
     while True:
-        answer = _ask(args, "GET", "/status")
+        answer = ask_daemon(args, "GET", "/status")
         if args.watch and not args.json:
             print("\x1b[H\x1b[J" if sys.stdout.isatty() else "", end="")
         print(as_json(answer) if args.json else "\n".join(lines(answer)))
@@ -114,7 +114,7 @@ def _pause(args: argparse.Namespace) -> int:
     if args.all:
         return _everywhere(args, paused=True)
     query = {"why": args.why} if args.why else {}
-    answer = _ask(args, "POST", "/pause", query)
+    answer = ask_daemon(args, "POST", "/pause", query)
     said = f"paused {_who(args, answer)}: it reads no event; --all pauses every daemon"
     _print(args, answer, said)
     return 0
@@ -123,7 +123,7 @@ def _pause(args: argparse.Namespace) -> int:
 def _resume(args: argparse.Namespace) -> int:
     if args.all:
         return _everywhere(args, paused=False)
-    answer = _ask(args, "POST", "/resume")
+    answer = ask_daemon(args, "POST", "/resume")
     _print(args, answer, f"resumed {_who(args, answer)}")
     return 0
 
@@ -163,7 +163,7 @@ def _everywhere(args: argparse.Namespace, *, paused: bool) -> int:
 
 
 def _reload(args: argparse.Namespace) -> int:
-    answer = _ask(args, "POST", "/reload")
+    answer = ask_daemon(args, "POST", "/reload")
     problems = "".join(f"\n  {problem}" for problem in answer["problems"])
     rejected = f"rejected; {answer['rules']} stays in force:{problems}"
     _print(args, answer, rejected if problems else f"in force: {answer['rules']}")
@@ -178,7 +178,7 @@ def _print(args: argparse.Namespace, answer: Answer, text: str) -> None:
 # --- the call ---------------------------------------------------------------------------------
 
 
-def _ask(
+def ask_daemon(
     args: argparse.Namespace, method: str, path: str, query: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
     """Return the daemon's answer; raise an InvalidatorError that says what to do if it fails."""
@@ -230,7 +230,7 @@ def _directly() -> "OpenerDirector":
 def _read(body: bytes, url: str, path: str) -> dict[str, Any]:
     from invalidator.errors import InvalidatorError
 
-    told = "problems" if path == "/reload" else "status"
+    told = {"/reload": "problems", "/freshness": "findings"}.get(path, "status")
     try:
         found = json.loads(body)
     except ValueError:

@@ -16,7 +16,7 @@ _COLOURS: Final[dict[str, Colour]] = {"ready": "green", "stuck": "red"}
 
 def lines(status: Answer) -> Iterator[str]:
     """Yield what matters of the answer of /status, for a terminal."""
-    parts = (_head, _sources, _caches, _work, _rules, _unmatched)
+    parts = (_head, _sources, _caches, _work, _freshness, _rules, _unmatched)
     sections = [section for part in parts if (section := list(part(status)))]
     for number, section in enumerate(sections):
         yield from ([""] if number else [])
@@ -103,6 +103,14 @@ def _work(status: Answer) -> Iterator[str]:
     ]
     for name, said in rows:
         yield f"{name:15}  {said}"
+
+
+def _freshness(status: Answer) -> Iterator[str]:
+    """Yield what was measured for rules with verify:."""
+    for result in status.get("freshness", ()):
+        said = _safe(result["says"])
+        shown = painted(said, "red") if result["stale"] else said
+        yield f"{'fresh after ' + _safe(result['delay']):15}  {shown}"
 
 
 def _rules(status: Answer) -> Iterator[str]:

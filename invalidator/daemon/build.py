@@ -10,6 +10,7 @@ from invalidator.pipeline.reject_brake import RejectBrake
 from invalidator.pipeline.samples import Hits
 from invalidator.pipeline.settlement import Letters
 from invalidator.pipeline.tracing import Traces
+from invalidator.pipeline.verifier import Verifier
 from invalidator.rules import RuleSet
 from invalidator.runtime import metrics
 from invalidator.runtime.health import Health
@@ -30,6 +31,7 @@ def build_pipelines(
     letters: Letters,
     pause: Pause,
     traces: Traces | None,
+    verifier: Verifier | None = None,
 ) -> Sequence[Pipeline]:
     """Return one pipeline for each source. A dry run has no brake, since it keeps nothing."""
     in_flight = InFlight(settings.in_flight.events, settings.in_flight.bytes)
@@ -50,6 +52,7 @@ def build_pipelines(
             pause=pause,
             narrate=settings.log.level == "debug",
             spans=traces.spans(source.name) if traces else None,
+            verifier=None if dry else verifier,
         )
         for source in sources
     ]

@@ -16,6 +16,8 @@ from invalidator.daemon.drain import Drain
 from invalidator.daemon.notices import NoticeReader, Notices
 from invalidator.deadletters import letters_of
 from invalidator.errors import ConfigError, InvalidatorError, RulesError, place_of
+from invalidator.freshness.build import build_freshness
+from invalidator.freshness.truth import Truths, check_truth
 from invalidator.pipeline.pause import Pause
 from invalidator.pipeline.rules_in_force import Reloaded, RulesInForce
 from invalidator.pipeline.tracing import traces
@@ -69,6 +71,14 @@ class Daemon:
         self._watch = self._build_watch()
         self._dead = letters_of(settings)
         self._traces = traces() if settings.traces else None
+        check_truth(rules.verified, settings)
+        self._truths = Truths(settings)
+        self.freshness, traffic = build_freshness(
+            settings,
+            self._store,
+            self._truths,
+            lambda: self._watch.identity if self._watch else "",
+        )
         self._pipelines = build_pipelines(
             settings,
             self._health,
@@ -79,7 +89,9 @@ class Daemon:
             self._dead,
             self._pause,
             self._traces,
+            self.freshness,
         )
+        traffic.watch(self._pause, self._pipelines)
         if not self._pipelines:
             raise ConfigError(
                 "no source of events: set INVALIDATOR_KAFKA__BOOTSTRAP_SERVERS and "
@@ -94,17 +106,24 @@ class Daemon:
             self._pause,
             str(settings.rules),
             settings.dry_run,
+            self.freshness,
         )
         self._admin = Admin(view, self, settings)
         self._drain = Drain(settings.drain_timeout)
         connect_gauges(self._pipelines, self._store, self._health)
+        metrics.FRESHNESS_WAITING.ask(lambda: [((), self.freshness.waiting)])
         if problems:
             self.in_force.reject(RulesError(problems))
 
     async def run(self, on_start: Callable[[str], None] = lambda admin_url: None) -> int:
         """Run until a signal; return the exit code. `on_start` is called with the admin URL."""
         async with AsyncExitStack() as stack:
-            for close in (self._store.close, self._dead.aclose, self._notices.aclose):
+            for close in (
+                self._store.close,
+                self._dead.aclose,
+                self._notices.aclose,
+                self._truths.aclose,
+            ):
                 stack.push_async_callback(close)
             if self._traces:
                 stack.push_async_callback(self._traces.close)
@@ -158,6 +177,7 @@ class Daemon:
                 support.create_task(self._recover()),
                 *([] if dry else [support.create_task(notices.run())]),
                 support.create_task(store.run()),
+                support.create_task(self.freshness.run()),
                 *([support.create_task(self._watch.run())] if self._watch else []),
                 support.create_task(self._keep_probing(probe_store, gate(store))),
                 support.create_task(self._keep_probing(probe_dead, "dead letters")),

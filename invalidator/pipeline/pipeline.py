@@ -30,6 +30,7 @@ from invalidator.pipeline.settlement import Letters, Settlement, unexplained
 from invalidator.pipeline.tail import Tail
 from invalidator.pipeline.tickets import Tickets
 from invalidator.pipeline.tracing import Spans
+from invalidator.pipeline.verifier import Verifier
 from invalidator.pipeline.work import Applied, Work
 from invalidator.rules import RuleSet
 from invalidator.runtime import metrics
@@ -61,6 +62,7 @@ class Pipeline:
         pause: Pause | None = None,
         narrate: bool = False,
         spans: Spans | None = None,
+        verifier: Verifier | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`gate` is the part of readiness that says whether batches can be applied.
@@ -83,7 +85,9 @@ class Pipeline:
         self._part = health.part(source.name)
         self._cache = health.part(gate)
         self._account = health.unsettled(source.name)
-        self._reporter = Reporter(source.name, narrate=narrate, clock=clock, spans=spans)
+        self._reporter = Reporter(
+            source.name, narrate=narrate, clock=clock, spans=spans, verifier=verifier
+        )
         self._tickets = Tickets(
             source.name, self._apply_again, in_flight, clock, forgets=source.forgets
         )

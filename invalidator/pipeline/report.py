@@ -12,6 +12,7 @@ from invalidator.pipeline.reasons import Reasons
 from invalidator.pipeline.samples import Sample, type_label
 from invalidator.pipeline.tail import Tail
 from invalidator.pipeline.tracing import NoSpans, Spans
+from invalidator.pipeline.verifier import NoVerifier, Verifier
 from invalidator.pipeline.work import Applied, Seen, Work
 from invalidator.rules import RuleSet
 from invalidator.runtime import metrics
@@ -32,6 +33,7 @@ class Reporter:
         narrate: bool,
         clock: Callable[[], float],
         spans: Spans | None = None,
+        verifier: Verifier | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         """`narrate` logs each event, too."""
@@ -43,6 +45,7 @@ class Reporter:
         self.now = now
         self.reasons = Reasons()
         self.tail = Tail(source)
+        self.verifier = verifier or NoVerifier()
         self._unsettled: set[Seen] = set()
         self._applied_age = metrics.EVENT_TO_APPLIED_SECONDS.labels(source)
         self._settled_age = metrics.EVENT_TO_SETTLED_SECONDS.labels(source)
@@ -55,7 +58,7 @@ class Reporter:
     def planned(self, batch: Batch, sample: Sample, read_at: float) -> Seen:
         """Return what is reported of the batch later."""
         span = self._spans.begin(batch, read_at)
-        seen = Seen(times_of(batch, read_at), sample.types, span)
+        seen = Seen(times_of(batch, read_at), sample.types, span, read_at)
         self._unsettled.add(seen)
         return seen
 
@@ -65,6 +68,8 @@ class Reporter:
         for published in work.seen.published:
             self._applied_age.observe(max(0.0, now - published))
         self.tail.tell(work.plan.caches, now)
+        if work.rules.verified:
+            self.verifier.applied(work, now)
         if work.seen.span:
             work.seen.span.add_event("applied")
         if work.plan.notes:
@@ -80,6 +85,8 @@ class Reporter:
             self._settled_age.observe(max(0.0, self.now() - applied.seen.oldest))
         self._spans.end(applied, rejected)
         self._count(applied, rejections)
+        if applied.rules.verified:
+            self.verifier.settled(applied, rejections, self.now())
         self.reasons.add(rejections, self.now())
         metrics.BATCHES.labels(name).inc()
         metrics.BATCH_EVENTS.labels(name).observe(batch.events)

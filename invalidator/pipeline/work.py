@@ -20,6 +20,7 @@ class Seen(Struct, frozen=True, eq=False):
     published: Sequence[float]  # when some of its events were; Unix time
     types: Mapping[str, float]  # how many events of each, in a sample
     span: "Span | None"
+    read_at: float = 0.0  # Unix time
 
     @property
     def oldest(self) -> float:

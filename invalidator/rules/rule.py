@@ -64,6 +64,21 @@ class Condition(Struct, frozen=True):
     place: Place
 
 
+class Verify(Struct, frozen=True):
+    """How entries are compared after an event, with a field of it or with a source of truth.
+
+    Fields are paths in JSON (`order.version`). An entry is stale where its field is older than
+    the event's, or other than the truth's.
+    """
+
+    place: Place
+    cached: tuple[str, ...] = ()  # fields of the cached value; none: the entry's row version
+    event: tuple[str, ...] = ()  # fields of the event's data
+    truth: tuple[str, ...] = ()  # fields of what the URL or the query returns
+    url: Template | None = None
+    sql: Template | None = None
+
+
 class Rule(Struct, frozen=True):
     on: tuple[Pattern, ...]
     effects: tuple[Effect, ...]
@@ -76,6 +91,7 @@ class Rule(Struct, frozen=True):
     cache_place: Place | None = None  # None: not written
     sources: tuple[str, ...] = ()  # the origins that it is limited to; `*` is any text; none: all
     on_reject: tuple[Effect, ...] = ()  # without fields: they can always be applied
+    verify: Verify | None = None
     max_keys: int = MAX_KEYS
     allow_broad: bool = False
     enabled: bool = True

@@ -52,6 +52,10 @@ class RuleSet:
         self.envelopes = tuple(
             envelopes
         )  # by origin, of which the first that fits counts; `*` is any text
+        # By name: the rules whose effect is verified.
+        self.verified = {
+            rule.name: rule.verify for rule in self.rules if rule.verify and rule.enabled
+        }
         self._lanes = _lanes(self.rules)
         self._engines: dict[tuple[tuple[int, ...], Envelope], Engine] = {}
         self._origins: dict[str, Engine] = {}
@@ -134,6 +138,12 @@ class RuleSet:
         faults = [one.fault for one, _ in found if one.fault]
         event, fault = next(iter(events), None), next(iter(faults), None)
         return Explanation(record, event, (), fault), verdicts
+
+    def explain_events(self, record: Record, *, max_event_bytes: int) -> Iterator[Explanation]:
+        """Yield what the matching rules say about each event of a record."""
+        for event in self._events(record):
+            explained, verdicts = self._explained(event, max_event_bytes, only_matching=True)
+            yield replace(explained, verdicts=tuple(verdicts))
 
     def _events(self, record: Record) -> list[Record]:
         """Return each event of a record that is a list of them, or the record itself."""

@@ -297,3 +297,14 @@ ALARMS = Counter(
     "invalidator_delete_alarms_total",
     "Minutes in which more names were deleted than INVALIDATOR_ALARM_DELETES.",
 )
+FRESHNESS = Counter(
+    "invalidator_freshness_checks_total",
+    "Checks of sampled names for rules with verify:, by the time since the event was applied, and "
+    "by outcome: fresh, stale, superseded (a later event named it), in-flight (its sweep is under "
+    "way), paused, dead-letter, unreadable (it cannot be compared), unavailable (a server or the "
+    "source of truth did not answer).",
+    ["rule", "delay", "outcome"],
+)
+FRESHNESS_WAITING = Asked(
+    "invalidator_freshness_waiting", "Sampled names that are still to be checked.", ()
+)

@@ -14,6 +14,7 @@ from invalidator.settings.security import Group, RedisTls, Sasl, Tls, check_unre
 from invalidator.settings.values import (
     Announce,
     Count,
+    Delays,
     Duration,
     EdgeSecret,
     EdgeUrls,
@@ -33,8 +34,10 @@ from invalidator.settings.values import (
     RegistryFormat,
     RegistryUrl,
     Route,
+    Secret,
     Servers,
     SessionTimeout,
+    Share,
     Size,
     Start,
     Switch,
@@ -264,6 +267,33 @@ class DeadLetters(Group):
     )
 
 
+class Freshness(Group):
+    sample: Share = Field(
+        default=0.01,
+        description="The share of events whose effect is checked where a rule has verify:, from "
+        "0 to 1. docs/freshness.md.",
+    )
+    per_second: Count = Field(
+        default=100, description="How many events a second are sampled at most."
+    )
+    delays: Delays = Field(
+        default=(1.0, 60.0, 300.0),
+        description="How long after an event was applied what it named is read, such as 1s,60s,5m.",
+    )
+    findings: Count = Field(
+        default=100, description="How many stale entries are remembered; the newest stay."
+    )
+    postgres: Secret = Field(
+        default=SecretStr(""),
+        description="The PostgreSQL that rules with verify: sql: ask, as postgresql://user@host/"
+        "database. Requires invalidator[postgres]. A user who may only SELECT is enough.",
+    )
+    url_token: Secret = Field(
+        default=SecretStr(""),
+        description="Sent as `Authorization: Bearer` to the URLs that rules with verify: url: ask.",
+    )
+
+
 class Log(Group):
     format: LogFormat = Field(
         default="auto",
@@ -378,6 +408,7 @@ class Settings(BaseSettings):
     batch: Batch = Batch()
     in_flight: InFlight = InFlight()
     dead_letters: DeadLetters = DeadLetters()
+    freshness: Freshness = Freshness()
     log: Log = Log()
     admin: Admin = Admin()
     http: Http = Http()

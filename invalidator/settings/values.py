@@ -16,6 +16,7 @@ from invalidator.runtime.urls import parse_http_url, parse_redis_url, redact
 T = TypeVar("T")
 
 
+MOST_DELAYS = 10  # each is a label of a metric
 SCHEMES = ("token", "github", "shopify", "stripe", "standard")  # how senders of events prove it
 
 
@@ -211,6 +212,24 @@ _token = _where(
 )
 _in_header = _where(str, re.compile(r"[!-~]*").fullmatch, "printable ASCII without spaces")
 
+
+def _share(text: str) -> float:
+    if not re.fullmatch(r"[0-9]*\.?[0-9]+", text) or float(text) > 1:
+        raise ValueError("a share from 0 to 1, such as 0.01")
+    return float(text)
+
+
+def _delays(text: str) -> tuple[float, ...]:
+    delays = tuple(sorted({_positive(part) for part in _names(text)}))
+    if not delays or len(delays) > MOST_DELAYS:
+        raise ValueError(f"1 to {MOST_DELAYS} durations separated by commas, such as 1s,60s,5m")
+    return delays
+
+
+Share = Annotated[float, Written(_share, "{:g}".format)]
+Delays = Annotated[
+    tuple[float, ...], Written(_delays, lambda each: ",".join(map(show_duration, each)))
+]
 Duration = Annotated[float, Written(parse_duration, show_duration)]
 PositiveDuration = Annotated[float, Written(_positive, show_duration)]
 SessionTimeout = Annotated[float, Written(_session, show_duration)]

@@ -43,6 +43,7 @@ PATTERNS = ["Rules with patterns"]
 SHARING = "Sweeps shared by a fleet, on the cache's server"
 TAGS = ["Rules with tags: `set` and `sorted-set`", "Rules with tags: `stamp`"]
 VERSIONS = ["Rules with versions"]
+VERIFYING = ["Rules with `verify:`"]
 DATABASE = ["A URL with a database number"]
 
 RULES = """
@@ -104,6 +105,49 @@ def site(start_redis: StartRedis) -> Iterator[Site]:
     server = start_redis()
     with looking(server.url) as admin:
         yield Site(server, admin)
+
+
+VERIFIED = """
+caches:
+  default: {tags: [{layout: set}, {layout: sorted-set, key: "tag:z:{tag}"}]}
+rules:
+  - name: key
+    on: changed
+    invalidate: {keys: ["order:{id}"], tags: ["{id}"], versions: ["order"]}
+    verify: {cached: version, event: version}
+"""
+
+
+@pytest.mark.parametrize("titles", [[], VERIFYING], ids=["without", "with"])
+def test_freshness_is_measured_under_exactly_what_the_contract_grants(
+    site: Site, tmp_path: Path, titles: list[str]
+) -> None:
+    site.grant([*EVERY, KEEPING, NOTICES, ANNOUNCING, NOTICING, *TAGS, *VERSIONS, *titles])
+    (tmp_path / "verified.yaml").write_text(VERIFIED)
+    settings = {
+        "RULES": str(tmp_path / "verified.yaml"),
+        "FRESHNESS__SAMPLE": "1",
+        "FRESHNESS__DELAYS": "500ms",
+    }
+    with running(site, tmp_path, "key", **settings) as daemon:
+        daemon.await_ready()
+        site.admin.publish("orders", event("changed", id=1, version=2))
+        until_sync(lambda: daemon.settled() == 1)
+        site.admin.set("order:1", b'{"version": 1}')
+        site.admin.sadd("tag:1", "order:1")
+
+        def counted(outcome: str) -> float:
+            return daemon.metric("invalidator_freshness_checks_total", outcome=outcome)
+
+        until_sync(lambda: counted("stale") + counted("fresh") + counted("unavailable") == 3)
+        assert counted("stale") == (2 if titles else 0), "the key, and a member of the tag"
+        assert daemon.admin("/readyz")[0] == 200
+        assert daemon.stop() == 0
+        if titles:
+            assert site.denied() == []
+        else:
+            (said, *_) = daemon.events("freshness-unavailable")
+            assert "permissions" in said["reason"]
 
 
 @contextmanager

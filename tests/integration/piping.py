@@ -15,6 +15,7 @@ from invalidator.pipeline.inflight import InFlight, Limits
 from invalidator.pipeline.pipeline import Pipeline
 from invalidator.pipeline.reject_brake import RejectBrake
 from invalidator.pipeline.samples import Hits
+from invalidator.pipeline.verifier import NoVerifier, Verifier
 from invalidator.redisclient import client
 from invalidator.rules import RuleSet, load
 from invalidator.runtime.health import Health
@@ -77,6 +78,7 @@ async def piping(
     store: Store | None = None,
     gate: str = "redis",
     hits: Callable[[Store], Hits] = Hits,
+    verifier: Callable[[Store], Verifier] = lambda _: NoVerifier(),
     brake: bool = False,
     dead: DeadLetters | None = None,
 ) -> AsyncIterator[Bench]:
@@ -98,6 +100,7 @@ async def piping(
         health=health,
         gate=gate,
         hits=hits(store),
+        verifier=verifier(store),
         brake=RejectBrake(made, health.part("rules", server=False)) if brake else None,
     )
     bench = Bench(made, pipeline, health, bound, rules)

@@ -20,6 +20,7 @@ LAYERS = (
     ("sources", "targets"),
     ("deadletters",),
     ("pipeline",),
+    ("freshness",),
     ("daemon", "admin"),
     ("cli",),
     ("__main__",),

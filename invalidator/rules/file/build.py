@@ -26,9 +26,11 @@ from invalidator.rules.rule import (
     Rule,
     Test,
     Values,
+    Verify,
 )
 from invalidator.runtime.text import nearest
 from invalidator.runtime.units import parse_duration
+from invalidator.templates import Template
 
 T = TypeVar("T")
 # Fields of a rule that are stored as they are written.
@@ -96,6 +98,7 @@ class _Builder:
             cache_place=self._place(fields["cache"].value) if "cache" in fields else None,
             sources=tuple(entry.value for entry in _items(fields, "source")),
             on_reject=self._fallback(fields),
+            verify=self._verify(fields),
             **{name: fields[name].value.value for name in AS_WRITTEN if name in fields},
         )
         self._agree(fields, rule)
@@ -138,6 +141,47 @@ class _Builder:
         except ConditionSyntaxError as error:
             self.report.add(node, f"when: {error.message}", offset=error.column - 1)
             return None
+
+    def _verify(self, fields: Fields) -> Verify | None:
+        if "verify" not in fields:
+            return None
+        written = fields["verify"]
+        inner: Fields = written.value.value
+        if len({"cached", "entry"} & set(inner)) != 1:
+            self.report.add(written.key, "verify: expected either cached: or entry:")
+        if len({"event", "url", "sql"} & set(inner)) != 1:
+            self.report.add(written.key, "verify: expected one of event:, url: and sql:")
+        cached, event, truth = (
+            tuple(node.value for node in _items(inner, name))
+            for name in ("cached", "event", "truth")
+        )
+        if len(compared := event or truth or cached or ("",)) != len(cached or ("",)):
+            said = f"verify: {len(cached or ('',))} fields cannot be compared with {len(compared)}"
+            self.report.add(written.key, said)
+        if truth and event:
+            self.report.add(inner["truth"].key, "verify: truth: belongs to url: or sql:")
+        if "entry" in inner and not event and not truth:
+            said = "verify: say which field of the truth is the entry's version, as truth:"
+            self.report.add(written.key, said)
+        url, sql = self._truth(inner, "url"), self._truth(inner, "sql")
+        self._known_in_keys(fields, url or sql)
+        return Verify(self._place(written.key), cached, event, truth or cached, url, sql)
+
+    def _truth(self, inner: Fields, name: str) -> Template | None:
+        parsed = self._parsed(_items(inner, name), templates.parse)
+        return parsed[0] if parsed else None
+
+    def _known_in_keys(self, fields: Fields, source: Template | None) -> None:
+        """Report fields of a source of truth that no key shows: it is asked about a key alone."""
+        keys = [
+            each.template for each in self._effects(fields, "invalidate") if each.kind == "keys"
+        ]
+        known = {path.text for template in keys for path in template.paths()}
+        for path in source.paths() if source else ():
+            if path.text not in known:
+                hint = nearest(path.text, known)
+                said = f"verify: {{{path.text}}} is no field in a template of keys{hint}"
+                self.report.add(fields["verify"].key, said)
 
     def _agree(self, fields: Fields, rule: Rule) -> None:
         """Report parts of one rule that contradict each other."""

@@ -36,6 +36,21 @@ INVALIDATE: Final = Object(
     some=True,
 )
 
+VERIFY: Final = Object(
+    "verify",
+    {
+        "cached": Field(TEXTS, "fields of the cached value, which is JSON"),
+        "entry": Field(
+            choice("version"), "the row version of an entry that invalidator.cache wrote"
+        ),
+        "event": Field(TEXTS, "fields of the event's data: numbers or timestamps"),
+        "url": Field(Text(), "where the truth is, with {fields} of the key; it answers with JSON"),
+        "sql": Field(Text(), "a PostgreSQL query for the truth, with {fields} of the key"),
+        "truth": Field(TEXTS, "fields of the truth, if they are called other than in the cache"),
+    },
+    some=True,
+)
+
 RULE: Final = Object(
     "a rule",
     {
@@ -70,6 +85,9 @@ RULE: Final = Object(
                 some=True,
             ),
             "what is done instead where the rule cannot be planned; fixed names, without fields",
+        ),
+        "verify": Field(
+            VERIFY, "compares a sample of the entries after events: is what is cached fresh?"
         ),
         "max_keys": Field(
             number(1, 1_000_000),

@@ -1,7 +1,7 @@
 """One Redis, and the caches that live on it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from invalidator.errors import Unavailable
 from invalidator.model import Cause, Failure, Names, Outcome, Ticket
-from invalidator.redisclient import Client, ping
+from invalidator.redisclient import Client, Command, Reply, ping
 from invalidator.redisclient.errors import Verdict
 from invalidator.redisclient.server import Server
 from invalidator.rules.rule import Cache
@@ -32,6 +32,7 @@ log = structlog.get_logger("invalidator")
 
 T = TypeVar("T")
 MOST_PATTERNS = 50_000  # distinct ones that may wait for a sweep; then the intake waits, too
+PAGE = 1000  # keys that one SCAN looks at
 LOGGED_EVERY = 5.0  # seconds between two lines about a sweep
 WATCHED_EVERY = 0.1  # while a person watches it
 
@@ -113,6 +114,21 @@ class Host:
             self.part,
             who=f"{cause.source}, announcing",
         )
+
+    async def look(self, commands: Sequence[Command]) -> list[Reply]:
+        """Send commands that only read. Raises Unavailable."""
+        return await self._server.ask(commands)
+
+    async def pages(self, pattern: str) -> AsyncIterator[list[bytes]]:
+        """Yield the keys that match, page by page of all keys. Raises Unavailable."""
+        for node in await self._nodes():
+            cursor: bytes | int = 0
+            while True:
+                asked: Command = ("SCAN", cursor, "MATCH", pattern, "COUNT", PAGE)
+                ((cursor, keys),) = await node.server.insist([asked])
+                yield keys
+                if not int(cursor):
+                    break
 
     def watch(self, patterns: Collection[str]) -> Sweep:
         """Return the sweep that will serve them, and make it note whether each matched a key."""

@@ -1,0 +1,1 @@
+"""Is what is cached fresh? A sample of the entries is read after their events were applied."""
