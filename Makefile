@@ -32,7 +32,7 @@ test: $(VENV)/.dev  ## run all tests, with a real Redis and a real Kafka (ARGS="
 	@scripts/packages.sh tests
 	@$(PYTEST) $(ARGS)
 
-test-slow: $(VENV)/.dev  ## run the slow tests: repeated failovers and resharding, long documentation pages
+test-slow: $(VENV)/.dev  ## run the slow tests: repeated failovers and resharding, a million reads, long pages
 	@scripts/packages.sh tests
 	@$(PYTEST) -m slow $(ARGS)
 
