@@ -7,7 +7,7 @@ from invalidator.runtime.metrics import Asked
 
 # What a label may be about. None of these comes out of an event.
 LABELS = {
-    "bound", "cache", "cause", "error", "hash", "kind", "le", "note", "outcome", "part",
+    "bound", "cache", "cause", "delay", "error", "hash", "kind", "le", "note", "outcome", "part",
     "partition", "reason", "redis", "result", "rule", "source", "status", "topic",
     "type", "version",
 }  # fmt: skip
