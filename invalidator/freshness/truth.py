@@ -92,8 +92,12 @@ class Postgres:
         self._turn = asyncio.Lock()
 
     async def ask(self, sql: Template, values: Mapping[str, str]) -> Row:
-        import psycopg
-
+        try:
+            import psycopg
+        except ImportError as error:  # rules that were loaded later
+            raise Unavailable("PostgreSQL", "invalidator[postgres] is not installed") from error
+        if not self._url:
+            raise Unavailable("PostgreSQL", "INVALIDATOR_FRESHNESS__POSTGRES is not set")
         text, arguments = query(sql, values)
         async with self._turn:
             try:
