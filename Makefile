@@ -83,7 +83,7 @@ lock:  ## write requirements/*.txt (UPGRADE=1: with the newest versions)
 	scripts/lock.sh
 
 clients:  ## give the clients of other languages the scripts of the protocol
-	@for client in node go; do cp invalidator/cache/scripts/*.lua clients/$$client/scripts/; done
+	@for client in node go; do cp $(filter-out %/behind_%,$(wildcard invalidator/cache/scripts/*.lua)) clients/$$client/scripts/; done
 
 helm: .cache/bin/helm  ## build helm by Go, for the tests of the chart
 

@@ -82,6 +82,8 @@ async def connected(pool: ConnectionPool) -> AbstractConnection:
             said += "; a port without TLS does not answer either: is it redis:// there?"
         raise TooSlow(said) from None
     except Disconnected as error:
+        if type(error) is not Disconnected:  # such as a missing password
+            raise
         raise Disconnected(_advised(error, pool)) from error
 
 

@@ -234,7 +234,7 @@ def test_the_scripts_are_the_same_in_every_language() -> None:
     ours = TOP / "invalidator" / "cache" / "scripts"
     for client in (NODE, GO):
         assert {f.name: f.read_text() for f in (client / "scripts").iterdir()} == {
-            f.name: f.read_text() for f in ours.glob("*.lua")
+            f.name: f.read_text() for f in ours.glob("*.lua") if not f.name.startswith("behind_")
         }, "copy them: make clients"
 
 

@@ -15,6 +15,7 @@ from tests.backends.origin import Origin
 from tests.backends.varnish import NO_VARNISH, PAGE, Varnish
 from tests.e2e.conftest import RunDaemon
 from tests.e2e.process import DaemonProcess, run_program
+from tests.integration.piping import AllowKeys
 from tests.pages import Page, apart
 
 RULES = next(block for block in Page(PAGE).blocks if block.file == "rules.yaml")
@@ -137,8 +138,9 @@ def test_a_varnish_that_is_down_holds_up_nothing_but_the_acknowledgement(
 
 
 def test_verbs_know_the_edge(
-    varnish: Varnish, settings: dict[str, str], redis_now: redis.Redis
+    varnish: Varnish, settings: dict[str, str], allow_keys: AllowKeys
 ) -> None:
+    allow_keys("invalidator:purges")
     before = pages(varnish)
     code, said = run_program("explain", EVENT, "--live", "--rules", settings["RULES"], **settings)
     assert "product:7  by product:{id}  in pages  (at the edge, which does not say)" in said, said

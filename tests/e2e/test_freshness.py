@@ -46,6 +46,8 @@ def test_a_stale_entry_is_found_a_second_after_its_event_and_explained(
         REDIS_URL=redis_url,
         PUBSUB__CHANNELS="orders",
         FRESHNESS__SAMPLE="1",
+        FRESHNESS__PER_SECOND="10",
+        FRESHNESS__FINDINGS="5",
         FRESHNESS__DELAYS="1s",
     ).await_ready()
     redis_now.set("order:single:o1", b'{"version": 1}')

@@ -33,7 +33,7 @@ def test_servers_that_start_later_are_awaited_without_a_stack_trace(
         KAFKA__TOPICS="orders",
         KAFKA__GROUP_ID=unique("group"),
     )
-    until_sync(lambda: len(_waiting(daemon)) == 3)
+    until_sync(lambda: len(_waiting(daemon)) >= 2, what="Redis and Kafka are missed")
     status, body = daemon.admin("/readyz")
     parts = json.loads(body)["parts"]
     assert status == 503
@@ -320,7 +320,7 @@ def test_a_stop_before_any_server_was_available_is_clean(
         KAFKA__BOOTSTRAP_SERVERS=f"127.0.0.1:{free_port()}",
         KAFKA__TOPICS="orders",
     )
-    until_sync(lambda: len(_waiting(daemon)) == 3)
+    until_sync(lambda: len(_waiting(daemon)) >= 2, what="Redis and Kafka are missed")
     assert daemon.stop() == 0
     assert daemon.events("stopped")
     assert "Traceback" not in daemon.log()

@@ -1,6 +1,7 @@
 """The same daemon on one server, on a primary that sentinels watch, and on a cluster."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -151,15 +152,14 @@ async def test_what_is_published_is_heard(
     try:
         await source.open()
         for _ in range(5):  # on a cluster, it is another node each time
-            assert await asyncio.to_thread(main, [*words, "--set", "a=b"]) == 0
+            assert await asyncio.to_thread(main, words) == 0
             assert await next_event(source) == {"id": 1}
     finally:
         await source.close()
     said = capsys.readouterr()
     assert "1 subscriber\n" in said.out
     assert "nobody listens" not in said.err
-    assert await ask(redis, ("GET", "a")) == [b"b"]
-    assert await asyncio.to_thread(main, words) == 0
+    assert await asyncio.to_thread(main, words) == 1
     assert "nobody listens on events" in capsys.readouterr().err
 
 
@@ -184,7 +184,7 @@ async def test_streams_are_read_wherever_they_lie(
             words = ["publish", "order.updated", f'{{"id": {n}}}', "--stream", key]
             assert await asyncio.to_thread(main, words) == 0
             assert await next_event(source) == {"id": n}
-        assert "on stream carts of" in capsys.readouterr().out
+        assert "stream carts: 1 group" in capsys.readouterr().out
         await dry.open()
         seen: list[object] = []
         while len(seen) < len(keys):
@@ -229,14 +229,14 @@ async def test_a_person_is_told_how_much_there_is_and_it_goes(
     words += ["--pattern", "list:*", "--version", "v"]
     assert await asyncio.to_thread(main, [*words, "--dry-run"]) == 0
     counted = capsys.readouterr().out.splitlines()
-    assert counted[1:] == [
-        "  key      a  (exists)",
-        "  key      absent  (does not exist)",
-        "  tag      t  (20 in its set)",
-        "  tag      t  (10 in its sorted-set)",
-        "  tag      t  (a stamp)",
-        "  version  v  (now 7)",
-        "  pattern  list:*  (40 of 75 keys)",
+    assert [re.sub(" +", " ", line) for line in counted[1:]] == [
+        " key a (exists)",
+        " key absent (does not exist)",
+        " tag t (20 in its set)",
+        " tag t (10 in its sorted-set)",
+        " tag t (a stamp)",
+        " version v (now 7)",
+        " pattern list:* (40 of 75 keys)",
         "about 72 keys to delete",
     ]
     assert await asyncio.to_thread(main, [*words, "--why", "test", "--yes"]) == 0
@@ -244,7 +244,7 @@ async def test_a_person_is_told_how_much_there_is_and_it_goes(
         *counted,
         "purged: 72 keys deleted, 1 version raised",
     ]
-    assert await left(redis) == [b"cache:version:v"]
+    assert await left(redis) == [b"cache:version:v", b"invalidator:purges"]
 
 
 async def test_names_that_never_hit_are_told_of(
