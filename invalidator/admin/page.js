@@ -334,17 +334,17 @@ async function explain(submitted) {
 function example() {
   const literal = (text) => !/[*{]/.test(text);
   const rule = rules.rules.find((each) => each.enabled && each.on.some(literal));
-  const event = { type: rule ? rule.on.find(literal) : "order.updated", data: {} };
+  const data = {};
   for (const effect of rule ? rule.invalidates : []) {
     for (const [, path] of effect.template.matchAll(/\{([A-Za-z_][\w.]*)/g)) {
       const steps = path.replace(/^data\./, "").split(".");
       const last = steps.pop();
-      let at = event.data;
+      let at = data;
       for (const step of steps) at = at[step] = Object(at[step]);
       if (!(last in at)) at[last] = "1";
     }
   }
-  byId("event").value = JSON.stringify(event);
+  byId("event").value = JSON.stringify(wrapped(rule ? rule.on.find(literal) : "order.updated", data));
   byId("event").focus();
 }
 
@@ -373,6 +373,33 @@ function tell(told) {
     make("span", "kind", `${told.kind} `), ...names,
     told.more ? make("span", "muted", `and ${count(told.more)} more`) : null));
   while (list.children.length > MOST_LINES) list.lastElementChild.remove();
+}
+
+/** The event as the rules' envelope reads it. */
+function wrapped(type, data) {
+  const envelope = rules.envelope;
+  if (envelope.format === "cloudevents") return { specversion: "1.0", id: "1", source: "page", type, data };
+  const slots = [...envelope.type.matchAll(/\{([^{}]*)\}/g)].map((found) => found[1]);
+  const fields = slots.length ? parted(type, envelope.type, slots) : [[envelope.type, type]];
+  let event = null;
+  for (const [path, value] of fields) if (!path.startsWith("headers.")) event = placed(event, steps(path), value);
+  return placed(event, steps(envelope.data === "auto" ? "data" : envelope.data), data);
+}
+
+/** The fields that make up a type, such as {entity}.{action}. */
+function parted(type, template, slots) {
+  const escaped = (text) => text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
+  const found = new RegExp(`^${template.split(/\{[^{}]*\}/).map(escaped).join("(.+?)")}$`).exec(type);
+  return slots.map((path, at) => [path, found ? found[at + 1] : type]);
+}
+
+const steps = (path) => path.split(".").filter(Boolean);
+
+function placed(into, [first, ...rest], value) {
+  if (first === undefined) return Object.assign(into || {}, value);
+  const made = into || {};
+  made[first] = rest.length ? placed(made[first], rest, value) : value;
+  return made;
 }
 
 // --- polling ------------------------------------------------------------------------------

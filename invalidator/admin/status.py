@@ -137,8 +137,15 @@ def rules_in_force(view: DaemonView) -> Plain:
     return {
         "format": FORMAT,
         "hash": rules.hash,
+        "envelope": _envelope(rules),
         "rules": [_rule(rule) for rule in rules.rules],
     }
+
+
+def _envelope(rules: RuleSet) -> Plain:
+    """Return where an event has its type and its data, unless the rules say otherwise for it."""
+    envelope = rules.engine("").envelope
+    return {"format": envelope.format, "type": envelope.types[0], "data": envelope.data}
 
 
 def _word(view: DaemonView, waiting: Mapping[str, str]) -> str:

@@ -206,3 +206,24 @@ def call(url: str, what: str) -> None:
     request = urllib.request.Request(f"{url}/{what}", b"", headers)
     with urllib.request.urlopen(request, timeout=LIMIT) as answer:
         assert answer.status == 200
+
+
+@pytest.mark.parametrize(
+    "envelope", ["{type: kind, data: body.order}", '{type: "{entity}.{action}", data: "payload"}']
+)
+async def test_its_example_has_the_form_that_the_rules_read(
+    run_daemon: RunDaemon, start_redis: StartRedis, rules_file: Path, envelope: str
+) -> None:
+    write(rules_file, f"envelope: {envelope}\n{RULES}")
+    daemon = run_daemon(REDIS_URL=start_redis().url, PUBSUB__CHANNELS="orders").await_ready()
+    async with browser(daemon.admin_url()) as tab:
+        await shows(tab, "ready", "order:single:{orderId}")
+        await tab.ask("document.getElementById('explain-box').open = true")
+        await tab.ask("document.getElementById('example').click()")
+        await tab.ask("document.getElementById('explain').requestSubmit()")
+        await shows(tab, "order:single:1")
+        assert tab.complaints == []
+
+
+def write(file: Path, text: str) -> None:
+    file.write_text(text)
