@@ -88,12 +88,12 @@ async def test_a_name_that_cloudflare_refuses_keeps_no_others_alive() -> None:
 
 
 async def test_the_rate_of_a_server_that_limits_is_kept_and_429_is_obeyed() -> None:
-    with CloudflareApi(rate=20, bucket=2) as api:
+    with CloudflareApi(rate=25, bucket=5) as api:  # requests may arrive closer than they left
         async with stored(api, edge__rate="20/s", edge__burst="2") as store:
-            for number in range(8):
+            for number in range(16):
                 await purge(store, Cache("pages", target="cloudflare"), Names(tags={f"t{number}"}))
-        assert api.statuses.count(429) <= 1  # the two clocks differ a little
-        assert len(set(api.purged)) == 8
+        assert api.statuses.count(429) <= 1
+        assert len(set(api.purged)) == 16
 
 
 async def test_nothing_is_sent_until_retry_after_is_over() -> None:
