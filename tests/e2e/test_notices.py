@@ -31,6 +31,14 @@ def test_a_pause_of_all_stops_those_that_run_and_those_that_start_later(
             for daemon in (first, second, late):
                 until_sync(lambda: paused(daemon))  # noqa: B023
                 assert daemon.metric("invalidator_paused") == 1
+
+            def holds() -> bool:
+                """A read that had begun before the pause may still take a message."""
+                redis_now.publish("orders", order(0))
+                members = (first, second, late)
+                return all(each.metric("invalidator_lag_events") for each in members)
+
+            until_sync(holds, what="messages wait in every daemon")
             redis_now.set("order:single:o1", "stale")
             redis_now.publish("orders", order(1))
             code, said = run_program("status", "--url", late.admin_url())
