@@ -26,8 +26,9 @@ from invalidator.cache.requests import (
     Wait,
 )
 from invalidator.cache.scripts import Command
-from invalidator.cache.seen import SEEN
+from invalidator.cache.seen import SEEN, tell
 from invalidator.cache.servers import ClosedServer, Server, closed
+from invalidator.cache.steps import drive
 
 Loader = Callable[[Any], Awaitable[Any]]
 FIRST_POLL, LAST_POLL = 0.002, 0.1  # seconds between looks at another's lease
@@ -85,9 +86,8 @@ class Driver:
             return await self.drive(protocol.read(names, spec, here, None), load)
         entry, line = found[0], names.line(found[1:])
         if judge(entry, line, here.now(), spec.policy) == HIT:
-            if (seen := SEEN.get()) is not None:
-                fresh = (fresh_until(entry) - here.now()) / 1000  # type: ignore[arg-type]
-                seen.note(names.key, names.stamps, fresh, spec.policy.swr)
+            if SEEN.get() is not None:
+                tell(names, fresh_until(entry), here, spec.policy)  # type: ignore[arg-type]
             try:
                 value = value_of(entry, value_start(line), spec.codec)  # type: ignore[arg-type]
             except Undecodable:
@@ -115,20 +115,9 @@ class Driver:
         """Run a writer's command to its end, also where its caller is cancelled."""
         await asyncio.shield(self._spawn(self.change([command], "keys", [key])))
 
-    async def drive(self, steps: Steps, load: Loader) -> Any:
+    def drive(self, steps: Steps, load: Loader) -> Awaitable[Any]:
         """Take all steps, and return what they return."""
-        answer: Any = None
-        error: BaseException | None = None
-        while True:
-            try:
-                request = steps.send(answer) if error is None else steps.throw(error)
-            except StopIteration as done:
-                return done.value
-            answer = error = None
-            try:
-                answer = await self._answer(request, load)
-            except BaseException as raised:  # noqa: BLE001 - the steps clean up, and raise it
-                error = raised
+        return drive(steps, lambda request: self._answer(request, load))
 
     async def _answer(self, request: Any, load: Loader) -> Any:
         match request:

@@ -5,7 +5,16 @@ kept as long as the entries behind it are fresh, and name these for a purge at t
 """
 
 import hashlib
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    MutableMapping,
+    Sequence,
+)
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Final
 from urllib.parse import quote
@@ -53,6 +62,18 @@ def cache_control(value: str = "", *, shared: bool | None = None) -> None:
     if control is not None:
         control.value = value or control.value
         control.shared = control.shared if shared is None else shared
+
+
+@contextmanager
+def _answering() -> Iterator[tuple[Seen, Control]]:
+    """Collect what a request reads, and what its route says, while it is answered."""
+    control = Control()
+    outer = _CONTROL.set(control)
+    try:
+        with watching() as seen:
+            yield seen, control
+    finally:
+        _CONTROL.reset(outer)
 
 
 class Edge(Struct, frozen=True):
@@ -176,14 +197,9 @@ class CacheHeaders:
         if scope["type"] != "http" or scope["method"] not in READS:
             await self._app(scope, receive, send)
             return
-        control = Control()
-        outer = _CONTROL.set(control)
-        try:
-            with watching() as seen:
-                answer = _Answer(self._headers, self._etag, scope, send, seen, control)
-                await self._app(scope, receive, answer.send)
-        finally:
-            _CONTROL.reset(outer)
+        with _answering() as (seen, control):
+            answer = _Answer(self._headers, self._etag, scope, send, seen, control)
+            await self._app(scope, receive, answer.send)
 
 
 class _Answer:
@@ -284,13 +300,8 @@ class DjangoCacheHeaders:
     def __call__(self, request: Any) -> Any:
         if request.method not in READS:
             return self._get_response(request)
-        control = Control()
-        outer = _CONTROL.set(control)
-        try:
-            with watching() as seen:
-                response = self._get_response(request)
-        finally:
-            _CONTROL.reset(outer)
+        with _answering() as (seen, control):
+            response = self._get_response(request)
         asked = {name.lower(): value for name, value in request.headers.items()}
         given = {name.lower(): value for name, value in response.items()}
         if response.cookies:

@@ -23,7 +23,7 @@ from invalidator.cache.loading import Loaded
 from invalidator.cache.process import Process, Spec
 from invalidator.cache.requests import CallMany, Get, Send, Steps
 from invalidator.cache.scripts import DONE, GRANTED, LEASE, PUT, RELEASE, Command
-from invalidator.cache.seen import SEEN
+from invalidator.cache.seen import tell
 
 
 class Results(Struct, frozen=True):
@@ -111,9 +111,7 @@ class _Many:
 
     def _note(self, names: Names, until: float) -> None:
         """Tell the request that reads what it may know of an entry's freshness."""
-        if (seen := SEEN.get()) is not None:
-            fresh = (until - self.here.now()) / 1000
-            seen.note(names.key, names.stamps, fresh, self.spec.policy.swr)
+        tell(names, until, self.here, self.spec.policy)
 
     def _stale(self, name: str) -> bool:
         """Serve a value that another reader refreshes, if it may be served."""

@@ -36,7 +36,7 @@ from invalidator.cache.requests import (
     Wait,
 )
 from invalidator.cache.scripts import CHANGED, FOREIGN, GRANTED, LEASE
-from invalidator.cache.seen import SEEN
+from invalidator.cache.seen import tell
 
 
 def read(names: Names, spec: Spec, here: Process, found: Found | None) -> Steps:
@@ -65,9 +65,9 @@ class _Read:
                 outcome = None
         if outcome is None:
             self.spec.stats.bypassed += 1
-            self._note(0.0)
+            tell(self.names, 0.0, self.here, self.policy)
             return (yield from self._alone())
-        self._note(outcome.until)
+        tell(self.names, outcome.until, self.here, self.policy)
         if outcome.error is not None:
             raise outcome.error
         return outcome.value
@@ -106,12 +106,6 @@ class _Read:
         except Undecodable:
             self.spec.stats.undecodable += 1
             return MISS, None
-
-    def _note(self, until: float) -> None:
-        """Tell the request that reads what it may know of the entry's freshness."""
-        if (seen := SEEN.get()) is not None:
-            fresh = (until - self.here.now()) / 1000
-            seen.note(self.names.key, self.names.stamps, fresh, self.policy.swr)
 
     def _is_bridged(self, outcome: Outcome) -> bool:
         """Return whether a load failed so that an old value may stand in."""

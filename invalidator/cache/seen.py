@@ -7,6 +7,10 @@ from typing import Final
 
 from msgspec import Struct, field
 
+from invalidator.cache.entry import Names
+from invalidator.cache.kinds import Policy
+from invalidator.cache.process import Process
+
 FRESH: Final = float("inf")
 
 
@@ -27,6 +31,12 @@ class Seen(Struct):
 
 
 SEEN: ContextVar[Seen | None] = ContextVar("invalidator.cache.seen", default=None)
+
+
+def tell(names: Names, until: float, here: Process, policy: Policy) -> None:
+    """Tell the request that reads, if one watches, when an entry is no longer fresh."""
+    if (seen := SEEN.get()) is not None:
+        seen.note(names.key, names.stamps, (until - here.now()) / 1000, policy.swr)
 
 
 @contextmanager

@@ -29,8 +29,9 @@ from invalidator.cache.requests import (
     Wait,
 )
 from invalidator.cache.scripts import Command
-from invalidator.cache.seen import SEEN
+from invalidator.cache.seen import SEEN, tell
 from invalidator.cache.servers import ClosedSyncServer, SyncServer
+from invalidator.cache.steps import drive_sync
 
 SyncLoader = Callable[[Any], Any]
 
@@ -87,9 +88,8 @@ class SyncDriver:
             return self.drive(protocol.read(names, spec, here, None), load)
         entry, line = found[0], names.line(found[1:])
         if judge(entry, line, here.now(), spec.policy) == HIT:
-            if (seen := SEEN.get()) is not None:
-                fresh = (fresh_until(entry) - here.now()) / 1000  # type: ignore[arg-type]
-                seen.note(names.key, names.stamps, fresh, spec.policy.swr)
+            if SEEN.get() is not None:
+                tell(names, fresh_until(entry), here, spec.policy)  # type: ignore[arg-type]
             try:
                 value = value_of(entry, value_start(line), spec.codec)  # type: ignore[arg-type]
             except Undecodable:
@@ -119,18 +119,7 @@ class SyncDriver:
 
     def drive(self, steps: Steps, load: SyncLoader) -> Any:
         """Take all steps, and return what they return."""
-        answer: Any = None
-        error: BaseException | None = None
-        while True:
-            try:
-                request = steps.send(answer) if error is None else steps.throw(error)
-            except StopIteration as done:
-                return done.value
-            answer = error = None
-            try:
-                answer = self._answer(request, load)
-            except BaseException as raised:  # noqa: BLE001 - the steps clean up, and raise it
-                error = raised
+        return drive_sync(steps, lambda request: self._answer(request, load))
 
     def _answer(self, request: Any, load: SyncLoader) -> Any:
         match request:

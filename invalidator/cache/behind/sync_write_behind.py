@@ -5,8 +5,9 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
-from invalidator.cache.behind.plan import LOG, Call, Flush, Gathered, Plan, Stats, Turn
+from invalidator.cache.behind.plan import LOG, Call, Flush, Gathered, Plan, Stats
 from invalidator.cache.requests import Send
+from invalidator.cache.steps import drive_sync
 from invalidator.cache.sync_cache import SyncCache
 
 
@@ -95,25 +96,14 @@ class SyncWriteBehind:
 
     def _turn(self, *, drain: bool) -> float:
         try:
-            return self._drive(self._plan.turn(drain=drain))
+            return drive_sync(self._plan.turn(drain=drain), self._answer)
         except Exception as error:  # noqa: BLE001 - Redis is down, or a merge fails: tried again
             LOG.warning("write-behind %s: %r", self._plan.name, error)
             return self._plan.look
 
-    def _drive(self, turn: Turn) -> float:
-        answer: Any = None
-        error: BaseException | None = None
-        while True:
-            try:
-                request = turn.send(answer) if error is None else turn.throw(error)
-            except StopIteration as done:
-                return float(done.value)
-            answer = error = None
-            try:
-                match request:
-                    case Send(commands):
-                        answer = self._driver.send(commands)
-                    case Call(flush):
-                        answer = self._flush(flush)
-            except BaseException as raised:  # noqa: BLE001 - the turn decides
-                error = raised
+    def _answer(self, request: Any) -> Any:
+        match request:
+            case Send(commands):
+                return self._driver.send(commands)
+            case Call(flush):
+                return self._flush(flush)

@@ -6,9 +6,10 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
-from invalidator.cache.behind.plan import LOG, Call, Flush, Gathered, Plan, Stats, Turn
+from invalidator.cache.behind.plan import LOG, Call, Flush, Gathered, Plan, Stats
 from invalidator.cache.cache import Cache
 from invalidator.cache.requests import Send
+from invalidator.cache.steps import drive
 
 
 class WriteBehind:
@@ -113,7 +114,7 @@ class WriteBehind:
 
     async def _turn(self, *, drain: bool) -> float:
         try:
-            pause = await self._drive(self._plan.turn(drain=drain))
+            pause = await drive(self._plan.turn(drain=drain), self._answer)
         except Exception as error:  # noqa: BLE001 - Redis is down, or a merge fails: tried again
             LOG.warning("write-behind %s: %r", self._plan.name, error)
             pause = self._plan.look
@@ -128,20 +129,9 @@ class WriteBehind:
         except Exception as error:  # noqa: BLE001 - the lease runs out
             LOG.warning("write-behind %s: %r", self._plan.name, error)
 
-    async def _drive(self, turn: Turn) -> float:
-        answer: Any = None
-        error: BaseException | None = None
-        while True:
-            try:
-                request = turn.send(answer) if error is None else turn.throw(error)
-            except StopIteration as done:
-                return float(done.value)
-            answer = error = None
-            try:
-                match request:
-                    case Send(commands):
-                        answer = await self._driver.send(commands)
-                    case Call(flush):
-                        answer = await self._flush(flush)
-            except BaseException as raised:  # noqa: BLE001 - the turn decides
-                error = raised
+    async def _answer(self, request: Any) -> Any:
+        match request:
+            case Send(commands):
+                return await self._driver.send(commands)
+            case Call(flush):
+                return await self._flush(flush)

@@ -17,6 +17,7 @@ from invalidator.cache.behind import (
     latest,
 )
 from invalidator.cache.behind.plan import FIX, Call, Plan
+from invalidator.cache.steps import drive, drive_sync
 from tests.backends.redis_server import RedisServer
 from tests.backends.waiting import LIMIT, until
 
@@ -214,7 +215,13 @@ async def test_a_batch_that_was_flushed_and_not_removed_is_repeated_with_its_tok
         async def die(self) -> None:
             turn: Any = self.made._plan.turn(drain=True)
             with pytest.raises(KeyboardInterrupt):
-                await self.call("_drive", turn)
+                await self.take(turn)
+
+        async def take(self, turn: Any) -> None:
+            if isinstance(self.made, WriteBehind):
+                await drive(turn, self.made._answer)
+            else:
+                await asyncio.to_thread(drive_sync, turn, self.made._answer)
 
     dying = Dying(cache, crash, **QUICK)
     await dying.write("home")
