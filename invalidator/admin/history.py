@@ -21,7 +21,7 @@ Lag = Callable[[], int | None]
 
 
 class Counts(Struct):
-    """What was counted, since the start or within some seconds."""
+    """Holds what was counted, since the start or within some seconds."""
 
     outcomes: list[float]  # events by outcome, in the order of OUTCOMES
     deleted: float  # keys that existed

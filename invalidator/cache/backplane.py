@@ -25,7 +25,7 @@ Announced = Literal["keys", "tags", "versions", "patterns"]
 
 
 class Message(Struct):
-    """What a listener needs of a message."""
+    """Holds what a listener needs of a message."""
 
     v: int
     type: str

@@ -42,7 +42,7 @@ KEPT_IN_304: Final = frozenset(
 
 
 class Control(Struct):
-    """What a route says of its own response, by `cache_control`."""
+    """Holds what a route says of its own response, by `cache_control`."""
 
     value: str = ""  # the whole header, instead of what was read
     shared: bool | None = None  # by all users; None: unless the request has a cookie or a login
@@ -77,7 +77,7 @@ def _answering() -> Iterator[tuple[Seen, Control]]:
 
 
 class Edge(Struct, frozen=True):
-    """How the edge in front of a service works."""
+    """Describes the edge in front of a service."""
 
     header: str = ""  # the one that names keys and tags: xkey, Surrogate-Key or Cache-Tag
     separator: str = " "

@@ -39,7 +39,7 @@ def _of_node(client: Any, node: Any) -> tuple[Any, Any]:
 
 
 class Replies:
-    """What arrives on a link of asyncio, as much as there is at once.
+    """Reads what arrives on a link of asyncio, as much as there is at once.
 
     redis-py wakes its reader for each message, which costs most of what a listener costs.
     """

@@ -1,4 +1,4 @@
-"""What a request has read from the cache: for its HTTP headers, and for logs."""
+"""Collect what a request has read from the cache: for its HTTP headers, and for logs."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

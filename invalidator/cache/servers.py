@@ -31,7 +31,7 @@ class SyncServer(Protocol):
 
 
 class ClosedServer:
-    """What stands in for the server once a cache is closed: a load under way keeps its value."""
+    """Stands in for the server once a cache is closed: a load under way keeps its value."""
 
     async def get(self, keys: Sequence[str]) -> list[bytes | None]:
         raise closed()
@@ -41,7 +41,7 @@ class ClosedServer:
 
 
 class ClosedSyncServer:
-    """As `ClosedServer`."""
+    """Does what `ClosedServer` does."""
 
     def get(self, keys: Sequence[str]) -> list[bytes | None]:
         raise closed()

@@ -1,4 +1,4 @@
-"""What is counted: by template, as readers, metrics and tests look at it."""
+"""Count by template, as readers, metrics and tests look at it."""
 
 from bisect import bisect_left
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""What tests do to a cache: switch it off, watch it, let Redis fail, give it another store.
+"""Let tests switch a cache off, watch it, let Redis fail, or give it another store.
 
 Each is a context: what it changed is as before when it ends.
 """
@@ -25,7 +25,7 @@ VERSION_LIFE = 600_000  # ms that a test's versions live
 
 
 class Change:
-    """What is changed on the way to a server; this one changes nothing."""
+    """Changes what is on the way to a server; this one changes nothing."""
 
     pause = 0.0  # seconds before each call
 
@@ -155,7 +155,7 @@ def changed(cache: "Base", change: Change) -> Iterator[None]:
 
 
 class Watch:
-    """What a cache did within a context; it may be looked at before that ends."""
+    """Tells what a cache did within a context; it may be looked at before that ends."""
 
     def __init__(self, stats: dict[str, Stats]) -> None:
         self._stats = stats

@@ -20,7 +20,7 @@ Names = dict[tuple[str, str, str], str]  # cache, kind and name; the rule that g
 
 
 class Difference(Struct):
-    """How two rule sets differ for one event type."""
+    """Tells how two rule sets differ for one event type."""
 
     events: int = 0
     changed: int = 0

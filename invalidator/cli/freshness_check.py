@@ -1,4 +1,4 @@
-"""What `invalidator freshness check` does once its arguments are read."""
+"""Do what `invalidator freshness check` does once its arguments are read."""
 
 import argparse
 import asyncio

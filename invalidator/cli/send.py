@@ -29,7 +29,7 @@ KAFKA_REPLY_WITHIN: Final = 6.0  # for a reply of one broker
 
 
 class Target(Struct, frozen=True):
-    """Where an event goes."""
+    """Says where an event goes."""
 
     to: str  # pubsub, stream, kafka
     place: str  # the channel, stream or topic
@@ -38,7 +38,7 @@ class Target(Struct, frozen=True):
 
 
 class Sent(Struct, frozen=True):
-    """What became of it, for a person."""
+    """Tells a person what became of it."""
 
     server: str
     at: float  # when it was sent, by the monotonic clock

@@ -1,4 +1,4 @@
-"""What rules would do to events, counted by type and rule."""
+"""Count what rules would do to events, by type and rule."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -28,7 +28,7 @@ class Row(Struct):
 
 
 class Outcome:
-    """What a rule set does to events."""
+    """Counts what a rule set does to events."""
 
     def __init__(self, rules: RuleSet) -> None:
         self.rules = rules

@@ -1,4 +1,4 @@
-"""What people tell all daemons that share a state Redis: a pause, and purges for their logs.
+"""Hear what people tell all daemons that share a state Redis: a pause, and purges for the logs.
 
 A daemon looks every second, and before its first read, so that those that start later know as well.
 """

@@ -48,7 +48,7 @@ class StaleKey(Struct, frozen=True):
 
 
 class Report(Struct):
-    """What was compared, for a review."""
+    """Reports what was compared, for a review."""
 
     rules: str  # their hash
     began: float  # Unix time

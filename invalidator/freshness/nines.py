@@ -1,4 +1,4 @@
-"""How many nines a measurement is worth: a few checks without a finding prove little."""
+"""Say how many nines a measurement is worth: a few checks without a finding prove little."""
 
 from math import exp, lgamma, log, log1p, log10, sqrt
 from typing import Final

@@ -1,4 +1,4 @@
-"""Which events are checked: a share of them, at most so many a second."""
+"""Choose the events that are checked: a share of them, at most so many a second."""
 
 import random
 import time
@@ -45,7 +45,7 @@ class Check(Struct, eq=False):
 
 
 class Sampled(Struct, frozen=True):
-    """What one sampled event comes to."""
+    """Holds what one sampled event comes to."""
 
     checks: list[Check]
     unreadable: list[str]  # rules whose field the event lacks

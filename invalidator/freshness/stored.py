@@ -1,4 +1,4 @@
-"""What a key holds: an entry of invalidator.cache, or the JSON of a hand-written cache.
+"""Read what a key holds: an entry of invalidator.cache, or the JSON of a hand-written cache.
 
 docs/read-side.md describes the header of an entry; what it says here is checked by a test.
 """

@@ -16,7 +16,7 @@ SOON: Final = 1.0  # seconds from the first event after a rest to its line
 
 
 class Counts(Struct):
-    """What was settled since the last line."""
+    """Counts what was settled since the last line."""
 
     batches: int = 0
     events: int = 0

@@ -1,4 +1,4 @@
-"""What is applied right now, for people who watch. It costs nothing while nobody does."""
+"""Tell people who watch what is applied right now. It costs nothing while nobody does."""
 
 import asyncio
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Who checks later whether what was applied is fresh: only rules with `verify:` are reported."""
+"""Name who checks later whether what was applied is fresh: only rules with `verify:` matter."""
 
 from collections.abc import Sequence
 from typing import Protocol

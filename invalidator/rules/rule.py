@@ -65,7 +65,7 @@ class Condition(Struct, frozen=True):
 
 
 class Verify(Struct, frozen=True):
-    """How entries are compared after an event, with a field of it or with a source of truth.
+    """Says how entries are compared after an event, with a field of it or with a source of truth.
 
     Fields are paths in JSON (`order.version`). An entry is stale where its field is older than
     the event's, or other than the truth's.

@@ -112,7 +112,7 @@ def parse_redis_url(url: str) -> Address:
 
 
 class HttpUrl(Struct, frozen=True):
-    """Where an HTTP service is."""
+    """Says where an HTTP service is."""
 
     tls: bool
     host: str

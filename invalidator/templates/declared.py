@@ -1,4 +1,4 @@
-"""What a cached function depends on: noted by the read side, compared with rules."""
+"""Describe what a cached function depends on: noted by the read side, compared with rules."""
 
 from msgspec import Struct
 

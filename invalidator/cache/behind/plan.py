@@ -1,4 +1,4 @@
-"""What write-behind decides, without I/O: docs/decisions/write-behind.md says why.
+"""Decide what write-behind does, without I/O: docs/decisions/write-behind.md says why.
 
 A turn of the flusher is a generator: it yields `Send` and `Call`, each of which has one answer or
 raises, and returns the seconds until the next turn.

@@ -12,7 +12,7 @@ from invalidator.cache.sync_cache import SyncCache
 
 
 class SyncWriteBehind:
-    """As `WriteBehind`; the flusher is a thread."""
+    """Does what `WriteBehind` does; the flusher is a thread."""
 
     def __init__(
         self, cache: SyncCache, name: str, flush: Callable[[Flush], object], **options: Any

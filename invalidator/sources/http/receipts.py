@@ -1,4 +1,4 @@
-"""What became of a request: the answer for its sender, now or later."""
+"""Tell the sender of a request what became of it, now or later."""
 
 import asyncio
 import secrets

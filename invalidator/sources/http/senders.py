@@ -1,4 +1,4 @@
-"""Who may send events: whoever knows a route's token, or signs with its secret.
+"""Decide who may send events: whoever knows a route's token, or signs with its secret.
 
 Each service signs in a way of its own. A signature that carries a time is valid for five minutes,
 so that a request somebody recorded cannot be sent again later; invalidating twice does no harm.

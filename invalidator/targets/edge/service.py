@@ -1,4 +1,4 @@
-"""What one sort of edge understands: how names become requests, and what its answers mean."""
+"""Say what one sort of edge understands: how names become requests, what its answers mean."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Whether a walk may have missed keys, because its servers changed meanwhile."""
+"""Tell whether a walk may have missed keys, because its servers changed meanwhile."""
 
 from collections.abc import Mapping, Sequence
 

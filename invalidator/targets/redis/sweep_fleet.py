@@ -41,14 +41,14 @@ ALONE: Final = ("noperm", "oom")
 
 
 class Result(Struct, frozen=True, array_like=True):
-    """What a sweep for somebody else could not delete."""
+    """Holds what a sweep for somebody else could not delete."""
 
     refused: int
     failed: dict[bytes, Verdict]  # a sample
 
 
 class Request(Struct, frozen=True):
-    """What one member waits for."""
+    """Holds what one member waits for."""
 
     group: str  # of members that protect the same keys
     number: str
